@@ -1,0 +1,335 @@
+// Package bundle is the file that crosses: a plain tar with a signed manifest and an
+// SQLite index in front.
+//
+//	MANIFEST        16 KiB: a signed note padded with newlines
+//	index.sqlite    the catalogue; file offsets count from the end of this entry
+//	README.txt      how to use the file, with and without modmirror
+//	…               the files of a GOPROXY tree, sorted by path
+//	two empty blocks
+//
+// Trust flows signature → manifest → index → file. Nothing is parsed before it is covered:
+// Open reads a fixed 16 KiB, checks the signature over it, then the size of the file and the hash
+// of the index, and only then lets SQLite see the index. The entries' tar headers are never
+// parsed: they are a function of path and size and are compared byte for byte, and the
+// index rows must tile the file exactly. So every byte of a bundle is under a hash.
+//
+// The same contents, key, sequence and time make the same bytes.
+package bundle
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// The names of the entries before the payload's paths.
+const (
+	manifestName = "MANIFEST"
+	indexName    = "index.sqlite"
+	readmeName   = "README.txt"
+)
+
+// manifestAt is where the manifest's content starts in the file, in bytes.
+const manifestAt = blockSize
+
+// A Bundle is an open bundle whose manifest and index were verified. Files are verified
+// by who reads them: their SHA-256 is in the index.
+type Bundle struct {
+	Manifest Manifest
+	Signers  []string // "name+hash" of the trusted keys that signed
+	Index    *index.Index
+	Seen     bool // its index was found checked in the state directory
+
+	file    *os.File
+	payload int64  // where file offsets count from, in bytes
+	tmp     string // folder to remove at Close
+}
+
+// Open opens the bundle at path, believing the trusted keys. When stateDir is not "", the verified
+// copy of the index stays there and the next Open only hashes it.
+// Errors about what the bundle says are *NotVerifiedError.
+func Open(ctx context.Context, path string, trusted note.Verifiers, stateDir string) (*Bundle, error) {
+	b, err := open(ctx, path, trusted, stateDir)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return b, nil
+}
+
+func open(ctx context.Context, path string, trusted note.Verifiers, stateDir string) (_ *Bundle, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Unwrap(err) // the caller names the path
+	}
+	b := &Bundle{file: f}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	if err := b.readManifest(trusted, st.Size()); err != nil {
+		return nil, err
+	}
+	if err := b.openIndex(ctx, stateDir); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// readManifest reads and believes the fixed part of the file.
+func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
+	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
+	if n, err := b.file.ReadAt(fixed, 0); err == io.EOF {
+		return &NotVerifiedError{"file", fmt.Errorf("%d bytes are too few for a bundle", n)}
+	} else if err != nil {
+		return err
+	}
+	if !bytes.Equal(fixed[:manifestAt], header(manifestName, ManifestSize)) {
+		return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
+	}
+	m, n, err := OpenManifest(fixed[manifestAt:manifestAt+ManifestSize], trusted)
+	if err != nil {
+		return err
+	}
+	if size != m.Size {
+		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", size, m.Size)}
+	}
+	if !bytes.Equal(fixed[manifestAt+ManifestSize:], header(indexName, m.IndexSize)) {
+		return &NotVerifiedError{indexName, errors.New("tar header differs")}
+	}
+	b.Manifest = m
+	for _, s := range n.Sigs {
+		b.Signers = append(b.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
+	}
+	b.payload = payloadAt(m.IndexSize)
+	if m.Size < b.payload+endSize {
+		return &NotVerifiedError{"size", errors.New("no room for the index")}
+	}
+	return nil
+}
+
+// payloadAt returns where file offsets count from: the end of the index entry.
+func payloadAt(indexSize int64) int64 {
+	return manifestAt + ManifestSize + entrySize(indexName, indexSize)
+}
+
+// openIndex brings a verified copy of the index to the disk and opens it. A copy in the
+// state directory was checked in full before it got its name.
+func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
+	dir := filepath.Join(stateDir, "index")
+	if stateDir == "" || os.MkdirAll(dir, 0o700) != nil {
+		var err error
+		if b.tmp, err = os.MkdirTemp("", "modmirror-index-"); err != nil {
+			return err
+		}
+		dir = b.tmp
+	}
+	name := filepath.Join(dir, fmt.Sprintf("%x.sqlite", b.Manifest.Index))
+	if f, err := os.Open(name); err == nil {
+		sum, err := hashOf(f)
+		f.Close()
+		if err == nil && sum == b.Manifest.Index {
+			if b.Index, err = index.Open(name); err != nil {
+				return &NotVerifiedError{indexName, err}
+			}
+			b.Seen = true
+			return b.checkEnd(ctx)
+		}
+	}
+	f, err := safefile.Create(name, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	h := sha256.New()
+	src := io.NewSectionReader(b.file, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize)
+	if _, err := io.Copy(io.MultiWriter(f, h), src); err != nil {
+		return err
+	}
+	if !bytes.Equal(h.Sum(nil), b.Manifest.Index[:]) {
+		return &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+	}
+	if err := f.Finish(); err != nil {
+		return err
+	}
+	x, err := index.Open(f.Name())
+	if err != nil {
+		return &NotVerifiedError{indexName, err}
+	}
+	b.Index = x
+	if err := b.checkIndex(ctx); err != nil {
+		return err
+	}
+	if err := x.Close(); err != nil {
+		return err
+	}
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	b.Index, err = index.Open(name)
+	return err
+}
+
+// checkIndex checks the index in full: SQLite's own checks, and that its rows tile the payload.
+func (b *Bundle) checkIndex(ctx context.Context) error {
+	if err := b.Index.Check(ctx); err != nil {
+		return wrapBad(ctx, err)
+	}
+	fail := func(format string, args ...any) error {
+		return &NotVerifiedError{indexName, fmt.Errorf(format, args...)}
+	}
+	own, err := b.ownNumber(ctx)
+	if err != nil {
+		return err
+	}
+	end := int64(0)
+	prev := ""
+	n := int64(0)
+	for f, err := range b.Index.Files(ctx, own) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		if err := modpath.CheckFile(f.Path); err != nil {
+			return fail("%v", err)
+		}
+		switch {
+		case n == 0 && f.Path != readmeName:
+			return fail("first file is %q, not %s", f.Path, readmeName)
+		case n > 1 && f.Path <= prev:
+			return fail("file %q is not in order", f.Path)
+		case f.Size < 0 || f.Size > maxEntry || f.Offset != end+headerSize(f.Path):
+			return fail("file %q is not where the one before it ends", f.Path)
+		}
+		end = f.Offset + f.Size + padding(f.Size)
+		if end > b.Manifest.Size {
+			return fail("file %q is past the end", f.Path)
+		}
+		prev = f.Path
+		n++
+	}
+	if err := b.checkEnd(ctx); err != nil {
+		return err
+	}
+	c, err := b.Index.Counts(ctx)
+	if err != nil {
+		return wrapBad(ctx, err)
+	}
+	if c != b.Manifest.Counts {
+		return fail("it counts %+v, the manifest %+v", c, b.Manifest.Counts)
+	}
+	return nil
+}
+
+// wrapBad makes an error of reading the index one of verification, unless it was interrupted.
+func wrapBad(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return &NotVerifiedError{indexName, err}
+}
+
+// ownNumber returns the number of this bundle in the index.
+func (b *Bundle) ownNumber(ctx context.Context) (int64, error) {
+	own := int64(0)
+	for x, err := range b.Index.Bundles(ctx) {
+		if err != nil {
+			return 0, wrapBad(ctx, err)
+		}
+		if x.Digest == "" {
+			if own != 0 || x.Name != b.Manifest.Name || x.Sequence != b.Manifest.Sequence {
+				return 0, &NotVerifiedError{indexName, errors.New("it is of another bundle")}
+			}
+			own = x.ID
+		}
+	}
+	if own == 0 {
+		return 0, &NotVerifiedError{indexName, errors.New("it does not name this bundle")}
+	}
+	return own, nil
+}
+
+// checkEnd checks that the last file ends where the file does.
+func (b *Bundle) checkEnd(ctx context.Context) error {
+	end, err := b.Index.End(ctx)
+	if err != nil {
+		return wrapBad(ctx, err)
+	}
+	if b.payload+end+padding(end)+endSize != b.Manifest.Size {
+		return &NotVerifiedError{indexName, fmt.Errorf("its files end at byte %d of %d", b.payload+end, b.Manifest.Size)}
+	}
+	return nil
+}
+
+func hashOf(r io.Reader) (sum [32]byte, err error) {
+	h := sha256.New()
+	_, err = io.Copy(h, r)
+	h.Sum(sum[:0])
+	return sum, err
+}
+
+// Close closes the bundle and removes what Open put aside.
+func (b *Bundle) Close() error {
+	var err error
+	if b.Index != nil {
+		err = b.Index.Close()
+	}
+	if b.tmp != "" {
+		err = errors.Join(err, os.RemoveAll(b.tmp))
+	}
+	return errors.Join(err, b.file.Close())
+}
+
+// File returns the open file. It must be read with ReadAt.
+func (b *Bundle) File() *os.File { return b.file }
+
+// Offset returns where in the file the content of f starts, in bytes.
+func (b *Bundle) Offset(f index.File) int64 { return b.payload + f.Offset }
+
+// Content returns the content of f, not yet verified.
+func (b *Bundle) Content(f index.File) *io.SectionReader {
+	return io.NewSectionReader(b.file, b.Offset(f), f.Size)
+}
+
+// ReadFile returns the verified content of the small file at a path: at most limit bytes.
+// The error wraps fs.ErrNotExist when the bundle has no such file.
+func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	f, ok, err := b.Index.File(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	if f.Size > limit {
+		return nil, &NotVerifiedError{path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
+	}
+	data := make([]byte, f.Size)
+	if _, err := b.file.ReadAt(data, b.Offset(f)); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if sha256.Sum256(data) != f.SHA256 {
+		return nil, &NotVerifiedError{path, errHash}
+	}
+	return data, nil
+}
+
+var errHash = errors.New("its SHA-256 is not the one in the index")

@@ -1,0 +1,75 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// Extract writes files of the bundle below dir, verified: those at the paths, or all
+// when none is named. A file that does not verify is not written and ends the work.
+func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int, err error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 256<<10)
+	if len(paths) > 0 {
+		for _, p := range paths {
+			f, ok, err := b.Index.File(ctx, p)
+			if err == nil && !ok {
+				err = fmt.Errorf("the bundle has no file %s", p)
+			}
+			if err == nil {
+				err = b.extract(f, dir, buf)
+			}
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	}
+	own, err := b.ownNumber(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for f, err := range b.Index.Files(ctx, own) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = b.extract(f, dir, buf)
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (b *Bundle) extract(f index.File, dir string, buf []byte) error {
+	name := filepath.Join(dir, filepath.FromSlash(f.Path))
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return err
+	}
+	out, err := safefile.Create(name, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	h := sha256.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{b.Content(f)}, buf); err != nil {
+		return err
+	}
+	if [32]byte(h.Sum(nil)) != f.SHA256 {
+		return &NotVerifiedError{f.Path, errHash}
+	}
+	return out.Commit()
+}

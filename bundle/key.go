@@ -1,0 +1,201 @@
+package bundle
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// A Key signs bundles. Keys are Ed25519 keys in the form of signed notes
+// (https://c2sp.org/signed-note).
+type Key struct {
+	Signer   note.Signer
+	Verifier string // the public part, as "trust add" takes it: name+hash+base64
+}
+
+// keyFile is what a key file holds: comments, and the private part on a line.
+const keyFile = `# modmirror signing key. Keep it secret: who has it can sign bundles in your name.
+# public: %s
+%s
+`
+
+// NewKey makes a key and writes it to file with mode 0600. A file that is there is not
+// replaced. name "" means user@host.
+func NewKey(file, name string) (*Key, error) {
+	if name == "" {
+		name = defaultKeyName()
+	}
+	if strings.ContainsAny(name, " +\t\r\n") || name == "" {
+		return nil, fmt.Errorf("bad key name %q: no spaces and no plus", name)
+	}
+	if _, err := os.Stat(file); err == nil {
+		return nil, fmt.Errorf("%s: there is a key already: %w", file, fs.ErrExist)
+	}
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return nil, err
+	}
+	if err := safefile.Write(file, fmt.Appendf(nil, keyFile, vkey, skey), 0o600); err != nil {
+		return nil, err
+	}
+	return ReadKey(file)
+}
+
+var notNameChar = regexp.MustCompile(`[^A-Za-z0-9._@-]+`)
+
+func defaultKeyName() string {
+	name := "modmirror"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		name += "@" + host
+	}
+	return notNameChar.ReplaceAllString(name, "-")
+}
+
+// ReadKey reads a key file. One that others may read is refused.
+func ReadKey(file string) (*Key, error) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s: mode is %#o, so others than its owner may read the key: run chmod 600 %[1]s", file, st.Mode().Perm())
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		signer, err := note.NewSigner(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s: not a key file", file) // the cause would print the key
+		}
+		k := &Key{Signer: signer}
+		for line := range strings.Lines(string(data)) {
+			if v, ok := strings.CutPrefix(line, "# public: "); ok {
+				k.Verifier = strings.TrimSpace(v)
+			}
+		}
+		v, err := note.NewVerifier(k.Verifier)
+		if err != nil || v.Name() != signer.Name() || v.KeyHash() != signer.KeyHash() {
+			return nil, fmt.Errorf("%s: the public part in its comment is missing or is not of this key", file)
+		}
+		return k, nil
+	}
+	return nil, fmt.Errorf("%s: no key in it", file)
+}
+
+// EphemeralKey makes a key that is in memory only.
+func EphemeralKey(name string) (*Key, error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(skey)
+	return &Key{signer, vkey}, err
+}
+
+// Verifiers returns the trust in this key alone.
+func (k *Key) Verifiers() note.Verifiers {
+	v, err := note.NewVerifier(k.Verifier)
+	if err != nil {
+		return note.VerifierList()
+	}
+	return note.VerifierList(v)
+}
+
+// A Trust is the list of keys whose bundles are believed, in a file of one public key a line.
+type Trust struct {
+	File string
+	Keys []string
+}
+
+// ReadTrust reads a trust file; one that is not there trusts nobody.
+func ReadTrust(file string) (*Trust, error) {
+	t := &Trust{File: file}
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for n := 1; sc.Scan(); n++ {
+		line := strings.TrimSpace(sc.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if _, err := note.NewVerifier(line); err != nil {
+			return nil, fmt.Errorf("%s:%d: not a public key: %w", file, n, err)
+		}
+		t.Keys = append(t.Keys, line)
+	}
+	return t, sc.Err()
+}
+
+// Add trusts a public key. It reports whether that is new.
+func (t *Trust) Add(key string) (bool, error) {
+	key = strings.TrimSpace(key)
+	if _, err := note.NewVerifier(key); err != nil {
+		return false, fmt.Errorf("%.100q is not a public key: want name+hash+base64, as key show prints it", key)
+	}
+	if slices.Contains(t.Keys, key) {
+		return false, nil
+	}
+	t.Keys = append(t.Keys, key)
+	return true, t.write()
+}
+
+// Remove no longer trusts the keys that are named by their whole text, their name, or name+hash.
+// It returns those that it found.
+func (t *Trust) Remove(name string) (removed []string, err error) {
+	t.Keys = slices.DeleteFunc(t.Keys, func(k string) bool {
+		match := k == name || strings.HasPrefix(k, name+"+")
+		if match {
+			removed = append(removed, k)
+		}
+		return match
+	})
+	if len(removed) == 0 {
+		return nil, fmt.Errorf("no trusted key is named %q", name)
+	}
+	return removed, t.write()
+}
+
+func (t *Trust) write() error {
+	return safefile.Write(t.File, []byte("# Keys whose bundles are believed here, one a line.\n"+strings.Join(append(t.Keys, ""), "\n")), 0o644)
+}
+
+// Verifiers returns the trusted keys.
+func (t *Trust) Verifiers() note.Verifiers {
+	var list []note.Verifier
+	for _, k := range t.Keys {
+		if v, err := note.NewVerifier(k); err == nil {
+			list = append(list, v)
+		}
+	}
+	return note.VerifierList(list...)
+}

@@ -1,0 +1,221 @@
+package bundle
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/index"
+)
+
+// ManifestSize is the size in bytes of the MANIFEST entry, padding included:
+// room for a hundred signatures.
+const ManifestSize = 16 << 10
+
+// firstLine names the format and its version.
+const firstLine = "modmirror bundle v1"
+
+// A Manifest says what a bundle is. It is the text that is signed.
+//
+// The text is one "key value" line for each field in the order below, after a first line
+// that names the format. base and head are left out when empty. There is exactly one
+// text for a manifest: Parse refuses every other.
+type Manifest struct {
+	Name      string    // of the line, such as "team"
+	Sequence  int64     // higher is newer; Unix seconds unless set by hand
+	Created   time.Time // in whole seconds
+	Size      int64     // of the whole file in bytes
+	Index     [32]byte  // SHA-256 of index.sqlite
+	IndexSize int64     // in bytes
+	Base      string    // id of the bundle before it, for a delta
+
+	DB   string    // name of the checksum database; "" when there is none
+	Head tlog.Tree // its head, under which all records are proven
+
+	Counts index.Counts
+}
+
+// reName is what a name may be: safe in file names and lines.
+var reName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+// CheckName checks the name of a line of bundles.
+func CheckName(name string) error {
+	if !reName.MatchString(name) {
+		return fmt.Errorf("bad bundle name %.120q: want letters, digits, dots, dashes and underscores, 100 at most", name)
+	}
+	return nil
+}
+
+// Text returns the text to be signed.
+func (m Manifest) Text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("%s", firstLine)
+	line("name %s", m.Name)
+	line("sequence %d", m.Sequence)
+	line("created %s", m.Created.UTC().Format(time.RFC3339))
+	line("size %d", m.Size)
+	line("index %x %d", m.Index, m.IndexSize)
+	if m.Base != "" {
+		line("base %s", m.Base)
+	}
+	if m.DB != "" {
+		line("head %s %d %s", m.DB, m.Head.N, m.Head.Hash)
+	}
+	line("modules %d", m.Counts.Modules)
+	line("versions %d", m.Counts.Versions)
+	line("modonly %d", m.Counts.ModOnly)
+	line("private %d", m.Counts.Private)
+	line("files %d", m.Counts.Files)
+	line("missing %d", m.Counts.Missing)
+	return b.String()
+}
+
+// ID returns the bundle's id: the SHA-256 of the text, in hex. Signatures do not change it.
+func (m Manifest) ID() string {
+	sum := sha256.Sum256([]byte(m.Text()))
+	return hex.EncodeToString(sum[:])
+}
+
+// ParseManifest parses a text, strictly: it must be the one that Text gives.
+func ParseManifest(text string) (Manifest, error) {
+	var m Manifest
+	fail := func(format string, args ...any) (Manifest, error) {
+		return Manifest{}, fmt.Errorf("manifest: "+format, args...)
+	}
+	lines := strings.Split(text, "\n")
+	if lines[0] != firstLine {
+		return fail("first line is %.60q, this modmirror reads %q", lines[0], firstLine)
+	}
+	counts := map[string]*int64{
+		"modules": &m.Counts.Modules, "versions": &m.Counts.Versions, "modonly": &m.Counts.ModOnly,
+		"private": &m.Counts.Private, "files": &m.Counts.Files, "missing": &m.Counts.Missing,
+		"sequence": &m.Sequence, "size": &m.Size,
+	}
+	for _, line := range lines[1:] {
+		key, value, _ := strings.Cut(line, " ")
+		f := strings.Fields(value)
+		var err error
+		switch {
+		case line == "":
+		case counts[key] != nil:
+			*counts[key], err = strconv.ParseInt(value, 10, 64)
+			if err == nil && *counts[key] < 0 {
+				err = errors.New("negative")
+			}
+		case key == "name":
+			m.Name, err = value, CheckName(value)
+		case key == "created":
+			m.Created, err = time.Parse(time.RFC3339, value)
+		case key == "index" && len(f) == 2:
+			if err = parseHex(m.Index[:], f[0]); err == nil {
+				m.IndexSize, err = strconv.ParseInt(f[1], 10, 64)
+			}
+		case key == "base":
+			m.Base = value
+			err = parseHex(make([]byte, sha256.Size), value)
+		case key == "head" && len(f) == 3:
+			m.DB = f[0]
+			if m.Head.N, err = strconv.ParseInt(f[1], 10, 64); err == nil {
+				m.Head.Hash, err = tlog.ParseHash(f[2])
+			}
+		default:
+			return fail("unknown line %.100q", line)
+		}
+		if err != nil {
+			return fail("line %.100q: %v", line, err)
+		}
+	}
+	if m.Text() != text {
+		return fail("not in canonical form")
+	}
+	if m.IndexSize <= 0 || m.IndexSize > index.MaxSize || m.Size < m.IndexSize || m.Size > maxSize {
+		return fail("impossible sizes %d and %d", m.IndexSize, m.Size)
+	}
+	if m.DB != "" && m.Head.N < 1 {
+		return fail("head of an empty tree")
+	}
+	return m, nil
+}
+
+func parseHex(dst []byte, s string) error {
+	if hex.DecodedLen(len(s)) != len(dst) {
+		return fmt.Errorf("want %d hex digits", hex.EncodedLen(len(dst)))
+	}
+	_, err := hex.Decode(dst, []byte(s))
+	return err
+}
+
+// Sign returns the content of the MANIFEST entry: the signed note, padded with newlines.
+func (m Manifest) Sign(signers ...note.Signer) ([]byte, error) {
+	msg, err := note.Sign(&note.Note{Text: m.Text()}, signers...)
+	if err != nil {
+		return nil, fmt.Errorf("signing manifest: %w", err)
+	}
+	if len(msg) > ManifestSize {
+		return nil, fmt.Errorf("manifest with its signatures is longer than %d bytes", ManifestSize)
+	}
+	return append(msg, bytes.Repeat([]byte("\n"), ManifestSize-len(msg))...), nil
+}
+
+// A NotVerifiedError says why a bundle, or a part of it, is not believed.
+type NotVerifiedError struct {
+	What string // such as "signature", "index.sqlite" or a path
+	Err  error
+}
+
+// Error says what does not verify and why.
+func (e *NotVerifiedError) Error() string {
+	return fmt.Sprintf("%s does not verify: %v", e.What, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *NotVerifiedError) Unwrap() error { return e.Err }
+
+// An UntrustedError says that no trusted key signed a bundle.
+type UntrustedError struct {
+	Signers []string // "name+hash" of the keys that did
+}
+
+// Error names the keys that signed.
+func (e *UntrustedError) Error() string {
+	if len(e.Signers) == 0 {
+		return "it is not signed"
+	}
+	return "signed by " + strings.Join(e.Signers, ", ") + ", which is not among the trusted keys"
+}
+
+// OpenManifest checks the signatures on the content of a MANIFEST entry under the trusted
+// keys and parses it. One signature of a trusted key is needed; a bad one of
+// any trusted key is refused; those of other keys are ignored.
+func OpenManifest(data []byte, trusted note.Verifiers) (Manifest, *note.Note, error) {
+	if len(data) != ManifestSize {
+		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
+	}
+	msg := append(bytes.TrimRight(data, "\n"), '\n')
+	n, err := note.Open(msg, trusted)
+	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
+		u := &UntrustedError{}
+		for _, s := range unverified.Note.UnverifiedSigs {
+			u.Signers = append(u.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
+		}
+		return Manifest{}, nil, &NotVerifiedError{"signature", u}
+	}
+	if err != nil {
+		return Manifest{}, nil, &NotVerifiedError{"signature", err}
+	}
+	m, err := ParseManifest(n.Text)
+	if err != nil {
+		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", err}
+	}
+	return m, n, nil
+}

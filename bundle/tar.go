@@ -1,0 +1,104 @@
+package bundle
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The tar inside a bundle has one spelling for each entry: its header is a
+// function of name and size alone. So a reader does not parse headers; it makes
+// them again and compares bytes, and no two tools can disagree about what is in the file.
+//
+// Headers are ustar (POSIX.1-2001, pax); a name that does not fit is in a pax
+// record before it. Mode 0644, no owner, regular files only.
+const (
+	blockSize = 512
+
+	// mtime is 2000-01-01T00:00:00Z: GNU tar warns about 1970.
+	mtime = 946684800
+
+	// maxSize is the largest size of an entry that ustar can say, and the largest bundle:
+	// 8 GiB an entry, 8 TiB in all.
+	maxEntry = 1<<33 - 1
+	maxSize  = 1 << 43
+
+	// endSize is the size of the end of archive: two empty blocks.
+	endSize = 2 * blockSize
+)
+
+// header returns the bytes before the content of an entry.
+func header(name string, size int64) []byte {
+	prefix, rest, ok := splitName(name)
+	if ok {
+		return ustar(prefix, rest, '0', size)
+	}
+	record := paxRecord("path", name)
+	h := ustar("", "././@PaxHeader", 'x', int64(len(record)))
+	h = append(h, record...)
+	h = append(h, make([]byte, padding(int64(len(record))))...)
+	return append(h, ustar("", name[:100], '0', size)...)
+}
+
+// headerSize returns len(header(name, size)), which does not depend on size.
+func headerSize(name string) int64 {
+	if _, _, ok := splitName(name); ok {
+		return blockSize
+	}
+	n := int64(len(paxRecord("path", name)))
+	return 2*blockSize + n + padding(n)
+}
+
+// entrySize returns the size in the tar of an entry with its header and padding.
+func entrySize(name string, size int64) int64 {
+	return headerSize(name) + size + padding(size)
+}
+
+// padding returns how many zero bytes follow size bytes of content.
+func padding(size int64) int64 { return -size & (blockSize - 1) }
+
+// splitName splits a name for the ustar prefix and name fields, at the last slash that works.
+func splitName(name string) (prefix, rest string, ok bool) {
+	if len(name) <= 100 {
+		return "", name, true
+	}
+	if len(name) > 256 {
+		return "", "", false
+	}
+	i := strings.LastIndexByte(name[:min(len(name), 156)], '/')
+	if i <= 0 || len(name)-i-1 > 100 || len(name)-i-1 == 0 {
+		return "", "", false
+	}
+	return name[:i], name[i+1:], true
+}
+
+// paxRecord returns "LENGTH key=value\n", where LENGTH counts itself.
+func paxRecord(key, value string) string {
+	n := len(key) + len(value) + 3 // the space, = and newline
+	size := n + len(fmt.Sprint(n))
+	if s := fmt.Sprintf("%d %s=%s\n", size, key, value); len(s) == size {
+		return s
+	}
+	return fmt.Sprintf("%d %s=%s\n", size+1, key, value)
+}
+
+func ustar(prefix, name string, typ byte, size int64) []byte {
+	h := make([]byte, blockSize)
+	copy(h[0:], name)
+	copy(h[100:], "0000644\x00")
+	copy(h[108:], "0000000\x00")
+	copy(h[116:], "0000000\x00")
+	copy(h[124:], fmt.Sprintf("%011o\x00", size))
+	copy(h[136:], fmt.Sprintf("%011o\x00", mtime))
+	copy(h[148:], "        ")
+	h[156] = typ
+	copy(h[257:], "ustar\x0000")
+	copy(h[329:], "0000000\x00")
+	copy(h[337:], "0000000\x00")
+	copy(h[345:], prefix)
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return h
+}

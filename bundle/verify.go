@@ -1,0 +1,269 @@
+package bundle
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
+	"golang.org/x/mod/sumdb/tlog"
+	modzip "golang.org/x/mod/zip"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+)
+
+// A Damage is a file of a bundle that is not what the index says.
+type Damage struct {
+	Path string
+	Err  error
+}
+
+// Verify reads every byte of the bundle and tells report of each damaged entry, in the
+// order of the file. Manifest and index were verified by Open. It fails only when
+// it cannot go on reading.
+func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
+	own, err := b.ownNumber(ctx)
+	if err != nil {
+		return err
+	}
+	// The index entry's padding is covered by nothing else.
+	if err := b.checkBytes(b.payload-padding(b.Manifest.IndexSize), make([]byte, padding(b.Manifest.IndexSize))); err != nil {
+		report(Damage{indexName, err})
+	}
+	buf := make([]byte, 256<<10)
+	for f, err := range b.Index.Files(ctx, own) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		if err := b.verifyEntry(f, buf); err != nil {
+			report(Damage{f.Path, err})
+		}
+		if progress != nil {
+			progress(entrySize(f.Path, f.Size))
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	if err := b.checkBytes(b.Manifest.Size-endSize, make([]byte, endSize)); err != nil {
+		report(Damage{"end of archive", err})
+	}
+	return nil
+}
+
+// verifyEntry checks the header, content and padding of a file.
+func (b *Bundle) verifyEntry(f index.File, buf []byte) error {
+	h := header(f.Path, f.Size)
+	if err := b.checkBytes(b.Offset(f)-int64(len(h)), h); err != nil {
+		return fmt.Errorf("tar header: %w", err)
+	}
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{b.Content(f)}, buf); err != nil {
+		return err
+	}
+	if [32]byte(sum.Sum(nil)) != f.SHA256 {
+		return errHash
+	}
+	if err := b.checkBytes(b.Offset(f)+f.Size, make([]byte, padding(f.Size))); err != nil {
+		return fmt.Errorf("padding: %w", err)
+	}
+	return nil
+}
+
+var errBytes = errors.New("not the bytes that must be there")
+
+func (b *Bundle) checkBytes(at int64, want []byte) error {
+	got := make([]byte, len(want))
+	if _, err := b.file.ReadAt(got, at); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return errBytes
+	}
+	return nil
+}
+
+// Deep checks what the signature alone vouches for in Verify: that every zip and
+// go.mod has the h1 that the index gives, and that every h1 of a public module stands in
+// the checksum database, by a proof under the database's own key. db may be nil
+// only for a bundle without a database. A stolen bundle key does not pass this with a forged
+// public module. It calls progress with the bytes of each version.
+func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n int64), report func(Damage)) error {
+	var mu sync.Mutex
+	damage := func(path string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		report(Damage{path, err})
+	}
+	if b.Manifest.DB != "" {
+		if db == nil || db.Name != b.Manifest.DB {
+			return fmt.Errorf("the bundle's checksum database is %s, whose key is not at hand: set GOSUMDB", b.Manifest.DB)
+		}
+		if err := b.proveRecords(ctx, db, damage); err != nil {
+			return err
+		}
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(runtime.GOMAXPROCS(0))
+	for v, err := range b.Index.Versions(ctx, "") {
+		if err != nil {
+			eg.Wait()
+			return wrapBad(ctx, err)
+		}
+		if v.Record == nil && !v.Private {
+			damage(lookupPath(b.Manifest.DB, v), errors.New("a public module without a record of the checksum database"))
+		}
+		eg.Go(func() error {
+			n, path, err := b.deepVersion(ctx, v)
+			if err != nil {
+				damage(path, err)
+			}
+			if progress != nil {
+				progress(n)
+			}
+			return ctx.Err()
+		})
+	}
+	return eg.Wait()
+}
+
+func lookupPath(db string, v index.Version) string {
+	return modpath.Request{Kind: modpath.SumLookup, DB: db, Path: v.Path, Version: v.Version}.String()
+}
+
+// proveRecords proves all records under the head, in batches.
+func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage func(string, error)) error {
+	latest := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
+	msg, err := b.ReadFile(ctx, latest, proof.MaxLookup)
+	if err != nil {
+		return err
+	}
+	head, err := db.ParseHead(msg)
+	if err == nil && head.Tree != b.Manifest.Head {
+		err = fmt.Errorf("tree %d is not the manifest's, %d", head.N, b.Manifest.Head.N)
+	}
+	if err != nil {
+		return &NotVerifiedError{latest, err}
+	}
+	p := &proof.Prover{Head: head, Source: tiles{ctx, b}}
+	var batch []proof.Record
+	flush := func() error {
+		err := p.Records(batch)
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil { // find out which
+			for _, r := range batch {
+				if err := p.Records([]proof.Record{r}); err != nil {
+					damage(modpath.Request{Kind: modpath.SumLookup, DB: db.Name, Path: r.Mod.Path, Version: r.Mod.Version}.String(), err)
+				}
+			}
+		}
+		batch = batch[:0]
+		return nil
+	}
+	for v, err := range b.Index.Versions(ctx, "") {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		if v.Record == nil {
+			continue
+		}
+		batch = append(batch, proof.Record{Mod: module.Version{Path: v.Path, Version: v.Version}, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1})
+		if len(batch) == 1000 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// tiles reads tiles out of a bundle.
+type tiles struct {
+	ctx context.Context
+	b   *Bundle
+}
+
+func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
+	var data [][]byte
+	for _, tile := range list {
+		path := modpath.Request{Kind: modpath.SumTile, DB: t.b.Manifest.DB, Tile: tile}.String()
+		d, err := t.b.ReadFile(t.ctx, path, int64(tile.W)*tlog.HashSize)
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, d)
+	}
+	return data, nil
+}
+
+func (t tiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }
+
+// deepVersion checks the files of a version against its hashes. It returns the
+// bytes read and the path of what is wrong.
+func (b *Bundle) deepVersion(ctx context.Context, v index.Version) (n int64, path string, err error) {
+	m := module.Version{Path: v.Path, Version: v.Version}
+	path = modpath.Request{Kind: modpath.Mod, Path: v.Path, Version: v.Version}.String()
+	data, err := b.ReadFile(ctx, path, modzip.MaxGoMod)
+	if err != nil {
+		return 0, path, err
+	}
+	h1, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
+	if err == nil && h1 != v.GoModH1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", h1, v.GoModH1)
+	}
+	if err != nil || v.ZipSize == nil {
+		return v.ModSize, path, err
+	}
+	path = modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
+	f, ok, err := b.Index.File(ctx, path)
+	if err != nil {
+		return v.ModSize, path, err
+	}
+	if !ok || f.Size != *v.ZipSize {
+		return v.ModSize, path, errors.New("the index has no such file of that size")
+	}
+	h1, err = zipHash(m, b.Content(f))
+	if err == nil && h1 != v.H1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", h1, v.H1)
+	}
+	return v.ModSize + f.Size, path, err
+}
+
+// zipHash returns the h1 of a module zip, as dirhash.HashZip does for a file. Names
+// outside of the module are refused; sizes are bounded by the limit of module zips.
+func zipHash(m module.Version, r *io.SectionReader) (string, error) {
+	z, err := zip.NewReader(r, r.Size())
+	if err != nil {
+		return "", err
+	}
+	files := make(map[string]*zip.File, len(z.File))
+	names := make([]string, 0, len(z.File))
+	total := uint64(0)
+	for _, f := range z.File {
+		if !strings.HasPrefix(f.Name, m.Path+"@"+m.Version+"/") {
+			return "", fmt.Errorf("file %.200q in it is outside of %s", f.Name, m)
+		}
+		if files[f.Name] != nil {
+			return "", fmt.Errorf("two files in it are named %.200q", f.Name)
+		}
+		if total += f.UncompressedSize64; total > modzip.MaxZipFile || f.UncompressedSize64 > modzip.MaxZipFile {
+			return "", fmt.Errorf("it holds more than %d bytes", modzip.MaxZipFile)
+		}
+		files[f.Name] = f
+		names = append(names, f.Name)
+	}
+	return dirhash.Hash1(names, func(name string) (io.ReadCloser, error) { return files[name].Open() })
+}

@@ -1,0 +1,316 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+)
+
+// A Source is a file to be put into a bundle: in the file system, or in memory.
+type Source struct {
+	Path   string   // GOPROXY path
+	Size   int64    // in bytes
+	SHA256 [32]byte // checked when the file is written
+	File   string   // where it is; "" when it is Data
+	Data   []byte
+}
+
+// DataSource returns a file in memory.
+func DataSource(path string, data []byte) Source {
+	return Source{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data), Data: data}
+}
+
+// FileSource returns a file of the file system, having hashed it.
+func FileSource(path, file string) (Source, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return Source{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	s := Source{Path: path, File: file}
+	s.Size, err = io.Copy(h, f)
+	h.Sum(s.SHA256[:0])
+	return s, err
+}
+
+// A Version is a module version to be put into a bundle.
+type Version struct {
+	index.Version
+	GoMod, Info Source
+	Zip         *Source // nil when only .mod and .info are carried
+}
+
+// Contents is what a bundle is made of. Lists, @latest answers, lookups and the README
+// are made from it.
+type Contents struct {
+	Name     string
+	Sequence int64
+	Created  time.Time
+
+	Versions     []Version // by path
+	Missing      []index.Missing
+	Queries      []index.Query
+	Requirements []index.Requirement
+
+	DB    string     // checksum database, "" for none
+	Head  proof.Head // under which all records were proven
+	Tiles []Source
+}
+
+// A Draft is a bundle that is ready to be written: everything is known but the signature.
+type Draft struct {
+	Manifest Manifest
+
+	index   string   // path of the index
+	entries []Source // the payload, in the order of the tar
+}
+
+// NewDraft makes the index of a bundle, in the folder tmp.
+func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
+	d := &Draft{index: filepath.Join(tmp, indexName)}
+	if d.entries, err = c.entries(); err != nil {
+		return nil, err
+	}
+	d.Manifest = Manifest{Name: c.Name, Sequence: c.Sequence, Created: c.Created.UTC().Truncate(time.Second)}
+	if c.DB != "" {
+		d.Manifest.DB, d.Manifest.Head = c.DB, c.Head.Tree
+	}
+	end, err := d.writeIndex(c)
+	if err != nil {
+		return nil, err
+	}
+	src, err := FileSource(indexName, d.index)
+	if err != nil {
+		return nil, err
+	}
+	d.Manifest.Index, d.Manifest.IndexSize = src.SHA256, src.Size
+	d.Manifest.Size = payloadAt(src.Size) + end + endSize
+	if _, err := ParseManifest(d.Manifest.Text()); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// entries returns the payload in the order of the tar.
+func (c *Contents) entries() ([]Source, error) {
+	var list []Source
+	add := func(req modpath.Request, data []byte) { list = append(list, DataSource(req.String(), data)) }
+	for i := 0; i < len(c.Versions); {
+		path := c.Versions[i].Path
+		var versions []string
+		latest := -1
+		for ; i < len(c.Versions) && c.Versions[i].Path == path; i++ {
+			v := &c.Versions[i]
+			list = append(list, v.GoMod)
+			if v.Info.Path != "" {
+				list = append(list, v.Info)
+			}
+			if v.Zip == nil {
+				continue
+			}
+			list = append(list, *v.Zip)
+			if !module.IsPseudoVersion(v.Version.Version) { // as proxies do: a list has tags
+				versions = append(versions, v.Version.Version)
+			}
+			if latest < 0 || laterThan(v.Version.Version, c.Versions[latest].Version.Version) {
+				latest = i
+			}
+		}
+		if latest >= 0 {
+			semver.Sort(versions)
+			text := ""
+			if len(versions) > 0 {
+				text = strings.Join(versions, "\n") + "\n"
+			}
+			add(modpath.Request{Kind: modpath.List, Path: path}, []byte(text))
+			info := c.Versions[latest].Info
+			info.Path = modpath.Request{Kind: modpath.Latest, Path: path}.String()
+			list = append(list, info)
+		}
+	}
+	if c.DB != "" {
+		add(modpath.Request{Kind: modpath.SumSupported, DB: c.DB}, nil)
+		add(modpath.Request{Kind: modpath.SumLatest, DB: c.DB}, c.Head.Note)
+		for _, v := range c.Versions {
+			if v.Record != nil {
+				m := module.Version{Path: v.Path, Version: v.Version.Version}
+				r := proof.Record{Mod: m, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
+				add(modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: m.Path, Version: m.Version}, r.Lookup(c.Head))
+			}
+		}
+		list = append(list, c.Tiles...)
+	}
+	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
+	for i, s := range list {
+		if err := modpath.CheckFile(s.Path); err != nil {
+			return nil, err
+		}
+		if i > 0 && s.Path == list[i-1].Path {
+			return nil, fmt.Errorf("two files are named %s", s.Path)
+		}
+		if s.Size > maxEntry {
+			return nil, fmt.Errorf("%s: %d bytes are more than a tar entry can have", s.Path, s.Size)
+		}
+	}
+	return append([]Source{DataSource(readmeName, []byte(readme))}, list...), nil
+}
+
+//go:embed README.txt
+var readme string
+
+// laterThan orders versions as @latest chooses: releases before prereleases
+// before pseudo-versions, and the higher first.
+func laterThan(a, b string) bool {
+	rank := func(v string) int {
+		switch {
+		case module.IsPseudoVersion(v):
+			return 0
+		case semver.Prerelease(v) != "":
+			return 1
+		}
+		return 2
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), semver.Compare(a, b)) > 0
+}
+
+// writeIndex writes the index and returns where the payload ends, from its start.
+func (d *Draft) writeIndex(c *Contents) (end int64, err error) {
+	w, err := index.Create(d.index)
+	if err != nil {
+		return 0, err
+	}
+	own := w.Bundle(index.Bundle{Name: c.Name, Sequence: c.Sequence})
+	counts := &d.Manifest.Counts
+	var mod int64
+	for i, v := range c.Versions {
+		if i == 0 || v.Path != c.Versions[i-1].Path {
+			mod = w.Module(v.Path, v.Private, v.Deprecated)
+			counts.Modules++
+		}
+		w.Version(mod, v.Version)
+		if v.Zip != nil {
+			counts.Versions++
+		} else {
+			counts.ModOnly++
+		}
+		if v.Private {
+			counts.Private++
+		}
+	}
+	offsets := make(map[string]int64, len(d.entries))
+	for _, s := range d.entries {
+		offsets[s.Path] = end + headerSize(s.Path)
+		end += entrySize(s.Path, s.Size)
+	}
+	sorted := slices.Clone(d.entries)
+	slices.SortFunc(sorted, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
+	for _, s := range sorted {
+		w.File(index.File{Path: s.Path, Bundle: own, Offset: offsets[s.Path], Size: s.Size, SHA256: s.SHA256})
+	}
+	counts.Files = int64(len(sorted))
+	for _, m := range c.Missing {
+		w.Missing(m)
+	}
+	counts.Missing = int64(len(c.Missing))
+	for _, q := range c.Queries {
+		w.Query(q)
+	}
+	for _, r := range c.Requirements {
+		w.Requirement(r)
+	}
+	return end, w.Close()
+}
+
+// A ChangedError says that a file is not what it was when it was verified.
+type ChangedError struct{ File string }
+
+// Error names the file.
+func (e *ChangedError) Error() string {
+	return e.File + ": the file changed since it was verified"
+}
+
+// Write writes the bundle, signed, to w. Each file's hash is checked on the way.
+func (d *Draft) Write(ctx context.Context, w io.Writer, key *Key) error {
+	manifest, err := d.Manifest.Sign(key.Signer)
+	if err != nil {
+		return err
+	}
+	src, err := FileSource(indexName, d.index)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 256<<10)
+	for _, s := range append([]Source{DataSource(manifestName, manifest), src}, d.entries...) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := writeEntry(w, s, buf); err != nil {
+			return err
+		}
+	}
+	_, err = w.Write(make([]byte, endSize))
+	return err
+}
+
+func writeEntry(w io.Writer, s Source, buf []byte) error {
+	if _, err := w.Write(header(s.Path, s.Size)); err != nil {
+		return err
+	}
+	var r io.Reader = bytes.NewReader(s.Data)
+	if s.File != "" {
+		f, err := os.Open(s.File)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	h := sha256.New()
+	// Not more than the header says, whatever the file has become.
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.TeeReader(io.LimitReader(r, s.Size), h), buf)
+	if err != nil {
+		return err
+	}
+	if n != s.Size || [32]byte(h.Sum(nil)) != s.SHA256 {
+		return &ChangedError{cmp.Or(s.File, s.Path)}
+	}
+	_, err = w.Write(make([]byte, padding(s.Size)))
+	return err
+}
+
+// Resign replaces the signatures of the bundle in f by those of key, over the same text or
+// another manifest m of the same file.
+func Resign(f io.WriterAt, m Manifest, key *Key) error {
+	data, err := m.Sign(key.Signer)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, manifestAt)
+	return err
+}
+
+// Close removes the draft's index.
+func (d *Draft) Close() error {
+	if err := os.Remove(d.index); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/serve"
+)
+
+// maxSettings is the longest answer of a server in bytes that env reads.
+const maxSettings = 1 << 20
+
+func envCommand() *command {
+	shell := "sh"
+	return &command{
+		name:    "env",
+		summary: "print the go settings that a client inside needs",
+		usage: `
+Usage: modmirror env [--shell sh|powershell|go] URL
+
+Asks the server which modules are outside the checksum database and prints the
+settings: for sh, for PowerShell, or as a "go env -w" command that lasts.
+
+Example:
+  eval "$(modmirror env http://127.0.0.1:8080)"
+`,
+		flags: func(fs *pflag.FlagSet) { fs.StringVar(&shell, "shell", "sh", "`form`: sh, powershell or go") },
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) != 1 {
+				return usagef("env needs the URL of a server")
+			}
+			u, err := url.Parse(args[0])
+			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.ContainsAny(args[0], "'\"`$,| ") {
+				return usagef("%q is not the URL of a server: want http://HOST:PORT", args[0])
+			}
+			base := strings.TrimSuffix(args[0], "/")
+			settings, err := askServer(ctx, base)
+			if err != nil {
+				return &hintError{fmt.Errorf("asking %s for its settings: %w", u.Redacted(), err), "is modmirror serve running there?"}
+			}
+			vars := [][2]string{
+				{"GOPROXY", base}, // without ",direct", which would go to a network that is not there
+				{"GONOPROXY", "none"},
+				{"GOPRIVATE", ""},
+				{"GONOSUMDB", strings.Join(settings.Private, ",")},
+			}
+			if settings.SumDB == "sum.golang.org" {
+				vars = append(vars, [2]string{"GOSUMDB", settings.SumDB})
+			}
+			return printSettings(e.stdout, shell, vars)
+		},
+	}
+}
+
+func printSettings(w io.Writer, shell string, vars [][2]string) error {
+	switch shell {
+	case "sh":
+		for _, v := range vars {
+			fmt.Fprintf(w, "export %s='%s'\n", v[0], v[1])
+		}
+	case "powershell":
+		for _, v := range vars {
+			fmt.Fprintf(w, "$env:%s = '%s'\n", v[0], v[1])
+		}
+	case "go":
+		fmt.Fprint(w, "go env -w")
+		for _, v := range vars {
+			fmt.Fprintf(w, " %s=%s", v[0], v[1])
+		}
+		fmt.Fprintln(w)
+	default:
+		return usagef("--shell %q: want sh, powershell or go", shell)
+	}
+	return nil
+}
+
+// askServer gets the settings of a server.
+func askServer(ctx context.Context, base string) (serve.Settings, error) {
+	var s serve.Settings
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", base+"/settings.json", nil)
+	if err != nil {
+		return s, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return s, err.(*url.Error).Err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxSettings))
+	if err != nil {
+		return s, err
+	}
+	if resp.StatusCode != 200 {
+		return s, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(data)))
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)
+	}
+	for _, p := range s.Private { // it goes into a shell
+		if strings.ContainsAny(p, "'\"`$ \n") {
+			return s, fmt.Errorf("bad module path %q in the settings", p)
+		}
+	}
+	return s, nil
+}

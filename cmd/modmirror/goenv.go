@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+)
+
+// goEnv is the part of the go command's settings that modmirror follows.
+type goEnv struct {
+	GOPROXY, GOSUMDB, GONOSUMDB, GONOPROXY, GOMODCACHE, GOCACHE string
+}
+
+// readGoEnv asks the go command, which knows "go env -w" and the defaults. Without
+// one the environment and go's own defaults are taken.
+func readGoEnv(ctx context.Context) (goEnv, error) {
+	var g goEnv
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE")
+	cmd.Dir = os.TempDir() // a go.mod here must not make it switch toolchains
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &g)
+		return g, err
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return g, fmt.Errorf("go env: %s", oneLine(errors.New(string(exit.Stderr))))
+	}
+	get := func(name, def string) string {
+		if v := os.Getenv(name); v != "" {
+			return v
+		}
+		return def
+	}
+	private := os.Getenv("GOPRIVATE")
+	return goEnv{
+		GOPROXY:   get("GOPROXY", "https://proxy.golang.org,direct"),
+		GOSUMDB:   get("GOSUMDB", "sum.golang.org"),
+		GONOSUMDB: get("GONOSUMDB", private),
+		GONOPROXY: get("GONOPROXY", private),
+	}, nil
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+)
+
+// bundleInfo is what info prints with --json.
+type bundleInfo struct {
+	Name      string       `json:"name"`
+	ID        string       `json:"id"`
+	Sequence  int64        `json:"sequence"`
+	Created   time.Time    `json:"created"`
+	Size      int64        `json:"size"`
+	SignedBy  []string     `json:"signedBy"`
+	SumDB     string       `json:"sumdb,omitempty"`
+	SumDBSize int64        `json:"sumdbSize,omitempty"`
+	Counts    index.Counts `json:"counts"`
+}
+
+func infoCommand() *command {
+	var asJSON bool
+	return &command{
+		name:    "info",
+		summary: "show who signed a bundle and what it holds",
+		usage: `
+Usage: modmirror info [flags] BUNDLE
+
+Example:
+  modmirror info team.tar
+`,
+		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
+		run: func(ctx context.Context, e *env, args []string) error {
+			b, err := oneBundle(ctx, e, "info", args)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			m := b.Manifest
+			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts}
+			if asJSON {
+				return writeJSON(e.stdout, info)
+			}
+			w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+			line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
+			line("name", "%s", m.Name)
+			line("id", "%s", info.ID)
+			for _, s := range b.Signers {
+				line("signed by", "%s", s)
+			}
+			line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
+			line("size", "%s in %d files", bytesText(m.Size), m.Counts.Files)
+			line("modules", "%d, in %d versions", m.Counts.Modules, m.Counts.Versions)
+			line("go.mod only", "%d versions, for module graphs", m.Counts.ModOnly)
+			if m.DB != "" {
+				line("checksums", "%s up to record %d", m.DB, m.Head.N)
+			} else {
+				line("checksums", "no checksum database: only the signature vouches for the modules")
+			}
+			if m.Counts.Private > 0 {
+				line("private", "%d versions outside the checksum database: only the signature vouches for them", m.Counts.Private)
+				for path, err := range b.Index.Private(ctx) {
+					if err != nil {
+						return err
+					}
+					line("", "%s", path)
+				}
+			}
+			if m.Counts.Missing > 0 {
+				line("missing", "%d files could not be had", m.Counts.Missing)
+				for miss, err := range b.Index.Missing(ctx) {
+					if err != nil {
+						return err
+					}
+					line("", "%s of %s@%s", miss.What, miss.Path, miss.Version)
+				}
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func listCommand() *command {
+	var asJSON, missing, all bool
+	return &command{
+		name:    "list",
+		summary: "list the module versions in a bundle, or what is missing",
+		usage: `
+Usage: modmirror list [flags] BUNDLE
+
+Prints path, version, size of the zip and h1 of each version that is carried whole.
+
+Example:
+  modmirror list team.tar | grep golang.org/x
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object a line")
+			fs.BoolVar(&all, "all", false, "also versions of which only the go.mod is carried")
+			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			b, err := oneBundle(ctx, e, "list", args)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			if missing {
+				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", m.Path, m.Version, m.What, m.Status, m.Chain)
+				})
+			}
+			whole := func(yield func(index.Version, error) bool) {
+				for v, err := range b.Index.Versions(ctx, "") {
+					if (all || v.ZipSize != nil || err != nil) && !yield(v, err) {
+						return
+					}
+				}
+			}
+			return printEach(e.stdout, asJSON, whole, func(w io.Writer, v index.Version) {
+				size := "-"
+				if v.ZipSize != nil {
+					size = fmt.Sprint(*v.ZipSize)
+				}
+				note := ""
+				if v.Private {
+					note = "\tprivate"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
+			})
+		},
+	}
+}
+
+// printEach prints rows, as tab-separated lines or as JSON.
+func printEach[T any](w io.Writer, asJSON bool, rows iter.Seq2[T, error], line func(io.Writer, T)) error {
+	for row, err := range rows {
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			if err := json.NewEncoder(w).Encode(row); err != nil {
+				return err
+			}
+			continue
+		}
+		line(w, row)
+	}
+	return nil
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// oneBundle opens the bundle that a command was given.
+func oneBundle(ctx context.Context, e *env, name string, args []string) (*bundle.Bundle, error) {
+	if len(args) != 1 {
+		return nil, usagef("%s needs one bundle", name)
+	}
+	return openBundle(ctx, e, args[0])
+}

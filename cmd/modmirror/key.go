@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+)
+
+func keyCommand() *command {
+	var file, name string
+	return &command{
+		name:    "key",
+		summary: "make or show the signing key",
+		usage: `
+Usage: modmirror key new [--file FILE] [--name NAME]
+       modmirror key show [--file FILE]
+
+new makes an Ed25519 key, readable by you alone. show prints its public part,
+which those who use your bundles trust with: modmirror trust add.
+
+Example:
+  modmirror key show
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&file, "file", "", "key `file` (default key in the config folder)")
+			fs.StringVar(&name, "name", "", "`name` of a new key (default user@host)")
+		},
+		run: func(_ context.Context, e *env, args []string) error {
+			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
+				return usagef("want key new or key show")
+			}
+			if file == "" {
+				file = e.keyFile()
+			}
+			if args[0] == "new" {
+				key, err := bundle.NewKey(file, name)
+				if errors.Is(err, fs.ErrExist) {
+					return &hintError{err, "modmirror key show prints its public part; to make another, name it with --file"}
+				}
+				if err != nil {
+					return err
+				}
+				e.say("made %s", file)
+				fmt.Fprintln(e.stdout, key.Verifier)
+				return nil
+			}
+			key, err := bundle.ReadKey(file)
+			if noSuchFile(err) {
+				return &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new"}
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(e.stdout, key.Verifier)
+			return nil
+		},
+	}
+}
+
+func trustCommand() *command {
+	return &command{
+		name:    "trust",
+		summary: "say whose bundles are believed here",
+		usage: `
+Usage: modmirror trust add KEY
+       modmirror trust list
+       modmirror trust remove NAME|KEY
+
+A bundle is opened only when a trusted key signed it. Get the key from the one
+who makes the bundles, by a way that you trust.
+
+Example:
+  modmirror trust add "$(cat team.pub)"
+`,
+		run: func(_ context.Context, e *env, args []string) error {
+			trust, err := bundle.ReadTrust(e.trustFile())
+			if err != nil {
+				return err
+			}
+			switch {
+			case len(args) == 2 && args[0] == "add":
+				added, err := trust.Add(args[1])
+				if err != nil {
+					return err
+				}
+				if added {
+					e.say("trusting %s", args[1])
+				} else {
+					e.say("already trusted")
+				}
+				return nil
+			case len(args) == 1 && args[0] == "list":
+				for _, k := range trust.Keys {
+					fmt.Fprintln(e.stdout, k)
+				}
+				return nil
+			case len(args) == 2 && args[0] == "remove":
+				removed, err := trust.Remove(args[1])
+				for _, k := range removed {
+					e.say("no longer trusting %s", k)
+				}
+				return err
+			}
+			return usagef("want trust add KEY, trust list or trust remove NAME")
+		},
+	}
+}

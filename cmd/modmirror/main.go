@@ -1,0 +1,251 @@
+// Command modmirror carries Go modules across an air gap: sync makes a signed bundle where
+// there is a network, serve serves it where there is none.
+package main
+
+// The rules of the terminal: results go to stdout, everything else to stderr. A message
+// begins with "modmirror: ", in lower case and without a full stop; a next step follows as
+// "hint: ". Progress bars appear on a terminal only. Exit codes are those of the constants below.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/adrg/xdg"
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/proof"
+)
+
+// Exit codes.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotVerified = 3 // signature, hash, proof, rollback
+	exitIncomplete  = 4 // something could not be had
+)
+
+// A command is a subcommand.
+type command struct {
+	name    string
+	summary string
+	usage   string // "modmirror NAME …" lines, description, example
+	flags   func(*pflag.FlagSet)
+	run     func(context.Context, *env, []string) error
+}
+
+// env is what a command has of the outside.
+type env struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	configDir string // key and trusted keys
+	quiet     bool
+}
+
+// say prints a line about what is going on.
+func (e *env) say(format string, args ...any) {
+	if !e.quiet {
+		e.complain(format, args...)
+	}
+}
+
+// complain prints a line about what went wrong.
+func (e *env) complain(format string, args ...any) {
+	fmt.Fprintf(e.stderr, "modmirror: "+format+"\n", args...)
+}
+
+func (e *env) hint(format string, args ...any) {
+	fmt.Fprintf(e.stderr, "hint: "+format+"\n", args...)
+}
+
+func (e *env) keyFile() string   { return filepath.Join(e.configDir, "key") }
+func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") }
+
+// A usageError is a mistake in the command line.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// A hintError is an error with a next step.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// errIncomplete is the result of a command that named what could not be had.
+var errIncomplete = errors.New("incomplete")
+
+// errDamaged is the result of a command that named what does not verify.
+var errDamaged = errors.New("does not verify")
+
+func commands() []*command {
+	return []*command{
+		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), extractCommand(),
+		keyCommand(), trustCommand(), envCommand(), versionCommand(), completionCommand(),
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	code := e.main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func (e *env) main(ctx context.Context, args []string) int {
+	if len(args) > 0 && args[0] == rehearseInside {
+		return runRehearseInside(ctx, e, args[1:])
+	}
+	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		e.help()
+		if len(args) == 0 {
+			return exitUsage
+		}
+		return exitDone
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return e.report(ctx, c.name, e.runCommand(ctx, c, args[1:]))
+		}
+	}
+	e.complain("unknown command %q", args[0])
+	e.hint("modmirror help lists them")
+	return exitUsage
+}
+
+func (e *env) help() {
+	fmt.Fprint(e.stdout, "modmirror carries Go modules across an air gap.\n\nUsage: modmirror COMMAND [flags] [args]\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(e.stdout, "  %-11s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(e.stdout, `
+Outside:  modmirror sync -o team.tar            (in a Go project)
+Inside:   modmirror trust add KEY
+          modmirror serve team.tar
+          eval "$(modmirror env http://127.0.0.1:8080)" && go build ./...
+
+modmirror COMMAND --help tells more.
+`)
+}
+
+func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
+	fs := flagSet(e, c)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			fmt.Fprintf(e.stdout, "%s\nFlags:\n%s", strings.TrimLeft(c.usage, "\n"), fs.FlagUsages())
+			return nil
+		}
+		return usagef("%v", err)
+	}
+	return c.run(ctx, e, fs.Args())
+}
+
+func flagSet(e *env, c *command) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.SortFlags = false
+	if c.flags != nil {
+		c.flags(fs)
+	}
+	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"), "`folder` of the signing key and the trusted keys")
+	return fs
+}
+
+// report prints an error once and returns the exit code for it.
+func (e *env) report(ctx context.Context, name string, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if errors.Is(err, errIncomplete) {
+		return exitIncomplete
+	}
+	if errors.Is(err, errDamaged) {
+		return exitNotVerified
+	}
+	if ctx.Err() != nil {
+		e.complain("%s: interrupted", name)
+		return exitFailed
+	}
+	e.complain("%s: %s", name, oneLine(err))
+	var hint *hintError
+	var usage *usageError
+	var untrusted *bundle.UntrustedError
+	var notVerified *bundle.NotVerifiedError
+	switch {
+	case errors.As(err, &hint):
+		e.hint("%s", hint.hint)
+	case errors.As(err, &usage):
+		e.hint("modmirror %s --help", name)
+	case errors.As(err, &untrusted):
+		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
+	case errors.As(err, &notVerified):
+		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
+	case errors.Is(err, syscall.ENOSPC):
+		e.hint("make room and run it again: what was fetched is kept")
+	}
+	switch {
+	case usage != nil:
+		return exitUsage
+	case notVerified != nil, errors.Is(err, proof.ErrMismatch):
+		return exitNotVerified
+	}
+	return exitFailed
+}
+
+// oneLine joins the lines of an error and drops what could steer a terminal: names
+// and texts in it may come from an upstream or a bundle.
+func oneLine(err error) string {
+	s := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' || (r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// stateDir is where serve keeps what it has verified.
+func stateDir() string { return filepath.Join(xdg.StateHome, "modmirror") }
+
+// version is what this binary says it is.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func versionCommand() *command {
+	return &command{
+		name:    "version",
+		summary: "print the version",
+		usage:   "Usage: modmirror version\n",
+		run: func(_ context.Context, e *env, args []string) error {
+			if len(args) > 0 {
+				return usagef("version takes no arguments")
+			}
+			fmt.Fprintln(e.stdout, "modmirror", version())
+			return nil
+		},
+	}
+}
+
+// noSuchFile reports whether err is about a file that is not there.
+func noSuchFile(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/serve"
+)
+
+// defaultRehearsal is what --rehearse runs unless it is given a command. It runs no code of
+// the modules, so it may use the build cache.
+const defaultRehearsal = "go build ./... && go vet ./..."
+
+// rehearseInside is the hidden command that a rehearsal runs of itself, in a network
+// namespace of its own where the machine allows it.
+const rehearseInside = "rehearse-inside"
+
+// A rehearsal proves that a bundle is complete: the go command builds the sources from it, behind
+// a loopback server, with an empty module cache and with the checksum database on.
+type rehearsal struct {
+	bundle   string // path
+	key      string // that it is signed with for now
+	command  string // for sh
+	sources  *mirror.Sources
+	closure  *bundle.Contents
+	settings goEnv
+	tmp      string
+}
+
+// A rehearsalPlan is what the process inside is told, as JSON.
+type rehearsalPlan struct {
+	Bundle, Key string
+	Dirs        []string // projects, without their go.sum
+	Modules     []string // module@version for which Dirs has a new module
+	Command     string
+	Env         []string
+}
+
+// run rehearses every source.
+func (r *rehearsal) run(ctx context.Context, e *env) error {
+	goCmd, err := exec.LookPath("go")
+	if err != nil {
+		return &hintError{errors.New("rehearsing: there is no go command here"), "install Go, or leave --rehearse out"}
+	}
+	plan := rehearsalPlan{Bundle: r.bundle, Key: r.key, Command: r.command, Env: r.environ(goCmd)}
+	for _, dir := range []string{"home", "gopath", "gocache", "work"} {
+		if err := os.Mkdir(filepath.Join(r.tmp, dir), 0o777); err != nil {
+			return err
+		}
+	}
+	for i, s := range r.sources.List {
+		dir := filepath.Join(r.tmp, "work", fmt.Sprint(i))
+		module := ""
+		if s.Mod != nil {
+			if err := copyProject(dir, s); err != nil {
+				return fmt.Errorf("copying %s for the rehearsal: %w", s.Name, err)
+			}
+		} else {
+			version := s.Query.Version
+			for _, q := range r.closure.Queries {
+				if q.Path == s.Query.Path && q.Query == version {
+					version = q.Version
+				}
+			}
+			module = s.Query.Path + "@" + version
+			if err := os.Mkdir(dir, 0o777); err != nil {
+				return err
+			}
+		}
+		plan.Dirs, plan.Modules = append(plan.Dirs, dir), append(plan.Modules, module)
+	}
+	input, err := json.Marshal(plan)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	e.say("rehearsing: go mod tidy, then %s", r.command)
+	var out bytes.Buffer
+	start := func(isolated bool) error {
+		cmd := exec.CommandContext(ctx, self, rehearseInside)
+		cmd.Stdin = bytes.NewReader(input)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if isolated {
+			isolate(cmd)
+		}
+		return cmd.Run()
+	}
+	where := "without a network"
+	err = start(true)
+	if _, ran := errors.AsType[*exec.ExitError](err); err != nil && !ran {
+		where = "in the network of this machine, since it allows no network namespace"
+		err = start(false)
+	}
+	// The module cache is read-only; it is ours to remove.
+	filepath.WalkDir(filepath.Join(r.tmp, "gopath"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			os.Chmod(path, 0o777)
+		}
+		return nil
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		e.complain("the rehearsal printed:")
+		for line := range strings.Lines(out.String()) {
+			e.complain("  %s", oneLine(errors.New(line)))
+		}
+		return &hintError{errors.New("the rehearsal failed, so no bundle was written"), "does the same command pass outside, with an untouched go.mod and without a go.sum?"}
+	}
+	for line := range strings.Lines(out.String()) {
+		e.say("  %s", oneLine(errors.New(line)))
+	}
+	for _, s := range r.sources.List {
+		e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
+	}
+	return nil
+}
+
+// environ is the whole environment of the go command in a rehearsal.
+func (r *rehearsal) environ(goCmd string) []string {
+	sumdb, _, _ := strings.Cut(strings.TrimSpace(r.settings.GOSUMDB), " ") // not the URL: it is asked through the proxy
+	var private []string
+	for _, v := range r.closure.Versions {
+		if v.Private && !slices.Contains(private, v.Path) {
+			private = append(private, v.Path)
+		}
+	}
+	gocache := filepath.Join(r.tmp, "gocache")
+	if r.command == defaultRehearsal && r.settings.GOCACHE != "" {
+		gocache = r.settings.GOCACHE
+	}
+	env := []string{
+		"PATH=" + filepath.Dir(goCmd) + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"HOME=" + filepath.Join(r.tmp, "home"),
+		"GOPATH=" + filepath.Join(r.tmp, "gopath"),
+		"GOMODCACHE=" + filepath.Join(r.tmp, "gopath", "pkg", "mod"),
+		"GOCACHE=" + gocache,
+		"GOSUMDB=" + sumdb,
+		"GONOSUMDB=" + strings.Join(private, ","),
+		"GOENV=off", "GOWORK=off", "GONOPROXY=none", "GOPRIVATE=", "GOTOOLCHAIN=local", "GO111MODULE=on",
+		// -mod=mod lets commands fill in go.sum; -trimpath makes the build cache useful in another folder.
+		"GOFLAGS=-mod=mod -trimpath -buildvcs=false",
+	}
+	for _, name := range []string{"CC", "CXX", "CGO_ENABLED", "CGO_CFLAGS", "CGO_LDFLAGS", "GOROOT", "GOOS", "GOARCH", "TMPDIR", "TERM", "LANG", "PKG_CONFIG_PATH"} {
+		if v, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+// copyProject copies a project to dir, without go.sum, vendor and version control. Local
+// replacements outside of it are made absolute.
+func copyProject(dir string, s mirror.Source) error {
+	err := filepath.WalkDir(s.Dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(s.Dir, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, rel)
+		switch {
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".hg" || d.Name() == ".svn" || rel == "vendor"):
+			return filepath.SkipDir
+		case d.IsDir():
+			return os.MkdirAll(to, 0o777)
+		case rel == "go.sum" || rel == "go.work" || filepath.Ext(path) == ".tar":
+			return nil
+		case d.Type() == fs.ModeSymlink:
+			target, err := os.Readlink(path)
+			if err != nil {
+				return err
+			}
+			return os.Symlink(target, to)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		return copyFile(to, path)
+	})
+	if err != nil {
+		return err
+	}
+	base, err := filepath.Abs(s.Dir)
+	if err != nil {
+		return err
+	}
+	// A copy of the parsed file, since the source keeps its own.
+	mod, err := modfile.Parse("go.mod", modfile.Format(s.Mod.Syntax), nil)
+	if err != nil {
+		return err
+	}
+	for _, r := range mod.Replace {
+		if r.New.Version != "" || filepath.IsAbs(r.New.Path) {
+			continue
+		}
+		abs := filepath.Join(base, r.New.Path)
+		if rel, err := filepath.Rel(base, abs); err == nil && filepath.IsLocal(rel) {
+			continue
+		}
+		if err := mod.AddReplace(r.Old.Path, r.Old.Version, abs, ""); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "go.mod"), modfile.Format(mod.Syntax), 0o666)
+}
+
+func copyFile(to, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	st, err := src.Stat()
+	if err != nil {
+		return err
+	}
+	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, st.Mode().Perm()|0o200)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(dst, src); err != nil {
+		dst.Close()
+		return err
+	}
+	return dst.Close()
+}
+
+// runRehearseInside is the rehearsal's other process: it serves the bundle on loopback and
+// runs the commands against it.
+func runRehearseInside(ctx context.Context, e *env, args []string) int {
+	if err := rehearse(ctx, e); err != nil {
+		fmt.Fprintln(e.stderr, err)
+		return exitFailed
+	}
+	return exitDone
+}
+
+func rehearse(ctx context.Context, e *env) error {
+	var plan rehearsalPlan
+	if err := json.NewDecoder(e.stdin).Decode(&plan); err != nil {
+		return err
+	}
+	if err := loopbackUp(); err != nil {
+		return fmt.Errorf("bringing loopback up: %w", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	verifier, err := note.NewVerifier(plan.Key)
+	if err != nil {
+		return err
+	}
+	var misses missList
+	ready := make(chan struct{})
+	s := &serve.Server{
+		Open: func(ctx context.Context) (*bundle.Bundle, error) {
+			return bundle.Open(ctx, plan.Bundle, note.VerifierList(verifier), "")
+		},
+		Log:   slog.New(slog.NewTextHandler(e.stderr, nil)),
+		Miss:  misses.add,
+		Ready: func(*bundle.Bundle) { close(ready) },
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ready:
+	}
+	env := append(plan.Env, "GOPROXY=http://"+l.Addr().String())
+	for i, dir := range plan.Dirs {
+		misses.list = nil
+		if err := rehearseOne(ctx, e.stderr, dir, plan.Modules[i], plan.Command, env); err != nil {
+			for _, m := range misses.list {
+				fmt.Fprintln(e.stderr, "asked for and not in the bundle:", m)
+			}
+			return err
+		}
+	}
+	stop()
+	return <-served
+}
+
+// rehearseOne runs the commands for one source.
+func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string, env []string) error {
+	run := func(name string, args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Dir, cmd.Env = dir, env
+		var b bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &b, &b
+		if err := cmd.Run(); err != nil {
+			return "", fmt.Errorf("%s%s %s: %w", b.String(), name, strings.Join(args, " "), err)
+		}
+		return b.String(), nil
+	}
+	if module != "" {
+		if _, err := run("go", "mod", "init", "rehearsal.example/new"); err != nil {
+			return err
+		}
+		if _, err := run("go", "get", module); err != nil {
+			return err
+		}
+		path, _, _ := strings.Cut(module, "@")
+		// Use the module when its root is a package that can be imported.
+		if name, err := run("go", "list", "-e", "-f", "{{.Name}}", path); err == nil && strings.TrimSpace(name) != "" && strings.TrimSpace(name) != "main" {
+			src := fmt.Sprintf("package new\n\nimport _ %q\n", path)
+			if err := os.WriteFile(filepath.Join(dir, "new.go"), []byte(src), 0o666); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := run("go", "mod", "tidy"); err != nil {
+		return err
+	}
+	text, err := run("sh", "-c", command)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, text)
+	return err
+}
+
+// missList collects what was asked for and not there.
+type missList struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (l *missList) add(r modpath.Request) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := r.String(); !slices.Contains(l.list, s) && len(l.list) < 100 {
+		l.list = append(l.list, s)
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/serve"
+)
+
+// serveHeap is the heap that the garbage collector aims at while serving, in bytes: the work is
+// bounded by buffers and a cache, so collecting more often costs little.
+const serveHeap = 48 << 20
+
+func serveCommand() *command {
+	var addr, state string
+	return &command{
+		name:    "serve",
+		summary: "serve a bundle as GOPROXY with checksum database (inside)",
+		usage: `
+Usage: modmirror serve [flags] BUNDLE
+
+Serves straight from the tar, read-only. The bundle must be signed by a trusted
+key. /healthz answers at once, /readyz when the bundle is verified, and / shows
+the settings that clients need.
+
+Example:
+  modmirror serve --addr 0.0.0.0:8080 team.tar
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&addr, "addr", "127.0.0.1:8080", "`address` to listen on; 0.0.0.0:8080 for the whole network")
+			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified before")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) != 1 {
+				return usagef("serve needs one bundle")
+			}
+			start := time.Now()
+			debug.SetMemoryLimit(serveHeap)
+			trust, err := bundle.ReadTrust(e.trustFile())
+			if err != nil {
+				return err
+			}
+			l, err := net.Listen("tcp", addr)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return &hintError{fmt.Errorf("%s is in use by another program", addr), "--addr 127.0.0.1:0 takes any free port"}
+			}
+			if err != nil {
+				return err
+			}
+			s := &serve.Server{
+				Log: slog.New(slog.NewTextHandler(e.stderr, nil)),
+				Open: func(ctx context.Context) (*bundle.Bundle, error) {
+					return bundle.Open(ctx, args[0], trust.Verifiers(), state)
+				},
+				Ready: func(b *bundle.Bundle) {
+					m := b.Manifest
+					seen := "verified now"
+					if b.Seen {
+						seen = "seen before"
+					}
+					e.say("serving %s at http://%s: %d versions of %d modules; ready after %d ms (index %s)",
+						m.Name, l.Addr(), m.Counts.Versions, m.Counts.Modules, time.Since(start).Milliseconds(), seen)
+					e.hint("on a client: eval \"$(modmirror env http://%s)\"", l.Addr())
+				},
+			}
+			return s.Serve(ctx, l)
+		},
+	}
+}

@@ -1,0 +1,399 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/adrg/xdg"
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
+	"golang.org/x/term"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// syncFlags are the flags of sync.
+type syncFlags struct {
+	output, name, key, mirror string
+	rehearse                  string
+	sequence                  int64
+	closed, keepGoing, quiet  bool
+	goproxy, gosumdb          string
+	parallel                  int
+}
+
+func syncCommand() *command {
+	f := new(syncFlags)
+	return &command{
+		name:    "sync",
+		summary: "make a signed bundle of what sources need (outside)",
+		usage: `
+Usage: modmirror sync [flags] [SOURCE...]
+
+Resolves the sources' modules, downloads and verifies them, and writes a signed
+bundle. A SOURCE is a folder with a go.mod, a go.mod, module@version,
+module@latest, a file that lists such lines, or - for a list on stdin.
+Without one it is the folder you are in.
+
+Proxies and checksum database are those of "go env".
+
+Example:
+  modmirror sync -o team.tar . ../other golang.org/x/tools/gopls@latest
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVarP(&f.output, "output", "o", "", "bundle `file` to write, - for stdout (default NAME.tar)")
+			fs.StringVar(&f.name, "name", "", "`name` of the bundle's line (default the output's name, or the module's)")
+			fs.StringVar(&f.rehearse, "rehearse", "", "prove the bundle before it is signed: run `command` on the sources offline")
+			fs.Lookup("rehearse").NoOptDefVal = defaultRehearsal
+			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
+			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
+			fs.StringVar(&f.key, "key", "", "signing key `file` (default key in the config folder, made when it is not there)")
+			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
+			fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
+			fs.StringVar(&f.goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
+			fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
+			fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
+			fs.BoolVarP(&f.quiet, "quiet", "q", false, "print errors only")
+		},
+		run: func(ctx context.Context, e *env, args []string) error { return runSync(ctx, e, f, args) },
+	}
+}
+
+func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
+	e.quiet = f.quiet
+	if len(args) == 0 {
+		args = []string{"."}
+	}
+	created, err := creationTime()
+	if err != nil {
+		return err
+	}
+	src, err := mirror.ParseSources(args, e.stdin)
+	if err != nil {
+		return err
+	}
+	if err := f.defaults(src); err != nil {
+		return err
+	}
+	if f.sequence == 0 {
+		f.sequence = created.Unix()
+	}
+	if err := checkOutput(f.output); err != nil {
+		return err
+	}
+	key, err := signingKey(e, f.key)
+	if err != nil {
+		return err
+	}
+	settings, err := readGoEnv(ctx)
+	if err != nil {
+		return err
+	}
+	if f.goproxy != "" {
+		settings.GOPROXY = f.goproxy
+	}
+	if f.gosumdb != "" {
+		settings.GOSUMDB = f.gosumdb
+	}
+	m, err := openMirror(ctx, e, f, settings)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	closure, err := m.sync(ctx, e, src)
+	if err != nil {
+		return err
+	}
+	missing := e.reportMissing(closure)
+	if missing > 0 && !f.keepGoing {
+		e.complain("sync: %d of the closure's files could not be had, so no bundle was written", missing)
+		e.hint("--keep-going writes it without them; a list line \"missing-ok module@version\" accepts one")
+		return errIncomplete
+	}
+	contents, err := bundleContents(closure, m.Path)
+	if err != nil {
+		return err
+	}
+	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
+	if err := writeBundle(ctx, e, f, settings, src, contents, key); err != nil {
+		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
+			// What is in the way of the next run is taken out of it.
+			os.Remove(changed.File)
+			return &hintError{fmt.Errorf("%w: %w", err, proof.ErrMismatch), "the file was removed from the mirror directory: run sync again"}
+		}
+		return err
+	}
+	if missing > 0 {
+		return errIncomplete
+	}
+	return nil
+}
+
+// defaults fills in output and name from each other and the sources.
+func (f *syncFlags) defaults(src *mirror.Sources) error {
+	if f.name == "" {
+		switch base := filepath.Base(f.output); {
+		case f.output != "" && f.output != "-" && strings.TrimSuffix(base, ".tar") != "":
+			f.name = strings.TrimSuffix(base, ".tar")
+		case src.List[0].Mod != nil:
+			prefix, _, _ := module.SplitPathVersion(src.List[0].Mod.Module.Mod.Path)
+			f.name = path.Base(prefix)
+		default:
+			f.name = "bundle"
+		}
+	}
+	if err := bundle.CheckName(f.name); err != nil {
+		return usagef("%v (set one with --name)", err)
+	}
+	if f.output == "" {
+		f.output = f.name + ".tar"
+	}
+	if f.sequence < 0 {
+		return usagef("--sequence must be positive")
+	}
+	return nil
+}
+
+// checkOutput finds out before hours of work whether the bundle can be written.
+func checkOutput(name string) error {
+	if name == "-" {
+		return nil
+	}
+	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+		return fmt.Errorf("%s: not a regular file", name)
+	}
+	f, err := safefile.Create(name, 0o666)
+	if noSuchFile(err) {
+		return &hintError{fmt.Errorf("output folder %s is not there", filepath.Dir(name)), "mkdir -p " + filepath.Dir(name)}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write to the folder of %s: %w", name, errors.Unwrap(err))
+	}
+	f.Discard()
+	return nil
+}
+
+// creationTime is now, or what SOURCE_DATE_EPOCH says (https://reproducible-builds.org/specs/source-date-epoch/).
+func creationTime() (time.Time, error) {
+	s := os.Getenv("SOURCE_DATE_EPOCH")
+	if s == "" {
+		return time.Now(), nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return time.Time{}, usagef("SOURCE_DATE_EPOCH is %q: want Unix seconds", s)
+	}
+	return time.Unix(n, 0), nil
+}
+
+// signingKey reads the key, making one and trusting it here when there is none yet.
+func signingKey(e *env, file string) (*bundle.Key, error) {
+	if file != "" {
+		return bundle.ReadKey(file)
+	}
+	key, err := bundle.ReadKey(e.keyFile())
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = bundle.NewKey(e.keyFile(), ""); err != nil {
+		return nil, fmt.Errorf("making a signing key: %w", err)
+	}
+	trust, err := bundle.ReadTrust(e.trustFile())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := trust.Add(key.Verifier); err != nil {
+		return nil, err
+	}
+	e.say("made a signing key, %s", e.keyFile())
+	e.hint("inside, trust it once: modmirror trust add %s", key.Verifier)
+	return key, nil
+}
+
+// openedMirror is a mirror directory with its progress.
+type openedMirror struct {
+	*mirror.Mirror
+	progress *mirror.Progress
+}
+
+func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
+	up, err := upstream.New(settings.GOPROXY, f.parallel)
+	if err != nil {
+		return nil, err
+	}
+	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+	if err != nil {
+		return nil, err
+	}
+	if db == nil {
+		e.say("GOSUMDB is off: nothing but go.sum and your signature vouches for the modules")
+	}
+	m := &openedMirror{progress: new(mirror.Progress)}
+	m.Mirror, err = mirror.Open(ctx, mirror.Config{
+		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
+		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Progress: m.progress,
+		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", f.mirror, holder) },
+	})
+	return m, err
+}
+
+// sync runs the mirror's Sync under a progress bar and says what it cost.
+func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*mirror.Closure, error) {
+	stop := e.showProgress(m.progress)
+	c, err := m.Sync(ctx, src)
+	stop()
+	if err != nil {
+		if up, ok := errors.AsType[*upstream.Error](err); ok && up.Status == 0 && ctx.Err() == nil {
+			return nil, &hintError{err, "is the proxy in reach? go env GOPROXY says which it is"}
+		}
+		return nil, err
+	}
+	zips := 0
+	for _, v := range c.Versions {
+		if v.Zip != nil {
+			zips++
+		}
+	}
+	s := c.Stats
+	e.say("%d module versions and the go.mod of %d more in %.1f s: graph %.1f s, proofs done after %.1f s more, hashing %.1f s of CPU; %s fetched, %d zips from GOMODCACHE",
+		zips, len(c.Versions)-zips, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(), bytesText(s.Fetched), s.Reused)
+	return c, nil
+}
+
+// showProgress draws a bar on a terminal until the returned function is called.
+func (e *env) showProgress(p *mirror.Progress) (stop func()) {
+	bar := e.bar(-1, "reading go.mod files")
+	if bar == nil {
+		return func() {}
+	}
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				bar.Finish()
+				return
+			case <-tick.C:
+				if total := p.Total.Load(); total > 0 {
+					bar.ChangeMax64(total)
+					bar.Describe(fmt.Sprintf("modules, %s fetched", bytesText(p.Bytes.Load())))
+					bar.Set64(p.Done.Load())
+				} else {
+					bar.Add(0)
+				}
+			}
+		}
+	}()
+	return func() { close(done); <-stopped }
+}
+
+// bar returns a progress bar on stderr, nil when that is not a terminal.
+func (e *env) bar(max int64, what string) *progressbar.ProgressBar {
+	f, ok := e.stderr.(*os.File)
+	if !ok || e.quiet || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return progressbar.NewOptions64(max, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what),
+		progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false))
+}
+
+// reportMissing names what could not be had and returns how much of it is not accepted.
+func (e *env) reportMissing(c *mirror.Closure) (n int) {
+	for _, m := range c.Missing {
+		if !m.Allowed {
+			n++
+		}
+		what := "cannot have"
+		if m.Allowed {
+			what = "goes without (missing-ok)"
+		}
+		e.complain("%s the %s of %s: %s", what, m.What, m.Mod, oneLine(errors.New(m.Reason)))
+		e.complain("  wanted by %s", oneLine(errors.New(strings.Join(m.Chain, " → "))))
+	}
+	return n
+}
+
+// writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, c *bundle.Contents, key *bundle.Key) error {
+	tmp, err := os.MkdirTemp("", "modmirror-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	draft, err := bundle.NewDraft(c, tmp)
+	if err != nil {
+		return err
+	}
+	if f.output == "-" && f.rehearse == "" {
+		return draft.Write(ctx, e.stdout, key)
+	}
+	name := f.output
+	if name == "-" {
+		name = filepath.Join(tmp, "bundle.tar")
+	}
+	out, err := safefile.Create(name, 0o666)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	first := key
+	if f.rehearse != "" { // the real signature comes when it has passed
+		if first, err = bundle.EphemeralKey("rehearsal"); err != nil {
+			return err
+		}
+	}
+	if err := draft.Write(ctx, out, first); err != nil {
+		return fmt.Errorf("writing %s: %w", f.output, err)
+	}
+	if f.rehearse != "" {
+		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp}
+		if err := r.run(ctx, e); err != nil {
+			return err
+		}
+		if err := bundle.Resign(out, draft.Manifest, key); err != nil {
+			return err
+		}
+	}
+	if f.output == "-" {
+		if _, err := out.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := io.Copy(e.stdout, out)
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	e.say("wrote %s: %s, signed by %s, sequence %d, id %.16s", f.output, bytesText(draft.Manifest.Size), key.Signer.Name(), draft.Manifest.Sequence, draft.Manifest.ID())
+	return nil
+}
+
+// bytesText returns a number of bytes as people read it.
+func bytesText(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
+}

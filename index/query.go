@@ -1,0 +1,213 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"iter"
+)
+
+// A Bundle is a bundle of a line.
+type Bundle struct {
+	ID       int64
+	Digest   string // "" for the bundle that the index is in
+	Name     string
+	Sequence int64
+	Payload  int64 // byte offset of its payload; 0 for the bundle that the index is in
+}
+
+// A File is a file of the payload.
+type File struct {
+	ID     int64 // dense, from 1
+	Path   string
+	Bundle int64
+	Offset int64 // of its first byte, from the start of its bundle's payload
+	Size   int64 // in bytes
+	SHA256 [32]byte
+}
+
+// A Version is a module version.
+type Version struct {
+	Path       string  `json:"path"`
+	Version    string  `json:"version"`
+	Time       string  `json:"time,omitempty"`
+	H1         string  `json:"h1,omitempty"`
+	GoModH1    string  `json:"goModH1"`
+	Record     *int64  `json:"record,omitempty"`  // nil outside the checksum database
+	ZipSize    *int64  `json:"zipSize,omitempty"` // nil when only .mod and .info are carried
+	ModSize    int64   `json:"modSize"`
+	Retracted  *string `json:"retracted,omitempty"`
+	Deprecated string  `json:"deprecated,omitempty"`
+	Licence    *string `json:"licence,omitempty"`
+	Origin     string  `json:"origin,omitempty"`
+	Private    bool    `json:"private,omitempty"`
+}
+
+// A Missing is a file that belongs to the closure and could not be had.
+type Missing struct {
+	Path    string `json:"path"`
+	Version string `json:"version"`
+	What    string `json:"what"`
+	Status  int    `json:"status,omitempty"`
+	Reason  string `json:"reason"`
+	Chain   string `json:"chain"`
+	Allowed bool   `json:"allowed,omitempty"`
+}
+
+// A Query is a question that was resolved when the bundle was made.
+type Query struct {
+	Path    string `json:"path"`
+	Query   string `json:"query"`
+	Version string `json:"version"`
+}
+
+// A Requirement is a require line: Path at Version requires Requires at Wanted.
+type Requirement struct {
+	Path, Version    string
+	Requires, Wanted string
+	Indirect         bool
+}
+
+// Counts is what an index holds.
+type Counts struct {
+	Modules  int64 `json:"modules"`  // module paths
+	Versions int64 `json:"versions"` // with their zip
+	ModOnly  int64 `json:"modOnly"`  // of which only .mod and .info are carried
+	Private  int64 `json:"private"`  // versions outside the checksum database
+	Files    int64 `json:"files"`
+	Missing  int64 `json:"missing"`
+}
+
+const (
+	selectFile    = "SELECT id, path, bundle, offset, size, sha256 FROM file"
+	selectVersion = `SELECT m.path, v.version, v.time, v.h1, v.gomod_h1, v.record, v.zip_size, v.mod_size, v.retracted, m.deprecated, v.licence, v.origin, m.private
+FROM version v JOIN module m ON m.id = v.module`
+)
+
+// A scanner is a row, of one or of many.
+type scanner interface{ Scan(...any) error }
+
+func scanFile(row scanner) (f File, err error) {
+	var sum sql.RawBytes
+	if rows, ok := row.(*sql.Rows); ok {
+		err = rows.Scan(&f.ID, &f.Path, &f.Bundle, &f.Offset, &f.Size, &sum)
+		copy(f.SHA256[:], sum)
+		return f, err
+	}
+	var own []byte // a single row does not lend its bytes
+	err = row.Scan(&f.ID, &f.Path, &f.Bundle, &f.Offset, &f.Size, &own)
+	copy(f.SHA256[:], own)
+	return f, err
+}
+
+func scanVersion(row scanner) (v Version, err error) {
+	err = row.Scan(&v.Path, &v.Version, &v.Time, &v.H1, &v.GoModH1, &v.Record, &v.ZipSize, &v.ModSize, &v.Retracted, &v.Deprecated, &v.Licence, &v.Origin, &v.Private)
+	return v, err
+}
+
+// found turns the absence of a row into ok = false.
+func found[T any](v T, err error) (T, bool, error) {
+	if errors.Is(err, sql.ErrNoRows) {
+		return v, false, nil
+	}
+	return v, err == nil, err
+}
+
+// File returns the file at a path.
+func (x *Index) File(ctx context.Context, path string) (f File, ok bool, err error) {
+	return found(scanFile(x.fileByPath.QueryRowContext(ctx, path)))
+}
+
+// Lookup returns a version of a module.
+func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok bool, err error) {
+	return found(scanVersion(x.lookup.QueryRowContext(ctx, path, version)))
+}
+
+// each returns the rows of a query as they are scanned by scan.
+func each[T any](ctx context.Context, q func(context.Context) (*sql.Rows, error), scan func(scanner) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		rows, err := q(ctx)
+		if err != nil {
+			var zero T
+			yield(zero, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if v, err := scan(rows); !yield(v, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			var zero T
+			yield(zero, err)
+		}
+	}
+}
+
+func (x *Index) query(text string, args ...any) func(context.Context) (*sql.Rows, error) {
+	return func(ctx context.Context) (*sql.Rows, error) { return x.db.QueryContext(ctx, text, args...) }
+}
+
+// Files returns the files of a bundle of the line in the order of their offsets.
+func (x *Index) Files(ctx context.Context, bundle int64) iter.Seq2[File, error] {
+	return each(ctx, x.query(selectFile+" WHERE bundle = ? ORDER BY offset", bundle), scanFile)
+}
+
+// Versions returns the versions of a module, or of all modules when path is "",
+// in the order of paths and versions.
+func (x *Index) Versions(ctx context.Context, path string) iter.Seq2[Version, error] {
+	if path == "" {
+		return each(ctx, x.query(selectVersion+" ORDER BY v.id"), scanVersion)
+	}
+	return each(ctx, func(ctx context.Context) (*sql.Rows, error) { return x.versions.QueryContext(ctx, path) }, scanVersion)
+}
+
+// Missing returns what could not be had.
+func (x *Index) Missing(ctx context.Context) iter.Seq2[Missing, error] {
+	return each(ctx, x.query("SELECT path, version, what, status, reason, chain, allowed FROM missing ORDER BY id"), scanMissing)
+}
+
+// Bundles returns the bundles of the line, oldest first.
+func (x *Index) Bundles(ctx context.Context) iter.Seq2[Bundle, error] {
+	return each(ctx, x.query("SELECT id, ifnull(digest, ''), name, sequence, ifnull(payload, 0) FROM bundle ORDER BY id"), func(row scanner) (b Bundle, err error) {
+		err = row.Scan(&b.ID, &b.Digest, &b.Name, &b.Sequence, &b.Payload)
+		return b, err
+	})
+}
+
+// Counts counts what is in the index.
+func (x *Index) Counts(ctx context.Context) (c Counts, err error) {
+	err = x.db.QueryRowContext(ctx, `SELECT
+  (SELECT count(*) FROM module),
+  (SELECT count(*) FROM version WHERE zip_size IS NOT NULL),
+  (SELECT count(*) FROM version WHERE zip_size IS NULL),
+  (SELECT count(*) FROM version v JOIN module m ON m.id = v.module WHERE m.private),
+  (SELECT count(*) FROM file),
+  (SELECT count(*) FROM missing)`).Scan(&c.Modules, &c.Versions, &c.ModOnly, &c.Private, &c.Files, &c.Missing)
+	return c, err
+}
+
+// End returns where the last file of the newest bundle ends, from the start of the payload, in bytes.
+func (x *Index) End(ctx context.Context) (end int64, err error) {
+	err = x.db.QueryRowContext(ctx, "SELECT ifnull(max(offset + size), 0) FROM file WHERE bundle = (SELECT max(id) FROM bundle) AND offset = (SELECT max(offset) FROM file WHERE bundle = (SELECT max(id) FROM bundle))").Scan(&end)
+	return end, err
+}
+
+// MissingFor returns what of a version could not be had.
+func (x *Index) MissingFor(ctx context.Context, path, version string) iter.Seq2[Missing, error] {
+	return each(ctx, x.query("SELECT path, version, what, status, reason, chain, allowed FROM missing WHERE path = ? AND version = ? ORDER BY id", path, version), scanMissing)
+}
+
+func scanMissing(row scanner) (m Missing, err error) {
+	err = row.Scan(&m.Path, &m.Version, &m.What, &m.Status, &m.Reason, &m.Chain, &m.Allowed)
+	return m, err
+}
+
+// Private returns the paths of the modules outside the checksum database.
+func (x *Index) Private(ctx context.Context) iter.Seq2[string, error] {
+	return each(ctx, x.query("SELECT path FROM module WHERE private ORDER BY path"), func(row scanner) (path string, err error) {
+		err = row.Scan(&path)
+		return path, err
+	})
+}

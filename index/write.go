@@ -1,0 +1,121 @@
+package index
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// A Writer writes a new index. The rows must come in a fixed order: the same rows in the
+// same order make the same bytes, with the same version of SQLite.
+type Writer struct {
+	db    *sql.DB
+	tx    *sql.Tx
+	stmts map[string]*sql.Stmt
+	err   error
+}
+
+// Create makes an index at path, which must not exist.
+func Create(path string) (*Writer, error) {
+	// Nothing is lost when this fails half way: the file has no name that anyone reads.
+	db, err := sql.Open(driver, dsn(path, "mode=rwc&_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	w := &Writer{db: db, stmts: make(map[string]*sql.Stmt)}
+	for _, s := range []string{
+		fmt.Sprintf("PRAGMA page_size = %d", pageSize),
+		fmt.Sprintf("PRAGMA application_id = %d", ApplicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", SchemaVersion),
+		schema,
+	} {
+		if _, err := db.Exec(s); err != nil {
+			db.Close()
+			return nil, fmt.Errorf("creating index: %w", err)
+		}
+	}
+	if w.tx, err = db.Begin(); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// insert adds a row. After an error nothing more is done; Close returns it.
+func (w *Writer) insert(text string, args ...any) int64 {
+	if w.err != nil {
+		return 0
+	}
+	stmt := w.stmts[text]
+	if stmt == nil {
+		if stmt, w.err = w.tx.Prepare(text); w.err != nil {
+			return 0
+		}
+		w.stmts[text] = stmt
+	}
+	res, err := stmt.Exec(args...)
+	if err != nil {
+		w.err = fmt.Errorf("writing index: %w", err)
+		return 0
+	}
+	id, err := res.LastInsertId()
+	w.err = err
+	return id
+}
+
+// Bundle adds a bundle of the line and returns its number.
+func (w *Writer) Bundle(b Bundle) int64 {
+	var digest, payload any
+	if b.Digest != "" {
+		digest, payload = b.Digest, b.Payload
+	}
+	return w.insert("INSERT INTO bundle (digest, name, sequence, payload) VALUES (?, ?, ?, ?)", digest, b.Name, b.Sequence, payload)
+}
+
+// Module adds a module and returns its number, which its versions need.
+func (w *Writer) Module(path string, private bool, deprecated string) int64 {
+	return w.insert("INSERT INTO module (path, private, deprecated) VALUES (?, ?, ?)", path, private, deprecated)
+}
+
+// Version adds a version of a module.
+func (w *Writer) Version(module int64, v Version) {
+	w.insert(`INSERT INTO version (module, version, time, h1, gomod_h1, record, zip_size, mod_size, retracted, licence, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize, v.Retracted, v.Licence, v.Origin)
+}
+
+// File adds a file.
+func (w *Writer) File(f File) {
+	w.insert("INSERT INTO file (path, bundle, offset, size, sha256) VALUES (?, ?, ?, ?, ?)", f.Path, f.Bundle, f.Offset, f.Size, f.SHA256[:])
+}
+
+// Missing adds a file that could not be had.
+func (w *Writer) Missing(m Missing) {
+	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", m.Path, m.Version, m.What, m.Status, m.Reason, m.Chain, m.Allowed)
+}
+
+// Query adds a resolved question.
+func (w *Writer) Query(q Query) {
+	w.insert("INSERT INTO query (path, query, version) VALUES (?, ?, ?)", q.Path, q.Query, q.Version)
+}
+
+// Requirement adds a require line.
+func (w *Writer) Requirement(r Requirement) {
+	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)", r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)
+}
+
+// Close finishes the index, or gives it up after an error, which it returns.
+func (w *Writer) Close() error {
+	for _, s := range w.stmts {
+		s.Close()
+	}
+	if w.err != nil {
+		w.tx.Rollback()
+		return errors.Join(w.err, w.db.Close())
+	}
+	if err := w.tx.Commit(); err != nil {
+		w.db.Close()
+		return fmt.Errorf("writing index: %w", err)
+	}
+	return w.db.Close()
+}

@@ -1,0 +1,232 @@
+// Package modpath parses and prints the paths of the GOPROXY protocol.
+//
+// It is the one parser of such paths: serve parses what a client asks for, mirror
+// and bundle make the names of files with it. A path has exactly one spelling
+// here: Parse refuses everything that String would not print, so two different
+// requests never mean one file and nothing but a module, a version or a tile can
+// be named. The protocol is described at https://go.dev/ref/mod#goproxy-protocol
+// and, for the checksum database, at https://go.dev/design/25530-sumdb.
+package modpath
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// MaxLength is the longest path in bytes that is parsed. Module paths and
+// versions are limited by what file systems take; this leaves room for both.
+const MaxLength = 2048
+
+// TileHeight is the height of the tiles that checksum databases serve and the
+// go command asks for (cmd/go: x/mod/sumdb.Client, default height).
+const TileHeight = 8
+
+// A Kind says what a path asks for.
+type Kind int
+
+// The kinds of paths.
+const (
+	Invalid      Kind = iota
+	List              // MODULE/@v/list
+	Info              // MODULE/@v/VERSION.info; VERSION may be a query such as a branch
+	Mod               // MODULE/@v/VERSION.mod
+	Zip               // MODULE/@v/VERSION.zip
+	Latest            // MODULE/@latest
+	SumSupported      // sumdb/DB/supported
+	SumLatest         // sumdb/DB/latest
+	SumLookup         // sumdb/DB/lookup/MODULE@VERSION
+	SumTile           // sumdb/DB/tile/H/L/N[.p/W]
+)
+
+var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile"}
+
+// String returns a short name, as logs and metrics print it.
+func (k Kind) String() string {
+	if k < 0 || int(k) >= len(kindNames) {
+		return "invalid"
+	}
+	return kindNames[k]
+}
+
+// A Request is a parsed path. Which fields are set follows from Kind.
+type Request struct {
+	Kind    Kind
+	Path    string    // module path, not escaped
+	Version string    // module version or query, not escaped
+	DB      string    // name of the checksum database
+	Tile    tlog.Tile // a tile of height TileHeight
+}
+
+var errNotCanonical = errors.New("not the canonical spelling")
+
+// Parse parses p, a slash-separated path without a leading slash.
+func Parse(p string) (Request, error) {
+	r, err := parse(p)
+	if err == nil && r.String() != p {
+		err = errNotCanonical
+	}
+	if err != nil {
+		return Request{}, fmt.Errorf("malformed GOPROXY path %.200q: %w", p, err)
+	}
+	return r, nil
+}
+
+func parse(p string) (r Request, err error) {
+	if len(p) > MaxLength {
+		return r, fmt.Errorf("longer than %d bytes", MaxLength)
+	}
+	if mod, file, ok := strings.Cut(p, "/@v/"); ok {
+		if r.Path, err = module.UnescapePath(mod); err != nil {
+			return r, err
+		}
+		if file == "list" {
+			r.Kind = List
+			return r, nil
+		}
+		ext := path.Ext(file)
+		switch ext {
+		case ".info":
+			r.Kind = Info
+		case ".mod":
+			r.Kind = Mod
+		case ".zip":
+			r.Kind = Zip
+		default:
+			return r, errors.New("neither list, .info, .mod nor .zip")
+		}
+		if r.Version, err = module.UnescapeVersion(strings.TrimSuffix(file, ext)); err != nil {
+			return r, err
+		}
+		if r.Kind != Info {
+			err = checkVersion(r.Path, r.Version)
+		}
+		return r, err
+	}
+	if mod, ok := strings.CutSuffix(p, "/@latest"); ok {
+		r.Kind = Latest
+		r.Path, err = module.UnescapePath(mod)
+		return r, err
+	}
+	rest, ok := strings.CutPrefix(p, "sumdb/")
+	if !ok {
+		return r, errors.New("names no module file and no checksum database")
+	}
+	if db, ok := strings.CutSuffix(rest, "/supported"); ok {
+		r.Kind, r.DB = SumSupported, db
+		return r, checkDB(db)
+	}
+	if db, mv, ok := strings.Cut(rest, "/lookup/"); ok {
+		r.Kind, r.DB = SumLookup, db
+		mod, vers, ok := strings.Cut(mv, "@")
+		if !ok {
+			return r, errors.New("lookup without a version")
+		}
+		if r.Path, err = module.UnescapePath(mod); err != nil {
+			return r, err
+		}
+		if r.Version, err = module.UnescapeVersion(vers); err != nil {
+			return r, err
+		}
+		if err = checkVersion(r.Path, r.Version); err != nil {
+			return r, err
+		}
+		return r, checkDB(db)
+	}
+	if db, tile, ok := strings.Cut(rest, "/tile/"); ok {
+		r.Kind, r.DB = SumTile, db
+		if r.Tile, err = tlog.ParseTilePath("tile/" + tile); err != nil {
+			return r, err
+		}
+		if r.Tile.H != TileHeight || r.Tile.L < 0 {
+			return r, fmt.Errorf("not a hash tile of height %d", TileHeight)
+		}
+		return r, checkDB(db)
+	}
+	if db, ok := strings.CutSuffix(rest, "/latest"); ok {
+		r.Kind, r.DB = SumLatest, db
+		return r, checkDB(db)
+	}
+	return r, errors.New("unknown request to a checksum database")
+}
+
+// checkVersion checks that vers is a canonical version that a module of this path can have.
+func checkVersion(path, vers string) error {
+	if module.CanonicalVersion(vers) != vers {
+		return fmt.Errorf("version %q is not canonical", vers)
+	}
+	return module.Check(path, vers)
+}
+
+// checkDB checks the name of a checksum database: host[/path], as cmd/go wants it
+// (modfetch/sumdb.go dbDial), in characters that are safe in every file name.
+func checkDB(name string) error {
+	if err := module.CheckImportPath(name); err != nil || !strings.Contains(strings.SplitN(name, "/", 2)[0], ".") {
+		return fmt.Errorf("bad name of a checksum database %q", name)
+	}
+	return nil
+}
+
+// String returns the path that r was parsed from, or "" when r names nothing.
+func (r Request) String() string {
+	switch r.Kind {
+	case SumSupported:
+		return "sumdb/" + r.DB + "/supported"
+	case SumLatest:
+		return "sumdb/" + r.DB + "/latest"
+	case SumTile:
+		return "sumdb/" + r.DB + "/" + r.Tile.Path()
+	}
+	mod, err := module.EscapePath(r.Path)
+	if err != nil {
+		return ""
+	}
+	switch r.Kind {
+	case List:
+		return mod + "/@v/list"
+	case Latest:
+		return mod + "/@latest"
+	}
+	vers, err := module.EscapeVersion(r.Version)
+	if err != nil {
+		return ""
+	}
+	switch r.Kind {
+	case Info:
+		return mod + "/@v/" + vers + ".info"
+	case Mod:
+		return mod + "/@v/" + vers + ".mod"
+	case Zip:
+		return mod + "/@v/" + vers + ".zip"
+	case SumLookup:
+		return "sumdb/" + r.DB + "/lookup/" + mod + "@" + vers
+	}
+	return ""
+}
+
+// CheckFile checks that name may be the name of a file in a bundle: a relative
+// slash-separated path of plain ASCII elements that mean the same to every
+// file system and shell that modmirror meets.
+func CheckFile(name string) error {
+	if name == "" || len(name) > MaxLength {
+		return fmt.Errorf("bad file name %.200q: empty or too long", name)
+	}
+	for elem := range strings.SplitSeq(name, "/") {
+		if elem == "" || elem == "." || elem == ".." {
+			return fmt.Errorf("bad file name %q: element %q", name, elem)
+		}
+	}
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		case strings.IndexByte("/!+-.@_~", c) >= 0:
+		default:
+			return fmt.Errorf("bad file name %q: character %q", name, c)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package proof
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// batch is how many records are proven with one read of hashes. The tiles of a
+// batch are in memory together: at most 4 a record, 8 KiB each, so 8 MiB.
+const batch = 256
+
+// A TileSource reads tiles. Its data need not be true: the prover authenticates it.
+type TileSource interface {
+	// ReadTiles returns the data of each tile, 32 bytes times its width.
+	ReadTiles(tiles []tlog.Tile) ([][]byte, error)
+	// SaveTiles is told of tiles that were authenticated.
+	SaveTiles(tiles []tlog.Tile, data [][]byte) error
+}
+
+// A Prover proves records and older heads under one head and remembers the tiles used.
+// It is safe for concurrent use when its Source is.
+type Prover struct {
+	Head   Head
+	Source TileSource
+
+	mu    sync.Mutex
+	used  map[tlog.Tile]bool
+	saved error
+}
+
+// Records proves that each record is in the tree. A record that is not makes an
+// error that wraps ErrMismatch and names the module.
+func (p *Prover) Records(records []Record) error {
+	records = slices.Clone(records) // by number, so that a batch shares tiles
+	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
+	for chunk := range slices.Chunk(records, batch) {
+		indexes := make([]int64, len(chunk))
+		for i, r := range chunk {
+			if r.ID < 0 || r.ID >= p.Head.N {
+				return mismatchf("%s: record %d is outside of the tree of %d", r.Mod, r.ID, p.Head.N)
+			}
+			indexes[i] = tlog.StoredHashIndex(0, r.ID)
+		}
+		hashes, err := p.reader().ReadHashes(indexes)
+		if err := p.explain(err); err != nil {
+			return fmt.Errorf("proving records %d to %d: %w", chunk[0].ID, chunk[len(chunk)-1].ID, err)
+		}
+		for i, r := range chunk {
+			if hashes[i] != tlog.RecordHash(r.Text()) {
+				return mismatchf("%s: its go.sum lines are not record %d of the checksum database", r.Mod, r.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// Extends proves that the prover's head is a continuation of older: the same log, only longer.
+func (p *Prover) Extends(older Head) error {
+	if older.N > p.Head.N {
+		return mismatchf("tree of %d cannot continue a tree of %d", p.Head.N, older.N)
+	}
+	h, err := tlog.TreeHash(older.N, p.reader())
+	if err := p.explain(err); err != nil {
+		return fmt.Errorf("proving that tree %d continues tree %d: %w", p.Head.N, older.N, err)
+	}
+	if h != older.Hash {
+		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)", p.Head.N, older.N, h, older.Hash)
+	}
+	return nil
+}
+
+// Edge reads the tiles from which a client recomputes the head itself.
+func (p *Prover) Edge() error { return p.Extends(p.Head) }
+
+// Tiles returns the tiles that were read and authenticated so far, sorted.
+func (p *Prover) Tiles() []tlog.Tile {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return sortedTiles(p.used)
+}
+
+func (p *Prover) reader() tlog.HashReader {
+	return tlog.TileHashReader(p.Head.Tree, (*tileReader)(p))
+}
+
+// explain tells a tile that could not be read, or saved, from one that was wrong: x/mod reports both as plain errors.
+func (p *Prover) explain(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.saved != nil {
+		return p.saved
+	}
+	var read *readError
+	if err == nil || errors.As(err, &read) {
+		return err
+	}
+	return mismatchf("%v", err)
+}
+
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+// tileReader is a Prover as tlog wants to see it.
+type tileReader Prover
+
+func (r *tileReader) Height() int { return modpath.TileHeight }
+
+func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data, err := r.Source.ReadTiles(tiles)
+	if err != nil {
+		return nil, &readError{err}
+	}
+	return data, nil
+}
+
+func (r *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.used == nil {
+		r.used = make(map[tlog.Tile]bool)
+	}
+	var newTiles []tlog.Tile
+	var newData [][]byte
+	for i, t := range tiles {
+		if !r.used[t] {
+			r.used[t] = true
+			newTiles = append(newTiles, t)
+			newData = append(newData, data[i])
+		}
+	}
+	if len(newTiles) > 0 && r.saved == nil {
+		r.saved = r.Source.SaveTiles(newTiles, newData)
+	}
+}
+
+func sortedTiles(set map[tlog.Tile]bool) []tlog.Tile {
+	list := make([]tlog.Tile, 0, len(set))
+	for t := range set {
+		list = append(list, t)
+	}
+	slices.SortFunc(list, func(a, b tlog.Tile) int {
+		return cmp.Or(cmp.Compare(a.L, b.L), cmp.Compare(a.N, b.N), cmp.Compare(a.W, b.W))
+	})
+	return list
+}
+
+// FullTile returns the tile of full width at t's place, which a reader that
+// misses a partial tile falls back to.
+func FullTile(t tlog.Tile) tlog.Tile {
+	t.W = 1 << t.H
+	return t
+}

@@ -1,0 +1,136 @@
+// Package safefile writes files so that a reader, or the next run after a
+// crash, sees the old file or the new one and never a part of one.
+//
+// A file is written under a temporary name, synced, renamed over its final name,
+// and its folder is synced. It is the only way in which modmirror writes a file that
+// it will read again.
+package safefile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// TempPrefix begins the name of every temporary file, so that leftovers of a
+// killed run can be told from anything else.
+const TempPrefix = ".modmirror-tmp-"
+
+// A File is being written. It has no effect on its final path before Commit.
+type File struct {
+	*os.File
+	path   string
+	synced bool
+	done   bool
+}
+
+// Create starts writing path, with the temporary file in the same folder.
+func Create(path string, perm fs.FileMode) (*File, error) {
+	return CreateIn(filepath.Dir(path), path, perm)
+}
+
+// CreateIn is Create with the temporary file in tmp, a folder of the same file
+// system. The folder of path is made at Commit when it is not there.
+func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
+	f, err := os.OpenFile(filepath.Join(tmp, TempPrefix+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &File{File: f, path: path}, nil
+}
+
+// Path returns the final path.
+func (f *File) Path() string { return f.path }
+
+// Commit makes what was written the content of the final path and returns when
+// that will survive a crash.
+func (f *File) Commit() error {
+	if err := f.CommitNoSync(); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+// CommitNoSync is Commit without the sync of the folder: after a crash the file
+// may be absent, but never partial. Callers that commit many files sync each
+// folder once at the end.
+func (f *File) CommitNoSync() error {
+	if f.done {
+		return fs.ErrClosed
+	}
+	if err := f.Finish(); err != nil {
+		return err
+	}
+	f.done = true
+	err := os.Rename(f.Name(), f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(f.path), 0o777); err == nil {
+			err = os.Rename(f.Name(), f.path)
+		}
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// Finish syncs and closes the temporary file, so that many files can wait for
+// their Commit without being open. Nothing more can be written after it.
+func (f *File) Finish() error {
+	if f.synced {
+		return nil
+	}
+	if err := f.Sync(); err != nil {
+		f.Discard()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		f.Discard()
+		return err
+	}
+	f.synced = true
+	return nil
+}
+
+// Discard gives the file up, leaving what was at the final path. It does
+// nothing after Commit, so it can be deferred.
+func (f *File) Discard() {
+	if f.done {
+		return
+	}
+	f.done = true
+	f.Close()
+	os.Remove(f.Name())
+}
+
+// Write replaces the content of path by data.
+func Write(path string, data []byte, perm fs.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	f, err := Create(path, perm)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
+// SyncDir makes the names in dir survive a crash.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("syncing folder %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package safefile
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestCommitReplacesAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sub", "file")
+	if err := Write(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(path, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("new"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "old" {
+		t.Errorf("before Commit the file holds %q, want the old content", got)
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	f.Discard()
+	if got, _ := os.ReadFile(path); string(got) != "new" {
+		t.Errorf("after Commit the file holds %q, want the new content", got)
+	}
+	onlyFile(t, filepath.Dir(path), "file")
+}
+
+func TestDiscardLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Create(filepath.Join(dir, "file"), 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.WriteString("half")
+	f.Discard()
+	if err := f.Commit(); err == nil {
+		t.Error("Commit after Discard succeeded")
+	}
+	onlyFile(t, dir)
+}
+
+func TestFailedRenameLeavesNoTemp(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.Mkdir(path, 0o755); err != nil { // rename over a folder fails
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "x"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path, []byte("data"), 0o644); err == nil {
+		t.Error("Write over a folder succeeded")
+	}
+	onlyFile(t, dir, "file")
+}
+
+// onlyFile fails when dir holds anything but the names in want.
+func onlyFile(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range list {
+		got = append(got, e.Name())
+	}
+	if len(got) != len(want) || (len(want) == 1 && got[0] != want[0]) {
+		t.Errorf("folder holds %q, want %q", got, want)
+	}
+}

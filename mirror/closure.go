@@ -1,0 +1,195 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/sync/errgroup"
+)
+
+// A wanted version is one whose files belong to the closure.
+type wanted struct {
+	mod   module.Version
+	zip   bool     // the .zip besides .mod and .info
+	chain []string // how it came in, from the source down to itself
+}
+
+// A plan is the closure of all sources, before anything but go.mod files was fetched.
+type plan struct {
+	versions map[module.Version]*wanted
+	requires map[Requirement]bool
+}
+
+// want adds a version; chain is called only when it is new.
+func (p *plan) want(m module.Version, zip bool, chain func() []string) (newZip bool) {
+	w := p.versions[m]
+	if w == nil {
+		w = &wanted{mod: m, chain: chain()}
+		p.versions[m] = w
+	}
+	newZip = zip && !w.zip
+	w.zip = w.zip || zip
+	return newZip
+}
+
+// take adds what a graph read, and with zips its build list. It returns the
+// versions whose zip is new to the plan.
+func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
+	chain := func(m module.Version) func() []string {
+		return func() []string { return append([]string{from}, chainNames(g.chain(m))...) }
+	}
+	for m, reqs := range g.require {
+		if a := g.view.actual(m); a.Version != "" && m.Version != "" {
+			p.want(a, false, chain(m))
+		}
+		for _, r := range reqs {
+			p.requires[Requirement{From: m, To: r.Mod, Indirect: r.Indirect}] = true
+		}
+	}
+	for m := range g.refused {
+		p.want(g.view.actual(m), false, chain(m))
+	}
+	if zips {
+		for _, m := range g.buildList() {
+			a := g.view.actual(m)
+			if a.Version != "" && p.want(a, true, chain(m)) {
+				added = append(added, a)
+			}
+		}
+	}
+	return added
+}
+
+// chainNames drops the main module of a synthetic graph, which has no name.
+func chainNames(list []module.Version) []string {
+	var names []string
+	for _, m := range list {
+		if m.Path != "" {
+			names = append(names, m.String())
+		}
+	}
+	return names
+}
+
+func chainString(list []module.Version) string { return strings.Join(chainNames(list), " → ") }
+
+// addProject adds the build closure of a project: what its build list and the
+// loading of its module graph need.
+func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.Version, error) {
+	main := module.Version{Path: s.Mod.Module.Mod.Path}
+	v := newView(s.Dir, s.Mod)
+	var roots []modfile.Require
+	for _, r := range s.Mod.Require {
+		roots = append(roots, *r)
+	}
+	goVersion := "1.16" // what cmd/go assumes without a go line
+	if s.Mod.Go != nil {
+		goVersion = s.Mod.Go.Version
+	}
+	deep := !pruned(goVersion)
+	g, err := l.loadConsistent(ctx, v, main, roots, deep, func(g *graph) { p.take(g, s.Name, false) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	added := p.take(g, s.Name, true)
+	if goLanguage(goVersion) == "1.17" {
+		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same,
+		// and reads the whole unpruned graph for it (modload/init.go, tidy -compat).
+		_, err := l.loadConsistent(ctx, v, main, roots, true, func(g *graph) { p.take(g, s.Name, false) })
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return added, nil
+}
+
+// loadModule loads the graphs of a new project that requires m and uses all of it:
+// m and everything m's go.mod names are its roots. The last one is consistent.
+func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, error) {
+	roots := []modfile.Require{{Mod: m}}
+	mod, err := l.summary(ctx, new(view), m)
+	switch {
+	case isAbsent(err): // what is known is that it is wanted
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", m, err)
+	default:
+		for _, r := range mod.require {
+			if r.Mod.Path != m.Path {
+				roots = append(roots, r)
+			}
+		}
+	}
+	var graphs []*graph
+	_, err = l.loadConsistent(ctx, new(view), module.Version{}, roots, false, func(g *graph) { graphs = append(graphs, g) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m, err)
+	}
+	return graphs, nil
+}
+
+// closeOver adds the own build list of every version in todo, and of every version
+// whose zip comes in by that, until nothing new does: a new project inside can
+// then start from any of them. names says what a version of todo came from.
+func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, names map[module.Version]string) error {
+	// Graphs are loaded side by side and taken one after another, in order: the
+	// chains in the result must not depend on which was faster.
+	const together = 16
+	for len(todo) > 0 {
+		batch := todo[:min(together, len(todo))]
+		todo = todo[len(batch):]
+		graphs := make([][]*graph, len(batch))
+		eg, ctx := errgroup.WithContext(ctx)
+		for i, m := range batch {
+			eg.Go(func() (err error) {
+				graphs[i], err = loadModule(ctx, l, m)
+				return err
+			})
+		}
+		if err := eg.Wait(); err != nil {
+			return err
+		}
+		for i, m := range batch {
+			from := names[m]
+			if from == "" {
+				from = strings.Join(p.versions[m].chain, " → ")
+			}
+			for _, g := range graphs[i] {
+				p.take(g, from, false)
+			}
+			todo = append(todo, p.take(graphs[i][len(graphs[i])-1], from, true)...)
+		}
+	}
+	return nil
+}
+
+// sorted returns the wanted versions by path and version.
+func (p *plan) sorted() []*wanted {
+	list := make([]*wanted, 0, len(p.versions))
+	for _, w := range p.versions {
+		list = append(list, w)
+	}
+	slices.SortFunc(list, func(a, b *wanted) int { return compareMod(a.mod, b.mod) })
+	return list
+}
+
+// compareMod orders versions by path, then as strings: a total order.
+func compareMod(a, b module.Version) int {
+	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version, b.Version))
+}
+
+// An absentError is the upstream's refusal of a go.mod that the graph needs.
+type absentError struct{ err error }
+
+func (e *absentError) Error() string { return e.err.Error() }
+func (e *absentError) Unwrap() error { return e.err }
+
+func isAbsent(err error) bool {
+	var a *absentError
+	return errors.As(err, &a)
+}

@@ -1,0 +1,148 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// A Dir is a mirror directory, locked by this process.
+//
+// Its layout is that of GOMODCACHE/cache/download with sumdb/NAME/… beside it, so
+// it is a valid file:// GOPROXY at all times. A file under its final name is complete and
+// verified. Beside each .zip stand .ziphash (its h1, as the go command writes it) and
+// .zipsha256 (its SHA-256 in hex), so that a file is hashed once in its life here.
+type Dir struct {
+	root string
+	lock *flock.Flock
+
+	mu    sync.Mutex
+	dirty map[string]bool // folders with new names that were not synced yet
+}
+
+// The folders of a mirror directory that are not part of the tree it serves.
+// None can be the first element of a module path, which has a dot.
+const (
+	tmpDir        = "tmp"
+	quarantineDir = "quarantine"
+	lockFile      = "lock"
+)
+
+// OpenDir locks the mirror directory at root, making it when it is not there. While
+// another process holds the lock it waits, having called waiting once with who that is.
+func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Dir, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(root, tmpDir), 0o777); err != nil {
+		return nil, fmt.Errorf("making mirror directory: %w", err)
+	}
+	d := &Dir{root: root, lock: flock.New(filepath.Join(root, lockFile)), dirty: make(map[string]bool)}
+	ok, err := d.lock.TryLock()
+	if err == nil && !ok {
+		holder, _ := os.ReadFile(filepath.Join(root, lockFile))
+		if waiting != nil {
+			waiting(strings.TrimSpace(string(holder)))
+		}
+		_, err = d.lock.TryLockContext(ctx, 200*time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking mirror directory %s: %w", root, err)
+	}
+	host, _ := os.Hostname()
+	os.WriteFile(filepath.Join(root, lockFile), fmt.Appendf(nil, "process %d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666)
+
+	// What a killed run left half written is of no use to anyone.
+	left, err := filepath.Glob(filepath.Join(root, tmpDir, safefile.TempPrefix+"*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close syncs the folders that changed and gives the lock back.
+func (d *Dir) Close() error { return errors.Join(d.Sync(), d.lock.Unlock()) }
+
+// Sync makes the names of all files committed so far survive a crash.
+func (d *Dir) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var err error
+	for dir := range d.dirty {
+		err = errors.Join(err, safefile.SyncDir(dir))
+	}
+	clear(d.dirty)
+	return err
+}
+
+// Path returns where in the file system the file at a GOPROXY path is.
+func (d *Dir) Path(rel string) string { return filepath.Join(d.root, filepath.FromSlash(rel)) }
+
+// create starts writing the file at a GOPROXY path.
+func (d *Dir) create(rel string) (*safefile.File, error) {
+	return safefile.CreateIn(filepath.Join(d.root, tmpDir), d.Path(rel), 0o666)
+}
+
+// commit makes f visible.
+func (d *Dir) commit(f *safefile.File) error {
+	if err := f.CommitNoSync(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.dirty[filepath.Dir(f.Path())] = true
+	d.mu.Unlock()
+	return nil
+}
+
+// write writes a small file.
+func (d *Dir) write(rel string, data []byte) error {
+	f, err := d.create(rel)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return d.commit(f)
+}
+
+// read reads a small file; ok is false when it is not there.
+func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
+	data, err = os.ReadFile(d.Path(rel))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	return data, err == nil, err
+}
+
+// quarantine moves a file that did not verify out of the tree, with the reason beside it.
+func (d *Dir) quarantine(file, rel string, reason error) error {
+	dir := filepath.Join(d.root, quarantineDir)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	name := filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000-")+strings.ReplaceAll(rel, "/", "_"))
+	return errors.Join(os.Rename(file, name), os.WriteFile(name+".reason", []byte(reason.Error()+"\n"), 0o666))
+}
+
+// versionFile returns the GOPROXY path of a file of a module version.
+func versionFile(kind modpath.Kind, path, version string) string {
+	return modpath.Request{Kind: kind, Path: path, Version: version}.String()
+}

@@ -1,0 +1,424 @@
+package mirror
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/dirhash"
+	modzip "golang.org/x/mod/zip"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// maxInfo is the longest .info file in bytes. Real ones have some hundred.
+const maxInfo = 64 << 10
+
+// A File is a file of the mirror directory.
+type File struct {
+	Path   string // GOPROXY path
+	Size   int64  // in bytes
+	SHA256 [32]byte
+}
+
+// A limiter bounds how many do something at once.
+type limiter chan struct{}
+
+func (l limiter) acquire(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (l limiter) release() { <-l }
+
+// A staged file is fetched and well-formed, and waits for the proof of its hash before it gets its name.
+// One that was in the mirror directory already has nothing left to wait for but the check of its hash.
+type staged struct {
+	File
+	h1   string
+	data []byte         // of a small file that is to be written
+	temp *safefile.File // of a zip that is to be written
+}
+
+// fetcher gets the files of module versions: from the mirror directory, from
+// a module cache of the go command, from the upstream, in this order.
+type fetcher struct {
+	dir       *Dir
+	up        *upstream.Client
+	modCache  string // GOMODCACHE, or ""
+	noProxy   string // GONOPROXY
+	net, cpu  limiter
+	progress  *atomic.Int64
+	bytes     atomic.Int64 // fetched over the network
+	reused    atomic.Int64 // zips that were in a module cache
+	hashNanos atomic.Int64 // spent hashing zips, over all cores
+
+	mu   sync.Mutex
+	mods map[module.Version]*staged // go.mod files that graph loading read
+}
+
+// small gets a .mod or .info file. check says whether its content is well-formed.
+func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error) (*staged, []byte, error) {
+	rel := versionFile(kind, m.Path, m.Version)
+	s := &staged{File: File{Path: rel}}
+	data, ok, err := f.dir.read(rel)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !ok {
+		data, err = f.cached(rel)
+		if err == nil && (data == nil || int64(len(data)) > limit || check(data) != nil) {
+			data, err = f.get(ctx, m, rel, limit)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		s.data = data
+	}
+	if err := check(data); err != nil {
+		return nil, nil, fmt.Errorf("%s: %s: %w", m, kind, err)
+	}
+	s.Size = int64(len(data))
+	s.SHA256 = sha256.Sum256(data)
+	return s, data, nil
+}
+
+// cached reads a small file from the go command's module cache; nil when there is none.
+func (f *fetcher) cached(rel string) ([]byte, error) {
+	if f.modCache == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(f.cachePath(rel))
+	if err != nil {
+		return nil, nil // not there or not readable: the upstream has it too
+	}
+	return data, nil
+}
+
+func (f *fetcher) cachePath(rel string) string {
+	return filepath.Join(f.modCache, "cache", "download", filepath.FromSlash(rel))
+}
+
+func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) ([]byte, error) {
+	if err := f.proxied(m); err != nil {
+		return nil, err
+	}
+	if err := f.net.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer f.net.release()
+	data, err := f.up.Get(ctx, rel, limit)
+	f.count(int64(len(data)))
+	return data, err
+}
+
+// proxied reports that a module is not to be asked of a proxy.
+func (f *fetcher) proxied(m module.Version) error {
+	if module.MatchPrefixPatterns(f.noProxy, m.Path) {
+		return fmt.Errorf("%s: GONOPROXY (or GOPRIVATE) asks to fetch it directly, which is not supported yet", m)
+	}
+	return nil
+}
+
+// goMod gets and parses a go.mod file, for graph loading.
+func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
+	var mod *modfile.File
+	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, func(data []byte) (err error) {
+		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
+		if err == nil && mod.Module == nil {
+			err = errors.New("no module line")
+		}
+		return err
+	})
+	if upstream.Refused(err) {
+		return nil, &absentError{err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.h1, err = goModHash(data); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.mods[m] = s
+	f.mu.Unlock()
+	return summarize(mod), nil
+}
+
+// stagedMod returns the go.mod file of m, getting it when graph loading did not.
+func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
+	f.mu.Lock()
+	s := f.mods[m]
+	f.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	if _, err := f.goMod(ctx, m); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mods[m], nil
+}
+
+// goModHash returns the h1 of a go.mod file, as cmd/go computes it (modfetch/fetch.go goModSum).
+func goModHash(data []byte) (string, error) {
+	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	})
+}
+
+// An info is what a .info file says.
+type info struct {
+	Version string
+	Time    time.Time
+	Origin  json.RawMessage
+}
+
+// parseInfo parses a .info file and checks that it is one of version, or of any
+// version when that is "".
+func parseInfo(data []byte, version string) (info, error) {
+	var i info
+	if err := json.Unmarshal(data, &i); err != nil {
+		return i, fmt.Errorf("not a .info file: %w", err)
+	}
+	if module.CanonicalVersion(i.Version) != i.Version || i.Version == "" {
+		return i, fmt.Errorf("version %q is not canonical", i.Version)
+	}
+	if version != "" && i.Version != version {
+		return i, fmt.Errorf("says version %q: %w", i.Version, proof.ErrMismatch)
+	}
+	if y := i.Time.UTC().Year(); !i.Time.IsZero() && (y < 1970 || y > 9999) {
+		return i, fmt.Errorf("impossible time %v", i.Time)
+	}
+	return i, nil
+}
+
+// info gets the .info file of a version.
+func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, error) {
+	var i info
+	s, _, err := f.small(ctx, modpath.Info, m, maxInfo, func(data []byte) (err error) {
+		i, err = parseInfo(data, m.Version)
+		return err
+	})
+	return s, i, err
+}
+
+// zip gets the zip of a version, checks that it is a module zip whose go.mod is goMod,
+// and hashes it. A zip in the mirror directory was checked when it came in.
+func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
+	rel := versionFile(modpath.Zip, m.Path, m.Version)
+	if s, err := f.haveZip(rel); s != nil || err != nil {
+		return s, err
+	}
+	temp, err := f.dir.create(rel)
+	if err != nil {
+		return nil, err
+	}
+	s := &staged{File: File{Path: rel}, temp: temp}
+	ok := false
+	if f.modCache != "" {
+		// A cached zip that does not hold what it should is fetched again.
+		if err := copyFile(temp.File, f.cachePath(rel)); err == nil {
+			ok = f.hashZip(ctx, m, s) == nil && f.sameAsCached(rel, s.h1)
+		}
+		if ok {
+			f.reused.Add(1)
+		}
+	}
+	if !ok {
+		if err = f.download(ctx, m, rel, temp.File); err == nil {
+			err = f.hashZip(ctx, m, s)
+		}
+	}
+	if err == nil {
+		err = temp.Finish()
+	}
+	if err != nil {
+		temp.Discard()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to *os.File) error {
+	if err := f.proxied(m); err != nil {
+		return err
+	}
+	if err := f.net.acquire(ctx); err != nil {
+		return err
+	}
+	defer f.net.release()
+	return f.up.Download(ctx, rel, to, modzip.MaxZipFile, f.count)
+}
+
+// count adds bytes that came over the network.
+func (f *fetcher) count(n int64) {
+	f.bytes.Add(n)
+	f.progress.Add(n)
+}
+
+// sameAsCached reports whether the go command, when it cached the zip, computed the same hash.
+func (f *fetcher) sameAsCached(rel, h1 string) bool {
+	data, err := os.ReadFile(strings.TrimSuffix(f.cachePath(rel), ".zip") + ".ziphash")
+	return err == nil && string(bytes.TrimSpace(data)) == h1
+}
+
+func copyFile(to *os.File, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	_, err = io.Copy(to, src)
+	return err
+}
+
+// haveZip returns the zip that is in the mirror directory with the hashes beside it; nil when it is not.
+func (f *fetcher) haveZip(rel string) (*staged, error) {
+	st, err := os.Stat(f.dir.Path(rel))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	base := strings.TrimSuffix(rel, ".zip")
+	h1, ok1, err1 := f.dir.read(base + ".ziphash")
+	sum, ok2, err2 := f.dir.read(base + ".zipsha256")
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	s := &staged{File: File{Path: rel, Size: st.Size()}, h1: string(h1)}
+	b, err := hex.DecodeString(string(bytes.TrimSpace(sum)))
+	if !ok1 || !ok2 || err != nil || len(b) != len(s.SHA256) || !proof.IsH1(s.h1) {
+		return nil, nil // killed between the files: fetched again
+	}
+	s.SHA256 = [32]byte(b)
+	return s, nil
+}
+
+// hashZip checks the zip in s.temp and fills in its size and hashes.
+func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
+	if err := f.cpu.acquire(ctx); err != nil {
+		return err
+	}
+	defer f.cpu.release()
+	start := time.Now()
+	defer func() { f.hashNanos.Add(int64(time.Since(start))) }()
+	if err := checkZip(m, s.temp.Name()); err != nil {
+		return err
+	}
+	h1, err := dirhash.HashZip(s.temp.Name(), dirhash.Hash1)
+	if err != nil {
+		return fmt.Errorf("%s: reading zip: %w", m, err)
+	}
+	s.h1 = h1
+	if _, err := s.temp.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	h := sha256.New()
+	if s.Size, err = io.Copy(h, s.temp); err != nil {
+		return err
+	}
+	h.Sum(s.SHA256[:0])
+	return nil
+}
+
+// checkZip checks the rules of module zips (https://go.dev/ref/mod#zip-files).
+func checkZip(m module.Version, file string) error {
+	cf, err := modzip.CheckZip(m, file)
+	if err == nil {
+		err = cf.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
+	}
+	return nil
+}
+
+// zipGoMod returns the go.mod at the root of a module zip; nil when there is none.
+func zipGoMod(m module.Version, file string) ([]byte, error) {
+	z, err := zip.OpenReader(file)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	for _, e := range z.File {
+		if e.Name == m.Path+"@"+m.Version+"/go.mod" {
+			r, err := e.Open()
+			if err != nil {
+				return nil, err
+			}
+			defer r.Close()
+			return io.ReadAll(io.LimitReader(r, modzip.MaxGoMod+1))
+		}
+	}
+	return nil, nil
+}
+
+// commit gives a staged file its name in the mirror directory.
+func (f *fetcher) commit(s *staged) error {
+	switch {
+	case s.data != nil:
+		data := s.data
+		s.data = nil
+		return f.dir.write(s.Path, data)
+	case s.temp != nil:
+		// The hashes go first: a zip without them would be fetched again, hashes without a zip are nothing.
+		base := strings.TrimSuffix(s.Path, ".zip")
+		if err := f.dir.write(base+".ziphash", []byte(s.h1)); err != nil {
+			return err
+		}
+		if err := f.dir.write(base+".zipsha256", fmt.Appendf(nil, "%x\n", s.SHA256)); err != nil {
+			return err
+		}
+		return f.dir.commit(s.temp)
+	}
+	return nil
+}
+
+// reject puts a file that did not verify into quarantine and returns why.
+func (f *fetcher) reject(s *staged, reason error) error {
+	var err error
+	switch {
+	case s.data != nil:
+		temp, err1 := f.dir.create(s.Path)
+		if err1 != nil {
+			return errors.Join(reason, err1)
+		}
+		if _, err = temp.Write(s.data); err == nil {
+			err = temp.Finish()
+		}
+		if err == nil {
+			err = f.dir.quarantine(temp.Name(), s.Path, reason)
+		}
+	case s.temp != nil:
+		err = f.dir.quarantine(s.temp.Name(), s.Path, reason)
+	default:
+		err = f.dir.quarantine(f.dir.Path(s.Path), s.Path, reason)
+	}
+	return errors.Join(reason, err)
+}

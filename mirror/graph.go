@@ -1,0 +1,304 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+)
+
+// maxGraph is the largest number of module versions that a graph may have. The
+// largest real graphs have some ten thousand; a hostile go.mod can name endless ones.
+const maxGraph = 200_000
+
+// A goMod is what graph loading needs of a go.mod file.
+type goMod struct {
+	path       string // as its module line says
+	require    []modfile.Require
+	pruned     bool // go 1.17 or later: what it requires needs no further reading
+	retract    []modfile.VersionInterval
+	reasons    []string // of the retractions
+	deprecated string
+}
+
+func summarize(f *modfile.File) *goMod {
+	g := &goMod{}
+	if f.Module != nil {
+		g.path, g.deprecated = f.Module.Mod.Path, f.Module.Deprecated
+	}
+	g.pruned = f.Go != nil && pruned(f.Go.Version)
+	for _, r := range f.Require {
+		g.require = append(g.require, modfile.Require{Mod: r.Mod, Indirect: r.Indirect})
+	}
+	for _, r := range f.Retract {
+		g.retract = append(g.retract, r.VersionInterval)
+		g.reasons = append(g.reasons, r.Rationale)
+	}
+	return g
+}
+
+// pruned reports whether a module with this go line has a pruned graph
+// (cmd/go/internal/modload/modfile.go pruningForGoVersion: 1.17 and later).
+func pruned(goVersion string) bool { return goAtLeast(goVersion, "1.17") }
+
+// goAtLeast compares versions of Go such as 1.17, 1.21.3 or 1.22rc1 down to the minor version.
+func goAtLeast(v, min string) bool {
+	return semver.Compare(semver.MajorMinor("v"+goLanguage(v)), "v"+min) >= 0
+}
+
+// goLanguage returns the language version of a Go version: 1.22rc1 → 1.22.
+func goLanguage(v string) string {
+	dots := 0
+	for i, c := range v {
+		if c == '.' {
+			dots++
+		}
+		if dots == 2 || (c != '.' && (c < '0' || c > '9')) {
+			return v[:i]
+		}
+	}
+	return v
+}
+
+// A view is how a main module sees other modules: its replacements and exclusions.
+// The zero view changes nothing.
+type view struct {
+	dir     string // that local replacements are relative to
+	replace map[module.Version]module.Version
+	exclude map[module.Version]bool
+}
+
+func newView(dir string, f *modfile.File) *view {
+	v := &view{dir: dir, replace: make(map[module.Version]module.Version), exclude: make(map[module.Version]bool)}
+	for _, r := range f.Replace {
+		v.replace[r.Old] = r.New
+	}
+	for _, x := range f.Exclude {
+		v.exclude[x.Mod] = true
+	}
+	return v
+}
+
+// actual returns the module that stands in for m, m itself without a replacement.
+// One with an empty version is a folder.
+func (v *view) actual(m module.Version) module.Version {
+	if r, ok := v.replace[m]; ok {
+		return r
+	}
+	if r, ok := v.replace[module.Version{Path: m.Path}]; ok {
+		return r
+	}
+	return m
+}
+
+// A graph is the module graph of a main module. Its nodes are the versions whose
+// go.mod was read and those that were only named.
+type graph struct {
+	view     *view
+	require  map[module.Version][]modfile.Require // of the versions that were read
+	selected map[string]string                    // highest version of each path
+	parent   map[module.Version]module.Version    // what named a version first, on a shortest way
+	refused  map[module.Version]bool              // versions whose go.mod the upstream does not hand out
+}
+
+// chain returns the requirements that bring m in, from the main module to m.
+func (g *graph) chain(m module.Version) []module.Version {
+	list := []module.Version{m}
+	for {
+		p, ok := g.parent[m]
+		if !ok || len(list) > len(g.parent) {
+			return list
+		}
+		list = append([]module.Version{p}, list...)
+		m = p
+	}
+}
+
+// buildList returns the selected versions.
+func (g *graph) buildList() []module.Version {
+	var list []module.Version
+	for path, version := range g.selected {
+		list = append(list, module.Version{Path: path, Version: version})
+	}
+	module.Sort(list)
+	return list
+}
+
+// A loader loads module graphs. The go.mod files that it reads are shared by all of them.
+type loader struct {
+	// read returns the go.mod of a version that is not a folder. An upstream's
+	// refusal is returned as an *absentError and makes the version a leaf.
+	read func(ctx context.Context, m module.Version) (*goMod, error)
+
+	mu   sync.Mutex
+	mods map[module.Version]*loadedMod
+}
+
+type loadedMod struct {
+	once sync.Once
+	mod  *goMod
+	err  error
+}
+
+// summary returns the go.mod of m as v sees it.
+func (l *loader) summary(ctx context.Context, v *view, m module.Version) (*goMod, error) {
+	a := v.actual(m)
+	if a.Version == "" {
+		file := a.Path
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(v.dir, file)
+		}
+		file = filepath.Join(file, "go.mod")
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the replacement of %s: %w", m, err)
+		}
+		f, err := modfile.ParseLax(file, data, nil)
+		if err != nil {
+			return nil, err
+		}
+		return summarize(f), nil
+	}
+	l.mu.Lock()
+	e := l.mods[a]
+	if e == nil {
+		e = new(loadedMod)
+		if l.mods == nil {
+			l.mods = make(map[module.Version]*loadedMod)
+		}
+		l.mods[a] = e
+	}
+	l.mu.Unlock()
+	e.once.Do(func() { e.mod, e.err = l.read(ctx, a) })
+	if e.err == nil && e.mod.path != m.Path && e.mod.path != a.Path {
+		// As cmd/go has it (modload/modfile.go goModSummary): a replacement may declare either path.
+		return nil, fmt.Errorf("%s: its go.mod declares its path as %s", m, e.mod.path)
+	}
+	return e.mod, e.err
+}
+
+// A visit is a version to be read, and whether what it requires is to be read too.
+type visit struct {
+	mod  module.Version
+	deep bool // unpruned is inherited by everything below
+}
+
+// load loads the graph whose roots main requires, as readModGraph of
+// cmd/go/internal/modload/buildlist.go does: the go.mod of each root, and what they require
+// below a root whose own graph is unpruned, or everywhere when deep is set.
+func (l *loader) load(ctx context.Context, v *view, main module.Version, roots []modfile.Require, deep bool) (*graph, error) {
+	g := &graph{
+		view:     v,
+		require:  make(map[module.Version][]modfile.Require),
+		selected: make(map[string]string),
+		parent:   make(map[module.Version]module.Version),
+		refused:  make(map[module.Version]bool),
+	}
+	name := func(from module.Version, r modfile.Require) {
+		m := r.Mod
+		if semver.Compare(m.Version, g.selected[m.Path]) > 0 {
+			g.selected[m.Path] = m.Version
+		}
+		if _, ok := g.parent[m]; !ok && m != main {
+			g.parent[m] = from
+		}
+	}
+	var wave []visit
+	seen := make(map[visit]bool)
+	enqueue := func(m module.Version, deep bool) {
+		if k := (visit{m, deep}); m.Path != main.Path && !seen[k] {
+			seen[k] = true
+			wave = append(wave, k)
+		}
+	}
+	for _, r := range roots {
+		if !v.exclude[r.Mod] {
+			g.require[main] = append(g.require[main], r)
+			name(main, r)
+		}
+	}
+	for _, r := range g.require[main] {
+		enqueue(r.Mod, deep)
+	}
+	for len(wave) > 0 {
+		this := wave
+		wave = nil
+		mods := make([]*goMod, len(this))
+		eg, ctx := errgroup.WithContext(ctx)
+		eg.SetLimit(readsInFlight)
+		for i, k := range this {
+			eg.Go(func() error {
+				mod, err := l.summary(ctx, v, k.mod)
+				if isAbsent(err) {
+					return nil
+				}
+				if err != nil {
+					return fmt.Errorf("%s: %w", chainString(g.chain(k.mod)), err)
+				}
+				mods[i] = mod
+				return nil
+			})
+		}
+		if err := eg.Wait(); err != nil {
+			return nil, err
+		}
+		for i, k := range this {
+			mod := mods[i]
+			if mod == nil {
+				g.refused[k.mod] = true
+				continue
+			}
+			deepBelow := k.deep || !mod.pruned
+			if _, ok := g.require[k.mod]; !ok {
+				var reqs []modfile.Require
+				for _, r := range mod.require {
+					if !v.exclude[r.Mod] && r.Mod.Path != main.Path {
+						reqs = append(reqs, r)
+						name(k.mod, r)
+					}
+				}
+				g.require[k.mod] = reqs
+			}
+			if deepBelow {
+				for _, r := range g.require[k.mod] {
+					enqueue(r.Mod, true)
+				}
+			}
+		}
+		if len(seen) > maxGraph {
+			return nil, fmt.Errorf("%s: module graph has more than %d versions", main, maxGraph)
+		}
+	}
+	return g, nil
+}
+
+// loadConsistent is load, repeated with every root at its selected version until
+// all are, as expandGraph of modload/buildlist.go does. It calls use with each graph.
+func (l *loader) loadConsistent(ctx context.Context, v *view, main module.Version, roots []modfile.Require, deep bool, use func(*graph)) (*graph, error) {
+	for {
+		g, err := l.load(ctx, v, main, roots, deep)
+		if err != nil {
+			return nil, err
+		}
+		use(g)
+		changed := false
+		next := make([]modfile.Require, len(roots))
+		for i, r := range roots {
+			next[i] = r
+			if s := g.selected[r.Mod.Path]; s != "" && s != r.Mod.Version && !v.exclude[r.Mod] {
+				next[i].Mod.Version = s
+				changed = true
+			}
+		}
+		if !changed {
+			return g, nil
+		}
+		roots = next
+	}
+}

@@ -1,0 +1,526 @@
+// Package mirror is the connected side of modmirror: it takes sources (projects and
+// modules) to a verified mirror directory.
+//
+// The way is: resolve queries; load the module graphs, as the go command does; that gives the
+// closure, the set of versions of which the .mod, .info and perhaps .zip are wanted; fetch
+// them; prove each version's record of the checksum database under one tree head; and only then
+// give the files their names in the mirror directory. A file there is complete and
+// verified, so a run that was killed loses what was under way and nothing else.
+//
+// Fetching is wide and hashing uses every core. Zips are never in memory; .mod and .info files
+// of new versions are until their proof is done, some kilobytes each.
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// DefaultParallel is how many requests are in flight at once unless told otherwise.
+const DefaultParallel = 64
+
+// readsInFlight bounds the goroutines that wait for one another's small reads.
+const readsInFlight = 64
+
+// Config says how to sync. Its first group must be set.
+type Config struct {
+	Dir      string           // the mirror directory
+	Upstream *upstream.Client // where modules come from
+
+	DB       *proof.Database // checksum database; nil for GOSUMDB=off
+	NoSumDB  string          // GONOSUMDB: patterns of modules outside the database
+	NoProxy  string          // GONOPROXY
+	ModCache string          // GOMODCACHE to save downloads; "" for none
+	Parallel int             // requests in flight; 0 means DefaultParallel
+	Closed   bool            // closed closure for projects too
+
+	Waiting  func(holder string) // told once when another process has the directory
+	Progress *Progress           // updated while it runs; may be nil
+}
+
+// Progress is what a sync has done so far.
+type Progress struct {
+	Total, Done atomic.Int64 // module versions; Total is 0 while the graph is loaded
+	Bytes       atomic.Int64 // fetched over the network
+}
+
+// A Version is a module version of a closure.
+type Version struct {
+	Mod         module.Version
+	Time        time.Time
+	Origin      string        // JSON of the .info file's Origin; "" without one
+	Record      *proof.Record // proven; nil for a module outside the checksum database
+	H1          string        // of the zip; "" when neither the zip nor a record is there
+	GoModH1     string
+	GoMod, Info File
+	Zip         *File  // nil when only .mod and .info are carried
+	Retracted   bool   // by the highest carried version
+	Reason      string // of the retraction
+	Deprecated  string // the module's deprecation message
+}
+
+// A Missing is a file of the closure that an upstream refuses.
+type Missing struct {
+	Mod     module.Version
+	What    string   // "go.mod", "info", "zip" or "record"
+	Status  int      // HTTP status
+	Reason  string   // what the upstream said
+	Chain   []string // the requirements that bring it in, from the source
+	Allowed bool     // by a missing-ok line
+}
+
+// A Requirement is an edge of a module graph. From has no version when it is a project.
+type Requirement struct {
+	From, To module.Version
+	Indirect bool
+}
+
+// A Closure is what was asked for, in the mirror directory and verified.
+type Closure struct {
+	Versions     []Version // by path and version
+	Missing      []Missing
+	Requirements []Requirement
+	Queries      []Query
+	DB           string     // name of the checksum database; "" for none
+	Head         proof.Head // that all records were proven under
+	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
+	Stats        Stats
+}
+
+// Stats says where the time went.
+type Stats struct {
+	Resolve, Prove, Total time.Duration // wall time; Prove runs beside fetching
+	Hash                  time.Duration // over all cores, beside fetching
+	Fetched               int64         // bytes over the network
+	Reused                int64         // zips taken from GOMODCACHE
+}
+
+// A Mirror is an open mirror directory with what is needed to fill it.
+type Mirror struct {
+	cfg Config
+	dir *Dir
+}
+
+// Open locks the mirror directory.
+func Open(ctx context.Context, cfg Config) (*Mirror, error) {
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = DefaultParallel
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = new(Progress)
+	}
+	dir, err := OpenDir(ctx, cfg.Dir, cfg.Waiting)
+	if err != nil {
+		return nil, err
+	}
+	return &Mirror{cfg, dir}, nil
+}
+
+// Close gives the mirror directory back.
+func (m *Mirror) Close() error { return m.dir.Close() }
+
+// Path returns where in the file system the file at a GOPROXY path is.
+func (m *Mirror) Path(rel string) string { return m.dir.Path(rel) }
+
+// Sync brings the closure of the sources into the mirror directory. What an upstream refuses
+// is in the result's Missing. An error that wraps proof.ErrMismatch means that
+// something was not what it should be; the file is in quarantine.
+func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
+	start := time.Now()
+	r := &run{
+		cfg: m.cfg,
+		src: src,
+		out: &Closure{},
+		fetch: &fetcher{
+			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
+			net: make(limiter, m.cfg.Parallel), cpu: make(limiter, runtime.GOMAXPROCS(0)),
+			mods: make(map[module.Version]*staged),
+		},
+		proven: make(chan struct{}),
+	}
+	r.fetch.progress = &m.cfg.Progress.Bytes
+	if m.cfg.DB != nil {
+		r.sums = newChecksums(m.cfg.DB, m.dir, m.cfg.Upstream, r.fetch.net)
+	}
+	err := r.sync(ctx)
+	if err == nil {
+		err = m.dir.Sync()
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := r.out
+	out.Stats.Fetched, out.Stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
+	out.Stats.Hash = time.Duration(r.fetch.hashNanos.Load())
+	out.Stats.Total = time.Since(start)
+	return out, nil
+}
+
+// A run is one Sync.
+type run struct {
+	cfg    Config
+	src    *Sources
+	out    *Closure
+	fetch  *fetcher
+	sums   *checksums    // nil without a checksum database
+	proven chan struct{} // closed when every record was proven
+	early  errgroup.Group
+}
+
+func (r *run) sync(ctx context.Context) error {
+	start := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() { cancel(); r.early.Wait() }()
+	l := &loader{read: func(ctx context.Context, m module.Version) (*goMod, error) {
+		mod, err := r.fetch.goMod(ctx, m)
+		if err == nil && r.public(m) {
+			r.early.Go(func() error { // asked now, needed later; the result is kept there
+				r.sums.lookup(ctx, m)
+				return nil
+			})
+		}
+		return mod, err
+	}}
+	plan, err := r.plan(ctx, l)
+	if err != nil {
+		return err
+	}
+	list := plan.sorted()
+	r.cfg.Progress.Total.Store(int64(len(list)))
+	r.out.Stats.Resolve = time.Since(start)
+
+	versions := make([]Version, len(list))
+	missing := make([][]Missing, len(list))
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.Go(func() error { return r.prove(ctx, list) })
+	for i, w := range list {
+		eg.Go(func() (err error) {
+			versions[i], missing[i], err = r.version(ctx, w)
+			r.cfg.Progress.Done.Add(1)
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	for i, v := range versions {
+		if v.GoMod.Path != "" {
+			r.out.Versions = append(r.out.Versions, v)
+		}
+		r.out.Missing = append(r.out.Missing, missing[i]...)
+	}
+	if err := r.judge(ctx, l); err != nil {
+		return err
+	}
+	return r.lists()
+}
+
+// plan resolves queries and loads graphs.
+func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
+	p := &plan{versions: make(map[module.Version]*wanted), requires: make(map[Requirement]bool)}
+	names := make(map[module.Version]string)
+	var todo []module.Version
+	for i := range r.src.List {
+		s := &r.src.List[i]
+		if s.Mod != nil {
+			added, err := p.addProject(ctx, l, s)
+			if err != nil {
+				return nil, err
+			}
+			if r.cfg.Closed {
+				todo = append(todo, added...)
+			}
+			continue
+		}
+		m, q, err := r.fetch.resolve(ctx, s)
+		if isAbsent(err) {
+			r.out.Missing = append(r.out.Missing, r.missing(m, "list", []string{s.Name}, err))
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if q != nil {
+			r.out.Queries = append(r.out.Queries, *q)
+		}
+		names[m] = s.Name
+		todo = append(todo, m)
+	}
+	if err := p.closeOver(ctx, l, todo, names); err != nil {
+		return nil, err
+	}
+	for req := range p.requires {
+		if req.From.Path != "" {
+			r.out.Requirements = append(r.out.Requirements, req)
+		}
+	}
+	slices.SortFunc(r.out.Requirements, func(a, b Requirement) int {
+		return cmp.Or(compareMod(a.From, b.From), compareMod(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
+	})
+	r.out.Queries = slices.Compact(r.out.Queries)
+	return p, nil
+}
+
+// public reports whether the checksum database is to vouch for m.
+func (r *run) public(m module.Version) bool {
+	return r.sums != nil && !module.MatchPrefixPatterns(r.cfg.NoSumDB, m.Path)
+}
+
+// prove looks all versions up, proves the records and, only when all hold, closes
+// r.proven. After an error the group's context ends those who wait for it.
+func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
+	defer func() {
+		if err == nil {
+			close(r.proven)
+		}
+	}()
+	if r.sums == nil {
+		return nil
+	}
+	start := time.Now()
+	eg, ctx2 := errgroup.WithContext(ctx)
+	some := false
+	for _, w := range list {
+		if r.public(w.mod) {
+			some = true
+			eg.Go(func() error {
+				_, err := r.sums.lookup(ctx2, w.mod)
+				if upstream.Refused(err) {
+					return nil // version says so
+				}
+				return err
+			})
+		}
+	}
+	if err := eg.Wait(); err != nil || !some {
+		return err
+	}
+	if err := r.early.Wait(); err != nil {
+		return err
+	}
+	head, tiles, err := r.sums.prove(ctx)
+	r.out.DB, r.out.Head, r.out.Tiles = r.cfg.DB.Name, head, tiles
+	r.out.Stats.Prove = time.Since(start)
+	return err
+}
+
+func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {
+	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Allowed: r.src.MissingOK[m]}
+	var e *upstream.Error
+	if errors.As(err, &e) {
+		miss.Status = e.Status
+	}
+	return miss
+}
+
+// version fetches, checks and commits the files of a version.
+func (r *run) version(ctx context.Context, w *wanted) (v Version, miss []Missing, err error) {
+	v.Mod = w.mod
+	refused := func(what string, err error) {
+		miss = append(miss, r.missing(w.mod, what, w.chain, err))
+	}
+	if _, err := r.fetch.stagedMod(ctx, w.mod); isAbsent(err) {
+		refused("go.mod", err)
+		return v, miss, nil
+	} else if err != nil {
+		return v, nil, err
+	}
+	var zip, inf *staged
+	var i info
+	eg, egctx := errgroup.WithContext(ctx)
+	var infoErr, zipErr error
+	eg.Go(func() error {
+		inf, i, infoErr = r.fetch.info(egctx, w.mod)
+		return notRefused(infoErr)
+	})
+	if w.zip {
+		eg.Go(func() error {
+			zip, zipErr = r.fetch.zip(egctx, w.mod)
+			return notRefused(zipErr)
+		})
+	}
+	err = eg.Wait()
+	defer func() {
+		if zip != nil && zip.temp != nil {
+			zip.temp.Discard()
+		}
+	}()
+	if err != nil {
+		return v, nil, err
+	}
+	if infoErr != nil {
+		refused("info", infoErr)
+	}
+	if zipErr != nil {
+		refused("zip", zipErr)
+	}
+	if r.public(w.mod) {
+		select {
+		case <-r.proven:
+		case <-ctx.Done(): // perhaps because the proof failed
+			return v, nil, ctx.Err()
+		}
+		record, err := r.sums.lookup(ctx, w.mod)
+		if upstream.Refused(err) {
+			refused("record", err)
+			return v, miss, nil
+		}
+		if err != nil {
+			return v, nil, err
+		}
+		v.Record, v.H1, v.GoModH1 = &record, record.H1, record.GoModH1
+	}
+	mod, err := r.fetch.stagedMod(ctx, w.mod)
+	if err != nil {
+		return v, nil, err
+	}
+	if err := r.check(w.mod, module.Version{Path: w.mod.Path, Version: w.mod.Version + "/go.mod"}, "go.mod", mod, v.GoModH1); err != nil {
+		return v, nil, err
+	}
+	if zip != nil {
+		if err := r.check(w.mod, w.mod, "zip", zip, v.H1); err != nil {
+			return v, nil, err
+		}
+		if err := r.checkGoMod(w.mod, zip, mod); err != nil {
+			return v, nil, err
+		}
+	}
+	v.GoModH1 = mod.h1
+	v.GoMod = mod.File
+	if err := r.fetch.commit(mod); err != nil {
+		return v, nil, err
+	}
+	if inf != nil {
+		v.Info, v.Time, v.Origin = inf.File, i.Time, string(i.Origin)
+		if err := r.fetch.commit(inf); err != nil {
+			return v, nil, err
+		}
+	}
+	if zip != nil && inf != nil {
+		v.Zip, v.H1 = &zip.File, zip.h1
+		if err := r.fetch.commit(zip); err != nil {
+			return v, nil, err
+		}
+	}
+	return v, miss, nil
+}
+
+func notRefused(err error) error {
+	if upstream.Refused(err) {
+		return nil
+	}
+	return err
+}
+
+// check compares the hash of a file with the checksum database and the go.sum files.
+func (r *run) check(m, sumKey module.Version, what string, s *staged, want string) error {
+	if want != "" && s.h1 != want {
+		return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
+	}
+	for _, src := range r.src.List {
+		if err := src.goSum.check(sumKey, s.h1); err != nil {
+			if want != "" { // the database agrees with the file, so it is the go.sum that is wrong
+				return err
+			}
+			return r.fetch.reject(s, err)
+		}
+	}
+	return nil
+}
+
+// checkGoMod checks that the go.mod in a new zip is the .mod file. Zips from before modules have none.
+func (r *run) checkGoMod(m module.Version, zip, mod *staged) error {
+	if zip.temp == nil {
+		return nil
+	}
+	data, err := zipGoMod(m, zip.temp.Name())
+	if err != nil || data == nil {
+		return err
+	}
+	h1, err := goModHash(data)
+	if err == nil && h1 != mod.h1 {
+		err = r.fetch.reject(zip, fmt.Errorf("%s: the go.mod in the zip is not the .mod file: %w", m, proof.ErrMismatch))
+	}
+	return err
+}
+
+// judge fills in what the highest carried version of each module says about the
+// others: retractions and deprecation.
+func (r *run) judge(ctx context.Context, l *loader) error {
+	vs := r.out.Versions
+	for len(vs) > 0 {
+		n := 1
+		for n < len(vs) && vs[n].Mod.Path == vs[0].Mod.Path {
+			n++
+		}
+		same := vs[:n]
+		vs = vs[n:]
+		newest := -1
+		for i := range same {
+			if same[i].Zip != nil && (newest < 0 || semver.Compare(same[i].Mod.Version, same[newest].Mod.Version) > 0) {
+				newest = i
+			}
+		}
+		if newest < 0 {
+			continue
+		}
+		mod, err := r.fetch.goMod(ctx, same[newest].Mod)
+		if err != nil {
+			return err
+		}
+		for i := range same {
+			same[i].Reason, same[i].Retracted = retracted(mod, same[i].Mod.Version)
+			same[i].Deprecated = mod.deprecated
+		}
+	}
+	return nil
+}
+
+// lists writes the list file of every module that has a zip, so that the mirror
+// directory stays a proxy of its own.
+func (r *run) lists() error {
+	last := ""
+	for _, v := range r.out.Versions {
+		if v.Zip == nil || v.Mod.Path == last {
+			continue
+		}
+		last = v.Mod.Path
+		zips, err := filepath.Glob(filepath.Dir(r.fetch.dir.Path(v.Zip.Path)) + "/*.zip")
+		if err != nil {
+			return err
+		}
+		var list []string
+		for _, z := range zips {
+			if version, err := module.UnescapeVersion(strings.TrimSuffix(filepath.Base(z), ".zip")); err == nil {
+				list = append(list, version)
+			}
+		}
+		semver.Sort(list)
+		rel := modpath.Request{Kind: modpath.List, Path: v.Mod.Path}.String()
+		data := strings.Join(list, "\n") + "\n"
+		if old, err := os.ReadFile(r.fetch.dir.Path(rel)); err == nil && string(old) == data {
+			continue
+		}
+		if err := r.fetch.dir.write(rel, []byte(data)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

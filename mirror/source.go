@@ -1,0 +1,221 @@
+package mirror
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/internal/proof"
+)
+
+// A Source is something whose closure is wanted: a project or a module.
+type Source struct {
+	Name string // as the user named it, with file:line when it came from a list
+
+	// For a project:
+	Dir   string        // its folder
+	Mod   *modfile.File // its parsed go.mod
+	goSum goSum
+
+	// For a module:
+	Query module.Version // Version is a query: a version or "latest"
+}
+
+// Sources is what was asked for.
+type Sources struct {
+	List      []Source
+	MissingOK map[module.Version]bool // versions that may be absent
+}
+
+// goSum holds the lines of a go.sum file.
+type goSum struct {
+	file   string
+	hashes map[module.Version][]string // the version has "/go.mod" behind it for the hash of that file
+}
+
+// check reports whether go.sum has hashes for m and h1 is none of them.
+func (g goSum) check(m module.Version, h1 string) error {
+	want := g.hashes[m]
+	for _, w := range want {
+		if w == h1 {
+			return nil
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %s is %s, but %s says %s: %w", m.Path, m.Version, h1, g.file, want[0], proof.ErrMismatch)
+}
+
+// ParseSources parses what a user may name as a source: a folder with a go.mod, a
+// go.mod, a list file, "-" for a list on stdin, or module@query.
+func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
+	s := &Sources{MissingOK: make(map[module.Version]bool)}
+	for _, arg := range args {
+		if err := s.add(arg, stdin); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.List) == 0 {
+		return nil, errors.New("nothing to do: the sources name no module and no go.mod")
+	}
+	return s, nil
+}
+
+func (s *Sources) add(arg string, stdin io.Reader) error {
+	if arg == "-" {
+		return s.addList(stdin, "stdin", ".")
+	}
+	info, err := os.Stat(arg)
+	switch {
+	case err == nil && info.IsDir():
+		return s.addProject(arg, filepath.Join(arg, "go.mod"))
+	case err == nil && filepath.Ext(arg) == ".mod":
+		return s.addProject(arg, arg)
+	case err == nil && filepath.Ext(arg) == ".work":
+		return fmt.Errorf("%s: go.work is not supported yet: name the modules' folders", arg)
+	case err == nil:
+		f, err := os.Open(arg)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return s.addList(f, arg, filepath.Dir(arg))
+	case strings.Contains(arg, "@"):
+		return s.addModule(arg, arg)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: no such file or folder, and not a module@version", arg)
+	}
+	return err
+}
+
+func (s *Sources) addProject(name, file string) error {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: no go.mod there", name)
+	}
+	if err != nil {
+		return err
+	}
+	mod, err := modfile.Parse(file, data, nil)
+	if err != nil {
+		return err // has file:line
+	}
+	if mod.Module == nil {
+		return fmt.Errorf("%s: no module line", file)
+	}
+	for _, r := range mod.Require {
+		if module.CanonicalVersion(r.Mod.Version) != r.Mod.Version {
+			return fmt.Errorf("%s:%d: version %q of %s is not canonical: run go mod tidy first", file, r.Syntax.Start.Line, r.Mod.Version, r.Mod.Path)
+		}
+	}
+	for _, r := range mod.Replace {
+		if r.New.Version != "" && module.CanonicalVersion(r.New.Version) != r.New.Version {
+			return fmt.Errorf("%s:%d: version %q of %s is not canonical: run go mod tidy first", file, r.Syntax.Start.Line, r.New.Version, r.New.Path)
+		}
+	}
+	sum, err := readGoSum(strings.TrimSuffix(file, ".mod") + ".sum")
+	if err != nil {
+		return err
+	}
+	s.List = append(s.List, Source{Name: name, Dir: filepath.Dir(file), Mod: mod, goSum: sum})
+	return nil
+}
+
+func (s *Sources) addModule(name, arg string) error {
+	path, query, ok := strings.Cut(arg, "@")
+	if !ok || query == "" {
+		return fmt.Errorf("%s: want module@version", name)
+	}
+	if err := module.CheckPath(path); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if query != "latest" && module.CanonicalVersion(query) != query {
+		return fmt.Errorf("%s: the query %q is not supported yet: name a version such as v1.2.3, or latest", name, query)
+	}
+	if query != "latest" {
+		if err := module.Check(path, query); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	s.List = append(s.List, Source{Name: name, Query: module.Version{Path: path, Version: query}})
+	return nil
+}
+
+// addList reads a list file. Folders in it are relative to dir.
+func (s *Sources) addList(r io.Reader, file, dir string) error {
+	sc := bufio.NewScanner(r)
+	for n := 1; sc.Scan(); n++ {
+		line, _, _ := strings.Cut(sc.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		pos := fmt.Sprintf("%s:%d", file, n)
+		switch {
+		case len(f) == 1 && strings.Contains(f[0], "@"):
+			if err := s.addModule(pos+": "+f[0], f[0]); err != nil {
+				return err
+			}
+		case f[0] == "module" && len(f) == 2:
+			folder := f[1]
+			if !filepath.IsAbs(folder) {
+				folder = filepath.Join(dir, folder)
+			}
+			if err := s.addProject(pos+": "+f[1], filepath.Join(folder, "go.mod")); err != nil {
+				return fmt.Errorf("%s: %w", pos, err)
+			}
+		case f[0] == "missing-ok" && len(f) == 2:
+			path, version, ok := strings.Cut(f[1], "@")
+			if !ok || module.Check(path, version) != nil {
+				return fmt.Errorf("%s: want missing-ok module@version", pos)
+			}
+			s.MissingOK[module.Version{Path: path, Version: version}] = true
+		case f[0] == "tool" || f[0] == "toolchain" || f[0] == "vulndb" || f[0] == "self" || f[0] == "deny":
+			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
+		default:
+			return fmt.Errorf("%s: cannot read %q: want module@version, module FOLDER or missing-ok module@version", pos, strings.TrimSpace(line))
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+// readGoSum parses a go.sum file; one that is not there is empty. Lines are read
+// as cmd/go reads them (modfetch/fetch.go readGoSum): three fields, others are errors.
+func readGoSum(file string) (goSum, error) {
+	g := goSum{file: file, hashes: make(map[module.Version][]string)}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, nil
+	}
+	if err != nil {
+		return g, err
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		if len(f) != 3 {
+			return g, fmt.Errorf("%s:%d: malformed go.sum line: %d fields, want 3", file, n, len(f))
+		}
+		if strings.HasPrefix(f[2], "h1:") { // hashes of other kinds are ignored, as cmd/go does
+			m := module.Version{Path: f[0], Version: f[1]}
+			g.hashes[m] = append(g.hashes[m], f[2])
+		}
+	}
+	return g, nil
+}

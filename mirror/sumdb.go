@@ -1,0 +1,287 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// checksums looks versions up in the checksum database and proves what it said.
+type checksums struct {
+	db  *proof.Database
+	dir *Dir
+	up  *upstream.Client
+	net limiter
+
+	baseOnce sync.Once
+	base     string // URL of the database
+	baseErr  error
+
+	mu      sync.Mutex
+	lookups map[module.Version]*lookup
+	heads   map[tlog.Tree]proof.Head // heads that answers from the network carried
+}
+
+// A lookup is one under way or done.
+type lookup struct {
+	once   sync.Once
+	record proof.Record
+	err    error
+}
+
+func newChecksums(db *proof.Database, dir *Dir, up *upstream.Client, net limiter) *checksums {
+	return &checksums{db: db, dir: dir, up: up, net: net, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+}
+
+func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
+
+// get asks the database over the network.
+func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
+	c.baseOnce.Do(func() {
+		if c.base = c.db.URL; c.base == "" {
+			c.base, c.baseErr = c.up.SumDB(ctx, c.db.Name)
+		}
+	})
+	if c.baseErr != nil {
+		return nil, c.baseErr
+	}
+	if err := c.net.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer c.net.release()
+	return c.up.GetURL(ctx, c.base+"/"+elem, limit)
+}
+
+// lookup returns what the database says about m. It is not true before prove.
+func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record, error) {
+	c.mu.Lock()
+	l := c.lookups[m]
+	if l == nil {
+		l = new(lookup)
+		c.lookups[m] = l
+	}
+	c.mu.Unlock()
+	l.once.Do(func() { l.record, l.err = c.lookupOnce(ctx, m) })
+	return l.record, l.err
+}
+
+func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Record, error) {
+	req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: m.Path, Version: m.Version}
+	if data, ok, err := c.dir.read(req.String()); err != nil {
+		return proof.Record{}, err
+	} else if ok {
+		// The head in a file here was proven when it was written; the record is proven again.
+		if r, _, err := c.db.ParseLookup(m, data); err == nil {
+			return r, nil
+		}
+	}
+	data, err := c.get(ctx, req.String()[len(c.path("")):], proof.MaxLookup)
+	if err != nil {
+		return proof.Record{}, fmt.Errorf("%s: looking it up in checksum database %s: %w", m, c.db.Name, err)
+	}
+	r, head, err := c.db.ParseLookup(m, data)
+	if err != nil {
+		return proof.Record{}, err
+	}
+	c.mu.Lock()
+	c.heads[head.Tree] = head
+	c.mu.Unlock()
+	return r, nil
+}
+
+// headFile is where a mirror directory remembers a head.
+func (c *checksums) headFile(size int64) string {
+	return c.path("heads/" + strconv.FormatInt(size, 10))
+}
+
+// remembered returns the heads that earlier runs used, smallest first.
+func (c *checksums) remembered() ([]proof.Head, error) {
+	files, err := filepath.Glob(c.dir.Path(c.path("heads")) + "/*")
+	if err != nil {
+		return nil, err
+	}
+	var heads []proof.Head
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		h, err := c.db.ParseHead(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		heads = append(heads, h)
+	}
+	slices.SortFunc(heads, func(a, b proof.Head) int { return int(a.N - b.N) })
+	return heads, nil
+}
+
+// prove chooses a head and proves every record under it, and that it continues
+// every other head that was seen. All lookups must be done. What a go command
+// needs to repeat the proofs is then in the mirror directory; the paths of the
+// tiles are returned.
+//
+// The head is the largest of all: answers carry different ones, and a cached
+// /latest may be older than the answer to a lookup.
+func (c *checksums) prove(ctx context.Context) (head proof.Head, tiles []string, err error) {
+	msg, err := c.get(ctx, "latest", proof.MaxLookup)
+	if err != nil {
+		return head, nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
+	}
+	if head, err = c.db.ParseHead(msg); err != nil {
+		return head, nil, err
+	}
+	c.heads[head.Tree] = head
+	earlier, err := c.remembered()
+	if err != nil {
+		return head, nil, err
+	}
+	for _, h := range earlier {
+		c.heads[h.Tree] = h
+	}
+	for _, h := range c.heads {
+		if h.N > head.N {
+			head = h
+		}
+	}
+	var records []proof.Record
+	for _, l := range c.lookups {
+		if l.err == nil {
+			records = append(records, l.record)
+		}
+	}
+	source := &tileSource{ctx: ctx, c: c, save: true}
+	p := &proof.Prover{Head: head, Source: source}
+	if err := p.Edge(); err != nil {
+		return head, nil, err
+	}
+	if err := p.Records(records); err != nil {
+		return head, nil, err
+	}
+	used := p.Tiles()
+	for _, h := range earlier {
+		// A client inside that remembers this head recomputes it from its own edge first.
+		old := &proof.Prover{Head: h, Source: source}
+		if err := old.Edge(); err != nil {
+			return head, nil, err
+		}
+		if err := p.Extends(h); err != nil {
+			return head, nil, err
+		}
+		used = append(used, old.Tiles()...)
+		delete(c.heads, h.Tree)
+	}
+	used = append(used, p.Tiles()...)
+	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
+	check := &proof.Prover{Head: head, Source: &tileSource{ctx: ctx, c: c}}
+	eg, _ := errgroup.WithContext(ctx)
+	eg.SetLimit(readsInFlight)
+	for _, h := range c.heads {
+		eg.Go(func() error { return check.Extends(h) })
+	}
+	if err := eg.Wait(); err != nil {
+		return head, nil, err
+	}
+	for _, t := range used {
+		tiles = append(tiles, c.path(t.Path()))
+	}
+	slices.Sort(tiles)
+	return head, slices.Compact(tiles), c.store(head, records)
+}
+
+// store writes what was proven.
+func (c *checksums) store(head proof.Head, records []proof.Record) error {
+	for _, r := range records {
+		req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: r.Mod.Path, Version: r.Mod.Version}
+		if err := c.update(req.String(), r.Lookup(head)); err != nil {
+			return err
+		}
+	}
+	if err := c.update(c.headFile(head.N), head.Note); err != nil {
+		return err
+	}
+	if err := c.update(c.path("supported"), nil); err != nil {
+		return err
+	}
+	return c.update(c.path("latest"), head.Note)
+}
+
+// update writes a file unless it holds data already.
+func (c *checksums) update(rel string, data []byte) error {
+	if old, ok, err := c.dir.read(rel); err != nil || ok && string(old) == string(data) {
+		return err
+	}
+	return c.dir.write(rel, data)
+}
+
+// tileSource reads tiles from the mirror directory, else from the network.
+type tileSource struct {
+	ctx  context.Context
+	c    *checksums
+	save bool // keep authenticated tiles
+}
+
+// ReadTiles reads all tiles at once.
+func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	data := make([][]byte, len(tiles))
+	eg, ctx := errgroup.WithContext(s.ctx)
+	eg.SetLimit(readsInFlight)
+	for i, t := range tiles {
+		eg.Go(func() (err error) {
+			data[i], err = s.readTile(ctx, t)
+			return err
+		})
+	}
+	return data, eg.Wait()
+}
+
+// readTile reads a tile: exact and then wider from the disk, exact and then wider from the
+// network, as the go command does (x/mod/sumdb/client.go readTile). A database need not
+// keep partial tiles once the full one exists.
+func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
+	full := proof.FullTile(t)
+	for _, t1 := range []tlog.Tile{t, full} {
+		if data, ok, err := s.c.dir.read(s.c.path(t1.Path())); err != nil {
+			return nil, err
+		} else if ok && len(data) == t1.W*tlog.HashSize {
+			return data[:t.W*tlog.HashSize], nil
+		}
+	}
+	data, err := s.c.get(ctx, t.Path(), int64(full.W*tlog.HashSize))
+	if err != nil && t != full && upstream.Refused(err) {
+		var wide []byte
+		if wide, err = s.c.get(ctx, full.Path(), int64(full.W*tlog.HashSize)); err == nil && len(wide) == full.W*tlog.HashSize {
+			data = wide[:t.W*tlog.HashSize]
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s of checksum database %s: %w", t.Path(), s.c.db.Name, err)
+	}
+	return data, nil
+}
+
+// SaveTiles keeps tiles in the mirror directory.
+func (s *tileSource) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
+	if !s.save {
+		return nil
+	}
+	var eg errgroup.Group
+	eg.SetLimit(16) // syncs to disk side by side
+	for i, t := range tiles {
+		eg.Go(func() error { return s.c.update(s.c.path(path.Clean(t.Path())), data[i]) })
+	}
+	return eg.Wait()
+}

@@ -1,0 +1,453 @@
+// Package upstream asks module proxies as the go command does.
+//
+// A Client holds the list of a GOPROXY value and follows its rules
+// (cmd/go/internal/modfetch/proxy.go, TryProxies): a comma moves on to the next proxy after a
+// 404 or 410 only, a pipe after any error; "off" ends the list. What cmd/go does not do is added:
+// requests that fail for a passing reason are repeated, downloads that were cut are resumed, and
+// a body is limited in size and in the time that it may stand still.
+package upstream
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// MaxSmall is the largest body in bytes that Get takes for a list, .info or tile
+	// unless told otherwise: a list of a million versions.
+	MaxSmall = 16 << 20
+
+	// attempts is how often a request is tried in all: with the waits between
+	// them, a minute of trouble is survived.
+	attempts = 6
+
+	// firstWait is the wait after the first failure; it doubles, up to maxWait.
+	firstWait = 500 * time.Millisecond
+	maxWait   = 20 * time.Second
+
+	// maxRetryAfter is the longest Retry-After that is obeyed.
+	maxRetryAfter = 2 * time.Minute
+
+	// stall is how long a body may deliver nothing before the request is given up.
+	stall = 60 * time.Second
+
+	// maxText is how much of an error's body is kept, as cmd/go does (web.HTTPError).
+	maxText = 1 << 10
+)
+
+// An Error is what an upstream answered when it did not answer with a file.
+type Error struct {
+	URL    string // what was asked for, without a password
+	Status int    // HTTP status, 0 when there was no answer
+	Text   string // the answer's first line, when it was text
+	Err    error  // what went wrong, when there was no answer
+}
+
+// Error says what was asked for and what came back.
+func (e *Error) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("GET %s: %v", e.URL, e.Err)
+	}
+	s := fmt.Sprintf("GET %s: %d %s", e.URL, e.Status, http.StatusText(e.Status))
+	if e.Text != "" {
+		s += ": " + e.Text
+	}
+	return s
+}
+
+// Unwrap returns the cause when there was no answer.
+func (e *Error) Unwrap() error { return e.Err }
+
+// NotFound reports whether the answer was that the file does not exist: 404 or 410.
+func (e *Error) NotFound() bool { return e.Status == 404 || e.Status == 410 }
+
+// Refused reports whether err is an upstream's final word that it will not hand
+// a file out: 403, 404, 410 or 451. Asking again does not help.
+func Refused(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.NotFound() || e.Status == 403 || e.Status == 451)
+}
+
+// IsNotFound reports whether err is an answer of 404 or 410.
+func IsNotFound(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.NotFound()
+}
+
+// A proxy is an entry of a GOPROXY list.
+type proxy struct {
+	url         string // without a trailing slash; or "direct" or "off"
+	fallOnError bool   // followed by a pipe
+}
+
+// Client asks the proxies of a list. It is safe for concurrent use.
+type Client struct {
+	proxies []proxy
+	http    *http.Client
+	wait    time.Duration // first wait between attempts
+}
+
+// New returns a client for a GOPROXY value. At most parallel connections are kept.
+func New(goproxy string, parallel int) (*Client, error) {
+	c := &Client{wait: firstWait}
+	for rest := goproxy; rest != ""; {
+		entry := rest
+		var p proxy
+		if i := strings.IndexAny(rest, ",|"); i >= 0 {
+			entry, p.fallOnError, rest = rest[:i], rest[i] == '|', rest[i+1:]
+		} else {
+			rest = ""
+		}
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		p.url = strings.TrimSuffix(entry, "/")
+		if entry != "direct" && entry != "off" {
+			u, err := url.Parse(entry)
+			if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
+				return nil, fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", redact(entry))
+			}
+		}
+		c.proxies = append(c.proxies, p)
+		if entry == "direct" || entry == "off" {
+			break // nothing behind them is ever asked
+		}
+	}
+	if len(c.proxies) == 0 {
+		return nil, errors.New("GOPROXY is empty: name a proxy, such as https://proxy.golang.org")
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost = parallel
+	t.MaxIdleConns = 2 * parallel
+	t.MaxConnsPerHost = parallel
+	t.DisableCompression = true // modules are sent as they are; sizes stay comparable
+	t.ResponseHeaderTimeout = stall
+	t.RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
+	c.http = &http.Client{Transport: t, CheckRedirect: checkRedirect}
+	return c, nil
+}
+
+// checkRedirect refuses redirects that a hostile proxy could use to reach what
+// only this machine can reach, or to take the encryption away.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	from := via[0].URL
+	if from.Scheme == "https" && req.URL.Scheme != "https" {
+		return fmt.Errorf("refused a redirect from https to %s", req.URL.Scheme)
+	}
+	if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+		return fmt.Errorf("refused a redirect to %s:", req.URL.Scheme)
+	}
+	if isLocal(req.URL.Hostname()) && !isLocal(from.Hostname()) {
+		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
+	}
+	return nil
+}
+
+func isLocal(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && (ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified())
+}
+
+// Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
+func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if limit == 0 {
+		limit = MaxSmall
+	}
+	var buf memory
+	err := c.each(func(base string) error {
+		return c.fetch(ctx, base+"/"+path, &buf, limit, nil)
+	})
+	return buf.b, err
+}
+
+// Download writes the body at path, at most limit bytes of it, to f from its
+// beginning. It calls progress, when not nil, with the number of bytes after each
+// write; a negative number takes bytes back that are fetched again.
+func (c *Client) Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error {
+	return c.each(func(base string) error {
+		return c.fetch(ctx, base+"/"+path, (*file)(f), limit, progress)
+	})
+}
+
+// each calls f for the proxies in turn, as the list says.
+func (c *Client) each(f func(base string) error) error {
+	var first error
+	for _, p := range c.proxies {
+		var err error
+		switch p.url {
+		case "off":
+			err = errors.New("module lookup disabled by GOPROXY=off")
+		case "direct":
+			err = errDirect
+		default:
+			err = f(p.url)
+		}
+		if err == nil {
+			return nil
+		}
+		// A later "direct" or "not found" says less than an earlier answer.
+		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != errDirect) {
+			first = err
+		}
+		if !p.fallOnError && !IsNotFound(err) {
+			break
+		}
+	}
+	return first
+}
+
+var errDirect = errors.New("GOPROXY=direct is not supported yet: name a proxy")
+
+// SumDB returns the base URL at which the checksum database name is asked, by
+// the rule of cmd/go (modfetch/sumdb.go initBase): through the first proxy that
+// supports it, else directly.
+func (c *Client) SumDB(ctx context.Context, name string) (base string, err error) {
+	for _, p := range c.proxies {
+		if p.url == "direct" || p.url == "off" {
+			break
+		}
+		base := p.url + "/sumdb/" + name
+		err := c.fetch(ctx, base+"/supported", new(memory), MaxSmall, nil)
+		if err == nil {
+			return base, nil
+		}
+		if !IsNotFound(err) && !p.fallOnError {
+			return "", fmt.Errorf("checksum database %s: %w", name, err)
+		}
+	}
+	return "https://" + name, nil
+}
+
+// GetURL returns the body at a URL, at most limit bytes of it.
+func (c *Client) GetURL(ctx context.Context, url string, limit int64) ([]byte, error) {
+	var buf memory
+	err := c.fetch(ctx, url, &buf, limit, nil)
+	return buf.b, err
+}
+
+// A body is where a response is written; it can be begun again.
+type body interface {
+	io.Writer
+	Len() int64
+	Reset() error
+}
+
+type memory struct{ b []byte }
+
+func (m *memory) Write(p []byte) (int, error) { m.b = append(m.b, p...); return len(p), nil }
+func (m *memory) Len() int64                  { return int64(len(m.b)) }
+func (m *memory) Reset() error                { m.b = nil; return nil }
+
+type file os.File
+
+func (f *file) Write(p []byte) (int, error) { return (*os.File)(f).Write(p) }
+func (f *file) Len() int64 {
+	n, err := (*os.File)(f).Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+func (f *file) Reset() error {
+	if _, err := (*os.File)(f).Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return (*os.File)(f).Truncate(0)
+}
+
+// fetch gets url into w, trying again where that can help.
+func (c *Client) fetch(ctx context.Context, url string, w body, limit int64, progress func(int64)) error {
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	restart := func() error {
+		progress(-w.Len())
+		return w.Reset()
+	}
+	if err := restart(); err != nil {
+		return err
+	}
+	wait := c.wait
+	for try := 1; ; try++ {
+		var etag string
+		pause, err := c.fetchOnce(ctx, url, &etag, w, limit, progress)
+		if err == nil {
+			return nil
+		}
+		if pause < 0 || try == attempts || ctx.Err() != nil {
+			restart()
+			return err
+		}
+		if etag == "" { // nothing says that the rest would be of the same file
+			if err := restart(); err != nil {
+				return err
+			}
+		}
+		if pause == 0 {
+			pause = wait/2 + rand.N(wait)
+			wait = min(2*wait, maxWait)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// fetchOnce gets url into w, going on after what w holds when the file is
+// still the one that it was. On error it returns how long to wait before the next
+// attempt: 0 for no opinion, negative for never.
+func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body, limit int64, progress func(int64)) (time.Duration, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if err != nil {
+		return -1, &Error{URL: redact(url), Err: err}
+	}
+	req.Header.Set("User-Agent", "modmirror")
+	have := w.Len()
+	if have > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+		req.Header.Set("If-Range", *etag)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return retryable(err), &Error{URL: redact(url), Err: unwrapURL(err)}
+	}
+	defer resp.Body.Close()
+	switch {
+	case resp.StatusCode == 200:
+		if have > 0 {
+			progress(-have)
+			if err := w.Reset(); err != nil {
+				return -1, err
+			}
+			have = 0
+		}
+	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
+	default:
+		return statusError(url, resp)
+	}
+	*etag = ""
+	if e := resp.Header.Get("ETag"); strings.HasPrefix(e, `"`) && resp.Header.Get("Accept-Ranges") == "bytes" {
+		*etag = e
+	}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		return -1, &Error{URL: redact(url), Err: errors.New("answered with an HTML page instead of a file: a login or block page?")}
+	}
+	if have+resp.ContentLength > limit {
+		return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
+	}
+	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
+	defer watchdog.Stop()
+	buf := make([]byte, min(64<<10, max(512, resp.ContentLength)))
+	for {
+		n, err := resp.Body.Read(buf)
+		if n > 0 {
+			watchdog.Reset(stall)
+			if w.Len()+int64(n) > limit {
+				return -1, &Error{URL: redact(url), Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
+			}
+			if _, err := w.Write(buf[:n]); err != nil {
+				return -1, err
+			}
+			progress(int64(n))
+		}
+		if err == io.EOF {
+			return 0, nil
+		}
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return 0, &Error{URL: redact(url), Err: fmt.Errorf("after %d bytes: %w", w.Len(), err)}
+		}
+	}
+}
+
+// statusError makes the error for an answer that is not a file, and says when to ask again.
+func statusError(url string, resp *http.Response) (time.Duration, error) {
+	e := &Error{URL: redact(url), Status: resp.StatusCode}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
+		line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+		e.Text = strings.Map(func(r rune) rune { // it goes to a terminal
+			if r < ' ' || r == 0x7f || !strconv.IsPrint(r) {
+				return -1
+			}
+			return r
+		}, line)
+	}
+	switch resp.StatusCode {
+	case 408, 429, 500, 502, 503, 504:
+	default:
+		return -1, e
+	}
+	var pause time.Duration
+	if s := resp.Header.Get("Retry-After"); s != "" {
+		if n, err := strconv.Atoi(s); err == nil {
+			pause = time.Duration(n) * time.Second
+		} else if at, err := http.ParseTime(s); err == nil {
+			pause = time.Until(at)
+		}
+		pause = min(max(pause, 0), maxRetryAfter)
+	}
+	return pause, e
+}
+
+// retryable returns a negative duration for an error that will be the same next time.
+func retryable(err error) time.Duration {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), // certificates
+		errors.As(err, &dns) && dns.IsNotFound,
+		errors.Is(err, fs.ErrPermission),
+		strings.Contains(err.Error(), "refused a redirect"),
+		strings.Contains(err.Error(), "connection refused"),
+		strings.Contains(err.Error(), "stopped after"):
+		return -1
+	}
+	return 0
+}
+
+// unwrapURL takes off the *url.Error that net/http puts around every error: the
+// URL is in ours, without its password.
+func unwrapURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// redact returns a URL without its password.
+func redact(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(unreadable URL)"
+	}
+	return u.Redacted()
+}

@@ -1,0 +1,115 @@
+package serve
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// The go command prints this much of the text of an answer that is not 200
+// (cmd/go/internal/web/api.go, maxErrorDetailLines and maxErrorDetailBytes).
+const (
+	maxDetailLines = 8
+	maxDetailBytes = 648
+)
+
+// text answers with a status and words.
+func text(w http.ResponseWriter, status int, format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	if len(msg) > maxDetailBytes {
+		msg = msg[:maxDetailBytes-3] + "..."
+	}
+	h := w.Header()
+	for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Length"} {
+		h.Del(name)
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, msg)
+}
+
+// notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.Request) error {
+	h.miss(req)
+	m := h.bundle.Manifest
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	made := m.Created.UTC().Format("2006-01-02")
+	switch req.Kind {
+	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
+		switch {
+		case m.DB == "":
+			line("bundle %s of %s carries no checksum database", m.Name, made)
+		case req.DB != m.DB:
+			line("bundle %s of %s carries the checksum database %s, not %s", m.Name, made, m.DB, req.DB)
+		default:
+			line("bundle %s of %s has checksum database %s up to record %d and not this tile", m.Name, made, m.DB, m.Head.N)
+			line("if this client has seen a newer database, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", m.DB)
+		}
+		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		return nil
+	}
+	what := req.Path
+	if req.Version != "" {
+		what += "@" + req.Version
+	}
+	line("%s is not in bundle %s of %s", what, m.Name, made)
+	for miss, err := range h.bundle.Index.MissingFor(r.Context(), req.Path, req.Version) {
+		if err != nil {
+			return err
+		}
+		line("its %s could not be had when the bundle was made (status %d)", miss.What, miss.Status)
+	}
+	var carried []string
+	for v, err := range h.bundle.Index.Versions(r.Context(), req.Path) {
+		if err != nil {
+			return err
+		}
+		switch {
+		case v.ZipSize != nil:
+			carried = append(carried, v.Version)
+		case v.Version == req.Version:
+			line("of this version only the go.mod is carried, for reading module graphs")
+		}
+	}
+	if len(carried) == 0 {
+		line("no version of this module is carried whole")
+	} else {
+		line("carried: %s", newestFirst(carried, 200))
+	}
+	want := req.Version
+	if want == "" {
+		want = "latest"
+	}
+	line("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
+	text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+	return nil
+}
+
+// newestFirst joins versions, the newest first, to at most max bytes.
+func newestFirst(versions []string, max int) string {
+	list := make([]module.Version, len(versions))
+	for i, v := range versions {
+		list[i].Version = v
+	}
+	module.Sort(list)
+	var b strings.Builder
+	for i := len(list) - 1; i >= 0; i-- {
+		v := list[i].Version
+		if b.Len()+len(v) > max {
+			fmt.Fprintf(&b, " and %d more", i+1)
+			break
+		}
+		if b.Len() > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(v)
+	}
+	return b.String()
+}

@@ -1,0 +1,212 @@
+package serve
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+
+	// shutdownTimeout is how long transfers may go on after a signal to stop.
+	shutdownTimeout = 30 * time.Second
+
+	// maxPrivate is how many private module paths the client settings name.
+	maxPrivate = 1000
+)
+
+// A Server serves a bundle over HTTP, with health checks and a landing page beside it. Open must be set.
+type Server struct {
+	// Open opens the bundle. It is called when the server listens already:
+	// /healthz answers from the start, everything else once Open is done.
+	Open func(context.Context) (*bundle.Bundle, error)
+
+	Log  *slog.Logger          // nil for slog.Default()
+	Miss func(modpath.Request) // told of requests for what is not carried; may be nil
+
+	Ready func(b *bundle.Bundle) // called once when the bundle is open; may be nil
+
+	handler atomic.Pointer[Handler]
+}
+
+// Settings is what a client needs to know besides the URL, as /settings.json has it.
+type Settings struct {
+	Bundle  string   `json:"bundle"`
+	Created string   `json:"created"` // RFC 3339
+	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
+	Private []string `json:"private"` // modules outside of it
+}
+
+// Serve answers on l until ctx is done, and then lets transfers finish. It returns nil after that, and
+// the error of Open when the bundle cannot be opened.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	if s.Log == nil {
+		s.Log = slog.Default()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	var b *bundle.Bundle
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		var err error
+		if b, err = s.Open(ctx); err != nil {
+			cancel(err)
+			return
+		}
+		h, err := NewHandler(ctx, b, s.Log, s.Miss)
+		if err != nil {
+			cancel(err)
+			return
+		}
+		s.handler.Store(h)
+		if s.Ready != nil {
+			s.Ready(b)
+		}
+	}()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	var err error
+	select {
+	case err = <-served:
+		cancel(err)
+	case <-ctx.Done():
+		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		stop, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer done()
+		if srv.Shutdown(stop) != nil {
+			srv.Close()
+		}
+	}
+	<-opened
+	if b != nil {
+		err = errors.Join(err, b.Close())
+	}
+	return err
+}
+
+// ServeHTTP answers every request to the server.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		text(w, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
+		return
+	}
+	h := s.handler.Load()
+	switch r.URL.Path {
+	case "/healthz":
+		text(w, http.StatusOK, "ok")
+		return
+	case "/readyz":
+		switch {
+		case h == nil:
+			text(w, http.StatusServiceUnavailable, "not ready: the bundle is being verified")
+		case h.Damage() != "":
+			text(w, http.StatusServiceUnavailable, "not ready: %s does not verify; carry the bundle again", h.Damage())
+		default:
+			text(w, http.StatusOK, "ready")
+		}
+		return
+	}
+	if h == nil {
+		w.Header().Set("Retry-After", "1")
+		text(w, http.StatusServiceUnavailable, "not ready: the bundle is being verified")
+		return
+	}
+	var err error
+	switch r.URL.Path {
+	case "/":
+		err = h.landing(w, r)
+	case "/settings.json":
+		err = h.settings(w, r)
+	default:
+		h.ServeHTTP(w, r)
+	}
+	if err != nil {
+		h.log.Error("cannot answer", "path", r.URL.Path, "err", err)
+		text(w, http.StatusInternalServerError, "the server cannot read its bundle; its log says why")
+	}
+}
+
+//go:embed landing.html
+var files embed.FS
+
+var landingPage = template.Must(template.ParseFS(files, "landing.html"))
+
+// landing shows what is served and how to use it.
+func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	settings, err := h.clientSettings(r.Context())
+	if err != nil {
+		return err
+	}
+	var page strings.Builder
+	err = landingPage.Execute(&page, map[string]any{
+		"URL":      scheme + "://" + r.Host,
+		"Manifest": h.bundle.Manifest,
+		"ID":       h.bundle.Manifest.ID(),
+		"Signers":  strings.Join(h.bundle.Signers, ", "),
+		"Private":  strings.Join(settings.Private, ","),
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	fmt.Fprint(w, page.String())
+	return nil
+}
+
+func (h *Handler) clientSettings(ctx context.Context) (Settings, error) {
+	m := h.bundle.Manifest
+	s := Settings{Bundle: m.Name, Created: m.Created.UTC().Format(time.RFC3339), SumDB: m.DB, Private: []string{}}
+	for path, err := range h.bundle.Index.Private(ctx) {
+		if err != nil {
+			return s, err
+		}
+		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
+			break
+		}
+	}
+	return s, nil
+}
+
+// settings answers with what "modmirror env" needs to know.
+func (h *Handler) settings(w http.ResponseWriter, r *http.Request) error {
+	s, err := h.clientSettings(r.Context())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(s)
+}
