@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -9,16 +8,15 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 	"sync"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/dirhash"
 	"golang.org/x/mod/sumdb/tlog"
 	modzip "golang.org/x/mod/zip"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 )
@@ -114,8 +112,9 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 			return err
 		}
 	}
+	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
 	eg, ctx := errgroup.WithContext(ctx)
-	eg.SetLimit(runtime.GOMAXPROCS(0))
+	eg.SetLimit(cap(cpu))
 	for v, err := range b.Index.Versions(ctx, "") {
 		if err != nil {
 			eg.Wait()
@@ -125,7 +124,7 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 			damage(lookupPath(b.Manifest.DB, v), errors.New("a public module without a record of the checksum database"))
 		}
 		eg.Go(func() error {
-			n, path, err := b.deepVersion(ctx, v)
+			n, path, err := b.deepVersion(ctx, cpu, v)
 			if err != nil {
 				damage(path, err)
 			}
@@ -213,16 +212,15 @@ func (t tiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }
 
 // deepVersion checks the files of a version against its hashes. It returns the
 // bytes read and the path of what is wrong.
-func (b *Bundle) deepVersion(ctx context.Context, v index.Version) (n int64, path string, err error) {
+func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Version) (n int64, path string, err error) {
 	m := module.Version{Path: v.Path, Version: v.Version}
 	path = modpath.Request{Kind: modpath.Mod, Path: v.Path, Version: v.Version}.String()
 	data, err := b.ReadFile(ctx, path, modzip.MaxGoMod)
 	if err != nil {
 		return 0, path, err
 	}
-	h1, err := dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil })
-	if err == nil && h1 != v.GoModH1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", h1, v.GoModH1)
+	if sum := h1.GoMod(data); sum != v.GoModH1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", sum, v.GoModH1)
 	}
 	if err != nil || v.ZipSize == nil {
 		return v.ModSize, path, err
@@ -235,35 +233,9 @@ func (b *Bundle) deepVersion(ctx context.Context, v index.Version) (n int64, pat
 	if !ok || f.Size != *v.ZipSize {
 		return v.ModSize, path, errors.New("the index has no such file of that size")
 	}
-	h1, err = zipHash(m, b.Content(f))
-	if err == nil && h1 != v.H1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", h1, v.H1)
+	z, err := h1.Zip(ctx, cpu, m, b.Content(f), f.Size)
+	if err == nil && z.H1 != v.H1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", z.H1, v.H1)
 	}
 	return v.ModSize + f.Size, path, err
-}
-
-// zipHash returns the h1 of a module zip, as dirhash.HashZip does for a file. Names
-// outside of the module are refused; sizes are bounded by the limit of module zips.
-func zipHash(m module.Version, r *io.SectionReader) (string, error) {
-	z, err := zip.NewReader(r, r.Size())
-	if err != nil {
-		return "", err
-	}
-	files := make(map[string]*zip.File, len(z.File))
-	names := make([]string, 0, len(z.File))
-	total := uint64(0)
-	for _, f := range z.File {
-		if !strings.HasPrefix(f.Name, m.Path+"@"+m.Version+"/") {
-			return "", fmt.Errorf("file %.200q in it is outside of %s", f.Name, m)
-		}
-		if files[f.Name] != nil {
-			return "", fmt.Errorf("two files in it are named %.200q", f.Name)
-		}
-		if total += f.UncompressedSize64; total > modzip.MaxZipFile || f.UncompressedSize64 > modzip.MaxZipFile {
-			return "", fmt.Errorf("it holds more than %d bytes", modzip.MaxZipFile)
-		}
-		files[f.Name] = f
-		names = append(names, f.Name)
-	}
-	return dirhash.Hash1(names, func(name string) (io.ReadCloser, error) { return files[name].Open() })
 }

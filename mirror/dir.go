@@ -12,24 +12,34 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
+// syncsInFlight is how many small files are written at once: syncs that
+// wait for the disk together share its work.
+const syncsInFlight = 32
+
 // A Dir is a mirror directory, locked by this process.
 //
 // Its layout is that of GOMODCACHE/cache/download with sumdb/NAME/… beside it, so
 // it is a valid file:// GOPROXY at all times. A file under its final name is complete and
-// verified. Beside each .zip stand .ziphash (its h1, as the go command writes it) and
-// .zipsha256 (its SHA-256 in hex), so that a file is hashed once in its life here.
+// verified. Beside each .zip stands .hashes, with its h1 and its SHA-256 in hex, so that a
+// file is hashed once in its life here.
 type Dir struct {
 	root string
 	lock *flock.Flock
 
-	mu    sync.Mutex
-	dirty map[string]bool // folders with new names that were not synced yet
+	flushing sync.Mutex // one at a time
+	mu       sync.Mutex
+	pending  map[string]*safefile.File // by GOPROXY path: written, but without their names yet
+	dirty    map[string]bool           // folders with new names that were not synced yet
 }
+
+// maxPending is how many small files wait for their names: what a killed run loses.
+const maxPending = 1000
 
 // The folders of a mirror directory that are not part of the tree it serves.
 // None can be the first element of a module path, which has a dot.
@@ -49,7 +59,7 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 	if err := os.MkdirAll(filepath.Join(root, tmpDir), 0o777); err != nil {
 		return nil, fmt.Errorf("making mirror directory: %w", err)
 	}
-	d := &Dir{root: root, lock: flock.New(filepath.Join(root, lockFile)), dirty: make(map[string]bool)}
+	d := &Dir{root: root, lock: flock.New(filepath.Join(root, lockFile)), pending: make(map[string]*safefile.File), dirty: make(map[string]bool)}
 	ok, err := d.lock.TryLock()
 	if err == nil && !ok {
 		holder, _ := os.ReadFile(filepath.Join(root, lockFile))
@@ -79,16 +89,73 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 // Close syncs the folders that changed and gives the lock back.
 func (d *Dir) Close() error { return errors.Join(d.Sync(), d.lock.Unlock()) }
 
-// Sync makes the names of all files committed so far survive a crash.
+// Sync gives the files that were written their names and makes them survive a crash.
 func (d *Dir) Sync() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var err error
-	for dir := range d.dirty {
-		err = errors.Join(err, safefile.SyncDir(dir))
+	if err := d.flush(); err != nil {
+		return err
 	}
-	clear(d.dirty)
-	return err
+	d.mu.Lock()
+	dirty := d.dirty
+	d.dirty = make(map[string]bool)
+	d.mu.Unlock()
+	if len(dirty) == 0 {
+		return nil
+	}
+	if ok, err := safefile.SyncAll(d.root); ok {
+		return err
+	}
+	var eg errgroup.Group
+	eg.SetLimit(syncsInFlight)
+	for dir := range dirty {
+		eg.Go(func() error { return safefile.SyncDir(dir) })
+	}
+	return eg.Wait()
+}
+
+// flush gives the pending files their names, after one sync for all of them.
+func (d *Dir) flush() error {
+	d.flushing.Lock()
+	defer d.flushing.Unlock()
+	d.mu.Lock()
+	pending := make(map[string]*safefile.File, len(d.pending))
+	for rel, f := range d.pending {
+		pending[rel] = f
+	}
+	d.mu.Unlock()
+	if len(pending) == 0 {
+		return nil
+	}
+	if ok, err := safefile.SyncAll(d.root); err != nil {
+		return err
+	} else if !ok {
+		var eg errgroup.Group
+		eg.SetLimit(syncsInFlight)
+		for _, f := range pending {
+			eg.Go(func() error { return syncFile(f.Name()) })
+		}
+		if err := eg.Wait(); err != nil {
+			return err
+		}
+	}
+	for rel, f := range pending {
+		if err := d.commit(f); err != nil {
+			return err
+		}
+		d.mu.Lock()
+		if d.pending[rel] == f {
+			delete(d.pending, rel)
+		}
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+func syncFile(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Path returns where in the file system the file at a GOPROXY path is.
@@ -110,22 +177,43 @@ func (d *Dir) commit(f *safefile.File) error {
 	return nil
 }
 
-// write writes a small file.
+// write writes a small file. It gets its name with the next flush, together with many others; until
+// then read finds it where it waits.
 func (d *Dir) write(rel string, data []byte) error {
 	f, err := d.create(rel)
 	if err != nil {
 		return err
 	}
-	defer f.Discard()
-	if _, err := f.Write(data); err != nil {
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.FinishNoSync()
+	}
+	if err != nil {
+		f.Discard()
 		return err
 	}
-	return d.commit(f)
+	d.mu.Lock()
+	d.pending[rel] = f
+	full := len(d.pending) >= maxPending
+	d.mu.Unlock()
+	if full {
+		return d.flush()
+	}
+	return nil
 }
 
 // read reads a small file; ok is false when it is not there.
 func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
-	data, err = os.ReadFile(d.Path(rel))
+	name := d.Path(rel)
+	d.mu.Lock()
+	if f := d.pending[rel]; f != nil {
+		name = f.Name()
+	}
+	d.mu.Unlock()
+	data, err = os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && name != d.Path(rel) { // it got its name just now
+		data, err = os.ReadFile(d.Path(rel))
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}

@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -20,9 +19,9 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/dirhash"
 	modzip "golang.org/x/mod/zip"
 
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -57,9 +56,10 @@ func (l limiter) release() { <-l }
 // One that was in the mirror directory already has nothing left to wait for but the check of its hash.
 type staged struct {
 	File
-	h1   string
-	data []byte         // of a small file that is to be written
-	temp *safefile.File // of a zip that is to be written
+	h1      string
+	goModH1 string         // of the go.mod in a new zip, "" without one
+	data    []byte         // of a small file that is to be written
+	temp    *safefile.File // of a zip that is to be written
 }
 
 // fetcher gets the files of module versions: from the mirror directory, from
@@ -69,7 +69,8 @@ type fetcher struct {
 	up        *upstream.Client
 	modCache  string // GOMODCACHE, or ""
 	noProxy   string // GONOPROXY
-	net, cpu  limiter
+	net       limiter
+	cpu       h1.Limiter
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips that were in a module cache
@@ -158,9 +159,7 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.h1, err = goModHash(data); err != nil {
-		return nil, err
-	}
+	s.h1 = h1.GoMod(data)
 	f.mu.Lock()
 	f.mods[m] = s
 	f.mu.Unlock()
@@ -181,13 +180,6 @@ func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, err
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mods[m], nil
-}
-
-// goModHash returns the h1 of a go.mod file, as cmd/go computes it (modfetch/fetch.go goModSum).
-func goModHash(data []byte) (string, error) {
-	return dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(data)), nil
-	})
 }
 
 // An info is what a .info file says.
@@ -281,9 +273,9 @@ func (f *fetcher) count(n int64) {
 }
 
 // sameAsCached reports whether the go command, when it cached the zip, computed the same hash.
-func (f *fetcher) sameAsCached(rel, h1 string) bool {
+func (f *fetcher) sameAsCached(rel, hash string) bool {
 	data, err := os.ReadFile(strings.TrimSuffix(f.cachePath(rel), ".zip") + ".ziphash")
-	return err == nil && string(bytes.TrimSpace(data)) == h1
+	return err == nil && string(bytes.TrimSpace(data)) == hash
 }
 
 func copyFile(to *os.File, from string) error {
@@ -305,78 +297,51 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := strings.TrimSuffix(rel, ".zip")
-	h1, ok1, err1 := f.dir.read(base + ".ziphash")
-	sum, ok2, err2 := f.dir.read(base + ".zipsha256")
-	if err := errors.Join(err1, err2); err != nil {
+	data, ok, err := f.dir.read(hashesFile(rel))
+	if err != nil || !ok {
 		return nil, err
 	}
-	s := &staged{File: File{Path: rel, Size: st.Size()}, h1: string(h1)}
-	b, err := hex.DecodeString(string(bytes.TrimSpace(sum)))
-	if !ok1 || !ok2 || err != nil || len(b) != len(s.SHA256) || !proof.IsH1(s.h1) {
-		return nil, nil // killed between the files: fetched again
+	s := &staged{File: File{Path: rel, Size: st.Size()}}
+	hash, sum, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
+	b, err := hex.DecodeString(sum)
+	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(hash) {
+		return nil, nil // fetched again
 	}
-	s.SHA256 = [32]byte(b)
+	s.h1, s.SHA256 = hash, [32]byte(b)
 	return s, nil
 }
 
-// hashZip checks the zip in s.temp and fills in its size and hashes.
-func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
-	if err := f.cpu.acquire(ctx); err != nil {
-		return err
-	}
-	defer f.cpu.release()
-	start := time.Now()
-	defer func() { f.hashNanos.Add(int64(time.Since(start))) }()
-	if err := checkZip(m, s.temp.Name()); err != nil {
-		return err
-	}
-	h1, err := dirhash.HashZip(s.temp.Name(), dirhash.Hash1)
-	if err != nil {
-		return fmt.Errorf("%s: reading zip: %w", m, err)
-	}
-	s.h1 = h1
-	if _, err := s.temp.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	h := sha256.New()
-	if s.Size, err = io.Copy(h, s.temp); err != nil {
-		return err
-	}
-	h.Sum(s.SHA256[:0])
-	return nil
-}
+// hashesFile returns the path of the file with the hashes of a zip.
+func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
 
-// checkZip checks the rules of module zips (https://go.dev/ref/mod#zip-files).
-func checkZip(m module.Version, file string) error {
-	cf, err := modzip.CheckZip(m, file)
+// hashZip checks the zip in s.temp by the rules of module zips
+// (https://go.dev/ref/mod#zip-files) and fills in its size and hashes.
+func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
+	cf, err := modzip.CheckZip(m, s.temp.Name())
 	if err == nil {
 		err = cf.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
 	}
-	return nil
-}
-
-// zipGoMod returns the go.mod at the root of a module zip; nil when there is none.
-func zipGoMod(m module.Version, file string) ([]byte, error) {
-	z, err := zip.OpenReader(file)
+	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if _, err = io.Copy(sum, io.NewSectionReader(s.temp, 0, s.Size)); err != nil {
+		return err
+	}
+	sum.Sum(s.SHA256[:0])
+	z, err := h1.Zip(ctx, f.cpu, m, s.temp, s.Size)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: reading zip: %w", m, err)
 	}
-	defer z.Close()
-	for _, e := range z.File {
-		if e.Name == m.Path+"@"+m.Version+"/go.mod" {
-			r, err := e.Open()
-			if err != nil {
-				return nil, err
-			}
-			defer r.Close()
-			return io.ReadAll(io.LimitReader(r, modzip.MaxGoMod+1))
-		}
+	s.h1 = z.H1
+	if z.GoMod != nil {
+		s.goModH1 = h1.GoMod(z.GoMod)
 	}
-	return nil, nil
+	f.hashNanos.Add(int64(z.Busy))
+	return nil
 }
 
 // commit gives a staged file its name in the mirror directory.
@@ -387,12 +352,8 @@ func (f *fetcher) commit(s *staged) error {
 		s.data = nil
 		return f.dir.write(s.Path, data)
 	case s.temp != nil:
-		// The hashes go first: a zip without them would be fetched again, hashes without a zip are nothing.
-		base := strings.TrimSuffix(s.Path, ".zip")
-		if err := f.dir.write(base+".ziphash", []byte(s.h1)); err != nil {
-			return err
-		}
-		if err := f.dir.write(base+".zipsha256", fmt.Appendf(nil, "%x\n", s.SHA256)); err != nil {
+		// A zip without its hashes is fetched again, so the order does not matter.
+		if err := f.dir.write(hashesFile(s.Path), fmt.Appendf(nil, "%s %x\n", s.h1, s.SHA256)); err != nil {
 			return err
 		}
 		return f.dir.commit(s.temp)

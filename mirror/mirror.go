@@ -28,6 +28,7 @@ import (
 	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -150,14 +151,14 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 		out: &Closure{},
 		fetch: &fetcher{
 			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
-			net: make(limiter, m.cfg.Parallel), cpu: make(limiter, runtime.GOMAXPROCS(0)),
+			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)),
 			mods: make(map[module.Version]*staged),
 		},
 		proven: make(chan struct{}),
 	}
 	r.fetch.progress = &m.cfg.Progress.Bytes
 	if m.cfg.DB != nil {
-		r.sums = newChecksums(m.cfg.DB, m.dir, m.cfg.Upstream, r.fetch.net)
+		r.sums = newChecksums(m.cfg.DB, r.fetch)
 	}
 	err := r.sync(ctx)
 	if err == nil {
@@ -188,13 +189,14 @@ func (r *run) sync(ctx context.Context) error {
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { cancel(); r.early.Wait() }()
+	lookupEarly := func(m module.Version) error { // asked now, needed later; the result is kept there
+		r.sums.lookup(ctx, m)
+		return nil
+	}
 	l := &loader{read: func(ctx context.Context, m module.Version) (*goMod, error) {
 		mod, err := r.fetch.goMod(ctx, m)
 		if err == nil && r.public(m) {
-			r.early.Go(func() error { // asked now, needed later; the result is kept there
-				r.sums.lookup(ctx, m)
-				return nil
-			})
+			r.early.Go(func() error { return lookupEarly(m) })
 		}
 		return mod, err
 	}}
@@ -398,8 +400,9 @@ func (r *run) version(ctx context.Context, w *wanted) (v Version, miss []Missing
 		if err := r.check(w.mod, w.mod, "zip", zip, v.H1); err != nil {
 			return v, nil, err
 		}
-		if err := r.checkGoMod(w.mod, zip, mod); err != nil {
-			return v, nil, err
+		// Zips from before modules have no go.mod; the .mod file is made up for them.
+		if zip.goModH1 != "" && zip.goModH1 != mod.h1 {
+			return v, nil, r.fetch.reject(zip, fmt.Errorf("%s: the go.mod in the zip is not the .mod file: %w", w.mod, proof.ErrMismatch))
 		}
 	}
 	v.GoModH1 = mod.h1
@@ -443,22 +446,6 @@ func (r *run) check(m, sumKey module.Version, what string, s *staged, want strin
 		}
 	}
 	return nil
-}
-
-// checkGoMod checks that the go.mod in a new zip is the .mod file. Zips from before modules have none.
-func (r *run) checkGoMod(m module.Version, zip, mod *staged) error {
-	if zip.temp == nil {
-		return nil
-	}
-	data, err := zipGoMod(m, zip.temp.Name())
-	if err != nil || data == nil {
-		return err
-	}
-	h1, err := goModHash(data)
-	if err == nil && h1 != mod.h1 {
-		err = r.fetch.reject(zip, fmt.Errorf("%s: the go.mod in the zip is not the .mod file: %w", m, proof.ErrMismatch))
-	}
-	return err
 }
 
 // judge fills in what the highest carried version of each module says about the

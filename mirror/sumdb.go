@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,10 +20,11 @@ import (
 
 // checksums looks versions up in the checksum database and proves what it said.
 type checksums struct {
-	db  *proof.Database
-	dir *Dir
-	up  *upstream.Client
-	net limiter
+	db    *proof.Database
+	dir   *Dir
+	up    *upstream.Client
+	net   limiter
+	count func(int64) // told of bytes that came over the network
 
 	baseOnce sync.Once
 	base     string // URL of the database
@@ -42,8 +42,8 @@ type lookup struct {
 	err    error
 }
 
-func newChecksums(db *proof.Database, dir *Dir, up *upstream.Client, net limiter) *checksums {
-	return &checksums{db: db, dir: dir, up: up, net: net, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+func newChecksums(db *proof.Database, f *fetcher) *checksums {
+	return &checksums{db: db, dir: f.dir, up: f.up, net: f.net, count: f.count, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
 }
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
@@ -62,7 +62,9 @@ func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, 
 		return nil, err
 	}
 	defer c.net.release()
-	return c.up.GetURL(ctx, c.base+"/"+elem, limit)
+	data, err := c.up.GetURL(ctx, c.base+"/"+elem, limit)
+	c.count(int64(len(data)))
+	return data, err
 }
 
 // lookup returns what the database says about m. It is not true before prove.
@@ -278,10 +280,10 @@ func (s *tileSource) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
 	if !s.save {
 		return nil
 	}
-	var eg errgroup.Group
-	eg.SetLimit(16) // syncs to disk side by side
 	for i, t := range tiles {
-		eg.Go(func() error { return s.c.update(s.c.path(path.Clean(t.Path())), data[i]) })
+		if err := s.c.update(s.c.path(t.Path()), data[i]); err != nil {
+			return err
+		}
 	}
-	return eg.Wait()
+	return nil
 }

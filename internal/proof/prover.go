@@ -8,13 +8,17 @@ import (
 	"sync"
 
 	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// batch is how many records are proven with one read of hashes. The tiles of a
-// batch are in memory together: at most 4 a record, 8 KiB each, so 8 MiB.
-const batch = 256
+// batch is how many records are proven with one read of hashes, and batches how many such reads
+// are under way. Their tiles are in memory: at most 4 a record, 8 KiB each, so 16 MiB in all.
+const (
+	batch   = 128
+	batches = 4
+)
 
 // A TileSource reads tiles. Its data need not be true: the prover authenticates it.
 type TileSource interface {
@@ -40,22 +44,29 @@ type Prover struct {
 func (p *Prover) Records(records []Record) error {
 	records = slices.Clone(records) // by number, so that a batch shares tiles
 	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
+	var eg errgroup.Group
+	eg.SetLimit(batches)
 	for chunk := range slices.Chunk(records, batch) {
-		indexes := make([]int64, len(chunk))
-		for i, r := range chunk {
-			if r.ID < 0 || r.ID >= p.Head.N {
-				return mismatchf("%s: record %d is outside of the tree of %d", r.Mod, r.ID, p.Head.N)
-			}
-			indexes[i] = tlog.StoredHashIndex(0, r.ID)
+		eg.Go(func() error { return p.records(chunk) })
+	}
+	return eg.Wait()
+}
+
+func (p *Prover) records(chunk []Record) error {
+	indexes := make([]int64, len(chunk))
+	for i, r := range chunk {
+		if r.ID < 0 || r.ID >= p.Head.N {
+			return mismatchf("%s: record %d is outside of the tree of %d", r.Mod, r.ID, p.Head.N)
 		}
-		hashes, err := p.reader().ReadHashes(indexes)
-		if err := p.explain(err); err != nil {
-			return fmt.Errorf("proving records %d to %d: %w", chunk[0].ID, chunk[len(chunk)-1].ID, err)
-		}
-		for i, r := range chunk {
-			if hashes[i] != tlog.RecordHash(r.Text()) {
-				return mismatchf("%s: its go.sum lines are not record %d of the checksum database", r.Mod, r.ID)
-			}
+		indexes[i] = tlog.StoredHashIndex(0, r.ID)
+	}
+	hashes, err := p.reader().ReadHashes(indexes)
+	if err := p.explain(err); err != nil {
+		return fmt.Errorf("proving records %d to %d: %w", chunk[0].ID, chunk[len(chunk)-1].ID, err)
+	}
+	for i, r := range chunk {
+		if hashes[i] != tlog.RecordHash(r.Text()) {
+			return mismatchf("%s: its go.sum lines are not record %d of the checksum database", r.Mod, r.ID)
 		}
 	}
 	return nil
@@ -123,13 +134,12 @@ func (r *tileReader) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 }
 
 func (r *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
+	var newTiles []tlog.Tile
+	var newData [][]byte
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.used == nil {
 		r.used = make(map[tlog.Tile]bool)
 	}
-	var newTiles []tlog.Tile
-	var newData [][]byte
 	for i, t := range tiles {
 		if !r.used[t] {
 			r.used[t] = true
@@ -137,8 +147,14 @@ func (r *tileReader) SaveTiles(tiles []tlog.Tile, data [][]byte) {
 			newData = append(newData, data[i])
 		}
 	}
-	if len(newTiles) > 0 && r.saved == nil {
-		r.saved = r.Source.SaveTiles(newTiles, newData)
+	r.mu.Unlock()
+	if len(newTiles) == 0 {
+		return
+	}
+	if err := r.Source.SaveTiles(newTiles, newData); err != nil {
+		r.mu.Lock()
+		r.saved = err
+		r.mu.Unlock()
 	}
 }
 

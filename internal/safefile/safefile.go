@@ -23,7 +23,7 @@ const TempPrefix = ".modmirror-tmp-"
 type File struct {
 	*os.File
 	path   string
-	synced bool
+	closed bool
 	done   bool
 }
 
@@ -80,18 +80,27 @@ func (f *File) CommitNoSync() error {
 // Finish syncs and closes the temporary file, so that many files can wait for
 // their Commit without being open. Nothing more can be written after it.
 func (f *File) Finish() error {
-	if f.synced {
+	if f.closed {
 		return nil
 	}
 	if err := f.Sync(); err != nil {
 		f.Discard()
 		return err
 	}
+	return f.FinishNoSync()
+}
+
+// FinishNoSync is Finish without the sync. The caller syncs the file system, with SyncAll,
+// between it and Commit.
+func (f *File) FinishNoSync() error {
+	if f.closed {
+		return nil
+	}
 	if err := f.Close(); err != nil {
 		f.Discard()
 		return err
 	}
-	f.synced = true
+	f.closed = true
 	return nil
 }
 

@@ -1,0 +1,241 @@
+// Package h1 computes the "h1:" hashes of go.sum: of go.mod files and of module zips.
+//
+// It gives what golang.org/x/mod/sumdb/dirhash gives, but reads a zip wherever it is, with
+// several files of it being inflated at once: a closure's few largest zips would else
+// keep one core busy when all others are done.
+package h1
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/mod/module"
+	modzip "golang.org/x/mod/zip"
+	"golang.org/x/sync/errgroup"
+)
+
+// Limiter bounds how many files are inflated at once, over all zips: one for each slot of the channel.
+type Limiter chan struct{}
+
+// GoMod returns the hash of a go.mod file, as cmd/go computes it (modfetch/fetch.go goModSum).
+func GoMod(data []byte) string {
+	return summary([]string{line(sha256.Sum256(data), "go.mod")})
+}
+
+func line(sum [32]byte, name string) string { return fmt.Sprintf("%x  %s\n", sum, name) }
+
+// summary hashes the lines of files, which are sorted by name.
+func summary(lines []string) string {
+	h := sha256.New()
+	for _, l := range lines {
+		io.WriteString(h, l)
+	}
+	return "h1:" + base64.StdEncoding.EncodeToString(h.Sum(nil))
+}
+
+// A ZipHash is what Zip found.
+type ZipHash struct {
+	H1    string
+	GoMod []byte        // the go.mod at its root; nil when there is none, as in zips from before modules
+	Busy  time.Duration // spent inflating and hashing, over all cores
+}
+
+// Zip returns the hash of the module zip in r. Names outside of m, two files of one name and
+// more content than a module may have are errors; so is content that is not what
+// the zip says about itself.
+func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
+	z, err := zip.NewReader(&readAhead{r: r, size: size}, size)
+	if err != nil {
+		return ZipHash{}, err
+	}
+	z.RegisterDecompressor(zip.Deflate, inflate)
+	prefix := m.Path + "@" + m.Version + "/"
+	files := slices.Clone(z.File)
+	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
+	total := uint64(0)
+	for i, f := range files {
+		switch {
+		case !strings.HasPrefix(f.Name, prefix):
+			return ZipHash{}, fmt.Errorf("file %.200q in it is outside of %s", f.Name, m)
+		case strings.Contains(f.Name, "\n"):
+			return ZipHash{}, errors.New("a file name in it has a line break")
+		case i > 0 && f.Name == files[i-1].Name:
+			return ZipHash{}, fmt.Errorf("two files in it are named %.200q", f.Name)
+		}
+		if f.UncompressedSize64 > modzip.MaxZipFile || total > modzip.MaxZipFile {
+			return ZipHash{}, fmt.Errorf("it holds more than %d bytes", modzip.MaxZipFile)
+		}
+		total += f.UncompressedSize64
+	}
+	var out ZipHash
+	lines := make([]string, len(files))
+	var next, busy atomic.Int64
+	eg, ctx := errgroup.WithContext(ctx)
+	for range min(cap(limit), len(files)) {
+		eg.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(files) {
+					return nil
+				}
+				select {
+				case limit <- struct{}{}:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+				start := time.Now()
+				sum, content, err := hashFile(files[i], files[i].Name == prefix+"go.mod")
+				busy.Add(int64(time.Since(start)))
+				<-limit
+				if err != nil {
+					return fmt.Errorf("file %.200q in it: %w", files[i].Name, err)
+				}
+				if content != nil {
+					out.GoMod = content
+				}
+				lines[i] = line(sum, files[i].Name)
+			}
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return ZipHash{}, err
+	}
+	out.H1, out.Busy = summary(lines), time.Duration(busy.Load())
+	return out, nil
+}
+
+// buffers holds the buffers that files are read through.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+
+// hashFile hashes a file of a zip, and returns its content too when keep is set.
+func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) {
+	r, err := f.Open()
+	if err != nil {
+		return sum, nil, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	w := io.Writer(h)
+	var kept bytes.Buffer
+	if keep {
+		if f.UncompressedSize64 > modzip.MaxGoMod {
+			return sum, nil, fmt.Errorf("go.mod has more than %d bytes", modzip.MaxGoMod)
+		}
+		w = io.MultiWriter(h, &kept)
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	// Not more than the zip says: archive/zip checks that it is not less.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf); err != nil {
+		return sum, nil, err
+	}
+	h.Sum(sum[:0])
+	if keep {
+		content = append([]byte{}, kept.Bytes()...)
+	}
+	return sum, content, nil
+}
+
+// inflaters holds flate readers, which are 40 KiB each.
+var inflaters sync.Pool
+
+type inflater struct{ io.ReadCloser }
+
+func inflate(r io.Reader) io.ReadCloser {
+	if x, ok := inflaters.Get().(io.ReadCloser); ok {
+		x.(flate.Resetter).Reset(r, nil)
+		return &inflater{x}
+	}
+	return &inflater{flate.NewReader(r)}
+}
+
+// Close gives the reader back.
+func (i *inflater) Close() error {
+	if i.ReadCloser == nil {
+		return nil
+	}
+	err := i.ReadCloser.Close()
+	inflaters.Put(i.ReadCloser)
+	i.ReadCloser = nil
+	return err
+}
+
+// readAhead reads a zip in large pieces: archive/zip asks for headers of 30 bytes and content in
+// 4 KiB. Files next to each other in name are mostly so in the zip.
+type readAhead struct {
+	r    io.ReaderAt
+	size int64
+
+	mu     sync.Mutex
+	chunks [4]chunk
+	oldest int
+}
+
+type chunk struct {
+	at   int64
+	data []byte
+}
+
+// chunkSize is what is read at once, in bytes.
+const chunkSize = 128 << 10
+
+// ReadAt reads from a chunk in memory where it can.
+func (a *readAhead) ReadAt(p []byte, off int64) (int, error) {
+	if len(p) >= chunkSize || off < 0 || off >= a.size {
+		return a.r.ReadAt(p, off)
+	}
+	n := 0
+	for n < len(p) {
+		a.mu.Lock()
+		c, err := a.chunk((off + int64(n)) / chunkSize * chunkSize)
+		if err != nil {
+			a.mu.Unlock()
+			return n, err
+		}
+		m := 0
+		if skip := off + int64(n) - c.at; skip < int64(len(c.data)) {
+			m = copy(p[n:], c.data[skip:])
+		}
+		a.mu.Unlock()
+		if m == 0 {
+			return n, io.EOF
+		}
+		n += m
+	}
+	return n, nil
+}
+
+// chunk returns the chunk at an offset.
+func (a *readAhead) chunk(at int64) (*chunk, error) {
+	for i := range a.chunks {
+		if c := &a.chunks[i]; c.data != nil && c.at == at {
+			return c, nil
+		}
+	}
+	c := &a.chunks[a.oldest]
+	a.oldest = (a.oldest + 1) % len(a.chunks)
+	if c.data == nil {
+		c.data = make([]byte, 0, min(chunkSize, a.size))
+	}
+	c.at, c.data = at, c.data[:min(chunkSize, a.size-at)]
+	n, err := a.r.ReadAt(c.data, at)
+	if err == io.EOF && n == len(c.data) {
+		err = nil
+	}
+	if err != nil {
+		c.data = nil
+	}
+	return c, err
+}
