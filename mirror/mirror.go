@@ -298,20 +298,19 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	}
 	start := time.Now()
 	eg, ctx2 := errgroup.WithContext(ctx)
-	some := false
+	var some atomic.Bool // of the versions have a record
 	for _, w := range list {
 		if r.public(w.mod) {
-			some = true
 			eg.Go(func() error {
 				_, err := r.sums.lookup(ctx2, w.mod)
-				if upstream.Refused(err) {
-					return nil // version says so
+				if err == nil {
+					some.Store(true)
 				}
-				return err
+				return notRefused(err) // version says so
 			})
 		}
 	}
-	if err := eg.Wait(); err != nil || !some {
+	if err := eg.Wait(); err != nil || !some.Load() {
 		return err
 	}
 	if err := r.early.Wait(); err != nil {

@@ -184,26 +184,26 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		return exitFailed
 	}
 	e.complain("%s: %s", name, oneLine(err))
-	var hint *hintError
-	var usage *usageError
-	var untrusted *bundle.UntrustedError
-	var notVerified *bundle.NotVerifiedError
+	hint, hasHint := errors.AsType[*hintError](err)
+	_, usage := errors.AsType[*usageError](err)
+	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
+	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
 	switch {
-	case errors.As(err, &hint):
+	case hasHint:
 		e.hint("%s", hint.hint)
-	case errors.As(err, &usage):
+	case usage:
 		e.hint("modmirror %s --help", name)
-	case errors.As(err, &untrusted):
+	case untrusted:
 		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
-	case errors.As(err, &notVerified):
+	case notVerified:
 		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
 	case errors.Is(err, syscall.ENOSPC):
 		e.hint("make room and run it again: what was fetched is kept")
 	}
 	switch {
-	case usage != nil:
+	case usage:
 		return exitUsage
-	case notVerified != nil, errors.Is(err, proof.ErrMismatch):
+	case notVerified, errors.Is(err, proof.ErrMismatch):
 		return exitNotVerified
 	}
 	return exitFailed

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/modmirror/modmirror/internal/testproxy"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"modmirror": main})
+}
+
+// TestScripts runs the scripts in testdata/script: each is a machine of its own, with the
+// modules of testdata/mod upstream. Besides the usual commands there are
+//
+//	upstream STATUS PATH [TEXT]  answer a path with a status
+//	upstream content PATH FILE   answer it with a file
+//	upstream stop                go away
+//	serve BUNDLE                 start modmirror serve and set $PROXY
+//	flip FILE OFFSET             change a byte
+//	online / offline             $GOPROXY is the upstream / $PROXY
+func TestScripts(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Fatal("the go command is what modmirror is for: ", err)
+	}
+	gocache, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			up, err := testproxy.New("../../testdata/mod")
+			if err != nil {
+				return err
+			}
+			e.Defer(up.Close)
+			e.Values["upstream"] = up
+			home := filepath.Join(e.WorkDir, ".home")
+			e.Vars = append(e.Vars,
+				"HOME="+home, "XDG_CONFIG_HOME="+home+"/config", "XDG_CACHE_HOME="+home+"/cache", "XDG_STATE_HOME="+home+"/state",
+				"UPSTREAM="+up.URL, "GOPROXY="+up.URL, "GOSUMDB="+up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
+				"GOPATH="+home+"/go", "GOMODCACHE="+home+"/go/pkg/mod", "GOCACHE="+strings.TrimSpace(string(gocache)), "GOROOT="+strings.TrimSpace(string(goroot)),
+				"GOENV=off", "GOTOOLCHAIN=local", "GOFLAGS=-modcacherw", "GOWORK=off",
+				"SOURCE_DATE_EPOCH=1700000000",
+			)
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "netns" { // may network namespaces be made here?
+				return exec.Command("unshare", "-rn", "true").Run() == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %s", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"upstream": cmdUpstream,
+			"serve":    cmdServe,
+			"flip":     cmdFlip,
+			"status":   cmdStatus,
+		},
+	})
+}
+
+func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
+	up := ts.Value("upstream").(*testproxy.Server)
+	switch {
+	case len(args) == 1 && args[0] == "stop":
+		up.Close()
+	case len(args) == 3 && args[0] == "content":
+		data := ts.ReadFile(args[2])
+		up.Override(args[1], func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, data) })
+	case len(args) >= 2:
+		code, err := strconv.Atoi(args[0])
+		ts.Check(err)
+		up.Override(args[1], testproxy.Status(code, strings.Join(args[2:], " ")))
+	default:
+		ts.Fatalf("usage: upstream STATUS PATH [TEXT]")
+	}
+}
+
+// cmdServe starts the server and waits until it says that it is ready.
+func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
+	bin, err := exec.LookPath("modmirror")
+	ts.Check(err)
+	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"), "XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))
+	stderr, err := cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Signal(os.Interrupt)
+		stop := time.AfterFunc(40*time.Second, func() { cmd.Process.Kill() })
+		defer stop.Stop()
+		if err := cmd.Wait(); err != nil {
+			ts.Logf("serve did not stop cleanly: %v", err)
+		}
+	})
+	sc := bufio.NewScanner(stderr)
+	for sc.Scan() {
+		ts.Logf("serve: %s", sc.Text())
+		if _, rest, ok := strings.Cut(sc.Text(), " at "); ok {
+			url, _, _ := strings.Cut(rest, ": ")
+			ts.Setenv("PROXY", url)
+			go func() {
+				for sc.Scan() { // keep the pipe empty
+				}
+			}()
+			return
+		}
+	}
+	ts.Fatalf("serve ended before it was ready")
+}
+
+// cmdFlip changes a byte: flip FILE OFFSET; a negative offset counts from the end.
+func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: flip FILE OFFSET")
+	}
+	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
+	ts.Check(err)
+	defer f.Close()
+	at, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	if at < 0 {
+		st, err := f.Stat()
+		ts.Check(err)
+		at += st.Size()
+	}
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, at)
+	ts.Check(err)
+	_, err = f.WriteAt([]byte{b[0] ^ 1}, at)
+	ts.Check(err)
+}
+
+// cmdStatus runs a command and checks its exit code: status CODE COMMAND...
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: status CODE COMMAND...")
+	}
+	// testscript's exec knows only zero and not zero; sh tells the rest.
+	err := ts.Exec("sh", append([]string{"-c", `"$@"; echo "exit $?" >status.txt`, "sh"}, args[1:]...)...)
+	ts.Check(err)
+	if got := strings.TrimSpace(ts.ReadFile("status.txt")); got != "exit "+args[0] {
+		ts.Fatalf("%s ended with %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}

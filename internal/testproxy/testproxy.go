@@ -1,0 +1,236 @@
+// Package testproxy is an upstream for tests: a module proxy with a checksum database, made of
+// txtar files. It speaks real HTTP, and its database is x/mod's own test server.
+//
+// A module is a file PATH_VERSION.txt in testdata/mod, with _ for / in the path. Its sections are
+// the module's files; .info and .mod stand for the files of the protocol, where go.mod is
+// taken for .mod when there is none.
+package testproxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/mod/sumdb"
+	"golang.org/x/mod/sumdb/note"
+	modzip "golang.org/x/mod/zip"
+
+	"github.com/modmirror/modmirror/internal/h1"
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// DBName is the name of the checksum database.
+const DBName = "sum.test.example/db"
+
+// A mod is what the proxy serves of a version.
+type mod struct{ info, mod, zip []byte }
+
+// A Server is a running upstream.
+type Server struct {
+	URL       string
+	GOSUMDB   string // public key of its checksum database
+	SignerKey string // private key of it
+
+	http *httptest.Server
+	mods map[module.Version]mod
+
+	mu       sync.Mutex
+	override map[string]func(http.ResponseWriter, *http.Request)
+	asked    map[string]int
+}
+
+// New starts an upstream of the modules in dir, with a new checksum database.
+func New(dir string) (*Server, error) {
+	skey, vkey, err := note.GenerateKey(rand.Reader, DBName)
+	if err != nil {
+		return nil, err
+	}
+	return NewWithKey(dir, skey, vkey)
+}
+
+// NewWithKey is New with a key of another server: for a database that forks.
+func NewWithKey(dir, skey, vkey string) (*Server, error) {
+	s := &Server{GOSUMDB: vkey, SignerKey: skey, mods: make(map[module.Version]mod), override: make(map[string]func(http.ResponseWriter, *http.Request)), asked: make(map[string]int)}
+	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no modules in %s: %v", dir, err)
+	}
+	for _, f := range files {
+		a, err := txtar.ParseFile(f)
+		if err != nil {
+			return nil, err
+		}
+		name, version, _ := cutLast(strings.TrimSuffix(filepath.Base(f), ".txt"), "_")
+		if err := s.Add(strings.ReplaceAll(name, "_", "/"), version, a); err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+	}
+	db := http.StripPrefix("/sumdb/"+DBName, sumdb.NewServer(sumdb.NewTestServer(skey, s.gosum)))
+	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := strings.TrimPrefix(r.URL.Path, "/")
+		s.mu.Lock()
+		f := s.override[path]
+		s.asked[path]++
+		s.mu.Unlock()
+		switch {
+		case f != nil:
+			f(w, r)
+		case path == "sumdb/"+DBName+"/supported":
+		case strings.HasPrefix(path, "sumdb/"+DBName+"/"):
+			db.ServeHTTP(w, r)
+		default:
+			s.serve(w, path)
+		}
+	}))
+	s.URL = s.http.URL
+	return s, nil
+}
+
+// Close stops the server.
+func (s *Server) Close() { s.http.Close() }
+
+// Override answers requests for a path, without its leading slash, by f; nil ends that.
+func (s *Server) Override(path string, f func(http.ResponseWriter, *http.Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.override[path] = f
+}
+
+// Asked returns how often a path was asked for.
+func (s *Server) Asked(path string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[path]
+}
+
+// Get returns what the server answers for a path now.
+func (s *Server) Get(path string) ([]byte, error) {
+	resp, err := http.Get(s.URL + "/" + path)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(resp.Body)
+}
+
+// Status returns a handler that answers with a status and a text.
+func Status(code int, text string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, code) }
+}
+
+// Add adds a version of a module.
+func (s *Server) Add(path, version string, a *txtar.Archive) error {
+	m := module.Version{Path: path, Version: version}
+	info, err := json.Marshal(map[string]any{"Version": version, "Time": "2020-01-02T03:04:05Z"})
+	if err != nil {
+		return err
+	}
+	out := mod{info: info, mod: []byte("module " + path + "\n")}
+	var files []modzip.File
+	for _, f := range a.Files {
+		switch f.Name {
+		case ".info":
+			out.info = f.Data
+		case ".mod":
+			out.mod = f.Data
+		default:
+			if f.Name == "go.mod" {
+				out.mod = f.Data
+			}
+			files = append(files, zipFile(f))
+		}
+	}
+	var zip bytes.Buffer
+	if err := modzip.Create(&zip, m, files); err != nil {
+		return err
+	}
+	out.zip = zip.Bytes()
+	s.mods[m] = out
+	return nil
+}
+
+func (s *Server) serve(w http.ResponseWriter, path string) {
+	r, err := modpath.Parse(path)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	switch r.Kind {
+	case modpath.List:
+		var list []string
+		for m := range s.mods {
+			if m.Path == r.Path && !module.IsPseudoVersion(m.Version) {
+				list = append(list, m.Version)
+			}
+		}
+		slices.SortFunc(list, semver.Compare)
+		for _, v := range list {
+			fmt.Fprintln(w, v)
+		}
+		return
+	case modpath.Info, modpath.Mod, modpath.Zip:
+		m, ok := s.mods[module.Version{Path: r.Path, Version: r.Version}]
+		if !ok {
+			break
+		}
+		w.Write(map[modpath.Kind][]byte{modpath.Info: m.info, modpath.Mod: m.mod, modpath.Zip: m.zip}[r.Kind])
+		return
+	}
+	http.Error(w, "not found: "+path, http.StatusNotFound) // @latest too, as some upstreams have it
+}
+
+// gosum makes the record of a version.
+func (s *Server) gosum(path, version string) ([]byte, error) {
+	m := module.Version{Path: path, Version: version}
+	f, ok := s.mods[m]
+	if !ok {
+		return nil, os.ErrNotExist
+	}
+	z, err := h1.Zip(context.Background(), make(h1.Limiter, 1), m, bytes.NewReader(f.zip), int64(len(f.zip)))
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", path, version, z.H1, h1.GoMod(f.mod)), nil
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// zipFile is a section as x/mod/zip wants to see a file.
+type zipFile txtar.File
+
+func (f zipFile) Path() string { return f.Name }
+func (f zipFile) Lstat() (os.FileInfo, error) {
+	return fileInfo{f}, nil
+}
+func (f zipFile) Open() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Data)), nil }
+
+// fileInfo says what x/mod/zip asks about a file: that it is regular, and its size.
+type fileInfo struct{ f zipFile }
+
+func (i fileInfo) Name() string       { return filepath.Base(i.f.Name) }
+func (i fileInfo) Size() int64        { return int64(len(i.f.Data)) }
+func (i fileInfo) Mode() fs.FileMode  { return 0o644 }
+func (i fileInfo) ModTime() time.Time { return time.Time{} }
+func (i fileInfo) IsDir() bool        { return false }
+func (i fileInfo) Sys() any           { return nil }

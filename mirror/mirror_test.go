@@ -1,0 +1,514 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// A world is an upstream and an empty mirror directory.
+type world struct {
+	t   *testing.T
+	up  *testproxy.Server
+	dir string
+	cfg Config
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	up, err := testproxy.New("../testdata/mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(up.Close)
+	client, err := upstream.New(up.URL, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := proof.ParseGOSUMDB(up.GOSUMDB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	return &world{t, up, dir, Config{Dir: dir, Upstream: client, DB: db, NoSumDB: "corp.example"}}
+}
+
+// sync syncs sources into the mirror directory.
+func (w *world) sync(args ...string) (*Closure, error) {
+	w.t.Helper()
+	src, err := ParseSources(args, strings.NewReader(""))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m, err := Open(context.Background(), w.cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer m.Close()
+	return m.Sync(context.Background(), src)
+}
+
+// project makes a folder with a go.mod.
+func project(t *testing.T, goMod string, files ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	files = append(files, "go.mod", goMod)
+	for i := 0; i < len(files); i += 2 {
+		name := filepath.Join(dir, files[i])
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(files[i+1]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// zips and mods return what a closure carries whole, and of what only the go.mod.
+func zips(c *Closure) (list []string) {
+	for _, v := range c.Versions {
+		if v.Zip != nil {
+			list = append(list, v.Mod.String())
+		}
+	}
+	return list
+}
+
+func mods(c *Closure) (list []string) {
+	for _, v := range c.Versions {
+		if v.Zip == nil {
+			list = append(list, v.Mod.String())
+		}
+	}
+	return list
+}
+
+const head = "module example.com/main\n\ngo 1.20\n\n"
+
+var goMods = []struct{ name, goMod string }{
+	{"leaf", head + "require example.com/text v1.0.0\n"},
+	{"pruned", head + "require example.com/hello v1.1.0\n"},
+	{"root outbid", head + "require (\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n"},
+	{"unpruned dependency", head + "require example.com/unpruned v1.0.0\n"},
+	{"unpruned main", "module example.com/main\n\ngo 1.16\n\nrequire (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"},
+	{"no go line", "module example.com/main\n\nrequire example.com/hello v1.1.0\n"},
+	{"go 1.17", "module example.com/main\n\ngo 1.17\n\nrequire example.com/hello v1.1.0\n"},
+	{"replace by module", head + "require (\n\texample.com/hello v1.1.0\n\texample.com/text v1.1.0\n)\n\nreplace example.com/text => example.com/fork v1.0.1\n"},
+	{"replace one version", head + "require (\n\texample.com/hello v1.0.0\n\texample.com/text v1.0.0\n)\n\nreplace example.com/text v1.1.0 => example.com/fork v1.0.1\n"},
+	{"replace by folder", head + "require example.com/hello v1.1.0\n\nreplace example.com/hello => ./local\n"},
+	{"exclude", head + "require (\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n\nexclude example.com/text v1.1.0\n"},
+	{"no go.mod and upper case and incompatible", head + "require (\n\texample.com/UpperCase v1.0.0\n\texample.com/incompat v2.0.0+incompatible\n\texample.com/old v0.1.0\n)\n"},
+	{"pseudo-version", head + "require example.com/tip v0.0.0-20200102030405-0123456789ab\n"},
+}
+
+// TestBuildListIsGos compares the zips of a closure with "go list -m all" of the real go command.
+func TestBuildListIsGos(t *testing.T) {
+	for _, tc := range goMods {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			dir := project(t, tc.goMod, "local/go.mod", "module example.com/hello\n\ngo 1.20\n\nrequire example.com/deep v1.0.0\n")
+			c, err := w.sync(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := gocmp.Diff(w.goList(dir), zips(c)); diff != "" {
+				t.Errorf("zips (-go list -m all +closure):\n%s", diff)
+			}
+			// And go needs nothing else to say so: the same from the mirror directory alone.
+			if diff := gocmp.Diff(w.goList(dir), w.goListFrom(dir, "file://"+w.dir)); diff != "" {
+				t.Errorf("go list -m all (-upstream +mirror directory):\n%s", diff)
+			}
+		})
+	}
+}
+
+func (w *world) goList(dir string) []string { return w.goListFrom(dir, w.up.URL) }
+
+func (w *world) goListFrom(dir, proxy string) []string {
+	w.t.Helper()
+	cmd := exec.Command("go", "list", "-m", "-mod=mod", "-modfile=other.mod", "-json=Path,Version,Main,Replace", "all")
+	data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other.mod"), data, 0o644); err != nil { // go may write to it
+		w.t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, "other.sum"))
+	cmd.Dir = dir
+	gopath := w.t.TempDir()
+	cmd.Env = append(os.Environ(), "GOPROXY="+proxy, "GOSUMDB="+w.up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
+		"GOPATH="+gopath, "GOMODCACHE="+filepath.Join(gopath, "mod"), "GOFLAGS=-modcacherw", "GOWORK=off", "GOENV=off", "GOTOOLCHAIN=local")
+	out, err := cmd.Output()
+	if err != nil {
+		stderr := ""
+		if e, ok := errors.AsType[*exec.ExitError](err); ok {
+			stderr = string(e.Stderr)
+		}
+		w.t.Fatalf("go list from %s: %v\n%s", proxy, err, stderr)
+	}
+	var list []string
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var m struct {
+			Path, Version string
+			Main          bool
+			Replace       *struct{ Path, Version string }
+		}
+		if err := dec.Decode(&m); err != nil {
+			w.t.Fatal(err)
+		}
+		if m.Replace != nil {
+			m.Path, m.Version = m.Replace.Path, m.Replace.Version
+		}
+		if !m.Main && m.Version != "" {
+			list = append(list, m.Path+"@"+m.Version)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestWrittenButNotSelectedVersionsAreCarried(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync(project(t, head+"require (\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff([]string{"example.com/text@v1.0.0"}, mods(c)); diff != "" {
+		t.Errorf("only the go.mod (-want +got):\n%s", diff)
+	}
+}
+
+func TestClosedClosure(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync("example.com/hello@v1.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"example.com/check@v1.0.0", "example.com/diff@v1.0.0", "example.com/hello@v1.1.0", "example.com/text@v1.1.0"}
+	if diff := gocmp.Diff(want, zips(c)); diff != "" {
+		t.Errorf("zips (-want +got):\n%s", diff)
+	}
+	// In the build closure of a project that outbids text, the closed one also has what promote alone would take.
+	dir := project(t, head+"require (\n\texample.com/hello v1.0.0\n\texample.com/text v1.1.0\n)\n")
+	w.cfg.Closed = true
+	if c, err = w.sync(dir); err != nil {
+		t.Fatal(err)
+	}
+	want = []string{"example.com/hello@v1.0.0", "example.com/text@v1.0.0", "example.com/text@v1.1.0"}
+	if diff := gocmp.Diff(want, zips(c)); diff != "" {
+		t.Errorf("closed zips (-want +got):\n%s", diff)
+	}
+}
+
+func TestLatest(t *testing.T) {
+	w := newWorld(t)
+	for path, want := range map[string]string{
+		"example.com/text":     "v1.1.0",              // not the prerelease
+		"example.com/hello":    "v1.1.0",              // 1.2.0 retracts itself
+		"example.com/incompat": "v2.0.0+incompatible", // since 1.0.0 has no go.mod
+	} {
+		c, err := w.sync(path + "@latest")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := c.Queries; len(got) != 1 || got[0].Version != want {
+			t.Errorf("%s@latest = %v, want %s", path, got, want)
+		}
+	}
+	// @latest is asked only when the list has nothing.
+	w.up.Override("example.com/tip/@latest", func(rw http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(rw, `{"Version":"v0.0.0-20200102030405-0123456789ab","Time":"2020-01-02T03:04:05Z"}`)
+	})
+	c, err := w.sync("example.com/tip@latest")
+	if err != nil || len(zips(c)) != 1 {
+		t.Errorf("tip@latest: %v", err)
+	}
+	w.up.Override("example.com/tip/@latest", nil)
+	w.up.Override("example.com/tip/@v/list", func(rw http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(rw, "v0.0.0-20200102030405-0123456789ab\nnot-a-version\nv2.0.0\nv1\n../../evil")
+	})
+	if c, err = w.sync("example.com/tip@latest"); err != nil || len(zips(c)) != 1 {
+		t.Errorf("tip@latest from a list with a pseudo-version and illegal ones: %v", err)
+	}
+}
+
+func TestRetractedAndDeprecated(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync("example.com/hello@v1.0.0", "example.com/hello@v1.2.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, v := range c.Versions {
+		if v.Mod.Path == "example.com/hello" {
+			got[v.Mod.Version] = fmt.Sprint(v.Retracted, " ", v.Reason, " ", v.Deprecated)
+		}
+	}
+	want := map[string]string{
+		"v1.0.0": "true said the wrong thing use example.com/hello/v2.",
+		"v1.2.0": "true published too early use example.com/hello/v2.",
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestRefusedIsMissing(t *testing.T) {
+	for _, tc := range []struct{ path, what string }{
+		{"example.com/text/@v/v1.1.0.zip", "zip"},
+		{"example.com/text/@v/v1.1.0.info", "info"},
+		{"example.com/text/@v/v1.1.0.mod", "go.mod"},
+		{"sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0", "record"},
+	} {
+		for _, status := range []int{403, 404, 410} {
+			t.Run(fmt.Sprint(tc.what, status), func(t *testing.T) {
+				w := newWorld(t)
+				w.up.Override(tc.path, testproxy.Status(status, "not for you"))
+				dir := project(t, head+"require example.com/hello v1.1.0\n")
+				c, err := w.sync(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(c.Missing) != 1 {
+					t.Fatalf("missing: %+v, want one", c.Missing)
+				}
+				m := c.Missing[0]
+				chain := strings.Join(m.Chain, " → ")
+				wantChain := dir + " → example.com/main → example.com/hello@v1.1.0 → example.com/text@v1.1.0"
+				if m.What != tc.what || m.Status != status || !strings.Contains(m.Reason, "not for you") || chain != wantChain {
+					t.Errorf("got %+v\nwant %s, %d, chain %s", m, tc.what, status, wantChain)
+				}
+				for _, v := range c.Versions {
+					if v.Mod.Path == "example.com/text" && v.Zip != nil {
+						t.Error("the version is carried whole although a file of it is missing")
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestMismatch has an upstream that answers with the wrong bytes.
+func TestMismatch(t *testing.T) {
+	const text = "example.com/text/@v/v1.1.0"
+	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
+	dir := project(t, head+"require example.com/hello v1.1.0\n")
+	for name, spoil := range map[string]func(*testing.T, *testproxy.Server){
+		"zip of another version": func(t *testing.T, s *testproxy.Server) {
+			s.Override(text+".zip", copyOf(t, s, "example.com/text/@v/v1.0.0.zip"))
+		},
+		"not a zip": func(t *testing.T, s *testproxy.Server) { s.Override(text+".zip", content("hello")) },
+		"other go.mod": func(t *testing.T, s *testproxy.Server) {
+			s.Override(text+".mod", content("module example.com/text\n\ngo 1.19\n"))
+		},
+		"info of another version": func(t *testing.T, s *testproxy.Server) { s.Override(text+".info", content(`{"Version":"v1.0.0"}`)) },
+		"record of another version": func(t *testing.T, s *testproxy.Server) {
+			s.Override(lookup, copyOf(t, s, strings.Replace(lookup, "v1.1.0", "v1.0.0", 1)))
+		},
+		"record with another hash": func(t *testing.T, s *testproxy.Server) {
+			good, err := s.Get(lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.SplitAfter(string(good), "\n")
+			lines[1] = "example.com/text v1.1.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+			s.Override(lookup, content(strings.Join(lines, "")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			spoil(t, w.up)
+			_, err := w.sync(dir)
+			if !errors.Is(err, proof.ErrMismatch) || !strings.Contains(err.Error(), "example.com/text") {
+				t.Errorf("got %v, want a mismatch that names example.com/text", err)
+			}
+			for _, f := range []string{".zip", ".mod", ".info"} {
+				if strings.Contains(name, "record") || strings.HasPrefix(name, map[string]string{".zip": "zip", ".mod": "other", ".info": "info"}[f]) {
+					if _, err := os.Stat(filepath.Join(w.dir, text+f)); err == nil {
+						t.Errorf("%s is in the mirror directory", text+f)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestGoSumMismatch(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/text v1.1.0\n", "go.sum", "example.com/text v1.1.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+	if _, err := w.sync(dir); !errors.Is(err, proof.ErrMismatch) || !strings.Contains(err.Error(), "go.sum says") {
+		t.Errorf("got %v, want a mismatch with go.sum", err)
+	}
+	// A private module rests on go.sum alone, and goes to quarantine when that disagrees.
+	dir = project(t, head+"require corp.example/secret v1.0.0\n", "go.sum", "corp.example/secret v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
+	if _, err := w.sync(dir); !errors.Is(err, proof.ErrMismatch) {
+		t.Errorf("private: got %v, want a mismatch with go.sum", err)
+	}
+	if q, err := filepath.Glob(w.dir + "/quarantine/*.reason"); err != nil || len(q) != 1 {
+		t.Errorf("quarantine holds %q, %v", q, err)
+	}
+}
+
+// TestManyHeads: every answer of the test database carries the head of its time, and /latest is
+// older than most of them, as a cached one may be.
+func TestManyHeads(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.up.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/old@v0.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	stale, err := w.up.Get("sumdb/" + testproxy.DBName + "/latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.up.Override("sumdb/"+testproxy.DBName+"/latest", content(string(stale)))
+	c, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := int64(len(c.Versions)) + 1; c.Head.N != n {
+		t.Errorf("head is of %d records, want the largest seen, %d", c.Head.N, n)
+	}
+	for _, v := range c.Versions {
+		if v.Record == nil || v.Record.ID >= c.Head.N {
+			t.Errorf("%s: record %+v is not below the head", v.Mod, v.Record)
+		}
+	}
+}
+
+// TestForkedDatabase meets a database whose key signs a second history.
+func TestForkedDatabase(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.sync(project(t, head+"require example.com/hello v1.1.0\n")); err != nil {
+		t.Fatal(err)
+	}
+	fork, err := testproxy.NewWithKey("../testdata/mod", w.up.SignerKey, w.up.GOSUMDB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fork.Close()
+	for _, m := range []string{"old@v0.1.0", "deep@v1.0.0", "middle@v1.0.0", "fork@v1.0.1", "text@v1.0.0", "UpperCase@v1.0.0"} {
+		m = strings.Replace(strings.Replace(m, "U", "!u", 1), "C", "!c", 1)
+		if _, err := fork.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/" + m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.cfg.Upstream, err = upstream.New(fork.URL, 8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync(project(t, head+"require example.com/unpruned v1.0.0\n")); !errors.Is(err, proof.ErrMismatch) {
+		t.Errorf("got %v, want a mismatch", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "example.com/unpruned/@v/v1.0.0.zip")); err == nil {
+		t.Error("a zip of the fork is in the mirror directory")
+	}
+}
+
+func TestWarmSyncAsksForNothing(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/hello v1.1.0\n")
+	first, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.up.Asked("example.com/text/@v/v1.1.0.zip")
+	second, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := w.up.Asked("example.com/text/@v/v1.1.0.zip"); after != before || before != 1 {
+		t.Errorf("zip asked for %d times, then %d, want 1", before, after)
+	}
+	opts := gocmp.FilterPath(func(p gocmp.Path) bool { return p.String() == "Stats" }, gocmp.Ignore())
+	if diff := gocmp.Diff(first, second, opts); diff != "" {
+		t.Errorf("closure (-cold +warm):\n%s", diff)
+	}
+}
+
+func TestModCacheSavesDownloads(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/text v1.1.0\n")
+	cache := t.TempDir()
+	cmd := exec.Command("go", "mod", "download", "example.com/text@v1.1.0")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOPROXY="+w.up.URL, "GOSUMDB="+w.up.GOSUMDB, "GOPATH="+t.TempDir(), "GOMODCACHE="+cache, "GOFLAGS=-modcacherw", "GOENV=off", "GONOSUMDB=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.cfg.ModCache = cache
+	zip := "example.com/text/@v/v1.1.0.zip"
+	n := w.up.Asked(zip)
+	c, err := w.sync(dir)
+	if err != nil || c.Stats.Reused != 1 || w.up.Asked(zip) != n {
+		t.Errorf("%v; reused %d, asked again %d times", err, c.Stats.Reused, w.up.Asked(zip)-n)
+	}
+	// What is damaged in the cache is fetched instead.
+	if err := os.WriteFile(filepath.Join(cache, "cache/download", zip), []byte("PK damaged"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w2 := newWorld(t)
+	w2.cfg.ModCache = cache
+	if c, err := w2.sync(dir); err != nil || c.Stats.Reused != 0 {
+		t.Errorf("damaged cache: %v", err)
+	}
+}
+
+func TestWrongModulePath(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.sync(project(t, head+"require example.com/wrongpath v1.0.0\n"))
+	if err == nil || !strings.Contains(err.Error(), "declares its path as example.com/rightpath") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLeftOverTempFilesAreRemoved(t *testing.T) {
+	w := newWorld(t)
+	left := filepath.Join(w.dir, "tmp", ".modmirror-tmp-X")
+	os.MkdirAll(filepath.Dir(left), 0o755)
+	if err := os.WriteFile(left, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync("example.com/text@v1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	if list, _ := os.ReadDir(filepath.Dir(left)); len(list) != 0 {
+		t.Errorf("tmp holds %v", list)
+	}
+}
+
+func content(s string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, s) }
+}
+
+func copyOf(t *testing.T, s *testproxy.Server, path string) func(http.ResponseWriter, *http.Request) {
+	t.Helper()
+	data, err := s.Get(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content(string(data))
+}
+
+func TestGoAtLeast(t *testing.T) {
+	for v, want := range map[string]bool{"1.17": true, "1.16": false, "1.9": false, "1.21.3": true, "1.22rc1": true, "1.17beta1": true, "2": true} {
+		if got := goAtLeast(v, "1.17"); got != want {
+			t.Errorf("goAtLeast(%q) = %v", v, got)
+		}
+	}
+}
