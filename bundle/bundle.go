@@ -103,7 +103,7 @@ func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
 	} else if err != nil {
 		return err
 	}
-	if !bytes.Equal(fixed[:manifestAt], header(manifestName, ManifestSize)) {
+	if !bytes.Equal(fixed[:manifestAt], Header(manifestName, ManifestSize)) {
 		return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
 	}
 	m, n, err := OpenManifest(fixed[manifestAt:manifestAt+ManifestSize], trusted)
@@ -113,7 +113,7 @@ func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
 	if size != m.Size {
 		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", size, m.Size)}
 	}
-	if !bytes.Equal(fixed[manifestAt+ManifestSize:], header(indexName, m.IndexSize)) {
+	if !bytes.Equal(fixed[manifestAt+ManifestSize:], Header(indexName, m.IndexSize)) {
 		return &NotVerifiedError{indexName, errors.New("tar header differs")}
 	}
 	b.Manifest = m

@@ -26,8 +26,8 @@ const (
 	endSize = 2 * blockSize
 )
 
-// header returns the bytes before the content of an entry.
-func header(name string, size int64) []byte {
+// Header returns the bytes before the content of an entry, its tar header or headers.
+func Header(name string, size int64) []byte {
 	prefix, rest, ok := splitName(name)
 	if ok {
 		return ustar(prefix, rest, '0', size)
@@ -39,7 +39,7 @@ func header(name string, size int64) []byte {
 	return append(h, ustar("", name[:100], '0', size)...)
 }
 
-// headerSize returns len(header(name, size)), which does not depend on size.
+// headerSize returns len(Header(name, size)), which does not depend on size.
 func headerSize(name string) int64 {
 	if _, _, ok := splitName(name); ok {
 		return blockSize

@@ -62,7 +62,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 
 // verifyEntry checks the header, content and padding of a file.
 func (b *Bundle) verifyEntry(f index.File, buf []byte) error {
-	h := header(f.Path, f.Size)
+	h := Header(f.Path, f.Size)
 	if err := b.checkBytes(b.Offset(f)-int64(len(h)), h); err != nil {
 		return fmt.Errorf("tar header: %w", err)
 	}

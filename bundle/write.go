@@ -271,7 +271,7 @@ func (d *Draft) Write(ctx context.Context, w io.Writer, key *Key) error {
 }
 
 func writeEntry(w io.Writer, s Source, buf []byte) error {
-	if _, err := w.Write(header(s.Path, s.Size)); err != nil {
+	if _, err := w.Write(Header(s.Path, s.Size)); err != nil {
 		return err
 	}
 	var r io.Reader = bytes.NewReader(s.Data)

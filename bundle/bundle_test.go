@@ -1,0 +1,498 @@
+package bundle_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testbundle"
+)
+
+const modfiles = "../testdata/mod"
+
+var ctx = context.Background()
+
+// verify opens and verifies a bundle, deep, and returns the first thing that is wrong.
+func verify(path string, trusted note.Verifiers, db *proof.Database) error {
+	b, err := bundle.Open(ctx, path, trusted, "")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var damage error
+	report := func(d bundle.Damage) {
+		if damage == nil {
+			damage = &bundle.NotVerifiedError{What: d.Path, Err: d.Err}
+		}
+	}
+	err = b.Verify(ctx, nil, report)
+	if err == nil && damage == nil && db != nil {
+		err = b.Deep(ctx, db, nil, report)
+	}
+	return errors.Join(err, damage)
+}
+
+func TestGoodBundle(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	if err := verify(tb.Path, tb.Trusted, tb.DB); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTarAgrees compares the bundle as archive/tar reads it with the index.
+func TestTarAgrees(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
+		for _, n := range []int{100, 101, 155, 200, 256, 257, 300} { // around the limits of ustar
+			c.Tiles = append(c.Tiles, bundle.DataSource(longName(n), []byte("x")))
+			c.Tiles = append(c.Tiles, bundle.DataSource(strings.Repeat("n", n), make([]byte, 512)))
+		}
+	})
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	f, err := os.Open(tb.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r := tar.NewReader(f)
+	n := int64(0)
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag != tar.TypeReg || h.Mode != 0o644 || h.Uid != 0 || !h.ModTime.Equal(time.Unix(946684800, 0)) {
+			t.Errorf("%s: %+v", h.Name, h)
+		}
+		if h.Name == "MANIFEST" || h.Name == "index.sqlite" {
+			continue
+		}
+		n++
+		file, ok, err := b.Index.File(ctx, h.Name)
+		if err != nil || !ok || file.Size != h.Size {
+			t.Fatalf("%s: %v, %v, size %d, tar says %d", h.Name, ok, err, file.Size, h.Size)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil || sha256.Sum256(data) != file.SHA256 {
+			t.Errorf("%s: content differs (%v)", h.Name, err)
+		}
+	}
+	if n != b.Manifest.Counts.Files {
+		t.Errorf("tar has %d files, the manifest %d", n, b.Manifest.Counts.Files)
+	}
+	if err := verify(tb.Path, tb.Trusted, tb.DB); err != nil {
+		t.Error(err)
+	}
+}
+
+func longName(n int) string {
+	s := strings.Repeat("dir/", n/4+1)
+	return s[:n-1] + "f"
+}
+
+// TestEveryByte changes bytes of a bundle: all of the first 24 KiB, of headers, paddings and the
+// end, and a sample of the rest. Each must be refused.
+func TestEveryByte(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	good, err := os.ReadFile(tb.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "bad.tar")
+	data := bytes.Clone(good)
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	step := 97
+	if testing.Short() {
+		step = 1009
+	}
+	for i := 0; i < len(good); i++ {
+		switch {
+		case i < 1024 || i > len(good)-1100: // the end, and the signed text
+		case i%step == 0:
+		default:
+			continue
+		}
+		f.WriteAt([]byte{good[i] ^ byte(1<<(i%8))}, int64(i))
+		if err := verify(path, tb.Trusted, nil); !refused(err) {
+			t.Fatalf("byte %d changed: %v", i, err)
+		}
+		f.WriteAt(good[i:i+1], int64(i))
+	}
+	for _, n := range []int{0, 1, 511, 512, 20000, len(good) - 1, len(good) - 512} {
+		if err := os.WriteFile(path, good[:n], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify(path, tb.Trusted, nil); !refused(err) {
+			t.Errorf("cut to %d bytes: %v", n, err)
+		}
+	}
+	for _, more := range [][]byte{{0}, make([]byte, 512), good} {
+		if err := os.WriteFile(path, append(bytes.Clone(good), more...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify(path, tb.Trusted, nil); !refused(err) {
+			t.Errorf("%d bytes longer: %v", len(more), err)
+		}
+	}
+}
+
+// refused reports whether an error is one of verification.
+func refused(err error) bool {
+	_, ok := errors.AsType[*bundle.NotVerifiedError](err)
+	return ok
+}
+
+// TestHostileIndex has a thief of the bundle key sign indexes that are not what they should be (threats.md, I).
+func TestHostileIndex(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	setU32 := func(at int, v uint32) func([]byte) []byte {
+		return func(b []byte) []byte { binary.BigEndian.PutUint32(b[at:], v); return b }
+	}
+	for name, change := range map[string]func([]byte) []byte{
+		"not SQLite":           func([]byte) []byte { return []byte("hello") },
+		"empty page":           func(b []byte) []byte { clear(b[4096:8192]); return b },
+		"all but header":       func(b []byte) []byte { clear(b[100:]); return b },
+		"cut":                  func(b []byte) []byte { return b[:len(b)-4096] },
+		"application_id":       setU32(68, 1),
+		"user_version":         setU32(60, 2),
+		"WAL":                  func(b []byte) []byte { b[18], b[19] = 2, 2; return b },
+		"UTF-16":               setU32(56, 2),
+		"page size":            func(b []byte) []byte { b[16], b[17] = 2, 0; return b },
+		"b-tree loop":          func(b []byte) []byte { return loop(b) },
+		"view":                 sqlite(t, "DROP TABLE query; CREATE VIEW query AS SELECT 1 AS id"),
+		"trigger":              sqlite(t, "CREATE TRIGGER t AFTER INSERT ON file BEGIN SELECT 1; END"),
+		"virtual table":        sqlite(t, "CREATE VIRTUAL TABLE v USING rtree(a, b, c)"),
+		"recursive view":       sqlite(t, "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r"),
+		"expression index":     sqlite(t, "CREATE INDEX e ON file (abs(size))"),
+		"generated column":     sqlite(t, "ALTER TABLE query ADD COLUMN g INTEGER GENERATED ALWAYS AS (1) VIRTUAL"),
+		"extra table":          sqlite(t, "CREATE TABLE extra (id INTEGER)"),
+		"missing table":        sqlite(t, "DROP TABLE requirement"),
+		"offset negative":      sqlite(t, "UPDATE file SET offset = -512 WHERE id = 3"),
+		"offset past end":      sqlite(t, "UPDATE file SET offset = 9223372036854775807 WHERE id = 3"),
+		"size overflow":        sqlite(t, "UPDATE file SET size = 9223372036854775807 WHERE id = 3"),
+		"overlap":              sqlite(t, "UPDATE file SET size = size + 512 WHERE id = 3"),
+		"over the header":      sqlite(t, "UPDATE file SET offset = 0 WHERE path = 'README.txt'"),
+		"row without entry":    sqlite(t, "INSERT INTO file (path, bundle, offset, size, sha256) SELECT 'zzz', 1, max(offset + size) + 1024, 1, zeroblob(32) FROM file"),
+		"entry without row":    sqlite(t, "DELETE FROM file WHERE id = 5"),
+		"last entry, no row":   sqlite(t, "DELETE FROM file WHERE offset = (SELECT max(offset) FROM file)"),
+		"traversal":            sqlite(t, "UPDATE file SET path = '../../../etc/x' WHERE id = 3"),
+		"absolute":             sqlite(t, "UPDATE file SET path = '/etc/x' WHERE id = 3"),
+		"control characters":   sqlite(t, "UPDATE file SET path = 'a' || char(10) || 'b' WHERE id = 3"),
+		"other bundle":         sqlite(t, "UPDATE bundle SET name = 'other'"),
+		"no bundle":            sqlite(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle"),
+		"dangling module":      sqlite(t, "PRAGMA foreign_keys = OFF; UPDATE version SET module = 999 WHERE id = 1"),
+		"missing row, count":   sqlite(t, "DELETE FROM missing"),
+		"wrong type":           sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET size = 'big' WHERE id = 3"),
+		"unsorted path":        sqlite(t, "UPDATE file SET path = 'aaa' WHERE id = 30"),
+		"freelist with secret": sqlite(t, "CREATE TABLE x (y); INSERT INTO x VALUES (zeroblob(100000)); DROP TABLE x; CREATE TABLE x (z)"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			path := tb.Forge(t, change)
+			if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+				t.Errorf("got %v, want it refused", err)
+			}
+			if d := time.Since(start); d > 5*time.Second {
+				t.Errorf("took %v", d)
+			}
+		})
+	}
+	// The same way of forging, with nothing changed, is accepted: the cases above were refused for their change.
+	if err := verify(tb.Forge(t, func(b []byte) []byte { return b }), tb.Trusted, tb.DB); err != nil {
+		t.Errorf("unchanged: %v", err)
+	}
+	if err := verify(tb.Forge(t, sqlite(t, "UPDATE version SET licence = 'MIT' WHERE id = 1")), tb.Trusted, tb.DB); err != nil {
+		t.Errorf("harmless change: %v", err)
+	}
+}
+
+// TestForgedModule has the thief forge what is in the checksum database: Deep must see it.
+func TestForgedModule(t *testing.T) {
+	for name, change := range map[string]func(*bundle.Contents){
+		"go.mod": func(c *bundle.Contents) {
+			v := &c.Versions[2]
+			v.GoMod = bundle.DataSource(v.GoMod.Path, []byte("module example.com/hello\n\nrequire example.com/evil v1.0.0\n"))
+			v.ModSize = v.GoMod.Size
+		},
+		"zip": func(c *bundle.Contents) {
+			z := bundle.DataSource(c.Versions[2].Zip.Path, c.Versions[5].Zip.Data)
+			c.Versions[2].Zip, c.Versions[2].ZipSize = &z, &z.Size
+		},
+		"zip and its h1": func(c *bundle.Contents) {
+			z := bundle.DataSource(c.Versions[4].GoMod.Path[:len(c.Versions[4].GoMod.Path)-3]+"zip", c.Versions[5].Zip.Data)
+			c.Versions[4].Zip, c.Versions[4].ZipSize, c.Versions[4].H1 = &z, &z.Size, c.Versions[5].H1
+		},
+		"record number":  func(c *bundle.Contents) { *c.Versions[2].Record = 0 },
+		"called private": func(c *bundle.Contents) { c.Versions[2].Record = nil },
+		"tile": func(c *bundle.Contents) {
+			d := bytes.Clone(c.Tiles[0].Data)
+			d[5] ^= 1
+			c.Tiles[0] = bundle.DataSource(c.Tiles[0].Path, d)
+		},
+		"tile left out":   func(c *bundle.Contents) { c.Tiles = nil },
+		"another head":    func(c *bundle.Contents) { c.Head.Hash[3] ^= 1 },
+		"head of nobody":  func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
+		"smaller head":    func(c *bundle.Contents) { c.Head.N-- },
+		"two h1 exchange": func(c *bundle.Contents) { c.Versions[2].H1, c.Versions[5].H1 = c.Versions[5].H1, c.Versions[2].H1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			tb := testbundle.Make(t, modfiles, change)
+			if err := verify(tb.Path, tb.Trusted, nil); err != nil {
+				t.Fatalf("signed properly, so plain verification accepts it: %v", err)
+			}
+			if err := verify(tb.Path, tb.Trusted, tb.DB); err == nil || (!refused(err) && !strings.Contains(err.Error(), "not exist")) {
+				t.Errorf("deep verification says %v", err)
+			}
+		})
+	}
+}
+
+// sqlite returns a change of an index by SQL, by a SQLite that does what it is told.
+func sqlite(t *testing.T, text string) func([]byte) []byte {
+	return func(b []byte) []byte {
+		file := filepath.Join(t.TempDir(), "x.sqlite")
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		db, err := sql.Open("sqlite3", file+"?_journal_mode=OFF")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		db.SetMaxOpenConns(1)
+		if _, err := db.Exec(text); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		db.Close()
+		out, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+}
+
+// loop makes the first interior page of the file point to itself.
+func loop(b []byte) []byte {
+	for p := 1; p*4096 < len(b); p++ {
+		page := b[p*4096:]
+		if page[0] == 5 || page[0] == 2 {
+			binary.BigEndian.PutUint32(page[8:], uint32(p+1))
+			return b
+		}
+	}
+	// A small index has no interior pages: let the schema's root be one.
+	b[100] = 5
+	binary.BigEndian.PutUint32(b[108:], 1)
+	return b
+}
+
+// TestSignatures are the vectors S1 to S15 of threats.md that a single bundle can have.
+func TestSignatures(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	m := tb.Draft.Manifest
+	key := func(name string) *bundle.Key {
+		k, err := bundle.EphemeralKey(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	sign := func(keys ...*bundle.Key) []byte {
+		var signers []note.Signer
+		for _, k := range keys {
+			signers = append(signers, k.Signer)
+		}
+		data, err := m.Sign(signers...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	pad := func(s string) []byte {
+		s = strings.TrimRight(s, "\n") + "\n"
+		return append([]byte(s), bytes.Repeat([]byte("\n"), bundle.ManifestSize-len(s))...)
+	}
+	good := string(sign(tb.Key))
+	var others []*bundle.Key
+	for i := range 15 {
+		others = append(others, key(fmt.Sprint("other", i)))
+	}
+	lines := strings.Split(strings.TrimRight(good, "\n"), "\n")
+	sig := lines[len(lines)-1]
+	for _, tc := range []struct {
+		name string
+		data []byte
+		ok   bool
+	}{
+		{"good", []byte(good), true},
+		{"good and unknown", sign(tb.Key, others[0]), true},
+		{"16 signatures", sign(append(others, tb.Key)...), true},
+		{"the same signature twice", pad(good[:strings.LastIndex(good, sig)] + sig + "\n" + sig), true},
+		{"101 signatures", pad(good[:strings.LastIndex(good, sig)] + strings.Repeat(sig+"\n", 101)), false},
+		{"unsigned", pad(m.Text()), false},
+		{"wrong key", sign(others[0]), false},
+		{"same name, other key", sign(key("tester")), false},
+		{"bad signature of a known key", pad(strings.Replace(good, "sequence 7", "sequence 8", 1)), false},
+		{"CRLF", pad(strings.ReplaceAll(strings.TrimRight(good, "\n"), "\n", "\r\n")), false},
+		{"BOM", pad("\ufeff" + good), false},
+		{"control character", pad(strings.Replace(good, "name test", "name te\x01st", 1)), false},
+		{"text behind", append([]byte(strings.TrimRight(good, "\n")+"\n\nmore"), bytes.Repeat([]byte("\n"), 100)...), false},
+		{"short", []byte(good)[:bundle.ManifestSize-1], false},
+		{"base64 with spaces", pad(strings.Replace(good, sig, sig[:20]+" "+sig[20:], 1)), false},
+	} {
+		_, _, err := bundle.OpenManifest(tc.data, tb.Trusted)
+		if (err == nil) != tc.ok || (err != nil && !refused(err)) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	// A manifest of A with the index of B.
+	other := testbundle.Make(t, modfiles, func(c *bundle.Contents) { c.Sequence = 8 })
+	f, err := os.OpenFile(other.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := bundle.Resign(f, m, tb.Key); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(other.Path, tb.Trusted, nil); !refused(err) {
+		t.Errorf("manifest of another bundle: %v", err)
+	}
+}
+
+// TestParseManifest gives texts that are almost right to a parser that knows one.
+func TestParseManifest(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	good := tb.Draft.Manifest.Text()
+	if m, err := bundle.ParseManifest(good); err != nil || m.ID() != tb.Draft.Manifest.ID() {
+		t.Fatal(m, err)
+	}
+	for _, change := range [][2]string{
+		{"bundle v1", "bundle v2"}, {"bundle v1", "bundle  v1"}, {"name test", "name ../test"}, {"name test", "name "}, {"name test\n", ""},
+		{"sequence 7", "sequence 07"}, {"sequence 7", "sequence -7"}, {"sequence 7", "sequence 99999999999999999999"},
+		{"sequence 7\n", "sequence 7\nsequence 7\n"}, {"size ", "size -"}, {"files", "filez"}, {"head sum.test", "head  sum.test"},
+		{"Z\n", "+00:00\n"}, {"missing 1", "missing 1 "}, {"modules", "extra 1\nmodules"},
+	} {
+		text := strings.Replace(good, change[0], change[1], 1)
+		if text == good {
+			t.Fatalf("%q is not in the text:\n%s", change[0], good)
+		}
+		if _, err := bundle.ParseManifest(text); err == nil {
+			t.Errorf("%q for %q was accepted", change[1], change[0])
+		}
+	}
+	if _, err := bundle.ParseManifest(good + "\n"); err == nil {
+		t.Error("a further line was accepted")
+	}
+}
+
+// FuzzParseManifest checks that an accepted text is the only one for what it says.
+func FuzzParseManifest(f *testing.F) {
+	f.Add("modmirror bundle v1\nname x\nsequence 1\ncreated 2023-11-14T22:13:20Z\nsize 100\nindex " + strings.Repeat("0", 64) + " 10\nmodules 0\nversions 0\nmodonly 0\nprivate 0\nfiles 0\nmissing 0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if m, err := bundle.ParseManifest(text); err == nil && m.Text() != text {
+			t.Errorf("accepted %q, which is %q", text, m.Text())
+		}
+	})
+}
+
+func TestWriteChecksSources(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.zip")
+	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
+		if err := os.WriteFile(file, c.Versions[2].Zip.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c.Versions[2].Zip.File, c.Versions[2].Zip.Data = file, nil
+	})
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[50] ^= 1
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	err = tb.Draft.Write(ctx, io.Discard, tb.Key)
+	if changed, ok := errors.AsType[*bundle.ChangedError](err); !ok || changed.File != file {
+		t.Errorf("got %v, want a ChangedError that names %s", err, file)
+	}
+}
+
+// TestSeenIndexIsHashedAgain: a verified copy in the state directory that someone altered is not used.
+func TestSeenIndexIsHashedAgain(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	state := t.TempDir()
+	for i := range 2 {
+		b, err := bundle.Open(ctx, tb.Path, tb.Trusted, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Seen != (i == 1) {
+			t.Errorf("open %d: Seen is %v", i, b.Seen)
+		}
+		b.Close()
+	}
+	files, err := filepath.Glob(state + "/index/*.sqlite")
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)-100] ^= 1
+	if err := os.WriteFile(files[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if b.Seen {
+		t.Error("the altered copy was used")
+	}
+	if got, err := os.ReadFile(files[0]); err != nil || sha256.Sum256(got) != b.Manifest.Index {
+		t.Error("the copy was not made anew")
+	}
+}
+
+// TestPlainSQLiteOpens: an unmodified sqlite3 shell reads the index.
+func TestPlainSQLiteOpens(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	data, err := os.ReadFile(tb.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := 512 + bundle.ManifestSize + 512
+	sqlite(t, "SELECT path, version FROM version JOIN module ON module.id = module")(data[at : at+int(tb.Draft.Manifest.IndexSize)])
+}
