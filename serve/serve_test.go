@@ -1,0 +1,501 @@
+package serve
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/testbundle"
+)
+
+var ctx = context.Background()
+
+// A site is a served test bundle.
+type site struct {
+	*testbundle.TB
+	t      *testing.T
+	url    string
+	server *Server
+	bundle *bundle.Bundle
+
+	mu     sync.Mutex
+	misses []string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{TB: testbundle.Make(t, "../testdata/mod", nil), t: t}
+	ready := make(chan struct{})
+	s.server = &Server{
+		Open:  func(ctx context.Context) (*bundle.Bundle, error) { return bundle.Open(ctx, s.Path, s.Trusted, "") },
+		Log:   slog.New(slog.DiscardHandler),
+		Ready: func(b *bundle.Bundle) { s.bundle = b; close(ready) },
+		Miss: func(r modpath.Request) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.misses = append(s.misses, r.String())
+		},
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- s.server.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	s.url = "http://" + l.Addr().String()
+	<-ready
+	return s
+}
+
+// do makes a request. headers are name, value pairs. The error is that of reading the body.
+func (s *site) do(method, path string, headers ...string) (*http.Response, []byte, error) {
+	s.t.Helper()
+	req, err := http.NewRequest(method, s.url+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
+}
+
+const largeZip = "/example.com/large/@v/v1.0.0.zip"
+
+func TestEveryFileIsServed(t *testing.T) {
+	s := newSite(t)
+	n := 0
+	for f, err := range s.bundle.Index.Files(ctx, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Path == "README.txt" {
+			continue
+		}
+		n++
+		for _, again := range []bool{false, true} { // cold, then from the cache or by sendfile
+			resp, body, err := s.do("GET", "/"+f.Path)
+			if err != nil || resp.StatusCode != 200 || sha256.Sum256(body) != f.SHA256 {
+				t.Errorf("GET %s (again %v): %v, %v, %d bytes of %d", f.Path, again, resp.StatusCode, err, len(body), f.Size)
+			}
+			head, body, err := s.do("HEAD", "/"+f.Path)
+			if err != nil || head.StatusCode != 200 || len(body) != 0 || head.ContentLength != f.Size {
+				t.Errorf("HEAD %s: %v, length %d, %v", f.Path, head.StatusCode, head.ContentLength, err)
+			}
+			for _, name := range []string{"Etag", "Last-Modified", "Content-Type", "Cache-Control", "Content-Length", "Accept-Ranges"} {
+				if head.Header.Get(name) != resp.Header.Get(name) || head.Header.Get(name) == "" {
+					t.Errorf("%s: %s is %q for HEAD, %q for GET", f.Path, name, head.Header.Get(name), resp.Header.Get(name))
+				}
+			}
+			immutable := strings.Contains(resp.Header.Get("Cache-Control"), "immutable")
+			if want := strings.Contains(f.Path, "/@v/v") || strings.Contains(f.Path, "/tile/"); immutable != want {
+				t.Errorf("%s: Cache-Control %q", f.Path, resp.Header.Get("Cache-Control"))
+			}
+		}
+	}
+	if n != int(s.bundle.Manifest.Counts.Files)-1 {
+		t.Errorf("saw %d files", n)
+	}
+	resp, _, _ := s.do("HEAD", largeZip)
+	if got := resp.Header.Get("Last-Modified"); got != "Thu, 02 Jan 2020 03:04:05 GMT" {
+		t.Errorf("Last-Modified %q, want the version's time", got)
+	}
+}
+
+func TestConditionalAndRange(t *testing.T) {
+	for _, path := range []string{"/example.com/hello/@v/v1.1.0.mod", largeZip} {
+		for _, verified := range []bool{false, true} {
+			s := newSite(t)
+			if verified {
+				s.do("GET", path)
+			}
+			resp, _, err := s.do("HEAD", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			etag, size := resp.Header.Get("Etag"), resp.ContentLength
+			var whole []byte
+			for f, err := range s.bundle.Index.Files(ctx, 1) {
+				if err == nil && "/"+f.Path == path {
+					whole, _ = io.ReadAll(s.bundle.Content(f))
+				}
+			}
+			for _, tc := range []struct {
+				headers []string
+				status  int
+				body    []byte
+			}{
+				{[]string{"If-None-Match", etag}, 304, nil},
+				{[]string{"If-None-Match", `"other", ` + etag}, 304, nil},
+				{[]string{"If-None-Match", "*"}, 304, nil},
+				{[]string{"If-None-Match", `"other"`}, 200, whole},
+				{[]string{"If-Match", `"other"`}, 412, nil},
+				{[]string{"If-Modified-Since", "Thu, 02 Jan 2120 03:04:05 GMT"}, 304, nil},
+				{[]string{"If-Modified-Since", "Thu, 02 Jan 1990 03:04:05 GMT"}, 200, whole},
+				{[]string{"Range", "bytes=0-9"}, 206, whole[:10]},
+				{[]string{"Range", "bytes=-7"}, 206, whole[size-7:]},
+				{[]string{"Range", "bytes=5-"}, 206, whole[5:]},
+				{[]string{"Range", fmt.Sprintf("bytes=%d-", size)}, 416, nil},
+				{[]string{"Range", "bytes=99999999999999999999-"}, 416, nil},
+				{[]string{"Range", "bytes=3-1"}, 416, nil},
+				{[]string{"Range", "bytes=0-9", "If-Range", etag}, 206, whole[:10]},
+				{[]string{"Range", "bytes=0-9", "If-Range", `"other"`}, 200, whole},
+				{[]string{"Range", "bytes=" + strings.Repeat("0-,", 1000) + "0-"}, 200, whole},
+			} {
+				resp, body, err := s.do("GET", path, tc.headers...)
+				if err != nil || resp.StatusCode != tc.status || (tc.body != nil && !bytes.Equal(body, tc.body)) {
+					t.Errorf("%s %.60v (verified %v): %v, %d bytes, %v; want %d", path, tc.headers, verified, resp.StatusCode, len(body), err, tc.status)
+				}
+			}
+		}
+	}
+}
+
+// TestLookupsAreComposed compares the answers to lookups with the files in the tar.
+func TestLookupsAreComposed(t *testing.T) {
+	s := newSite(t)
+	lookup := "/sumdb/" + s.DB.Name + "/lookup/"
+	_, body, err := s.do("GET", lookup+"example.com/text@v1.0.0") // carried with its go.mod only
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := s.bundle.ReadFile(ctx, strings.TrimPrefix(lookup, "/")+"example.com/text@v1.0.0", 1<<20)
+	if err != nil || !bytes.Equal(body, want) {
+		t.Errorf("served %q, the tar has %q (%v)", body, want, err)
+	}
+	for _, path := range []string{lookup + "corp.example/secret@v1.0.0", "/sumdb/sum.golang.org/supported", "/sumdb/other.example/lookup/example.com/text@v1.0.0"} {
+		if resp, body, _ := s.do("GET", path); resp.StatusCode != 404 {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestNotFoundSaysWhatAndHow(t *testing.T) {
+	s := newSite(t)
+	for path, words := range map[string][]string{
+		"/example.com/hello/@v/v1.2.0.info":         {"example.com/hello@v1.2.0 is not in bundle test of 2023-11-14", "carried: v1.1.0", "add this line to the list outside: example.com/hello@v1.2.0"},
+		"/example.com/text/@v/v1.0.0.zip":           {"of this version only the go.mod is carried", "carried: v1.1.0"},
+		"/example.com/gone/@v/v1.0.0.zip":           {"its zip could not be had when the bundle was made (status 404)", "no version of this module is carried"},
+		"/example.com/nowhere/@v/list":              {"no version of this module is carried", "example.com/nowhere@latest"},
+		"/example.com/nowhere/@latest":              {"no version of this module is carried"},
+		"/sumdb/sum.golang.org/supported":           {"carries the checksum database sum.test.example/db, not sum.golang.org"},
+		"/sumdb/" + s.DB.Name + "/tile/8/3/000.p/9": {"up to record", "remove $(go env GOPATH)/pkg/sumdb/" + s.DB.Name + "/latest"},
+	} {
+		resp, body, err := s.do("GET", path)
+		if err != nil || resp.StatusCode != 404 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
+			t.Errorf("%s: %v %v", path, resp.StatusCode, err)
+		}
+		for _, w := range words {
+			if !strings.Contains(string(body), w) {
+				t.Errorf("%s: %q is not in\n%s", path, w, body)
+			}
+		}
+		if len(body) > maxDetailBytes+1 || bytes.Count(body, []byte("\n")) > maxDetailLines {
+			t.Errorf("%s: %d bytes, cmd/go prints %d:\n%s", path, len(body), maxDetailBytes, body)
+		}
+	}
+	if len(s.misses) != 7 {
+		t.Errorf("misses: %q", s.misses)
+	}
+}
+
+func TestHostilePaths(t *testing.T) {
+	s := newSite(t)
+	for _, path := range []string{
+		"/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/%252e%252e/etc/passwd", "//etc/passwd", "/./README.txt",
+		"/README.txt", "/MANIFEST", "/index.sqlite", "/example.com/hello/@v/../@v/list", "/example.com//hello/@v/list", "/example.com/hello/@v/list/",
+		"/example.com/!!hello/@v/list", "/example.com/UpperCase/@v/list", "/example.com/hello%00/@v/list", "/example.com/%c0%ae%c0%ae/@v/list",
+		"/example.com/hello/@v/v1.1.0.ZIP", "/example.com/hello/@v/v1.1.0", "/example.com/hello/@v/v1.zip", "/" + strings.Repeat("a", 10000),
+		"/example.com/hello/@v/%2e%2e%2fv1.1.0.info", "/example.com/hello\\@v\\list", "/sumdb/../README.txt", "/sumdb/x/tile/8/0/000", "/file:///etc/passwd",
+		"/example.com/hello/@v/v1.1.0.info%0a", "/example.com/hello/@v/v1.1.0.info%20", "/%", "/@v/list", "/@latest",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+		answer, _ := io.ReadAll(conn)
+		conn.Close()
+		status := ""
+		if f := strings.Fields(string(answer)); len(f) > 1 {
+			status = f[1]
+		}
+		if status != "404" && status != "400" && status != "414" {
+			t.Errorf("%.80s: %.200s", path, answer)
+		}
+		if bytes.Contains(answer, []byte("root:")) || bytes.Contains(answer, []byte("modmirror trust add")) {
+			t.Errorf("%.80s gave a file away", path)
+		}
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "CONNECT"} {
+		if resp, _, err := s.do(method, "/example.com/hello/@v/list"); err == nil && resp.StatusCode != 405 {
+			t.Errorf("%s: %d", method, resp.StatusCode)
+		}
+	}
+	// Upper case is reached by its escaped path, with the ! as it is or in percent.
+	for _, path := range []string{"/example.com/!upper!case/@v/list", "/example.com/%21upper%21case/@v/list"} {
+		if resp, body, _ := s.do("GET", path); resp.StatusCode != 200 || string(body) != "v1.0.0\n" {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+}
+
+// TestNoCompleteWrongBody changes every 61st byte of the payload under a running server. Whatever a client
+// gets in full with status 200 is the original.
+func TestNoCompleteWrongBody(t *testing.T) {
+	s := newSite(t)
+	type file struct {
+		path     string
+		off, len int64
+		sum      [32]byte
+	}
+	var files []file
+	for f, err := range s.bundle.Index.Files(ctx, 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Path != "README.txt" && f.Size > 0 {
+			files = append(files, file{f.Path, s.bundle.Offset(f), f.Size, f.SHA256})
+		}
+	}
+	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	for _, f := range files {
+		step := max(f.len/20, 1)
+		for at := int64(0); at < f.len; at += step {
+			s := freshHandler(t, s) // with nothing verified and nothing cached
+			flip(t, disk, f.off+at)
+			status, body, err := get(s, f.path)
+			if strings.Contains(f.path, "/lookup/") { // composed, never read from the file
+				if status != 200 {
+					t.Fatalf("%s: %d", f.path, status)
+				}
+			} else if err == nil && status == 200 {
+				t.Fatalf("%s with byte %d changed: a complete answer of %d bytes", f.path, at, len(body))
+			} else if f.len > smallFile && int64(len(body)) > f.len-smallFile {
+				t.Fatalf("%s: %d of %d bytes went out before the hash was known", f.path, len(body), f.len)
+			} else if s.Damage() == "" {
+				t.Fatalf("%s: still ready", f.path)
+			}
+			flip(t, disk, f.off+at)
+		}
+		if status, body, err := get(freshHandler(t, s), f.path); err != nil || status != 200 || (sha256.Sum256(body) != f.sum) {
+			t.Fatalf("%s, original again: %d, %v", f.path, status, err)
+		}
+	}
+}
+
+// TestOverwrittenInPlace verifies a large file first, so that the kernel would send it, and then changes it.
+func TestOverwrittenInPlace(t *testing.T) {
+	s := newSite(t)
+	for range 2 {
+		if resp, _, err := s.do("GET", largeZip); err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp.StatusCode, err)
+		}
+	}
+	f, _, err := s.bundle.Index.File(ctx, largeZip[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	flip(t, disk, s.bundle.Offset(f)+1000)
+	if _, body, err := s.do("GET", largeZip); err == nil {
+		t.Errorf("a complete answer of %d bytes", len(body))
+	}
+	if resp, _, err := s.do("GET", largeZip, "Range", "bytes=0-9"); err == nil && resp.StatusCode == 206 {
+		t.Error("a range of a file that does not verify")
+	}
+	resp, body, _ := s.do("GET", "/readyz")
+	if resp.StatusCode != 503 || !strings.Contains(string(body), "example.com/large/@v/v1.0.0.zip does not verify") {
+		t.Errorf("/readyz: %d %s", resp.StatusCode, body)
+	}
+	if resp, _, _ := s.do("GET", "/healthz"); resp.StatusCode != 200 {
+		t.Errorf("/healthz: %d", resp.StatusCode)
+	}
+	// Truncated: an error, not a crash.
+	if err := disk.Truncate(s.bundle.Offset(f) + 100); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.do("GET", largeZip); err == nil {
+		t.Error("a complete answer from a truncated bundle")
+	}
+}
+
+// freshHandler returns a handler over the same bundle that has seen nothing yet.
+func freshHandler(t *testing.T, s *site) *Handler {
+	t.Helper()
+	b, err := bundle.Open(ctx, s.Path, s.Trusted, "")
+	if err != nil {
+		// The head itself is changed: the server would not even start.
+		h := &Handler{bundle: s.bundle, log: slog.New(slog.DiscardHandler), miss: func(modpath.Request) {}}
+		return h
+	}
+	t.Cleanup(func() { b.Close() })
+	h, err := NewHandler(ctx, b, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(h *Handler, path string) (status int, body []byte, err error) {
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	resp, err := http.Get(srv.URL + "/" + path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, body, err
+}
+
+func flip(t *testing.T, f *os.File, at int64) {
+	t.Helper()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 0x40
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHealthBeforeReady asks while the bundle is still being opened.
+func TestHealthBeforeReady(t *testing.T) {
+	release := make(chan struct{})
+	s := &Server{
+		Open: func(ctx context.Context) (*bundle.Bundle, error) {
+			<-release
+			return nil, errors.New("cannot be opened")
+		},
+		Log: slog.New(slog.DiscardHandler),
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/example.com/text/@v/list": 503, "/": 503} {
+		resp, err := http.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+	close(release)
+	if err := <-done; err == nil || err.Error() != "cannot be opened" {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestLandingPage(t *testing.T) {
+	s := newSite(t)
+	req, _ := http.NewRequest("GET", s.url+"/", nil)
+	req.Host = `x"><script>alert(1)</script>`
+	resp, err := http.DefaultClient.Do(req)
+	if err == nil {
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if bytes.Contains(body, []byte("<script>")) {
+			t.Error("a Host header reached the page as markup")
+		}
+	}
+	resp, body, err := s.do("GET", "/")
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "GOPROXY="+s.url) || !strings.Contains(string(body), "corp.example/secret") {
+		t.Errorf("%d %v\n%s", resp.StatusCode, err, body)
+	}
+	if _, body, _ := s.do("GET", "/settings.json"); !strings.Contains(string(body), `"private":["corp.example/secret"]`) {
+		t.Errorf("settings: %s", body)
+	}
+}
+
+// TestManyClients has many clients pull everything at once while others sit idle.
+func TestManyClients(t *testing.T) {
+	s := newSite(t)
+	for range 200 { // idle connections, and half a request each
+		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "GET / HT")
+	}
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			for _, path := range []string{largeZip, "/example.com/hello/@v/v1.1.0.zip", "/example.com/hello/@v/list"} {
+				if resp, _, err := s.do("GET", path); err != nil || resp.StatusCode != 200 {
+					t.Errorf("%s: %v", path, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// A header that is too large is refused, not remembered.
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("a", 1<<20))
+	}()
+	line, _ := bufio.NewReader(conn).ReadString('\n')
+	if !strings.Contains(line, "431") {
+		t.Errorf("1 MiB of headers: %q", line)
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	var c cache
+	for i := range 10000 {
+		c.put(&entry{path: fmt.Sprint(i), data: make([]byte, 10<<10)})
+	}
+	if c.bytes > cacheBytes || len(c.entries) != c.recent.Len() || len(c.entries) == 0 {
+		t.Errorf("%d bytes in %d entries, %d in the list", c.bytes, len(c.entries), c.recent.Len())
+	}
+	if c.get("0") != nil || c.get("9999") == nil {
+		t.Error("the oldest is still there, or the newest is not")
+	}
+}
