@@ -195,7 +195,7 @@ func (c *Client) each(f func(base string) error) error {
 		var err error
 		switch p.url {
 		case "off":
-			err = errors.New("module lookup disabled by GOPROXY=off")
+			err = errOff
 		case "direct":
 			err = errDirect
 		default:
@@ -204,8 +204,8 @@ func (c *Client) each(f func(base string) error) error {
 		if err == nil {
 			return nil
 		}
-		// A later "direct" or "not found" says less than an earlier answer.
-		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != errDirect) {
+		// A later "off", "direct" or "not found" says less than an earlier answer.
+		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != errDirect && err != errOff) {
 			first = err
 		}
 		if !p.fallOnError && !IsNotFound(err) {
@@ -215,7 +215,10 @@ func (c *Client) each(f func(base string) error) error {
 	return first
 }
 
-var errDirect = errors.New("GOPROXY=direct is not supported yet: name a proxy")
+var (
+	errOff    = errors.New("module lookup disabled by GOPROXY=off")
+	errDirect = errors.New("GOPROXY=direct is not supported yet: name a proxy")
+)
 
 // SumDB returns the base URL at which the checksum database name is asked, by
 // the rule of cmd/go (modfetch/sumdb.go initBase): through the first proxy that
@@ -287,8 +290,8 @@ func (c *Client) fetch(ctx context.Context, url string, w body, limit int64, pro
 		return err
 	}
 	wait := c.wait
+	var etag string // of the file that w holds the beginning of
 	for try := 1; ; try++ {
-		var etag string
 		pause, err := c.fetchOnce(ctx, url, &etag, w, limit, progress)
 		if err == nil {
 			return nil
