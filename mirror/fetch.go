@@ -70,7 +70,8 @@ type fetcher struct {
 	modCache  string // GOMODCACHE, or ""
 	noProxy   string // GONOPROXY
 	net       limiter
-	cpu       h1.Limiter
+	cpu       h1.Limiter // files of zips being inflated
+	zips      limiter    // zips open for that: each has its directory in memory
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips that were in a module cache
@@ -317,6 +318,10 @@ func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".
 // hashZip checks the zip in s.temp by the rules of module zips
 // (https://go.dev/ref/mod#zip-files) and fills in its size and hashes.
 func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
+	if err := f.zips.acquire(ctx); err != nil {
+		return err
+	}
+	defer f.zips.release()
 	cf, err := modzip.CheckZip(m, s.temp.Name())
 	if err == nil {
 		err = cf.Err()

@@ -151,7 +151,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 		out: &Closure{},
 		fetch: &fetcher{
 			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
-			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)),
+			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
 			mods: make(map[module.Version]*staged),
 		},
 		proven: make(chan struct{}),
