@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 
@@ -19,27 +20,7 @@ func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int
 		return 0, err
 	}
 	buf := make([]byte, 256<<10)
-	if len(paths) > 0 {
-		for _, p := range paths {
-			f, ok, err := b.Index.File(ctx, p)
-			if err == nil && !ok {
-				err = fmt.Errorf("the bundle has no file %s", p)
-			}
-			if err == nil {
-				err = b.extract(f, dir, buf)
-			}
-			if err != nil {
-				return n, err
-			}
-			n++
-		}
-		return n, nil
-	}
-	own, err := b.ownNumber(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for f, err := range b.Index.Files(ctx, own) {
+	for f, err := range b.chosen(ctx, paths) {
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -52,6 +33,30 @@ func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int
 		n++
 	}
 	return n, nil
+}
+
+// chosen returns the files at the paths, or all of this bundle when none is named.
+func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.File, error] {
+	return func(yield func(index.File, error) bool) {
+		for _, p := range paths {
+			f, ok, err := b.Index.File(ctx, p)
+			if err == nil && !ok {
+				err = fmt.Errorf("the bundle has no file %s", p)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+		if len(paths) > 0 {
+			return
+		}
+		own, err := b.ownNumber(ctx)
+		if err != nil {
+			yield(index.File{}, err)
+			return
+		}
+		b.Index.Files(ctx, own)(yield)
+	}
 }
 
 func (b *Bundle) extract(f index.File, dir string, buf []byte) error {

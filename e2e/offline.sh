@@ -43,7 +43,7 @@ modmirror verify --deep team.tar
 cat >inside.sh <<'INSIDE'
 set -euo pipefail
 ip link set lo up
-export GOPATH=$PWD/gopath GOMODCACHE=$PWD/gopath/mod GOFLAGS=-modcacherw GOENV=off GOTOOLCHAIN=local GOWORK=off GONOSUMDB= GOPRIVATE=
+export GOPATH=$PWD/gopath GOMODCACHE=$PWD/gopath/mod GOFLAGS="-modcacherw -trimpath" GOENV=off GOTOOLCHAIN=local GOWORK=off GONOSUMDB= GOPRIVATE=
 unset GOPROXY GOSUMDB
 if (echo >/dev/tcp/1.1.1.1/53) 2>/dev/null; then echo "there is a network"; exit 1; fi
 build() {

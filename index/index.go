@@ -207,8 +207,9 @@ func (x *Index) prepare() error {
 // Close closes the index.
 func (x *Index) Close() error { return x.db.Close() }
 
-// Check has SQLite check every page, constraint and index entry (quick_check) and that
-// no foreign key dangles. It reads the whole file.
+// Check has SQLite check every page, constraint and index entry (integrity_check, which
+// also compares indexes with their tables) and that no foreign key dangles. It
+// reads the whole file.
 func (x *Index) Check(ctx context.Context) error {
 	var msg string
 	if err := x.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&msg); err != nil {

@@ -11,7 +11,7 @@ import (
 // isolate makes cmd run in a network namespace of its own, in which there is only a loopback
 // interface. It needs no privilege where user namespaces are allowed.
 func isolate(cmd *exec.Cmd) {
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Getuid(); uid != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/sumdb/note"
@@ -102,6 +104,8 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		cmd := exec.CommandContext(ctx, self, rehearseInside)
 		cmd.Stdin = bytes.NewReader(input)
 		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = 10 * time.Second // for what it started
 		if isolated {
 			isolate(cmd)
 		}
@@ -314,6 +318,7 @@ func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string
 	run := func(name string, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Dir, cmd.Env = dir, env
+		cmd.WaitDelay = 5 * time.Second
 		var b bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &b, &b
 		if err := cmd.Run(); err != nil {

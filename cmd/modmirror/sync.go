@@ -92,6 +92,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.sequence == 0 {
 		f.sequence = created.Unix()
 	}
+	if out, ok := e.stdout.(*os.File); ok && f.output == "-" && term.IsTerminal(int(out.Fd())) {
+		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
+	}
 	if err := checkOutput(f.output); err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("refused a redirect from https to %s", req.URL.Scheme)
 	}
 	if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
-		return fmt.Errorf("refused a redirect to %s:", req.URL.Scheme)
+		return fmt.Errorf("refused a redirect to the scheme %s", req.URL.Scheme)
 	}
 	if isLocal(req.URL.Hostname()) && !isLocal(from.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)

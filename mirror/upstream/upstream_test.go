@@ -210,8 +210,10 @@ func TestHostileAnswers(t *testing.T) {
 			w.Header().Set("Content-Length", "1001")
 			w.WriteHeader(200)
 		}, "more than the limit of 1000"},
-		"redirect loop":      {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 302) }, "stopped after 10 redirects"},
-		"redirect to a file": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "file:///etc/passwd", 302) }, "refused a redirect to file:"},
+		"redirect loop": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusFound) }, "stopped after 10 redirects"},
+		"redirect to a file": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
+		}, "refused a redirect to the scheme file"},
 		"control characters": {answer(404, "a\x1b[31mb\u202ec\r\nsecond line"), "404 Not Found: a[31mbc"},
 	} {
 		_, err := newClient(t, serve(t, tc.f)).Get(ctx, "x", 1000)

@@ -1,0 +1,125 @@
+package index
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var ctx = context.Background()
+
+func ptr[T any](v T) *T { return &v }
+
+// write makes an index with a row in every table.
+func write(t *testing.T, path string) {
+	t.Helper()
+	w, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Bundle(Bundle{Digest: "0011", Name: "team", Sequence: 1, Payload: 512})
+	own := w.Bundle(Bundle{Name: "team", Sequence: 2})
+	a := w.Module("example.com/a", false, "")
+	w.Version(a, Version{Version: "v1.0.0", H1: "h1:a", GoModH1: "h1:b", Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why")})
+	w.Version(a, Version{Version: "v1.1.0", GoModH1: "h1:c", ModSize: 11})
+	b := w.Module("example.com/b", true, "use c")
+	w.Version(b, Version{Version: "v1.0.0", H1: "h1:d", GoModH1: "h1:e", ZipSize: ptr(int64(5)), ModSize: 12, Time: "2020-01-02T03:04:05Z", Origin: "{}"})
+	w.File(File{Path: "a", Bundle: own, Offset: 512, Size: 3, SHA256: [32]byte{1}})
+	w.File(File{Path: "b", Bundle: own, Offset: 1536, Size: 0, SHA256: [32]byte{2}})
+	w.Missing(Missing{Path: "example.com/gone", Version: "v1.0.0", What: "zip", Status: 404, Reason: "gone", Chain: "x"})
+	w.Query(Query{Path: "example.com/a", Query: "latest", Version: "v1.0.0"})
+	for range 2 { // two projects may say the same
+		w.Requirement(Requirement{Path: "example.com/a", Version: "v1.0.0", Requires: "example.com/b", Wanted: "v1.0.0"})
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWriteAndRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "odd ?name#100%.sqlite")
+	write(t, path)
+	x, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if err := x.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+	f, ok, err := x.File(ctx, "b")
+	if want := (File{ID: 2, Path: "b", Bundle: 2, Offset: 1536, SHA256: [32]byte{2}}); !ok || err != nil || f != want {
+		t.Errorf("File = %+v, %v, %v", f, ok, err)
+	}
+	if _, ok, err := x.File(ctx, "c"); ok || err != nil {
+		t.Errorf("a file that is not there: %v, %v", ok, err)
+	}
+	v, ok, err := x.Lookup(ctx, "example.com/b", "v1.0.0")
+	want := Version{Path: "example.com/b", Version: "v1.0.0", Time: "2020-01-02T03:04:05Z", H1: "h1:d", GoModH1: "h1:e", ZipSize: ptr(int64(5)), ModSize: 12, Deprecated: "use c", Origin: "{}", Private: true}
+	if diff := cmp.Diff(want, v); !ok || err != nil || diff != "" {
+		t.Errorf("Lookup: %v, %v\n%s", ok, err, diff)
+	}
+	var versions []string
+	for v, err := range x.Versions(ctx, "example.com/a") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions = append(versions, v.Version)
+	}
+	if diff := cmp.Diff([]string{"v1.0.0", "v1.1.0"}, versions); diff != "" {
+		t.Error(diff)
+	}
+	for m, err := range x.MissingFor(ctx, "example.com/gone", "v1.0.0") {
+		if err != nil || m.Status != 404 {
+			t.Errorf("%+v, %v", m, err)
+		}
+	}
+	c, err := x.Counts(ctx)
+	if want := (Counts{Modules: 2, Versions: 2, ModOnly: 1, Private: 1, Files: 2, Missing: 1}); err != nil || c != want {
+		t.Errorf("Counts = %+v, %v", c, err)
+	}
+	if end, err := x.End(ctx); err != nil || end != 1536 {
+		t.Errorf("End = %d, %v", end, err)
+	}
+	if _, err := x.db.Exec("DELETE FROM file"); err == nil {
+		t.Error("the index can be written to")
+	}
+}
+
+func TestSameRowsSameBytes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/one")
+	write(t, dir+"/two")
+	one, err1 := os.ReadFile(dir + "/one")
+	two, err2 := os.ReadFile(dir + "/two")
+	if err1 != nil || err2 != nil || string(one) != string(two) {
+		t.Errorf("%d and %d bytes differ (%v, %v)", len(one), len(two), err1, err2)
+	}
+}
+
+// TestPlainShell: the sqlite3 shell of the system opens an index and finds nothing wrong.
+func TestPlainShell(t *testing.T) {
+	shell, err := exec.LookPath("sqlite3")
+	if err != nil {
+		t.Skip("no sqlite3 shell here")
+	}
+	path := filepath.Join(t.TempDir(), "x.sqlite")
+	write(t, path)
+	out, err := exec.Command(shell, path, "PRAGMA integrity_check; SELECT path, version.version FROM version JOIN module ON module.id = module WHERE private").CombinedOutput()
+	if err != nil || string(out) != "ok\nexample.com/b|v1.0.0\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+func TestCreateRefusesToReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	write(t, path)
+	if w, err := Create(path); err == nil {
+		w.Close()
+		t.Error("Create over an index succeeded")
+	}
+}
