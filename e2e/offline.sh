@@ -55,7 +55,7 @@ build() {
 		# go.sum is what tidy makes; a project may keep lines that tidy would drop.
 		! comm -13 <(sort ../outside.sum) <(sort go.sum) | grep . || { echo "go.sum has lines that it did not have outside"; exit 1; }
 		go build ./...
-		go vet ./... || [ "${VET:-}" = off ]
+		[ "${VET:-}" = off ] || go vet ./... # an old project may not pass a new vet
 		go mod verify
 	)
 }

@@ -1,0 +1,91 @@
+package mirror
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/module"
+)
+
+func TestListFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(dir+"/service", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/service/go.mod", []byte("module example.com/service\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list := filepath.Join(dir, "list.txt")
+	text := "# what we carry\n\n\trsc.io/quote@v1.5.2   # pinned\nmodule ./service\nexample.com/x/v2@latest\nmissing-ok example.com/gone@v1.0.0\n"
+	if err := os.WriteFile(list, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s, err := ParseSources([]string{list}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.List) != 3 || s.List[0].Query.Path != "rsc.io/quote" || s.List[1].Mod.Module.Mod.Path != "example.com/service" || s.List[2].Query.Version != "latest" {
+		t.Errorf("list: %+v", s.List)
+	}
+	if !s.MissingOK[module.Version{Path: "example.com/gone", Version: "v1.0.0"}] {
+		t.Errorf("missing-ok: %v", s.MissingOK)
+	}
+	for line, want := range map[string]string{
+		"rsc.io/quote":                    ":1: cannot read",
+		"rsc.io/quote@":                   ":1: rsc.io/quote@: want module@version",
+		"rsc.io/../quote@v1.0.0":          "malformed module path",
+		"rsc.io/quote@v2.0.0":             "should be v0 or v1",
+		"tool golang.org/x/tools@latest":  `"tool" lines are not supported yet`,
+		"module ./nowhere":                "no go.mod there",
+		"missing-ok example.com/gone":     "want missing-ok module@version",
+		"module":                          "cannot read",
+		"a@v1.0.0 b@v1.0.0":               "cannot read",
+		"# nothing":                       "nothing to do",
+		strings.Repeat("x", 100000) + "@": "token too long",
+	} {
+		if _, err := ParseSources([]string{"-"}, strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", line, err, want)
+		}
+	}
+}
+
+// FuzzListFile checks that no list makes the parser panic or accept a path that is none.
+func FuzzListFile(f *testing.F) {
+	f.Add("rsc.io/quote@v1.5.2 # x\nmissing-ok a.b/c@v1.0.0\n")
+	f.Add("module ./x\n\x00@")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := ParseSources([]string{"-"}, strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, src := range s.List {
+			if src.Mod == nil && module.CheckPath(src.Query.Path) != nil {
+				t.Errorf("accepted %q", src.Query.Path)
+			}
+		}
+	})
+}
+
+// FuzzParseInfo checks that what is accepted has a canonical version.
+func FuzzParseInfo(f *testing.F) {
+	f.Add([]byte(`{"Version":"v1.0.0","Time":"2020-01-02T03:04:05Z"}`))
+	f.Add([]byte(`{"Version":"v1.0.0","Time":"9999-12-31T23:59:59Z","Origin":{"VCS":"git"}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if i, err := parseInfo(data, ""); err == nil && module.CanonicalVersion(i.Version) != i.Version {
+			t.Errorf("accepted %q", i.Version)
+		}
+	})
+}
+
+func TestParseInfoRefuses(t *testing.T) {
+	for _, data := range []string{
+		"", "null", "[]", "<html>", `{"Version":""}`, `{"Version":"main"}`, `{"Version":"v1"}`, `{"Version":"v1.0.1"}`,
+		`{"Version":"v1.0.0","Time":"yesterday"}`, `{"Version":"v1.0.0","Time":"1960-01-01T00:00:00Z"}`,
+	} {
+		if i, err := parseInfo([]byte(data), "v1.0.0"); err == nil {
+			t.Errorf("%s: accepted as %+v", data, i)
+		}
+	}
+}
