@@ -210,11 +210,11 @@ func (r *run) sync(ctx context.Context) error {
 
 	versions := make([]Version, len(list))
 	missing := make([][]Missing, len(list))
-	eg, ctx := errgroup.WithContext(ctx)
-	eg.Go(func() error { return r.prove(ctx, list) })
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.Go(func() error { return r.prove(egctx, list) })
 	for i, w := range list {
 		eg.Go(func() (err error) {
-			versions[i], missing[i], err = r.version(ctx, w)
+			versions[i], missing[i], err = r.version(egctx, w)
 			r.cfg.Progress.Done.Add(1)
 			return err
 		})
