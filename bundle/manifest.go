@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -212,6 +213,13 @@ func OpenManifest(data []byte, trusted note.Verifiers) (Manifest, *note.Note, er
 	}
 	if err != nil {
 		return Manifest{}, nil, &NotVerifiedError{"signature", err}
+	}
+	for line := range strings.Lines(string(msg[len(n.Text)+1:])) {
+		// note.Open decodes leniently: the last character before the padding has bits that do not count.
+		b64 := strings.TrimSuffix(line[strings.LastIndexByte(line, ' ')+1:], "\n")
+		if _, err := base64.StdEncoding.Strict().DecodeString(b64); err != nil {
+			return Manifest{}, nil, &NotVerifiedError{"signature", fmt.Errorf("not in canonical base64: %w", err)}
+		}
 	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {

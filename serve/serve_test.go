@@ -222,6 +222,8 @@ func TestNotFoundSaysWhatAndHow(t *testing.T) {
 			t.Errorf("%s: %d bytes, cmd/go prints %d:\n%s", path, len(body), maxDetailBytes, body)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.misses) != 7 {
 		t.Errorf("misses: %q", s.misses)
 	}

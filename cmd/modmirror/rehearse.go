@@ -301,9 +301,9 @@ func rehearse(ctx context.Context, e *env) error {
 	}
 	env := append(plan.Env, "GOPROXY=http://"+l.Addr().String())
 	for i, dir := range plan.Dirs {
-		misses.list = nil
+		misses.take() // of the source before this one
 		if err := rehearseOne(ctx, e.stderr, dir, plan.Modules[i], plan.Command, env); err != nil {
-			for _, m := range misses.list {
+			for _, m := range misses.take() {
 				fmt.Fprintln(e.stderr, "asked for and not in the bundle:", m)
 			}
 			return err
@@ -365,4 +365,13 @@ func (l *missList) add(r modpath.Request) {
 	if s := r.String(); !slices.Contains(l.list, s) && len(l.list) < 100 {
 		l.list = append(l.list, s)
 	}
+}
+
+// take returns the list and begins a new one.
+func (l *missList) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.list
+	l.list = nil
+	return list
 }

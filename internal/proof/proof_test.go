@@ -20,7 +20,6 @@ type log struct {
 	recs   []Record
 
 	spoil func(tlog.Tile, []byte) []byte
-	reads int
 }
 
 func newLog(t testing.TB) *log {
@@ -51,7 +50,6 @@ func (l *log) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 func (l *log) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	var list [][]byte
 	for _, t := range tiles {
-		l.reads++
 		data, err := tlog.ReadTileData(t, l)
 		if err != nil {
 			return nil, err
