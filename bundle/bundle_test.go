@@ -101,7 +101,7 @@ func TestTarAgrees(t *testing.T) {
 	if n != b.Manifest.Counts.Files {
 		t.Errorf("tar has %d files, the manifest %d", n, b.Manifest.Counts.Files)
 	}
-	if err := verify(tb.Path, tb.Trusted, tb.DB); err != nil {
+	if err := verify(tb.Path, tb.Trusted, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -262,6 +262,19 @@ func TestForgedModule(t *testing.T) {
 		"head of nobody":  func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
 		"smaller head":    func(c *bundle.Contents) { c.Head.N-- },
 		"two h1 exchange": func(c *bundle.Contents) { c.Versions[2].H1, c.Versions[5].H1 = c.Versions[5].H1, c.Versions[2].H1 },
+		"zip without a version": func(c *bundle.Contents) {
+			c.Tiles = append(c.Tiles, bundle.DataSource("example.com/evil/@v/v1.0.0.zip", []byte("PK")))
+		},
+		"go.mod without a version": func(c *bundle.Contents) {
+			c.Tiles = append(c.Tiles, bundle.DataSource("example.com/evil/@v/v1.0.0.mod", []byte("module example.com/evil\n")))
+		},
+		"zip where only the go.mod is accounted for": func(c *bundle.Contents) {
+			c.Tiles = append(c.Tiles, bundle.DataSource("example.com/text/@v/v1.0.0.zip", []byte("PK")))
+		},
+		"lookup of a private module": func(c *bundle.Contents) {
+			c.Tiles = append(c.Tiles, bundle.DataSource("sumdb/"+c.DB+"/lookup/corp.example/secret@v1.0.0", []byte("0\n")))
+		},
+		"not a file of a proxy": func(c *bundle.Contents) { c.Tiles = append(c.Tiles, bundle.DataSource("evil.sh", []byte("#!"))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			tb := testbundle.Make(t, modfiles, change)

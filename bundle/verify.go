@@ -112,6 +112,9 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 			return err
 		}
 	}
+	if err := b.explainFiles(ctx, damage); err != nil {
+		return err
+	}
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(cap(cpu))
@@ -187,6 +190,50 @@ func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage fu
 		}
 	}
 	return flush()
+}
+
+// explainFiles checks that every .mod, .zip and lookup file belongs to a version of the index, whose
+// hashes are checked: a file that no version names would be served and was never proven.
+func (b *Bundle) explainFiles(ctx context.Context, damage func(string, error)) error {
+	own, err := b.ownNumber(ctx)
+	if err != nil {
+		return err
+	}
+	for f, err := range b.Index.Files(ctx, own) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		r, err := modpath.Parse(f.Path)
+		if err != nil {
+			if f.Path != readmeName {
+				damage(f.Path, err)
+			}
+			continue
+		}
+		switch r.Kind {
+		case modpath.Mod, modpath.Zip, modpath.SumLookup:
+		default:
+			continue
+		}
+		v, ok, err := b.Index.Lookup(ctx, r.Path, r.Version)
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		switch {
+		case !ok, r.Kind == modpath.Zip && v.ZipSize == nil, r.Kind == modpath.SumLookup && (v.Record == nil || r.DB != b.Manifest.DB):
+			damage(f.Path, errors.New("no version in the index accounts for it"))
+		case r.Kind == modpath.SumLookup:
+			data, err := b.ReadFile(ctx, f.Path, proof.MaxLookup)
+			text := proof.Record{ID: *v.Record, Mod: module.Version{Path: v.Path, Version: v.Version}, H1: v.H1, GoModH1: v.GoModH1}.Text()
+			if err == nil && !bytes.HasPrefix(data, fmt.Appendf(nil, "%d\n%s\n", *v.Record, text)) {
+				err = errors.New("not the record that the index has")
+			}
+			if err != nil {
+				damage(f.Path, err)
+			}
+		}
+	}
+	return nil
 }
 
 // tiles reads tiles out of a bundle.

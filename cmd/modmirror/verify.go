@@ -153,6 +153,12 @@ func verifyBundle(ctx context.Context, e *env, b *bundle.Bundle, file string, de
 		fmt.Fprintln(e.stdout)
 		if m.Counts.Private > 0 {
 			fmt.Fprintf(e.stdout, "%s: %d versions are outside of it: only the bundle's signature vouches for them\n", file, m.Counts.Private)
+			for path, err := range b.Index.Private(ctx) {
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(e.stdout, "%s:   %s\n", file, path)
+			}
 		}
 	}
 	return nil
