@@ -89,7 +89,7 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ok {
+	if !ok || check(data) != nil { // a file here was well-formed once: the disk has damaged it
 		data, err = f.cached(rel)
 		if err == nil && (data == nil || int64(len(data)) > limit || check(data) != nil) {
 			data, err = f.get(ctx, m, rel, limit)

@@ -456,6 +456,41 @@ func TestWarmSyncAsksForNothing(t *testing.T) {
 	}
 }
 
+// TestDamagedMirrorHeals damages files of the mirror directory: what can be fetched again is.
+func TestDamagedMirrorHeals(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/hello v1.1.0\n")
+	first, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rel := range []string{
+		first.Tiles[0],
+		"sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0",
+		"example.com/text/@v/v1.1.0.hashes",
+		"example.com/text/@v/v1.1.0.info",
+		"example.com/text/@v/v1.1.0.mod",
+	} {
+		name := filepath.Join(w.dir, rel)
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(data[len(data)/2:])
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := gocmp.FilterPath(func(p gocmp.Path) bool { return p.String() == "Stats" }, gocmp.Ignore())
+	if diff := gocmp.Diff(first, second, opts); diff != "" {
+		t.Errorf("closure (-before +after):\n%s", diff)
+	}
+}
+
 func TestModCacheSavesDownloads(t *testing.T) {
 	w := newWorld(t)
 	dir := project(t, head+"require example.com/text v1.1.0\n")

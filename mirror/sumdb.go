@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -165,43 +166,60 @@ func (c *checksums) prove(ctx context.Context) (head proof.Head, tiles []string,
 			records = append(records, l.record)
 		}
 	}
+	for _, h := range earlier {
+		delete(c.heads, h.Tree)
+	}
 	source := &tileSource{ctx: ctx, c: c, save: true}
+	tiles, err = c.proveUnder(head, records, earlier, source)
+	if errors.Is(err, proof.ErrMismatch) {
+		// It may be the disk that damaged a tile: ask for all of them again before blaming anyone.
+		source.fresh = true
+		tiles, err = c.proveUnder(head, records, earlier, source)
+	}
+	if err != nil {
+		return head, nil, err
+	}
+	return head, tiles, c.store(head, records)
+}
+
+// proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
+// command will ask for to repeat that.
+func (c *checksums) proveUnder(head proof.Head, records []proof.Record, earlier []proof.Head, source *tileSource) (tiles []string, err error) {
 	p := &proof.Prover{Head: head, Source: source}
 	if err := p.Edge(); err != nil {
-		return head, nil, err
+		return nil, err
 	}
 	if err := p.Records(records); err != nil {
-		return head, nil, err
+		return nil, err
 	}
-	used := p.Tiles()
+	var used []tlog.Tile
 	for _, h := range earlier {
 		// A client inside that remembers this head recomputes it from its own edge first.
 		old := &proof.Prover{Head: h, Source: source}
 		if err := old.Edge(); err != nil {
-			return head, nil, err
+			return nil, err
 		}
 		if err := p.Extends(h); err != nil {
-			return head, nil, err
+			return nil, err
 		}
 		used = append(used, old.Tiles()...)
-		delete(c.heads, h.Tree)
 	}
 	used = append(used, p.Tiles()...)
 	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
-	check := &proof.Prover{Head: head, Source: &tileSource{ctx: ctx, c: c}}
-	eg, _ := errgroup.WithContext(ctx)
+	check := &proof.Prover{Head: head, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
+	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
 	for _, h := range c.heads {
 		eg.Go(func() error { return check.Extends(h) })
 	}
 	if err := eg.Wait(); err != nil {
-		return head, nil, err
+		return nil, err
 	}
 	for _, t := range used {
 		tiles = append(tiles, c.path(t.Path()))
 	}
 	slices.Sort(tiles)
-	return head, slices.Compact(tiles), c.store(head, records)
+	return slices.Compact(tiles), nil
 }
 
 // store writes what was proven.
@@ -231,9 +249,10 @@ func (c *checksums) update(rel string, data []byte) error {
 
 // tileSource reads tiles from the mirror directory, else from the network.
 type tileSource struct {
-	ctx  context.Context
-	c    *checksums
-	save bool // keep authenticated tiles
+	ctx   context.Context
+	c     *checksums
+	save  bool // keep authenticated tiles
+	fresh bool // do not read from the mirror directory
 }
 
 // ReadTiles reads all tiles at once.
@@ -256,6 +275,9 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	full := proof.FullTile(t)
 	for _, t1 := range []tlog.Tile{t, full} {
+		if s.fresh {
+			break
+		}
 		if data, ok, err := s.c.dir.read(s.c.path(t1.Path())); err != nil {
 			return nil, err
 		} else if ok && len(data) == t1.W*tlog.HashSize {
