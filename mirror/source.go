@@ -133,6 +133,9 @@ func (s *Sources) addModule(name, arg string) error {
 	}
 	if query != "latest" {
 		if err := module.Check(path, query); err != nil {
+			if m, ok := errors.AsType[*module.ModuleError](err); ok {
+				err = m.Err // without the name, which is there already
+			}
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -296,6 +296,37 @@ func (l *largeFiles) setVerified(n int64, before, after fs.FileInfo) {
 	}
 }
 
+// same reports whether file is still what was verified.
+func (l *largeFiles) same(file *os.File) error {
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if identityOf(st) != l.id {
+		return errChanged
+	}
+	return nil
+}
+
+// guarded reads a verified file, and only gives out what was read while it was still the same.
+type guarded struct {
+	*io.SectionReader
+	same func() error
+}
+
+// Read reads and then looks whether the file has changed.
+func (g *guarded) Read(p []byte) (int, error) {
+	n, err := g.SectionReader.Read(p)
+	if n > 0 {
+		if err := g.same(); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
+}
+
 var errChanged = errors.New("the bundle changed while a file was sent")
 
 // serve serves a large file. A returned error was not answered yet; an error after
@@ -318,7 +349,7 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 				return err
 			}
 		}
-		http.ServeContent(w, r, "", e.modified, h.bundle.Content(f))
+		http.ServeContent(w, r, "", e.modified, &guarded{h.bundle.Content(f), func() error { return l.same(h.bundle.File()) }})
 		return nil
 	}
 	w.Header().Set("Content-Length", fmt.Sprint(f.Size))
@@ -378,19 +409,7 @@ func sendFile(h *Handler, w http.ResponseWriter, f index.File) error {
 		return err
 	}
 	defer file.Close()
-	same := func() error {
-		st, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		h.large.mu.Lock()
-		defer h.large.mu.Unlock()
-		if identityOf(st) != h.large.id {
-			return errChanged
-		}
-		return nil
-	}
-	if err := same(); err != nil {
+	if err := h.large.same(file); err != nil {
 		return err
 	}
 	if _, err := file.Seek(h.bundle.Offset(f), io.SeekStart); err != nil {
@@ -406,7 +425,7 @@ func sendFile(h *Handler, w http.ResponseWriter, f index.File) error {
 	if err := send(f.Size - smallFile); err != nil {
 		return err
 	}
-	if err := same(); err != nil {
+	if err := h.large.same(file); err != nil {
 		return err
 	}
 	return send(smallFile)

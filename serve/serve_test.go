@@ -358,6 +358,29 @@ func TestOverwrittenInPlace(t *testing.T) {
 	}
 }
 
+// TestChangeDuringARange changes the bundle after a large file was verified and before it is read.
+func TestChangeDuringARange(t *testing.T) {
+	s := newSite(t)
+	f, _, err := s.bundle.Index.File(ctx, largeZip[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &s.server.handler.Load().large
+	g := &guarded{s.bundle.Content(f), func() error { return l.same(s.bundle.File()) }}
+	if _, err := g.Read(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	flip(t, disk, s.bundle.Offset(f)+2000)
+	if n, err := g.Read(make([]byte, 5000)); n != 0 || !errors.Is(err, errChanged) {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+}
+
 // freshHandler returns a handler over the same bundle that has seen nothing yet.
 func freshHandler(t *testing.T, s *site) *Handler {
 	t.Helper()
