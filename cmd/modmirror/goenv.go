@@ -15,7 +15,7 @@ type goEnv struct {
 }
 
 // readGoEnv asks the go command, which knows "go env -w" and the defaults. Without
-// one the environment and go's own defaults are taken.
+// one the environment is taken, with go's own defaults for all but GOPROXY.
 func readGoEnv(ctx context.Context) (goEnv, error) {
 	var g goEnv
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE")
@@ -37,7 +37,7 @@ func readGoEnv(ctx context.Context) (goEnv, error) {
 	}
 	private := os.Getenv("GOPRIVATE")
 	return goEnv{
-		GOPROXY:   get("GOPROXY", "https://proxy.golang.org,direct"),
+		GOPROXY:   os.Getenv("GOPROXY"), // no default: without go, say where modules come from
 		GOSUMDB:   get("GOSUMDB", "sum.golang.org"),
 		GONOSUMDB: get("GONOSUMDB", private),
 		GONOPROXY: get("GONOPROXY", private),

@@ -127,7 +127,7 @@ func New(goproxy string, parallel int) (*Client, error) {
 		}
 	}
 	if len(c.proxies) == 0 {
-		return nil, errors.New("GOPROXY is empty: name a proxy, such as https://proxy.golang.org")
+		return nil, errors.New("GOPROXY is empty: name a proxy")
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = parallel
