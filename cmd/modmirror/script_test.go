@@ -1,8 +1,10 @@
 package main
 
 import (
+	"archive/tar"
 	"bufio"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 //	upstream stop                go away
 //	serve BUNDLE                 start modmirror serve and set $PROXY
 //	flip FILE OFFSET             change a byte
+//	damage BUNDLE PATH           change a byte in the content of an entry
 //	online / offline             $GOPROXY is the upstream / $PROXY
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
@@ -71,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"upstream": cmdUpstream,
 			"serve":    cmdServe,
 			"flip":     cmdFlip,
+			"damage":   cmdDamage,
 			"status":   cmdStatus,
 		},
 	})
@@ -132,21 +136,50 @@ func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: flip FILE OFFSET")
 	}
-	f, err := os.OpenFile(ts.MkAbs(args[0]), os.O_RDWR, 0)
-	ts.Check(err)
-	defer f.Close()
 	at, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	if at < 0 {
-		st, err := f.Stat()
+		st, err := os.Stat(ts.MkAbs(args[0]))
 		ts.Check(err)
 		at += st.Size()
 	}
+	ts.Check(flip(ts.MkAbs(args[0]), at))
+}
+
+// cmdDamage changes a byte in the middle of an entry's content: damage BUNDLE PATH.
+func cmdDamage(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: damage BUNDLE PATH")
+	}
+	f, err := os.Open(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		ts.Check(err)
+		if h.Name == args[1] { // the reader stands where the content begins
+			at, err := f.Seek(0, io.SeekCurrent)
+			ts.Check(err)
+			ts.Check(flip(f.Name(), at+h.Size/2))
+			return
+		}
+	}
+}
+
+// flip changes the lowest bit of a byte.
+func flip(file string, at int64) error {
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	b := make([]byte, 1)
-	_, err = f.ReadAt(b, at)
-	ts.Check(err)
-	_, err = f.WriteAt([]byte{b[0] ^ 1}, at)
-	ts.Check(err)
+	if _, err := f.ReadAt(b, at); err != nil {
+		return err
+	}
+	b[0] ^= 1
+	_, err = f.WriteAt(b, at)
+	return err
 }
 
 // cmdStatus runs a command and checks its exit code: status CODE COMMAND...
