@@ -69,9 +69,19 @@ func Open(ctx context.Context, path string, trusted note.Verifiers, stateDir str
 }
 
 func open(ctx context.Context, path string, trusted note.Verifiers, stateDir string) (_ *Bundle, err error) {
-	f, err := os.Open(path)
+	st, err := os.Stat(path)
+	if err == nil && st.IsDir() {
+		return nil, errors.New("it is a folder, not a bundle")
+	}
+	if err == nil && !st.Mode().IsRegular() { // opening a pipe could wait for ever
+		return nil, errors.New("not a regular file")
+	}
 	if err != nil {
 		return nil, errors.Unwrap(err) // the caller names the path
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
 	}
 	b := &Bundle{file: f}
 	defer func() {
@@ -79,12 +89,8 @@ func open(ctx context.Context, path string, trusted note.Verifiers, stateDir str
 			b.Close()
 		}
 	}()
-	st, err := f.Stat()
-	if err != nil {
+	if st, err = f.Stat(); err != nil {
 		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
 	}
 	if err := b.readManifest(trusted, st.Size()); err != nil {
 		return nil, err
@@ -110,6 +116,9 @@ func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
 	if err != nil {
 		return err
 	}
+	if m.Base != "" {
+		return &NotVerifiedError{"MANIFEST", fmt.Errorf("it is a delta to bundle %.16s…, which this modmirror does not read yet", m.Base)}
+	}
 	if size != m.Size {
 		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", size, m.Size)}
 	}
@@ -133,7 +142,8 @@ func payloadAt(indexSize int64) int64 {
 }
 
 // openIndex brings a verified copy of the index to the disk and opens it. A copy in the
-// state directory was checked in full before it got its name.
+// state directory was checked in full, against this very manifest, before it got its name, which is
+// the bundle's id.
 func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	dir := filepath.Join(stateDir, "index")
 	if stateDir == "" || os.MkdirAll(dir, 0o700) != nil {
@@ -143,7 +153,7 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 		}
 		dir = b.tmp
 	}
-	name := filepath.Join(dir, fmt.Sprintf("%x.sqlite", b.Manifest.Index))
+	name := filepath.Join(dir, b.Manifest.ID()+".sqlite")
 	if f, err := os.Open(name); err == nil {
 		sum, err := hashOf(f)
 		f.Close()
@@ -152,7 +162,7 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 				return &NotVerifiedError{indexName, err}
 			}
 			b.Seen = true
-			return b.checkEnd(ctx)
+			return nil
 		}
 	}
 	f, err := safefile.Create(name, 0o600)
@@ -189,54 +199,80 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	return err
 }
 
-// checkIndex checks the index in full: SQLite's own checks, and that its rows tile the payload.
+// checkIndex checks the index in full: SQLite's own checks and every value, that it is about this
+// bundle, and that its files are those of a GOPROXY tree and tile the payload.
 func (b *Bundle) checkIndex(ctx context.Context) error {
-	if err := b.Index.Check(ctx); err != nil {
-		return wrapBad(ctx, err)
-	}
+	m := &b.Manifest
 	fail := func(format string, args ...any) error {
 		return &NotVerifiedError{indexName, fmt.Errorf(format, args...)}
 	}
-	own, err := b.ownNumber(ctx)
-	if err != nil {
-		return err
-	}
-	end := int64(0)
-	prev := ""
-	n := int64(0)
-	for f, err := range b.Index.Files(ctx, own) {
-		if err != nil {
-			return wrapBad(ctx, err)
-		}
-		if err := modpath.CheckFile(f.Path); err != nil {
-			return fail("%v", err)
-		}
-		switch {
-		case n == 0 && f.Path != readmeName:
-			return fail("first file is %q, not %s", f.Path, readmeName)
-		case n > 1 && f.Path <= prev:
-			return fail("file %q is not in order", f.Path)
-		case f.Size < 0 || f.Size > maxEntry || f.Offset != end+headerSize(f.Path):
-			return fail("file %q is not where the one before it ends", f.Path)
-		}
-		end = f.Offset + f.Size + padding(f.Size)
-		if end > b.Manifest.Size {
-			return fail("file %q is past the end", f.Path)
-		}
-		prev = f.Path
-		n++
-	}
-	if err := b.checkEnd(ctx); err != nil {
-		return err
+	if err := b.Index.Check(ctx, m.Head.N); err != nil {
+		return wrapBad(ctx, err)
 	}
 	c, err := b.Index.Counts(ctx)
 	if err != nil {
 		return wrapBad(ctx, err)
 	}
-	if c != b.Manifest.Counts {
-		return fail("it counts %+v, the manifest %+v", c, b.Manifest.Counts)
+	if c != m.Counts {
+		return fail("it counts %+v, the manifest %+v", c, m.Counts)
+	}
+	var own []index.Bundle
+	for x, err := range b.Index.Bundles(ctx) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		own = append(own, x)
+		if want := (index.Bundle{ID: x.ID, Name: m.Name, Sequence: m.Sequence}); len(own) > 1 || x != want {
+			return fail("it is of another bundle")
+		}
+	}
+	if len(own) == 0 {
+		return fail("it does not name this bundle")
+	}
+	end, n, prev := int64(0), int64(0), ""
+	for f, err := range b.Index.Files(ctx) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		n++
+		switch {
+		case f.Bundle != own[0].ID, f.ID < 1, f.ID > c.Files: // so they are 1 to n
+			return fail("file %.200q has an impossible number", f.Path)
+		case n == 1 && f.Path != readmeName:
+			return fail("first file is %.200q, not %s", f.Path, readmeName)
+		case n > 2 && f.Path <= prev:
+			return fail("file %.200q is not in order", f.Path)
+		case f.Size < 0 || f.Size > maxEntry || f.Offset != end+headerSize(f.Path):
+			return fail("file %.200q is not where the one before it ends", f.Path)
+		}
+		if n > 1 {
+			if err := checkPath(f.Path, m.DB); err != nil {
+				return fail("%v", err)
+			}
+		}
+		end = f.Offset + f.Size + padding(f.Size)
+		if end > m.Size {
+			return fail("file %.200q is past the end", f.Path)
+		}
+		prev = f.Path
+	}
+	if b.payload+end+endSize != m.Size {
+		return fail("its files end at byte %d of %d", b.payload+end, m.Size)
 	}
 	return nil
+}
+
+// checkPath checks that path is one of a GOPROXY tree with the checksum database db. No such path is
+// the folder of another one, so a tar can hold them all.
+func checkPath(path, db string) error {
+	if err := modpath.CheckFile(path); err != nil {
+		return err
+	}
+	r, err := modpath.Parse(path)
+	if err == nil && r.DB != "" && r.DB != db {
+		err = fmt.Errorf("%.200q is of another checksum database", path)
+	}
+	return err
 }
 
 // wrapBad makes an error of reading the index one of verification, unless it was interrupted.
@@ -245,38 +281,6 @@ func wrapBad(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	return &NotVerifiedError{indexName, err}
-}
-
-// ownNumber returns the number of this bundle in the index.
-func (b *Bundle) ownNumber(ctx context.Context) (int64, error) {
-	own := int64(0)
-	for x, err := range b.Index.Bundles(ctx) {
-		if err != nil {
-			return 0, wrapBad(ctx, err)
-		}
-		if x.Digest == "" {
-			if own != 0 || x.Name != b.Manifest.Name || x.Sequence != b.Manifest.Sequence {
-				return 0, &NotVerifiedError{indexName, errors.New("it is of another bundle")}
-			}
-			own = x.ID
-		}
-	}
-	if own == 0 {
-		return 0, &NotVerifiedError{indexName, errors.New("it does not name this bundle")}
-	}
-	return own, nil
-}
-
-// checkEnd checks that the last file ends where the file does.
-func (b *Bundle) checkEnd(ctx context.Context) error {
-	end, err := b.Index.End(ctx)
-	if err != nil {
-		return wrapBad(ctx, err)
-	}
-	if b.payload+end+padding(end)+endSize != b.Manifest.Size {
-		return &NotVerifiedError{indexName, fmt.Errorf("its files end at byte %d of %d", b.payload+end, b.Manifest.Size)}
-	}
-	return nil
 }
 
 func hashOf(r io.Reader) (sum [32]byte, err error) {

@@ -50,12 +50,7 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 		if len(paths) > 0 {
 			return
 		}
-		own, err := b.ownNumber(ctx)
-		if err != nil {
-			yield(index.File{}, err)
-			return
-		}
-		b.Index.Files(ctx, own)(yield)
+		b.Index.Files(ctx)(yield)
 	}
 }
 

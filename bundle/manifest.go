@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // ManifestSize is the size in bytes of the MANIFEST entry, padding included:
@@ -126,6 +127,9 @@ func ParseManifest(text string) (Manifest, error) {
 			err = parseHex(make([]byte, sha256.Size), value)
 		case key == "head" && len(f) == 3:
 			m.DB = f[0]
+			if err = modpath.CheckDB(m.DB); err != nil {
+				break
+			}
 			if m.Head.N, err = strconv.ParseInt(f[1], 10, 64); err == nil {
 				m.Head.Hash, err = tlog.ParseHash(f[2])
 			}
@@ -202,7 +206,7 @@ func OpenManifest(data []byte, trusted note.Verifiers) (Manifest, *note.Note, er
 	if len(data) != ManifestSize {
 		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
 	}
-	msg := append(bytes.TrimRight(data, "\n"), '\n')
+	msg := append(bytes.Clone(bytes.TrimRight(data, "\n")), '\n')
 	n, err := note.Open(msg, trusted)
 	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
 		u := &UntrustedError{}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"runtime"
 	"sync"
 
@@ -31,16 +32,12 @@ type Damage struct {
 // order of the file. Manifest and index were verified by Open. It fails only when
 // it cannot go on reading.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
-	own, err := b.ownNumber(ctx)
-	if err != nil {
-		return err
-	}
 	// The index entry's padding is covered by nothing else.
 	if err := b.checkBytes(b.payload-padding(b.Manifest.IndexSize), make([]byte, padding(b.Manifest.IndexSize))); err != nil {
 		report(Damage{indexName, err})
 	}
 	buf := make([]byte, 256<<10)
-	for f, err := range b.Index.Files(ctx, own) {
+	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
@@ -123,9 +120,6 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 			eg.Wait()
 			return wrapBad(ctx, err)
 		}
-		if v.Record == nil && !v.Private {
-			damage(lookupPath(b.Manifest.DB, v), errors.New("a public module without a record of the checksum database"))
-		}
 		eg.Go(func() error {
 			n, path, err := b.deepVersion(ctx, cpu, v)
 			if err != nil {
@@ -140,14 +134,13 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 	return eg.Wait()
 }
 
-func lookupPath(db string, v index.Version) string {
-	return modpath.Request{Kind: modpath.SumLookup, DB: db, Path: v.Path, Version: v.Version}.String()
-}
-
 // proveRecords proves all records under the head, in batches.
 func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage func(string, error)) error {
 	latest := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
 	msg, err := b.ReadFile(ctx, latest, proof.MaxLookup)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &NotVerifiedError{latest, err}
+	}
 	if err != nil {
 		return err
 	}
@@ -195,21 +188,11 @@ func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage fu
 // explainFiles checks that every .mod, .zip and lookup file belongs to a version of the index, whose
 // hashes are checked: a file that no version names would be served and was never proven.
 func (b *Bundle) explainFiles(ctx context.Context, damage func(string, error)) error {
-	own, err := b.ownNumber(ctx)
-	if err != nil {
-		return err
-	}
-	for f, err := range b.Index.Files(ctx, own) {
+	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
-		r, err := modpath.Parse(f.Path)
-		if err != nil {
-			if f.Path != readmeName {
-				damage(f.Path, err)
-			}
-			continue
-		}
+		r, _ := modpath.Parse(f.Path) // README.txt is the one that is none
 		switch r.Kind {
 		case modpath.Mod, modpath.Zip, modpath.SumLookup:
 		default:

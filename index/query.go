@@ -149,9 +149,9 @@ func (x *Index) query(text string, args ...any) func(context.Context) (*sql.Rows
 	return func(ctx context.Context) (*sql.Rows, error) { return x.db.QueryContext(ctx, text, args...) }
 }
 
-// Files returns the files of a bundle of the line in the order of their offsets.
-func (x *Index) Files(ctx context.Context, bundle int64) iter.Seq2[File, error] {
-	return each(ctx, x.query(selectFile+" WHERE bundle = ? ORDER BY offset", bundle), scanFile)
+// Files returns all files, those of a bundle of the line together, in the order of their offsets.
+func (x *Index) Files(ctx context.Context) iter.Seq2[File, error] {
+	return each(ctx, x.query(selectFile+" ORDER BY bundle, offset"), scanFile)
 }
 
 // Versions returns the versions of a module, or of all modules when path is "",
@@ -188,10 +188,20 @@ func (x *Index) Counts(ctx context.Context) (c Counts, err error) {
 	return c, err
 }
 
-// End returns where the last file of the newest bundle ends, from the start of the payload, in bytes.
-func (x *Index) End(ctx context.Context) (end int64, err error) {
-	err = x.db.QueryRowContext(ctx, "SELECT ifnull(max(offset + size), 0) FROM file WHERE bundle = (SELECT max(id) FROM bundle) AND offset = (SELECT max(offset) FROM file WHERE bundle = (SELECT max(id) FROM bundle))").Scan(&end)
-	return end, err
+// Queries returns the questions that were resolved.
+func (x *Index) Queries(ctx context.Context) iter.Seq2[Query, error] {
+	return each(ctx, x.query("SELECT path, query, version FROM query ORDER BY id"), func(row scanner) (q Query, err error) {
+		err = row.Scan(&q.Path, &q.Query, &q.Version)
+		return q, err
+	})
+}
+
+// Requirements returns the module graph.
+func (x *Index) Requirements(ctx context.Context) iter.Seq2[Requirement, error] {
+	return each(ctx, x.query("SELECT path, version, requires, wanted, indirect FROM requirement ORDER BY id"), func(row scanner) (r Requirement, err error) {
+		err = row.Scan(&r.Path, &r.Version, &r.Requires, &r.Wanted, &r.Indirect)
+		return r, err
+	})
 }
 
 // MissingFor returns what of a version could not be had.

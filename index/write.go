@@ -75,13 +75,17 @@ func (w *Writer) Bundle(b Bundle) int64 {
 
 // Module adds a module and returns its number, which its versions need.
 func (w *Writer) Module(path string, private bool, deprecated string) int64 {
-	return w.insert("INSERT INTO module (path, private, deprecated) VALUES (?, ?, ?)", path, private, deprecated)
+	return w.insert("INSERT INTO module (path, private, deprecated) VALUES (?, ?, ?)", path, private, CleanText(deprecated))
 }
 
 // Version adds a version of a module.
 func (w *Writer) Version(module int64, v Version) {
+	if v.Retracted != nil {
+		reason := CleanText(*v.Retracted)
+		v.Retracted = &reason
+	}
 	w.insert(`INSERT INTO version (module, version, time, h1, gomod_h1, record, zip_size, mod_size, retracted, licence, origin)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize, v.Retracted, v.Licence, v.Origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize, v.Retracted, v.Licence, CleanText(v.Origin))
 }
 
 // File adds a file.
@@ -91,7 +95,7 @@ func (w *Writer) File(f File) {
 
 // Missing adds a file that could not be had.
 func (w *Writer) Missing(m Missing) {
-	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", m.Path, m.Version, m.What, m.Status, m.Reason, m.Chain, m.Allowed)
+	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", m.Path, m.Version, m.What, m.Status, CleanText(m.Reason), CleanText(m.Chain), m.Allowed)
 }
 
 // Query adds a resolved question.

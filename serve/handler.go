@@ -7,15 +7,17 @@
 //
 //   - Up to 64 KiB: read, hashed and sent from memory; a bounded cache keeps what was verified.
 //   - Larger and not yet verified: streamed while hashing.
-//   - Larger and verified before, in a file that is still the same (device, inode,
-//     size, mtime, ctime): sent by the kernel, which net/http arranges for an *os.File.
+//   - Larger and verified before: copied out as long as the bundle is still the same file (device,
+//     inode, size, mtime, ctime), which is asked again before the last piece goes out.
 //
-// A range is served from verified files only. There is no mmap: media that is pulled would
-// be a signal instead of an error.
+// A range is served from verified files only. There is no sendfile: it lends pages of the page cache to
+// the network, so that what is written into the file later reaches a slow client; and no mmap: media
+// that is pulled would be a signal instead of an error.
 package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,7 +27,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,9 +42,19 @@ import (
 )
 
 const (
-	// smallFile is the largest file in bytes that is served from memory, and how
-	// much of a larger one is held back until its hash is known.
+	// smallFile is the largest file in bytes that is served from memory.
 	smallFile = 64 << 10
+
+	// largeBuffer is what a transfer reads and sends at once, in bytes, while there are no more
+	// than largeBuffers of them; further ones make do with smallBuffer, so that clients that
+	// do not read cost little. The last 64 KiB of a file, or the last small buffer, are held back
+	// until its hash is known.
+	largeBuffer  = 256 << 10
+	largeBuffers = 32
+	smallBuffer  = 16 << 10
+
+	// verifiers is how many files are hashed at once because someone asked for a part.
+	verifiers = 2
 
 	// cacheBytes bounds the cache of verified small files.
 	cacheBytes = 12 << 20
@@ -62,7 +73,7 @@ type Handler struct {
 	head   []byte // the signed tree head; nil without a checksum database
 
 	cache cache
-	large largeFiles
+	large *largeFiles
 
 	damage atomic.Pointer[string] // the first file that did not verify
 }
@@ -74,16 +85,17 @@ func NewHandler(ctx context.Context, b *bundle.Bundle, log *slog.Logger, miss fu
 	if h.miss == nil {
 		h.miss = func(modpath.Request) {}
 	}
-	st, err := b.File().Stat()
-	if err != nil {
+	var err error
+	if h.large, err = newLargeFiles(b, h.damaged); err != nil {
 		return nil, err
 	}
-	h.large.reset(identityOf(st), b.Manifest.Counts.Files)
 	if b.Manifest.DB == "" {
 		return h, nil
 	}
 	path := modpath.Request{Kind: modpath.SumLatest, DB: b.Manifest.DB}.String()
-	if h.head, err = b.ReadFile(ctx, path, proof.MaxLookup); err != nil {
+	if h.head, err = b.ReadFile(ctx, path, proof.MaxLookup); errors.Is(err, fs.ErrNotExist) {
+		return nil, &bundle.NotVerifiedError{What: path, Err: err}
+	} else if err != nil {
 		return nil, err
 	}
 	// Clients check the signature; here it matters that it is the head the manifest names.
@@ -267,64 +279,71 @@ type identity struct {
 
 // largeFiles serves files that do not fit the cache, and remembers which were verified.
 type largeFiles struct {
+	bundle   *bundle.Bundle
+	damaged  func(path string)
+	large    chan []byte   // buffers of largeBuffer bytes that are not in use
+	small    sync.Pool     // of *[]byte of smallBuffer bytes
+	partials chan struct{} // a slot for each file that is hashed for a part of it
+
 	mu       sync.Mutex
 	id       identity
 	verified []uint64 // a bit for each file, by its number in the index
 }
 
-func (l *largeFiles) reset(id identity, files int64) {
-	l.id, l.verified = id, make([]uint64, files/64+1)
+func newLargeFiles(b *bundle.Bundle, damaged func(string)) (*largeFiles, error) {
+	l := &largeFiles{bundle: b, damaged: damaged, large: make(chan []byte, largeBuffers), partials: make(chan struct{}, verifiers)}
+	l.small.New = func() any { buf := make([]byte, smallBuffer); return &buf }
+	for range largeBuffers {
+		l.large <- nil // made when it is first used
+	}
+	l.verified = make([]uint64, b.Manifest.Counts.Files/64+1)
+	var err error
+	l.id, err = l.now()
+	return l, err
 }
 
-// isVerified reports whether file n was verified in the file that st describes.
-func (l *largeFiles) isVerified(n int64, st fs.FileInfo) bool {
+// buffer returns a buffer and what gives it back.
+func (l *largeFiles) buffer() (buf []byte, done func()) {
+	select {
+	case buf = <-l.large:
+		if buf == nil {
+			buf = make([]byte, largeBuffer)
+		}
+		return buf, func() { l.large <- buf }
+	default:
+		p := l.small.Get().(*[]byte)
+		return *p, func() { l.small.Put(p) }
+	}
+}
+
+// now returns the identity that the bundle has now.
+func (l *largeFiles) now() (identity, error) {
+	st, err := l.bundle.File().Stat()
+	if err != nil {
+		return identity{}, err
+	}
+	return identityOf(st), nil
+}
+
+// isVerified reports whether file n was verified in a bundle that was id.
+func (l *largeFiles) isVerified(n int64, id identity) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if id := identityOf(st); id != l.id {
+	if id != l.id {
 		l.id = id
 		clear(l.verified)
 	}
-	return n/64 < int64(len(l.verified)) && l.verified[n/64]>>(n%64)&1 == 1
+	return l.verified[n/64]>>(n%64)&1 == 1
 }
 
-// setVerified remembers that file n was verified in the file that st described before and after.
-func (l *largeFiles) setVerified(n int64, before, after fs.FileInfo) {
+// setVerified remembers that file n was verified in a bundle that was id before and is now.
+func (l *largeFiles) setVerified(n int64, id identity) {
+	now, err := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if id := identityOf(before); id == identityOf(after) && id == l.id && n/64 < int64(len(l.verified)) {
+	if err == nil && id == now && id == l.id {
 		l.verified[n/64] |= 1 << (n % 64)
 	}
-}
-
-// same reports whether file is still what was verified.
-func (l *largeFiles) same(file *os.File) error {
-	st, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if identityOf(st) != l.id {
-		return errChanged
-	}
-	return nil
-}
-
-// guarded reads a verified file, and only gives out what was read while it was still the same.
-type guarded struct {
-	*io.SectionReader
-	same func() error
-}
-
-// Read reads and then looks whether the file has changed.
-func (g *guarded) Read(p []byte) (int, error) {
-	n, err := g.SectionReader.Read(p)
-	if n > 0 {
-		if err := g.same(); err != nil {
-			return 0, err
-		}
-	}
-	return n, err
 }
 
 var errChanged = errors.New("the bundle changed while a file was sent")
@@ -338,25 +357,17 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
 		return nil
 	}
-	st, err := h.bundle.File().Stat()
+	id, err := l.now()
 	if err != nil {
 		return err
 	}
-	verified := l.isVerified(f.ID, st)
 	if !plain(r) {
-		if !verified {
-			if err := l.stream(h, io.Discard, f, e.path, st); err != nil {
-				return err
-			}
-		}
-		http.ServeContent(w, r, "", e.modified, &guarded{h.bundle.Content(f), func() error { return l.same(h.bundle.File()) }})
-		return nil
-	}
-	w.Header().Set("Content-Length", fmt.Sprint(f.Size))
-	if verified {
-		err = sendFile(h, w, f)
+		p := &part{SectionReader: l.bundle.Content(f), l: l, ctx: r.Context(), renew: renewal(w), f: f, id: id}
+		http.ServeContent(w, r, "", e.modified, p)
+		err = p.err
 	} else {
-		err = l.stream(h, w, f, e.path, st)
+		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
+		err = l.send(r.Context(), w, f, id)
 	}
 	if err != nil {
 		if r.Context().Err() == nil {
@@ -367,66 +378,100 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 	return nil
 }
 
-// buffers holds buffers of smallFile bytes.
-var buffers = sync.Pool{New: func() any { b := make([]byte, smallFile); return &b }}
-
-// stream copies f to w while hashing. The last smallFile bytes are written only when the hash is right.
-func (l *largeFiles) stream(h *Handler, w io.Writer, f index.File, path string, before fs.FileInfo) error {
-	p := buffers.Get().(*[]byte)
-	defer buffers.Put(p)
-	src := h.bundle.Content(f)
+// send copies f to w. The last piece is written only when the hash of all is right or, for a file that was
+// verified in a bundle that was id, when the bundle is still that. w may be io.Discard.
+func (l *largeFiles) send(ctx context.Context, w io.Writer, f index.File, id identity) error {
+	verified := l.isVerified(f.ID, id)
+	if verified && w == io.Discard {
+		return nil
+	}
+	all, done := l.buffer()
+	defer done()
+	renew := renewal(w)
+	src := l.bundle.Content(f)
 	sum := sha256.New()
 	for left := f.Size; left > 0; {
-		buf := (*p)[:min(left, smallFile)]
-		if left > smallFile { // so that what is held back is whole
-			buf = buf[:min(int64(len(buf)), left-smallFile)]
+		buf := all[:min(left, int64(len(all)))]
+		if hold := min(smallFile, int64(len(all))); left > hold { // so that what is held back is whole
+			buf = buf[:min(int64(len(buf)), left-hold)]
 		}
 		if _, err := io.ReadFull(src, buf); err != nil {
 			return fmt.Errorf("reading bundle: %w", err)
 		}
-		sum.Write(buf)
-		left -= int64(len(buf))
-		if left == 0 && [32]byte(sum.Sum(nil)) != f.SHA256 {
-			h.damaged(path)
-			return &bundle.NotVerifiedError{What: path, Err: errors.New("its SHA-256 is not the one in the index")}
+		if !verified {
+			sum.Write(buf)
 		}
+		if left -= int64(len(buf)); left == 0 {
+			if now, err := l.now(); verified && (err != nil || now != id) {
+				return cmp.Or(err, errChanged)
+			}
+			if !verified && [32]byte(sum.Sum(nil)) != f.SHA256 {
+				l.damaged(f.Path)
+				return &bundle.NotVerifiedError{What: f.Path, Err: errors.New("its SHA-256 is not the one in the index")}
+			}
+		}
+		renew()
 		if _, err := w.Write(buf); err != nil {
 			return err
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
-	after, err := h.bundle.File().Stat()
-	if err == nil {
-		l.setVerified(f.ID, before, after)
+	if !verified {
+		l.setVerified(f.ID, id)
 	}
 	return nil
 }
 
-// sendFile sends a verified file by way of the kernel. The last bytes go out only
-// when the bundle is still the file that it was.
-func sendFile(h *Handler, w http.ResponseWriter, f index.File) error {
-	file, err := os.Open(h.bundle.File().Name()) // of its own, since it has a position
-	if err != nil {
-		return err
+// renewal returns what gives a client more time to take the next bytes.
+func renewal(w io.Writer) func() {
+	rw, ok := w.(http.ResponseWriter)
+	if !ok {
+		return func() {}
 	}
-	defer file.Close()
-	if err := h.large.same(file); err != nil {
-		return err
-	}
-	if _, err := file.Seek(h.bundle.Offset(f), io.SeekStart); err != nil {
-		return err
-	}
-	send := func(n int64) error {
-		sent, err := io.Copy(w, io.LimitReader(file, n))
-		if err == nil && sent != n {
-			err = io.ErrUnexpectedEOF
+	c := http.NewResponseController(rw)
+	return func() { c.SetWriteDeadline(time.Now().Add(writeTimeout)) }
+}
+
+// A part reads a file for http.ServeContent: verified before the first byte, and given out only while
+// the bundle is the same. Conditions that need no byte cost no hashing.
+type part struct {
+	*io.SectionReader
+	l        *largeFiles
+	ctx      context.Context
+	renew    func()
+	f        index.File
+	id       identity
+	verified bool
+	err      error // what Read returned, which ServeContent keeps to itself
+}
+
+// Read reads from the verified file.
+func (p *part) Read(b []byte) (n int, err error) {
+	if !p.verified {
+		if p.err = p.verify(); p.err != nil {
+			return 0, p.err
 		}
-		return err
+		p.verified = true
 	}
-	if err := send(f.Size - smallFile); err != nil {
-		return err
+	p.renew()
+	if n, err = p.SectionReader.Read(b); n > 0 {
+		if now, err := p.l.now(); err != nil || now != p.id {
+			p.err = cmp.Or(err, errChanged)
+			return 0, p.err
+		}
 	}
-	if err := h.large.same(file); err != nil {
-		return err
+	return n, err
+}
+
+// verify hashes the file unless that was done before; a few at a time.
+func (p *part) verify() error {
+	select {
+	case p.l.partials <- struct{}{}:
+		defer func() { <-p.l.partials }()
+	case <-p.ctx.Done():
+		return p.ctx.Err()
 	}
-	return send(smallFile)
+	return p.l.send(p.ctx, io.Discard, p.f, p.id)
 }

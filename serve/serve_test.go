@@ -93,7 +93,7 @@ const largeZip = "/example.com/large/@v/v1.0.0.zip"
 func TestEveryFileIsServed(t *testing.T) {
 	s := newSite(t)
 	n := 0
-	for f, err := range s.bundle.Index.Files(ctx, 1) {
+	for f, err := range s.bundle.Index.Files(ctx) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestConditionalAndRange(t *testing.T) {
 			}
 			etag, size := resp.Header.Get("Etag"), resp.ContentLength
 			var whole []byte
-			for f, err := range s.bundle.Index.Files(ctx, 1) {
+			for f, err := range s.bundle.Index.Files(ctx) {
 				if err == nil && "/"+f.Path == path {
 					whole, _ = io.ReadAll(s.bundle.Content(f))
 				}
@@ -280,7 +280,7 @@ func TestNoCompleteWrongBody(t *testing.T) {
 		sum      [32]byte
 	}
 	var files []file
-	for f, err := range s.bundle.Index.Files(ctx, 1) {
+	for f, err := range s.bundle.Index.Files(ctx) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -365,8 +365,12 @@ func TestChangeDuringARange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &s.server.handler.Load().large
-	g := &guarded{s.bundle.Content(f), func() error { return l.same(s.bundle.File()) }}
+	l := s.server.handler.Load().large
+	id, err := l.now()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &part{SectionReader: s.bundle.Content(f), l: l, ctx: ctx, renew: func() {}, f: f, id: id}
 	if _, err := g.Read(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
@@ -381,6 +385,87 @@ func TestChangeDuringARange(t *testing.T) {
 	}
 }
 
+// TestOverwrittenInFlight overwrites the bundle while a client that was promised a verified file does not read:
+// what waits in buffers of the kernel must not be pages of the file.
+func TestOverwrittenInFlight(t *testing.T) {
+	s := newSite(t)
+	_, want, err := s.do("GET", largeZip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetReadBuffer(4096)
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", largeZip)
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(conn, first); err != nil { // it has begun
+		t.Fatal(err)
+	}
+	f, _, err := s.bundle.Index.File(ctx, largeZip[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	if _, err := disk.WriteAt(bytes.Repeat([]byte("EVIL"), int(f.Size/4)), s.bundle.Offset(f)); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(first), conn)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(resp.Body); err == nil && !bytes.Equal(got, want) {
+		t.Errorf("a complete body of %d bytes, %d times EVIL", len(got), bytes.Count(got, []byte("EVIL")))
+	}
+}
+
+// TestReplacedByName moves another file over the served bundle: what is open goes on being served.
+func TestReplacedByName(t *testing.T) {
+	s := newSite(t)
+	for i := range 3 {
+		_, body, err := s.do("GET", largeZip)
+		if err != nil || len(body) <= smallFile {
+			t.Fatalf("request %d: %d bytes, %v", i, len(body), err)
+		}
+		other := s.Path + ".new"
+		if err := os.WriteFile(other, []byte("another bundle"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(other, s.Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestConditionsNeedNoHash: an answer that has no body hashes nothing.
+func TestConditionsNeedNoHash(t *testing.T) {
+	s := newSite(t)
+	resp, _, err := s.do("HEAD", largeZip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, req := range [][]string{
+		{"GET", "If-None-Match", resp.Header.Get("Etag")},
+		{"HEAD", "If-None-Match", `"x"`},
+		{"HEAD", "Range", "bytes=0-9"},
+	} {
+		if _, _, err := s.do(req[0], largeZip, req[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, bits := range s.server.handler.Load().large.verified {
+		if bits != 0 {
+			t.Error("a file was hashed")
+		}
+	}
+}
+
 // freshHandler returns a handler over the same bundle that has seen nothing yet.
 func freshHandler(t *testing.T, s *site) *Handler {
 	t.Helper()
@@ -388,6 +473,9 @@ func freshHandler(t *testing.T, s *site) *Handler {
 	if err != nil {
 		// The head itself is changed: the server would not even start.
 		h := &Handler{bundle: s.bundle, log: slog.New(slog.DiscardHandler), miss: func(modpath.Request) {}}
+		if h.large, err = newLargeFiles(s.bundle, h.damaged); err != nil {
+			t.Fatal(err)
+		}
 		return h
 	}
 	t.Cleanup(func() { b.Close() })

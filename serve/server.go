@@ -19,9 +19,13 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	maxHeader     = 32 << 10
+	readTimeout = 10 * time.Second // for a request, which has no body
+	idleTimeout = 2 * time.Minute
+	maxHeader   = 32 << 10
+
+	// writeTimeout is how long a client may take no byte; the transfer of a large file may go on
+	// for hours.
+	writeTimeout = time.Minute
 
 	// shutdownTimeout is how long transfers may go on after a signal to stop.
 	shutdownTimeout = 30 * time.Second
@@ -61,11 +65,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	srv := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		Handler:        s,
+		ReadTimeout:    readTimeout,
+		WriteTimeout:   writeTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	var b *bundle.Bundle
 	opened := make(chan struct{})

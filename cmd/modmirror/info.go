@@ -41,7 +41,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
 		run: func(ctx context.Context, e *env, args []string) error {
-			b, err := oneBundle(ctx, e, "info", args)
+			b, err := oneBundle(ctx, e, args)
 			if err != nil {
 				return err
 			}
@@ -59,16 +59,16 @@ Example:
 				line("signed by", "%s", s)
 			}
 			line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
-			line("size", "%s in %d files", bytesText(m.Size), m.Counts.Files)
-			line("modules", "%d, in %d versions", m.Counts.Modules, m.Counts.Versions)
-			line("go.mod only", "%d versions, for module graphs", m.Counts.ModOnly)
+			line("size", "%s in %s", bytesText(m.Size), number(m.Counts.Files, "file"))
+			line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
+			line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
 			if m.DB != "" {
 				line("checksums", "%s up to record %d", m.DB, m.Head.N)
 			} else {
 				line("checksums", "no checksum database: only the signature vouches for the modules")
 			}
 			if m.Counts.Private > 0 {
-				line("private", "%d versions outside the checksum database: only the signature vouches for them", m.Counts.Private)
+				line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))
 				for path, err := range b.Index.Private(ctx) {
 					if err != nil {
 						return err
@@ -77,12 +77,16 @@ Example:
 				}
 			}
 			if m.Counts.Missing > 0 {
-				line("missing", "%d files could not be had", m.Counts.Missing)
+				line("missing", "%s could not be had", number(m.Counts.Missing, "file"))
 				for miss, err := range b.Index.Missing(ctx) {
 					if err != nil {
 						return err
 					}
-					line("", "%s of %s@%s", miss.What, miss.Path, miss.Version)
+					accepted := ""
+					if miss.Allowed {
+						accepted = " (missing-ok)"
+					}
+					line("", "%s of %s@%s%s", miss.What, miss.Path, miss.Version, accepted)
 				}
 			}
 			return w.Flush()
@@ -109,14 +113,19 @@ Example:
 			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			b, err := oneBundle(ctx, e, "list", args)
+			b, err := oneBundle(ctx, e, args)
 			if err != nil {
 				return err
 			}
 			defer b.Close()
 			if missing {
-				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", m.Path, m.Version, m.What, m.Status, m.Chain)
+				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) error {
+					accepted := ""
+					if m.Allowed {
+						accepted = "\tmissing-ok"
+					}
+					_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", m.Path, m.Version, m.What, m.Status, m.Chain, accepted)
+					return err
 				})
 			}
 			whole := func(yield func(index.Version, error) bool) {
@@ -126,7 +135,7 @@ Example:
 					}
 				}
 			}
-			return printEach(e.stdout, asJSON, whole, func(w io.Writer, v index.Version) {
+			return printEach(e.stdout, asJSON, whole, func(w io.Writer, v index.Version) error {
 				size := "-"
 				if v.ZipSize != nil {
 					size = fmt.Sprint(*v.ZipSize)
@@ -135,25 +144,27 @@ Example:
 				if v.Private {
 					note = "\tprivate"
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
+				_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
+				return err
 			})
 		},
 	}
 }
 
 // printEach prints rows, as tab-separated lines or as JSON.
-func printEach[T any](w io.Writer, asJSON bool, rows iter.Seq2[T, error], line func(io.Writer, T)) error {
+func printEach[T any](w io.Writer, asJSON bool, rows iter.Seq2[T, error], line func(io.Writer, T) error) error {
 	for row, err := range rows {
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			if err := json.NewEncoder(w).Encode(row); err != nil {
-				return err
-			}
-			continue
+			err = json.NewEncoder(w).Encode(row)
+		} else {
+			err = line(w, row)
 		}
-		line(w, row)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -165,9 +176,9 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 // oneBundle opens the bundle that a command was given.
-func oneBundle(ctx context.Context, e *env, name string, args []string) (*bundle.Bundle, error) {
+func oneBundle(ctx context.Context, e *env, args []string) (*bundle.Bundle, error) {
 	if len(args) != 1 {
-		return nil, usagef("%s needs one bundle", name)
+		return nil, usagef("want one bundle")
 	}
 	return openBundle(ctx, e, args[0])
 }

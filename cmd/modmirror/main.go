@@ -7,6 +7,7 @@ package main
 // "hint: ". Progress bars appear on a terminal only. Exit codes are those of the constants below.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,11 +47,28 @@ type command struct {
 
 // env is what a command has of the outside.
 type env struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+	stdin  io.Reader
+	stdout *output
+	stderr io.Writer
 
 	configDir string // key and trusted keys
 	quiet     bool
+}
+
+// output is stdout. It remembers the first error, so that a command that prints need not
+// look: a result that was lost is a failure all the same.
+type output struct {
+	*os.File
+	err error
+}
+
+// Write writes to stdout.
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // say prints a line about what is going on.
@@ -94,6 +112,9 @@ var errIncomplete = errors.New("incomplete")
 // errDamaged is the result of a command that named what does not verify.
 var errDamaged = errors.New("does not verify")
 
+// errFailed is the result of a command that said what went wrong.
+var errFailed = errors.New("failed")
+
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), extractCommand(),
@@ -103,7 +124,8 @@ func commands() []*command {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	e := &env{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error like others: temporary files are removed
+	e := &env{stdin: os.Stdin, stdout: &output{File: os.Stdout}, stderr: os.Stderr}
 	code := e.main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -113,12 +135,17 @@ func (e *env) main(ctx context.Context, args []string) int {
 	if len(args) > 0 && args[0] == rehearseInside {
 		return runRehearseInside(ctx, e, args[1:])
 	}
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+	if len(args) == 2 && args[0] == "help" {
+		args = []string{args[1], "--help"}
+	}
+	switch {
+	case len(args) == 0:
 		e.help()
-		if len(args) == 0 {
-			return exitUsage
-		}
-		return exitDone
+		return exitUsage
+	case args[0] == "help", args[0] == "-h", args[0] == "--help":
+		return e.report(ctx, "help", e.help())
+	case args[0] == "--version":
+		args[0] = "version"
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
@@ -130,7 +157,7 @@ func (e *env) main(ctx context.Context, args []string) int {
 	return exitUsage
 }
 
-func (e *env) help() {
+func (e *env) help() error {
 	fmt.Fprint(e.stdout, "modmirror carries Go modules across an air gap.\n\nUsage: modmirror COMMAND [flags] [args]\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(e.stdout, "  %-11s %s\n", c.name, c.summary)
@@ -143,6 +170,7 @@ Inside:   modmirror trust add KEY
 
 modmirror COMMAND --help tells more.
 `)
+	return e.stdout.err
 }
 
 func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
@@ -150,11 +178,11 @@ func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
 			fmt.Fprintf(e.stdout, "%s\nFlags:\n%s", strings.TrimLeft(c.usage, "\n"), fs.FlagUsages())
-			return nil
+			return e.stdout.err
 		}
 		return usagef("%v", err)
 	}
-	return c.run(ctx, e, fs.Args())
+	return cmp.Or(c.run(ctx, e, fs.Args()), e.stdout.err)
 }
 
 func flagSet(e *env, c *command) *pflag.FlagSet {
@@ -173,14 +201,17 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	if err == nil {
 		return exitDone
 	}
-	if errors.Is(err, errIncomplete) {
+	switch {
+	case errors.Is(err, errIncomplete):
 		return exitIncomplete
-	}
-	if errors.Is(err, errDamaged) {
+	case errors.Is(err, errDamaged):
 		return exitNotVerified
-	}
-	if ctx.Err() != nil {
+	case errors.Is(err, errFailed):
+		return exitFailed
+	case ctx.Err() != nil:
 		e.complain("%s: interrupted", name)
+		return exitFailed
+	case errors.Is(err, syscall.EPIPE) && err == e.stdout.err: // as in: modmirror list x.tar | head
 		return exitFailed
 	}
 	e.complain("%s: %s", name, oneLine(err))
@@ -197,7 +228,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
 	case notVerified:
 		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, syscall.ENOSPC) && name == "sync":
 		e.hint("make room and run it again: what was fetched is kept")
 	}
 	switch {
@@ -212,7 +243,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 // oneLine joins the lines of an error and drops what could steer a terminal: names
 // and texts in it may come from an upstream or a bundle.
 func oneLine(err error) string {
-	s := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	s := strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(err.Error()))
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' || (r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
 			return -1

@@ -92,7 +92,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.sequence == 0 {
 		f.sequence = created.Unix()
 	}
-	if out, ok := e.stdout.(*os.File); ok && f.output == "-" && term.IsTerminal(int(out.Fd())) {
+	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
 	if err := checkOutput(f.output); err != nil {
@@ -272,8 +272,8 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 		}
 	}
 	s := c.Stats
-	e.say("%d module versions and the go.mod of %d more in %.1f s: graph %.1f s, proofs done after %.1f s more, hashing %.1f s of CPU; %s fetched, %d zips from GOMODCACHE",
-		zips, len(c.Versions)-zips, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(), bytesText(s.Fetched), s.Reused)
+	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); %s fetched, %s from GOMODCACHE",
+		number(zips, "module version"), len(c.Versions)-zips, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(), bytesText(s.Fetched), number(s.Reused, "zip"))
 	return c, nil
 }
 
@@ -386,6 +386,18 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	}
 	e.say("wrote %s: %s, signed by %s, sequence %d, id %.16s", f.output, bytesText(draft.Manifest.Size), key.Signer.Name(), draft.Manifest.Sequence, draft.Manifest.ID())
 	return nil
+}
+
+// number returns a count with its noun: 1 file, 2 files.
+func number[T ~int | ~int64](n T, noun string) string {
+	switch {
+	case n == 1:
+	case strings.HasSuffix(noun, "ry"):
+		noun = strings.TrimSuffix(noun, "y") + "ies"
+	default:
+		noun += "s"
+	}
+	return fmt.Sprint(n) + " " + noun
 }
 
 // bytesText returns a number of bytes as people read it.

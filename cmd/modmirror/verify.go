@@ -1,15 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -23,6 +24,7 @@ const maxDamages = 20
 func verifyCommand() *command {
 	var deep bool
 	var bad, gosumdb string
+	var private []string
 	return &command{
 		name:    "verify",
 		summary: "check every byte of bundles; --deep every hash and proof again",
@@ -41,10 +43,16 @@ Example:
 			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
 			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
+			fs.StringSliceVar(&private, "private", nil, "with --deep: no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 {
-				return usagef("verify needs a bundle")
+				return usagef("want a bundle")
+			}
+			if bad != "" {
+				if err := checkOutput(bad); err != nil {
+					return err
+				}
 			}
 			var db *proof.Database
 			if deep {
@@ -53,27 +61,34 @@ Example:
 					return err
 				}
 			}
-			list := &badList{}
-			var failed error
+			v := &verification{deep: deep, db: db, private: strings.Join(private, ",")}
+			var worst error // every bundle is looked at, whatever the one before it was
 			for _, file := range args {
-				b, err := openBundle(ctx, e, file)
-				if err != nil {
-					return err
+				err := v.file(ctx, e, file)
+				if ctx.Err() != nil {
+					return ctx.Err()
 				}
-				err = verifyBundle(ctx, e, b, file, deep, db, list)
-				b.Close()
-				if errors.Is(err, errDamaged) {
-					failed = err
-				} else if err != nil {
-					return err
+				if err != nil && !errors.Is(err, errDamaged) {
+					if e.report(ctx, "verify", err) == exitNotVerified {
+						err = errDamaged
+					} else {
+						err = errFailed
+					}
+				}
+				if err != nil && worst != errDamaged {
+					worst = err
 				}
 			}
 			if bad != "" {
-				if err := safefile.Write(bad, list.text(), 0o666); err != nil {
+				text := v.bad.text()
+				if err := safefile.Write(bad, text, 0o666); err != nil {
 					return err
 				}
+				e.say("wrote %s, a list of %s for sync", bad, number(len(v.bad.lines), "entry"))
+			} else if len(v.bad.lines) > 0 {
+				e.hint("modmirror verify --bad FILE writes a list of them for sync, to be carried again")
 			}
-			return failed
+			return worst
 		},
 	}
 }
@@ -103,17 +118,30 @@ func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error
 	return bundle.Open(ctx, file, trust.Verifiers(), "")
 }
 
-// verifyBundle verifies an open bundle and names what is damaged.
-func verifyBundle(ctx context.Context, e *env, b *bundle.Bundle, file string, deep bool, db *proof.Database, list *badList) error {
+// A verification is what verify is to do, and what it found to be damaged.
+type verification struct {
+	deep    bool
+	db      *proof.Database
+	private string // patterns of what may be outside the checksum database, "" for anything
+	bad     badList
+}
+
+// file verifies a bundle and names what is damaged.
+func (v *verification) file(ctx context.Context, e *env, file string) error {
+	b, err := openBundle(ctx, e, file)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
 	n := 0
 	report := func(d bundle.Damage) {
-		list.add(d.Path)
+		v.bad.add(d.Path)
 		if n++; n <= maxDamages {
 			e.complain("%s: %s: %s", file, d.Path, oneLine(d.Err))
 		}
 	}
 	total := b.Manifest.Size
-	if deep {
+	if v.deep {
 		total *= 2
 	}
 	bar := e.bar(total, "verifying")
@@ -125,9 +153,9 @@ func verifyBundle(ctx context.Context, e *env, b *bundle.Bundle, file string, de
 			bar.Add64(n)
 		}
 	}
-	err := b.Verify(ctx, progress, report)
-	if err == nil && deep {
-		err = b.Deep(ctx, db, progress, report)
+	err = b.Verify(ctx, progress, report)
+	if err == nil && v.deep {
+		err = b.Deep(ctx, v.db, progress, report)
 	}
 	if bar != nil {
 		bar.Finish()
@@ -139,27 +167,36 @@ func verifyBundle(ctx context.Context, e *env, b *bundle.Bundle, file string, de
 		if n > maxDamages {
 			e.complain("%s: and %d more", file, n-maxDamages)
 		}
-		e.complain("verify: %s: %d entries do not verify", file, n)
-		e.hint("modmirror verify --bad FILE writes a list of them for sync, to be carried again")
+		e.complain("verify: %s: %s damaged", file, number(n, "entry"))
 		return errDamaged
 	}
 	m := b.Manifest
-	fmt.Fprintf(e.stdout, "%s: verified: %d files, %s, signed by %s\n", file, m.Counts.Files, bytesText(m.Size), b.Signers[0])
-	if deep {
-		fmt.Fprintf(e.stdout, "%s: deep: %d module versions have their h1", file, m.Counts.Versions+m.Counts.ModOnly)
-		if m.DB != "" {
-			fmt.Fprintf(e.stdout, "; %d are proven to be in %s under its own key, tree %d", m.Counts.Versions+m.Counts.ModOnly-m.Counts.Private, m.DB, m.Head.N)
+	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), b.Signers[0])
+	if !v.deep {
+		return nil
+	}
+	fmt.Fprintf(e.stdout, "%s: deep: %s with the right h1; ", file, number(m.Counts.Versions+m.Counts.ModOnly, "module version"))
+	if m.DB != "" {
+		fmt.Fprintf(e.stdout, "%d proven to be in %s under its own key, tree %d\n", m.Counts.Versions+m.Counts.ModOnly-m.Counts.Private, m.DB, m.Head.N)
+	} else {
+		fmt.Fprintln(e.stdout, "nothing is proven, since there is no checksum database")
+	}
+	if m.Counts.Private > 0 {
+		fmt.Fprintf(e.stdout, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file, number(m.Counts.Private, "version"))
+	}
+	wrong := 0
+	for path, err := range b.Index.Private(ctx) {
+		if err != nil {
+			return err
 		}
-		fmt.Fprintln(e.stdout)
-		if m.Counts.Private > 0 {
-			fmt.Fprintf(e.stdout, "%s: %d versions are outside of it: only the bundle's signature vouches for them\n", file, m.Counts.Private)
-			for path, err := range b.Index.Private(ctx) {
-				if err != nil {
-					return err
-				}
-				fmt.Fprintf(e.stdout, "%s:   %s\n", file, path)
-			}
+		fmt.Fprintf(e.stdout, "%s:   %s\n", file, path)
+		if v.private != "" && !module.MatchPrefixPatterns(v.private, path) {
+			e.complain("verify: %s: %s is outside the checksum database, and --private does not say that it may be", file, path)
+			wrong++
 		}
+	}
+	if wrong > 0 {
+		return errDamaged
 	}
 	return nil
 }
@@ -168,20 +205,17 @@ func verifyBundle(ctx context.Context, e *env, b *bundle.Bundle, file string, de
 type badList struct{ lines []string }
 
 func (l *badList) add(path string) {
-	line := "# " + path
+	line := "# " + path // made anew with every bundle
 	if r, err := modpath.Parse(path); err == nil && r.Version != "" {
-		line = r.Path + "@" + r.Version
+		line = "only " + r.Path + "@" + r.Version
 	}
 	l.lines = append(l.lines, line)
 }
 
 func (l *badList) text() []byte {
-	slices.SortFunc(l.lines, func(a, b string) int { return cmp.Compare(a, b) })
-	var out []byte
-	for _, line := range slices.Compact(l.lines) {
-		out = append(out, line+"\n"...)
-	}
-	return out
+	slices.Sort(l.lines)
+	l.lines = slices.Compact(l.lines)
+	return []byte("# To be carried again: modmirror sync -o again.tar FILE\n" + strings.Join(append(l.lines, ""), "\n"))
 }
 
 func extractCommand() *command {
@@ -203,7 +237,7 @@ Example:
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 {
-				return usagef("extract needs a bundle")
+				return usagef("want a bundle")
 			}
 			if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 				return fmt.Errorf("%s: not a folder", dir)
@@ -217,7 +251,7 @@ Example:
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			e.say("wrote %d files below %s", n, dir)
+			e.say("wrote %s below %s", number(n, "file"), dir)
 			return nil
 		},
 	}

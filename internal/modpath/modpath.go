@@ -118,7 +118,7 @@ func parse(p string) (r Request, err error) {
 	}
 	if db, ok := strings.CutSuffix(rest, "/supported"); ok {
 		r.Kind, r.DB = SumSupported, db
-		return r, checkDB(db)
+		return r, CheckDB(db)
 	}
 	if db, mv, ok := strings.Cut(rest, "/lookup/"); ok {
 		r.Kind, r.DB = SumLookup, db
@@ -135,7 +135,7 @@ func parse(p string) (r Request, err error) {
 		if err = checkVersion(r.Path, r.Version); err != nil {
 			return r, err
 		}
-		return r, checkDB(db)
+		return r, CheckDB(db)
 	}
 	if db, tile, ok := strings.Cut(rest, "/tile/"); ok {
 		r.Kind, r.DB = SumTile, db
@@ -145,11 +145,11 @@ func parse(p string) (r Request, err error) {
 		if r.Tile.H != TileHeight || r.Tile.L < 0 {
 			return r, fmt.Errorf("not a hash tile of height %d", TileHeight)
 		}
-		return r, checkDB(db)
+		return r, CheckDB(db)
 	}
 	if db, ok := strings.CutSuffix(rest, "/latest"); ok {
 		r.Kind, r.DB = SumLatest, db
-		return r, checkDB(db)
+		return r, CheckDB(db)
 	}
 	return r, errors.New("unknown request to a checksum database")
 }
@@ -162,9 +162,9 @@ func checkVersion(path, vers string) error {
 	return module.Check(path, vers)
 }
 
-// checkDB checks the name of a checksum database: host[/path], as cmd/go wants it
+// CheckDB checks the name of a checksum database: host[/path], as cmd/go wants it
 // (modfetch/sumdb.go dbDial), in characters that are safe in every file name.
-func checkDB(name string) error {
+func CheckDB(name string) error {
 	if err := module.CheckImportPath(name); err != nil || !strings.Contains(strings.SplitN(name, "/", 2)[0], ".") {
 		return fmt.Errorf("bad name of a checksum database %q", name)
 	}

@@ -1,0 +1,196 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+	modzip "golang.org/x/mod/zip"
+)
+
+const (
+	// maxName is the longest path, version or query in bytes: what the GOPROXY paths that name
+	// them may have.
+	maxName = 2048
+
+	// MaxText is the longest free text in bytes: a deprecation, the reason of a retraction, what an
+	// upstream answered, a chain of requirements, an Origin.
+	MaxText = 64 << 10
+)
+
+// CleanText returns s as an index may hold it: valid UTF-8 of at most MaxText bytes, without
+// characters that steer a terminal or change the direction of text. Such text comes from
+// upstreams and module authors, and is printed.
+func CleanText(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if steers(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+	if len(s) <= MaxText {
+		return s
+	}
+	s = s[:MaxText]
+	for !utf8.ValidString(s[len(s)-min(utf8.UTFMax, len(s)):]) { // not in the middle of a character
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+// steers reports whether a character does something else than being printed. Line breaks and tabs
+// may be in free text; who prints it on a line replaces them.
+func steers(r rune) bool {
+	switch {
+	case r == '\n', r == '\t':
+		return false
+	case r < ' ', 0x7f <= r && r < 0xa0: // C0, DEL, C1
+		return true
+	case r == 0x061c, 0x200e <= r && r <= 0x200f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069: // direction
+		return true
+	case r == 0x2028, r == 0x2029: // separators of lines and paragraphs
+		return true
+	}
+	return false
+}
+
+// Check checks an index in full: SQLite's own checks of every page, constraint and index entry,
+// that no row refers to a row that is not there, and that every value is one that
+// modmirror writes. tree is the size of the checksum database's tree, 0 without a database. It
+// reads the whole file.
+func (x *Index) Check(ctx context.Context, tree int64) error {
+	var msg string
+	if err := x.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&msg); err != nil {
+		return badf("%v", err)
+	}
+	if msg != "ok" {
+		return badf("%.200s", msg)
+	}
+	rows, err := x.db.QueryContext(ctx, "PRAGMA foreign_key_check")
+	if err != nil {
+		return badf("%v", err)
+	}
+	defer rows.Close()
+	if rows.Next() {
+		return badf("a row refers to a row that is not there")
+	}
+	if err := rows.Err(); err != nil {
+		return badf("%v", err)
+	}
+	for v, err := range x.Versions(ctx, "") {
+		if err == nil {
+			err = v.check(tree)
+		}
+		if err != nil {
+			return badf("version %.200q of %.200q: %v", v.Version, v.Path, err)
+		}
+	}
+	// A module without a version would be in no list, but among the private ones that clients are told of.
+	var empty int
+	if err := x.db.QueryRowContext(ctx, "SELECT count(*) FROM module WHERE id NOT IN (SELECT module FROM version)").Scan(&empty); err != nil {
+		return badf("%v", err)
+	}
+	if empty > 0 {
+		return badf("a module has no version")
+	}
+	for m, err := range x.Missing(ctx) {
+		if err == nil {
+			err = errors.Join(checkNames(m.Path, m.Version, m.What), checkTexts(m.Reason, m.Chain))
+		}
+		if err != nil {
+			return badf("table missing: %v", err)
+		}
+	}
+	for q, err := range x.Queries(ctx) {
+		if err == nil {
+			err = checkNames(q.Path, q.Query, q.Version)
+		}
+		if err != nil {
+			return badf("table query: %v", err)
+		}
+	}
+	for r, err := range x.Requirements(ctx) {
+		if err == nil && r.Version != "" {
+			err = checkNames(r.Version)
+		}
+		if err == nil {
+			err = checkNames(r.Path, r.Requires, r.Wanted)
+		}
+		if err != nil {
+			return badf("table requirement: %v", err)
+		}
+	}
+	return nil
+}
+
+// check checks the values of a version.
+func (v *Version) check(tree int64) error {
+	if err := checkNames(v.Path, v.Version); err != nil {
+		return err
+	}
+	if err := module.Check(v.Path, v.Version); err != nil {
+		return err
+	}
+	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted), deref(v.Licence)); err != nil {
+		return err
+	}
+	if _, err := time.Parse(time.RFC3339, v.Time); err != nil && v.Time != "" {
+		return fmt.Errorf("time: %v", err)
+	}
+	switch {
+	case v.Private != (v.Record == nil):
+		return errors.New("either a record of the checksum database vouches for a version, or it is private")
+	case v.Record != nil && (*v.Record < 0 || *v.Record >= tree):
+		return fmt.Errorf("record %d is not in a tree of %d", *v.Record, tree)
+	case !isH1(v.GoModH1), !isH1(v.H1) && (v.H1 != "" || v.ZipSize != nil || v.Record != nil):
+		return errors.New("a hash is not an h1")
+	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod, v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
+		return errors.New("impossible size")
+	}
+	return nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// isH1 reports whether s is a hash as go.sum has it.
+func isH1(s string) bool {
+	b64, ok := strings.CutPrefix(s, "h1:")
+	if !ok {
+		return false
+	}
+	_, err := tlog.ParseHash(b64)
+	return err == nil
+}
+
+// checkNames checks that each is a word of printable ASCII, as module paths, versions and queries are.
+func checkNames(names ...string) error {
+	for _, s := range names {
+		if s == "" || len(s) > maxName {
+			return fmt.Errorf("a name of %d bytes", len(s))
+		}
+		if i := strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }); i >= 0 {
+			return fmt.Errorf("bad name %.200q", s)
+		}
+	}
+	return nil
+}
+
+// checkTexts checks that each is what CleanText returns.
+func checkTexts(texts ...string) error {
+	for _, s := range texts {
+		if CleanText(s) != s {
+			return fmt.Errorf("text %.40q is too long or has characters that steer a terminal", s)
+		}
+	}
+	return nil
+}
