@@ -75,6 +75,9 @@ func ReadKey(file string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a key file", file)
+	}
 	if st.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s: mode is %#o, so others than its owner may read the key: run chmod 600 %[1]s", file, st.Mode().Perm())
 	}

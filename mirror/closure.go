@@ -24,6 +24,7 @@ type wanted struct {
 type plan struct {
 	versions map[module.Version]*wanted
 	requires map[Requirement]bool
+	notes    []string // what is odd, and no reason to fail
 }
 
 // want adds a version; chain is called only when it is new.
@@ -42,7 +43,13 @@ func (p *plan) want(m module.Version, zip bool, chain func() []string) (newZip b
 // versions whose zip is new to the plan.
 func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
 	chain := func(m module.Version) func() []string {
-		return func() []string { return append([]string{from}, chainNames(g.chain(m))...) }
+		return func() []string {
+			names := chainNames(g.chain(m))
+			if len(names) > 0 && strings.HasSuffix(from, names[0]) { // the source is the module itself
+				names = names[1:]
+			}
+			return append([]string{from}, names...)
+		}
 	}
 	for m, reqs := range g.require {
 		if a := g.view.actual(m); a.Version != "" && m.Version != "" {
@@ -101,7 +108,8 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 	if goLanguage(goVersion) == "1.17" {
 		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same,
 		// and reads the whole unpruned graph for it (modload/init.go, tidy -compat).
-		_, err := l.loadConsistent(ctx, v, main, roots, true, func(g *graph) { p.take(g, s.Name, false) })
+		// and it looks for the packages under that graph, in the zips that it selects.
+		_, err := l.loadConsistent(ctx, v, main, roots, true, func(g *graph) { added = append(added, p.take(g, s.Name, true)...) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
@@ -110,7 +118,8 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 }
 
 // loadModule loads the graphs of a new project that requires m and uses all of it:
-// m and everything m's go.mod names are its roots. The last one is consistent.
+// m and everything m's go.mod names are its roots. The last one is consistent. A project
+// cannot start from m when the error is a *badModError.
 func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, error) {
 	roots := []modfile.Require{{Mod: m}}
 	mod, err := l.summary(ctx, new(view), m)
@@ -126,7 +135,7 @@ func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, err
 		}
 	}
 	var graphs []*graph
-	_, err = l.loadConsistent(ctx, new(view), module.Version{}, roots, false, func(g *graph) { graphs = append(graphs, g) })
+	_, err = l.loadConsistent(ctx, &view{start: m}, module.Version{}, roots, false, func(g *graph) { graphs = append(graphs, g) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m, err)
 	}
@@ -144,10 +153,15 @@ func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, 
 		batch := todo[:min(together, len(todo))]
 		todo = todo[len(batch):]
 		graphs := make([][]*graph, len(batch))
+		bad := make([]error, len(batch))
 		eg, ctx := errgroup.WithContext(ctx)
 		for i, m := range batch {
 			eg.Go(func() (err error) {
 				graphs[i], err = loadModule(ctx, l, m)
+				var broken *badModError
+				if errors.As(err, &broken) && names[m] == "" { // nobody asked for it by name
+					bad[i], err = err, nil
+				}
 				return err
 			})
 		}
@@ -155,6 +169,10 @@ func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, 
 			return err
 		}
 		for i, m := range batch {
+			if bad[i] != nil {
+				p.notes = append(p.notes, fmt.Sprintf("no new project can start from %s, here or inside: %v", m, bad[i]))
+				continue
+			}
 			from := names[m]
 			if from == "" {
 				from = strings.Join(p.versions[m].chain, " → ")

@@ -75,9 +75,11 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 	os.WriteFile(filepath.Join(root, lockFile), fmt.Appendf(nil, "process %d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666)
 
 	// What a killed run left half written is of no use to anyone.
-	left, err := filepath.Glob(filepath.Join(root, tmpDir, safefile.TempPrefix+"*"))
-	for _, name := range left {
-		err = errors.Join(err, os.Remove(name))
+	left, err := os.ReadDir(filepath.Join(root, tmpDir))
+	for _, f := range left {
+		if strings.HasPrefix(f.Name(), safefile.TempPrefix) {
+			err = errors.Join(err, os.Remove(filepath.Join(root, tmpDir, f.Name())))
+		}
 	}
 	if err != nil {
 		d.Close()

@@ -72,6 +72,8 @@ type fetcher struct {
 	net       limiter
 	cpu       h1.Limiter // files of zips being inflated
 	zips      limiter    // zips open for that: each has its directory in memory
+	open      limiter    // zips that are being fetched or hashed, each with an open file
+	record    func(context.Context, module.Version) (proof.Record, bool)
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips that were in a module cache
@@ -81,7 +83,9 @@ type fetcher struct {
 	mods map[module.Version]*staged // go.mod files that graph loading read
 }
 
-// small gets a .mod or .info file. check says whether its content is well-formed.
+// small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
+// directory or a module cache has is used only when it is, and what the upstream sends in its place is
+// returned with the error.
 func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error) (*staged, []byte, error) {
 	rel := versionFile(kind, m.Path, m.Version)
 	s := &staged{File: File{Path: rel}}
@@ -89,34 +93,37 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ok || check(data) != nil { // a file here was well-formed once: the disk has damaged it
-		data, err = f.cached(rel)
-		if err == nil && (data == nil || int64(len(data)) > limit || check(data) != nil) {
-			data, err = f.get(ctx, m, rel, limit)
-		}
-		if err != nil {
-			return nil, nil, err
+	good := func() bool { // a disk may damage files, and what is damaged must not decide what a module requires
+		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.disowned(ctx, m, data)) && check(data) == nil
+	}
+	if !good() {
+		if data, ok = f.cached(rel); !good() {
+			if data, err = f.get(ctx, m, rel, limit); err != nil {
+				return nil, nil, err
+			}
+			err = check(data)
 		}
 		s.data = data
 	}
-	if err := check(data); err != nil {
-		return nil, nil, fmt.Errorf("%s: %s: %w", m, kind, err)
-	}
 	s.Size = int64(len(data))
 	s.SHA256 = sha256.Sum256(data)
-	return s, data, nil
+	return s, data, err
 }
 
-// cached reads a small file from the go command's module cache; nil when there is none.
-func (f *fetcher) cached(rel string) ([]byte, error) {
+// disowned reports whether the checksum database has another hash for the go.mod of m.
+func (f *fetcher) disowned(ctx context.Context, m module.Version, data []byte) bool {
+	r, ok := f.record(ctx, m)
+	return ok && r.GoModH1 != h1.GoMod(data)
+}
+
+// cached reads a small file from the go command's module cache. One that is not there or not
+// readable is no loss: the upstream has it too.
+func (f *fetcher) cached(rel string) (data []byte, ok bool) {
 	if f.modCache == "" {
-		return nil, nil
+		return nil, false
 	}
 	data, err := os.ReadFile(f.cachePath(rel))
-	if err != nil {
-		return nil, nil // not there or not readable: the upstream has it too
-	}
-	return data, nil
+	return data, err == nil
 }
 
 func (f *fetcher) cachePath(rel string) string {
@@ -144,30 +151,28 @@ func (f *fetcher) proxied(m module.Version) error {
 	return nil
 }
 
-// goMod gets and parses a go.mod file, for graph loading.
+// goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
+// *absentError, a file that cannot be parsed a *badModError.
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	var mod *modfile.File
-	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, func(data []byte) (err error) {
+	_, err := f.stage(ctx, m, func(data []byte) (err error) {
 		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
 		if err == nil && mod.Module == nil {
-			err = errors.New("no module line")
+			err = fmt.Errorf("%s/go.mod: no module line", m)
+		}
+		if err != nil {
+			err = &badModError{err}
 		}
 		return err
 	})
-	if upstream.Refused(err) {
-		return nil, &absentError{err}
-	}
 	if err != nil {
 		return nil, err
 	}
-	s.h1 = h1.GoMod(data)
-	f.mu.Lock()
-	f.mods[m] = s
-	f.mu.Unlock()
 	return summarize(mod), nil
 }
 
-// stagedMod returns the go.mod file of m, getting it when graph loading did not.
+// stagedMod returns the go.mod file of m, getting it when graph loading did not. What no graph needs
+// need not be well-formed: its hash alone counts, as for the go command.
 func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
 	f.mu.Lock()
 	s := f.mods[m]
@@ -175,12 +180,23 @@ func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, err
 	if s != nil {
 		return s, nil
 	}
-	if _, err := f.goMod(ctx, m); err != nil {
+	return f.stage(ctx, m, func([]byte) error { return nil })
+}
+
+// stage gets a go.mod file and keeps it for when its hash is proven.
+func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte) error) (*staged, error) {
+	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, check)
+	if upstream.Refused(err) {
+		return nil, &absentError{err}
+	}
+	if s == nil {
 		return nil, err
 	}
+	s.h1 = h1.GoMod(data)
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.mods[m], nil
+	f.mods[m] = s
+	f.mu.Unlock()
+	return s, err
 }
 
 // An info is what a .info file says.
@@ -213,7 +229,9 @@ func parseInfo(data []byte, version string) (info, error) {
 func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, error) {
 	var i info
 	s, _, err := f.small(ctx, modpath.Info, m, maxInfo, func(data []byte) (err error) {
-		i, err = parseInfo(data, m.Version)
+		if i, err = parseInfo(data, m.Version); err != nil {
+			err = fmt.Errorf("%s: %s: %w", m, modpath.Info, err)
+		}
 		return err
 	})
 	return s, i, err
@@ -226,22 +244,16 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	if s, err := f.haveZip(rel); s != nil || err != nil {
 		return s, err
 	}
+	if err := f.open.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer f.open.release()
 	temp, err := f.dir.create(rel)
 	if err != nil {
 		return nil, err
 	}
 	s := &staged{File: File{Path: rel}, temp: temp}
-	ok := false
-	if f.modCache != "" {
-		// A cached zip that does not hold what it should is fetched again.
-		if err := copyFile(temp.File, f.cachePath(rel)); err == nil {
-			ok = f.hashZip(ctx, m, s) == nil && f.sameAsCached(rel, s.h1)
-		}
-		if ok {
-			f.reused.Add(1)
-		}
-	}
-	if !ok {
+	if !f.cachedZip(ctx, m, s) {
 		if err = f.download(ctx, m, rel, temp.File); err == nil {
 			err = f.hashZip(ctx, m, s)
 		}
@@ -250,10 +262,26 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 		err = temp.Finish()
 	}
 	if err != nil {
+		if errors.Is(err, proof.ErrMismatch) {
+			err = f.reject(s, err)
+		}
 		temp.Discard()
 		return nil, err
 	}
 	return s, nil
+}
+
+// cachedZip takes the zip from the go command's module cache: one that has the hash that the go command
+// computed when it cached it, and that the checksum database has.
+func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
+	if f.modCache == "" || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
+		return false
+	}
+	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {
+		return false
+	}
+	f.reused.Add(1)
+	return true
 }
 
 func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to *os.File) error {
@@ -264,6 +292,12 @@ func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to
 		return err
 	}
 	defer f.net.release()
+	if err := to.Truncate(0); err != nil { // what a cache held was no good, and was not fetched
+		return err
+	}
+	if _, err := to.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	return f.up.Download(ctx, rel, to, modzip.MaxZipFile, f.count)
 }
 
@@ -327,7 +361,7 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 		err = cf.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
+		return badZip(ctx, m, err)
 	}
 	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
 		return err
@@ -339,7 +373,7 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 	sum.Sum(s.SHA256[:0])
 	z, err := h1.Zip(ctx, f.cpu, m, s.temp, s.Size)
 	if err != nil {
-		return fmt.Errorf("%s: reading zip: %w", m, err)
+		return badZip(ctx, m, err)
 	}
 	s.h1 = z.H1
 	if z.GoMod != nil {
@@ -347,6 +381,15 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 	}
 	f.hashNanos.Add(int64(z.Busy))
 	return nil
+}
+
+// badZip makes the error for a zip that is not one of a module, unless it was the disk or an interruption.
+func badZip(ctx context.Context, m module.Version, err error) error {
+	var path *fs.PathError
+	if ctx.Err() != nil || errors.As(err, &path) {
+		return err
+	}
+	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
 }
 
 // commit gives a staged file its name in the mirror directory.

@@ -2,9 +2,13 @@ package mirror
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"go/version"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/mod/modfile"
@@ -47,23 +51,15 @@ func summarize(f *modfile.File) *goMod {
 // (cmd/go/internal/modload/modfile.go pruningForGoVersion: 1.17 and later).
 func pruned(goVersion string) bool { return goAtLeast(goVersion, "1.17") }
 
-// goAtLeast compares versions of Go such as 1.17, 1.21.3 or 1.22rc1 down to the minor version.
+// goAtLeast reports whether a go line's version is min or later, as cmd/go orders them
+// (internal/gover): 1.17rc1 is before 1.17, and 1.17.1 after it.
 func goAtLeast(v, min string) bool {
-	return semver.Compare(semver.MajorMinor("v"+goLanguage(v)), "v"+min) >= 0
+	return version.Compare("go"+v, "go"+min) >= 0
 }
 
-// goLanguage returns the language version of a Go version: 1.22rc1 → 1.22.
+// goLanguage returns the language version of a go line: 1.22rc1 → 1.22.
 func goLanguage(v string) string {
-	dots := 0
-	for i, c := range v {
-		if c == '.' {
-			dots++
-		}
-		if dots == 2 || (c != '.' && (c < '0' || c > '9')) {
-			return v[:i]
-		}
-	}
-	return v
+	return strings.TrimPrefix(version.Lang("go"+v), "go")
 }
 
 // A view is how a main module sees other modules: its replacements and exclusions.
@@ -72,6 +68,10 @@ type view struct {
 	dir     string // that local replacements are relative to
 	replace map[module.Version]module.Version
 	exclude map[module.Version]bool
+
+	// start is, for a project that is only imagined, what it starts from. Not all that such a project might
+	// read is read by a real one: a go.mod besides start's that cannot be read makes a leaf.
+	start module.Version
 }
 
 func newView(dir string, f *modfile.File) *view {
@@ -178,10 +178,17 @@ func (l *loader) summary(ctx context.Context, v *view, m module.Version) (*goMod
 	e.once.Do(func() { e.mod, e.err = l.read(ctx, a) })
 	if e.err == nil && e.mod.path != m.Path && e.mod.path != a.Path {
 		// As cmd/go has it (modload/modfile.go goModSummary): a replacement may declare either path.
-		return nil, fmt.Errorf("%s: its go.mod declares its path as %s", m, e.mod.path)
+		return nil, &badModError{fmt.Errorf("its go.mod declares its path as %s", e.mod.path)}
 	}
 	return e.mod, e.err
 }
+
+// A badModError is a go.mod that is what the checksum database says, and of no use: a go
+// command that must read it fails too.
+type badModError struct{ err error }
+
+func (e *badModError) Error() string { return e.err.Error() }
+func (e *badModError) Unwrap() error { return e.err }
 
 // A visit is a version to be read, and whether what it requires is to be read too.
 type visit struct {
@@ -202,7 +209,8 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 	}
 	name := func(from module.Version, r modfile.Require) {
 		m := r.Mod
-		if semver.Compare(m.Version, g.selected[m.Path]) > 0 {
+		// An older version of the main module is read like any other, but never selected.
+		if m.Path != main.Path && semver.Compare(m.Version, g.selected[m.Path]) > 0 {
 			g.selected[m.Path] = m.Version
 		}
 		if _, ok := g.parent[m]; !ok && m != main {
@@ -212,7 +220,7 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 	var wave []visit
 	seen := make(map[visit]bool)
 	enqueue := func(m module.Version, deep bool) {
-		if k := (visit{m, deep}); m.Path != main.Path && !seen[k] {
+		if k := (visit{m, deep}); m != main && !seen[k] {
 			seen[k] = true
 			wave = append(wave, k)
 		}
@@ -227,6 +235,9 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 		enqueue(r.Mod, deep)
 	}
 	for len(wave) > 0 {
+		if len(seen) > maxGraph {
+			return nil, fmt.Errorf("%s: module graph has more than %d versions", main, maxGraph)
+		}
 		this := wave
 		wave = nil
 		mods := make([]*goMod, len(this))
@@ -235,7 +246,8 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 		for i, k := range this {
 			eg.Go(func() error {
 				mod, err := l.summary(ctx, v, k.mod)
-				if isAbsent(err) {
+				var bad *badModError
+				if isAbsent(err) || v.start.Path != "" && k.mod != v.start && errors.As(err, &bad) {
 					return nil
 				}
 				if err != nil {
@@ -258,7 +270,7 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 			if _, ok := g.require[k.mod]; !ok {
 				var reqs []modfile.Require
 				for _, r := range mod.require {
-					if !v.exclude[r.Mod] && r.Mod.Path != main.Path {
+					if !v.exclude[r.Mod] {
 						reqs = append(reqs, r)
 						name(k.mod, r)
 					}
@@ -271,9 +283,6 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 				}
 			}
 		}
-		if len(seen) > maxGraph {
-			return nil, fmt.Errorf("%s: module graph has more than %d versions", main, maxGraph)
-		}
 	}
 	return g, nil
 }
@@ -281,11 +290,16 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 // loadConsistent is load, repeated with every root at its selected version until
 // all are, as expandGraph of modload/buildlist.go does. It calls use with each graph.
 func (l *loader) loadConsistent(ctx context.Context, v *view, main module.Version, roots []modfile.Require, deep bool, use func(*graph)) (*graph, error) {
+	var before *graph
 	for {
 		g, err := l.load(ctx, v, main, roots, deep)
 		if err != nil {
 			return nil, err
 		}
+		if before != nil { // a root that was promoted came in by what named that version first
+			maps.Copy(g.parent, before.parent)
+		}
+		before = g
 		use(g)
 		changed := false
 		next := make([]modfile.Require, len(roots))

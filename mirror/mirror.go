@@ -101,6 +101,7 @@ type Closure struct {
 	Queries      []Query
 	DB           string     // name of the checksum database; "" for none
 	Head         proof.Head // that all records were proven under
+	Notes        []string   // what is odd about it, and no reason to fail
 	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 }
@@ -152,11 +153,19 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 		fetch: &fetcher{
 			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
 			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
+			open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
 			mods: make(map[module.Version]*staged),
 		},
 		proven: make(chan struct{}),
 	}
 	r.fetch.progress = &m.cfg.Progress.Bytes
+	r.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
+		if !r.public(m) {
+			return rec, false
+		}
+		rec, err := r.sums.lookup(ctx, m)
+		return rec, err == nil
+	}
 	if m.cfg.DB != nil {
 		r.sums = newChecksums(m.cfg.DB, r.fetch)
 	}
@@ -202,7 +211,7 @@ func (r *run) sync(ctx context.Context) error {
 	}}
 	plan, err := r.plan(ctx, l)
 	if err != nil {
-		return err
+		return cmp.Or(r.disowned(ctx), err)
 	}
 	list := plan.sorted()
 	r.cfg.Progress.Total.Store(int64(len(list)))
@@ -234,6 +243,22 @@ func (r *run) sync(ctx context.Context) error {
 	return r.lists()
 }
 
+// disowned returns an error when a go.mod that graph loading read is not the one of the checksum database: what
+// failed because of it is then the upstream's doing.
+func (r *run) disowned(ctx context.Context) error {
+	r.fetch.mu.Lock()
+	defer r.fetch.mu.Unlock()
+	for m, s := range r.fetch.mods {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if rec, ok := r.fetch.record(ctx, m); ok && rec.GoModH1 != s.h1 {
+			return r.mismatch(m, "go.mod", s, rec.GoModH1)
+		}
+	}
+	return nil
+}
+
 // plan resolves queries and loads graphs.
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	p := &plan{versions: make(map[module.Version]*wanted), requires: make(map[Requirement]bool)}
@@ -262,6 +287,10 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		if q != nil {
 			r.out.Queries = append(r.out.Queries, *q)
 		}
+		if s.Alone {
+			p.want(m, true, func() []string { return []string{s.Name} })
+			continue
+		}
 		names[m] = s.Name
 		todo = append(todo, m)
 	}
@@ -277,6 +306,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return cmp.Or(compareMod(a.From, b.From), compareMod(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
 	})
 	r.out.Queries = slices.Compact(r.out.Queries)
+	r.out.Notes = p.notes
 	return p, nil
 }
 
@@ -434,17 +464,22 @@ func notRefused(err error) error {
 // check compares the hash of a file with the checksum database and the go.sum files.
 func (r *run) check(m, sumKey module.Version, what string, s *staged, want string) error {
 	if want != "" && s.h1 != want {
-		return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
+		return r.mismatch(m, what, s, want)
 	}
 	for _, src := range r.src.List {
 		if err := src.goSum.check(sumKey, s.h1); err != nil {
 			if want != "" { // the database agrees with the file, so it is the go.sum that is wrong
-				return err
+				return &GoSumError{err}
 			}
 			return r.fetch.reject(s, err)
 		}
 	}
 	return nil
+}
+
+// mismatch puts a file in quarantine that is not what the checksum database says.
+func (r *run) mismatch(m module.Version, what string, s *staged, want string) error {
+	return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
 }
 
 // judge fills in what the highest carried version of each module says about the
@@ -468,6 +503,9 @@ func (r *run) judge(ctx context.Context, l *loader) error {
 			continue
 		}
 		mod, err := r.fetch.goMod(ctx, same[newest].Mod)
+		if bad := (*badModError)(nil); errors.As(err, &bad) {
+			continue // nor can a go command read it
+		}
 		if err != nil {
 			return err
 		}
@@ -488,13 +526,14 @@ func (r *run) lists() error {
 			continue
 		}
 		last = v.Mod.Path
-		zips, err := filepath.Glob(filepath.Dir(r.fetch.dir.Path(v.Zip.Path)) + "/*.zip")
+		files, err := os.ReadDir(filepath.Dir(r.fetch.dir.Path(v.Zip.Path)))
 		if err != nil {
 			return err
 		}
 		var list []string
-		for _, z := range zips {
-			if version, err := module.UnescapeVersion(strings.TrimSuffix(filepath.Base(z), ".zip")); err == nil {
+		for _, f := range files {
+			name, isZip := strings.CutSuffix(f.Name(), ".zip")
+			if version, err := module.UnescapeVersion(name); err == nil && isZip {
 				list = append(list, version)
 			}
 		}

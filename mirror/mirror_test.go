@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
@@ -114,6 +115,8 @@ var goMods = []struct{ name, goMod string }{
 	{"exclude", head + "require (\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n\nexclude example.com/text v1.1.0\n"},
 	{"no go.mod and upper case and incompatible", head + "require (\n\texample.com/UpperCase v1.0.0\n\texample.com/incompat v2.0.0+incompatible\n\texample.com/old v0.1.0\n)\n"},
 	{"pseudo-version", head + "require example.com/tip v0.0.0-20200102030405-0123456789ab\n"},
+	{"an older main", "module example.com/text\n\ngo 1.16\n\nrequire example.com/hello v1.1.0\n"},
+	{"an older pruned main", "module example.com/text\n\ngo 1.20\n\nrequire example.com/unpruned v1.0.0\n"},
 }
 
 // TestBuildListIsGos compares the zips of a closure with "go list -m all" of the real go command.
@@ -139,9 +142,22 @@ func TestBuildListIsGos(t *testing.T) {
 
 func (w *world) goList(dir string) []string { return w.goListFrom(dir, w.up.URL) }
 
+// goFrom runs the go command in dir with an empty module cache and a proxy, and returns its stdout.
+func (w *world) goFrom(dir, proxy string, args ...string) (stdout []byte, err error) {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	gopath := w.t.TempDir()
+	cmd.Env = append(os.Environ(), "GOPROXY="+proxy, "GOSUMDB="+w.up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
+		"GOPATH="+gopath, "GOMODCACHE="+filepath.Join(gopath, "mod"), "GOFLAGS=-modcacherw", "GOWORK=off", "GOENV=off", "GOTOOLCHAIN=local")
+	stdout, err = cmd.Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		err = fmt.Errorf("go %s from %s: %w\n%s", args[0], proxy, err, e.Stderr)
+	}
+	return stdout, err
+}
+
 func (w *world) goListFrom(dir, proxy string) []string {
 	w.t.Helper()
-	cmd := exec.Command("go", "list", "-m", "-mod=mod", "-modfile=other.mod", "-json=Path,Version,Main,Replace", "all")
 	data, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		w.t.Fatal(err)
@@ -150,17 +166,9 @@ func (w *world) goListFrom(dir, proxy string) []string {
 		w.t.Fatal(err)
 	}
 	os.Remove(filepath.Join(dir, "other.sum"))
-	cmd.Dir = dir
-	gopath := w.t.TempDir()
-	cmd.Env = append(os.Environ(), "GOPROXY="+proxy, "GOSUMDB="+w.up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
-		"GOPATH="+gopath, "GOMODCACHE="+filepath.Join(gopath, "mod"), "GOFLAGS=-modcacherw", "GOWORK=off", "GOENV=off", "GOTOOLCHAIN=local")
-	out, err := cmd.Output()
+	out, err := w.goFrom(dir, proxy, "list", "-m", "-mod=mod", "-modfile=other.mod", "-json=Path,Version,Main,Replace", "all")
 	if err != nil {
-		stderr := ""
-		if e, ok := errors.AsType[*exec.ExitError](err); ok {
-			stderr = string(e.Stderr)
-		}
-		w.t.Fatalf("go list from %s: %v\n%s", proxy, err, stderr)
+		w.t.Fatal(err)
 	}
 	var list []string
 	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
@@ -556,9 +564,189 @@ func copyOf(t *testing.T, s *testproxy.Server, path string) func(http.ResponseWr
 }
 
 func TestGoAtLeast(t *testing.T) {
-	for v, want := range map[string]bool{"1.17": true, "1.16": false, "1.9": false, "1.21.3": true, "1.22rc1": true, "1.17beta1": true, "2": true} {
+	for v, want := range map[string]bool{"1.17": true, "1.16": false, "1.9": false, "1.21.3": true, "1.22rc1": true, "1.17beta1": false, "1.17rc1": false, "1.18rc1": true, "2": true} {
 		if got := goAtLeast(v, "1.17"); got != want {
 			t.Errorf("goAtLeast(%q) = %v", v, got)
 		}
+	}
+}
+
+// add adds a module to the upstream: path@version, its go.mod below the module line, and files.
+func (w *world) add(mod, goMod string, files ...string) {
+	w.t.Helper()
+	path, version, _ := strings.Cut(mod, "@")
+	a := &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + path + "\n\n" + goMod)}}}
+	for i := 0; i < len(files); i += 2 {
+		a.Files = append(a.Files, txtar.File{Name: files[i], Data: []byte(files[i+1])})
+	}
+	if err := w.up.Add(path, version, a); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestGo117 has a project whose tidy asks, for the sake of go 1.16, for a zip that no build needs: the unpruned
+// graph selects a newer version of a module whose path is the beginning of an imported one.
+func TestGo117(t *testing.T) {
+	w := newWorld(t)
+	w.add("example.com/p@v1.0.0", "go 1.17\n", "p.go", "package p\n")
+	w.add("example.com/p@v1.2.0", "go 1.17\n", "p.go", "package p\n")
+	w.add("example.com/p/sub@v1.0.0", "go 1.17\n\nrequire example.com/far v1.0.0\n", "sub.go", "package sub\n")
+	w.add("example.com/far@v1.0.0", "go 1.17\n\nrequire example.com/p v1.2.0\n", "far.go", "package far\n")
+	w.add("example.com/near@v1.0.0", "go 1.17\n\nrequire (\n\texample.com/p v1.0.0\n\texample.com/p/sub v1.0.0\n)\n", "near.go", "package near\n\nimport _ \"example.com/p/sub\"\n")
+	w.tidiesOffline(project(t, "module example.com/main\n\ngo 1.17\n\nrequire example.com/near v1.0.0\n\nrequire example.com/p/sub v1.0.0 // indirect\n",
+		"main.go", "package main\n\nimport _ \"example.com/near\"\n\nfunc main() {}\n"))
+}
+
+// tidiesOffline syncs a project, and has go tidy and build it from the mirror directory alone.
+func (w *world) tidiesOffline(dir string) {
+	w.t.Helper()
+	if _, err := w.sync(dir); err != nil {
+		w.t.Fatal(err)
+	}
+	w.up.Close() // only the mirror directory is left
+	for _, args := range [][]string{{"mod", "tidy"}, {"build", "./..."}, {"mod", "graph"}, {"mod", "why", "-m", "all"}, {"mod", "verify"}} {
+		if out, err := w.goFrom(dir, "file://"+w.dir, args...); err != nil {
+			w.t.Errorf("go %v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// TestOddGoModOfALeaf: a go.mod that nothing reads need not be one that can be read.
+func TestOddGoModOfALeaf(t *testing.T) {
+	w := newWorld(t)
+	w.add("example.com/a@v1.0.0", "go 1.20\n\nrequire example.com/leaf v1.0.0\n\nrequire example.com/otherpath v1.0.0 // indirect\n", "a.go", "package a\n")
+	w.add("example.com/leaf@v1.0.0", "require (\n", "leaf.go", "package leaf\n")
+	if err := w.up.Add("example.com/otherpath", "v1.0.0", &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module example.com/OtherPath\n")}}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.sync(project(t, head+"require example.com/a v1.0.0\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"example.com/a@v1.0.0", "example.com/leaf@v1.0.0", "example.com/otherpath@v1.0.0"}; !slices.Equal(zips(c), want) {
+		t.Errorf("zips %v, want %v", zips(c), want)
+	}
+	// Closed, no project can start from them, and that is said.
+	c, err = w.sync("example.com/a@v1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Notes) != 2 || !strings.Contains(c.Notes[0], "no new project can start from example.com/leaf@v1.0.0") {
+		t.Errorf("notes %q", c.Notes)
+	}
+	if _, err = w.sync("example.com/leaf@v1.0.0"); err == nil || !strings.Contains(err.Error(), "leaf@v1.0.0/go.mod:4: syntax error") {
+		t.Errorf("asked for by name: %v", err)
+	}
+}
+
+// TestClosedFork closes a project over a fork that keeps the path of what it replaces.
+func TestClosedFork(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Closed = true
+	if err := w.up.Add("example.com/forked", "v1.5.0", &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module example.com/text\n\ngo 1.20\n")}}}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := w.sync(project(t, head+"require example.com/hello v1.1.0\n\nreplace example.com/text => example.com/forked v1.5.0\n"))
+	if err != nil || !slices.Contains(zips(c), "example.com/forked@v1.5.0") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOldHashOfMadeUpGoMod(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.sync(project(t, head+"require example.com/text v1.1.0\n", "go.sum", "example.com/text v1.1.0/go.mod "+emptyGoModH1+"\n")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPoisonedModCache: neither a go.mod nor a zip of the module cache is believed against the checksum database.
+func TestPoisonedModCache(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/hello v1.1.0\n")
+	cache := t.TempDir()
+	down := filepath.Join(cache, "cache", "download", "example.com")
+	for name, data := range map[string]string{
+		"hello/@v/v1.1.0.mod": "module example.com/hello\n",
+		"text/@v/v1.1.0.mod":  "module example.com/text\n\ngo 1.0\n",
+		"text/@v/v1.1.0.info": "{}",
+	} {
+		os.MkdirAll(filepath.Dir(filepath.Join(down, name)), 0o755)
+		if err := os.WriteFile(filepath.Join(down, name), []byte(data), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A zip of another version, under a .ziphash that agrees with it.
+	zip, err := w.up.Get("example.com/text/@v/v1.0.0.zip")
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(down, "text/@v/v1.1.0.zip"), zip, 0o644)
+	w.cfg.ModCache = cache
+	c, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"example.com/check@v1.0.0", "example.com/diff@v1.0.0", "example.com/hello@v1.1.0", "example.com/text@v1.1.0"}; !slices.Equal(zips(c), want) {
+		t.Errorf("zips %v, want %v", zips(c), want)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "quarantine")); err == nil {
+		t.Error("something is in quarantine")
+	}
+}
+
+// TestDamagedZip: what is not a zip, or one whose content does not inflate, does not verify.
+func TestDamagedZip(t *testing.T) {
+	for _, change := range []func([]byte) []byte{
+		func([]byte) []byte { return []byte("hello") },
+		func(b []byte) []byte { b[len(b)/3] ^= 0x55; return b },
+		func(b []byte) []byte { return b[:len(b)-10] },
+	} {
+		w := newWorld(t)
+		path := "example.com/text/@v/v1.1.0.zip"
+		zip, err := w.up.Get(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.up.Override(path, content(string(change(zip))))
+		if _, err := w.sync("example.com/text@v1.1.0"); !errors.Is(err, proof.ErrMismatch) {
+			t.Errorf("got %v, want a mismatch", err)
+		}
+		if list, _ := os.ReadDir(filepath.Join(w.dir, "quarantine")); len(list) != 2 {
+			t.Errorf("quarantine holds %v", list)
+		}
+	}
+}
+
+// TestModOfAnotherModule: a go.mod that graph loading cannot use is held against the checksum database first.
+func TestModOfAnotherModule(t *testing.T) {
+	for _, text := range []string{"module example.com/other\n", "require ("} {
+		w := newWorld(t)
+		w.up.Override("example.com/text/@v/v1.1.0.mod", content(text))
+		if _, err := w.sync(project(t, head+"require example.com/text v1.1.0\n")); !errors.Is(err, proof.ErrMismatch) {
+			t.Errorf("got %v, want a mismatch", err)
+		}
+	}
+}
+
+func TestOnly(t *testing.T) {
+	w := newWorld(t)
+	list := filepath.Join(t.TempDir(), "again.txt")
+	os.WriteFile(list, []byte("# To be carried again\nonly example.com/hello@v1.1.0\n"), 0o644)
+	c, err := w.sync(list)
+	if want := []string{"example.com/hello@v1.1.0"}; err != nil || !slices.Equal(zips(c), want) || len(c.Versions) != 1 {
+		t.Errorf("%v, %v", c.Versions, err)
+	}
+}
+
+// TestChainOfAPromotedRoot: the version that is missing was named by another module, not by the project.
+func TestChainOfAPromotedRoot(t *testing.T) {
+	w := newWorld(t)
+	w.up.Override("example.com/text/@v/v1.1.0.zip", testproxy.Status(404, "gone"))
+	c, err := w.sync(project(t, head+"require (\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n"))
+	if err != nil || len(c.Missing) != 1 {
+		t.Fatal(c, err)
+	}
+	if got := strings.Join(c.Missing[0].Chain[1:], " "); got != "example.com/main example.com/promote@v1.0.0 example.com/text@v1.1.0" {
+		t.Errorf("chain %s", got)
 	}
 }

@@ -65,7 +65,14 @@ func (f *fetcher) latest(ctx context.Context, path string) (string, error) {
 	}
 	if data, err = f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo); err == nil {
 		i, err := parseInfo(data, "")
-		return i.Version, err
+		if err != nil {
+			return "", fmt.Errorf("%s/@latest: %w", path, err)
+		}
+		v, err := f.highest(ctx, path, []string{i.Version}, []string{i.Version}, nil)
+		if err == nil && v == "" {
+			err = fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
+		}
+		return v, err
 	}
 	if !upstream.IsNotFound(err) {
 		return "", err

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,8 @@ import (
 
 // A Source is something whose closure is wanted: a project or a module.
 type Source struct {
-	Name string // as the user named it, with file:line when it came from a list
+	Name  string // as the user named it, with file:line when it came from a list
+	Alone bool   // the version itself and nothing else
 
 	// For a project:
 	Dir   string        // its folder
@@ -40,6 +42,19 @@ type goSum struct {
 	file   string
 	hashes map[module.Version][]string // the version has "/go.mod" behind it for the hash of that file
 }
+
+// A GoSumError says that a file is not what a go.sum says, although the checksum database agrees with it.
+type GoSumError struct{ Err error }
+
+// Error names the file and both hashes.
+func (e *GoSumError) Error() string { return e.Err.Error() }
+
+// Unwrap returns an error that wraps proof.ErrMismatch.
+func (e *GoSumError) Unwrap() error { return e.Err }
+
+// emptyGoModH1 is the hash that old go commands wrote for a go.mod that is made up; they are
+// ignored, as by cmd/go (modfetch/fetch.go emptyGoModHash).
+const emptyGoModH1 = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY="
 
 // check reports whether go.sum has hashes for m and h1 is none of them.
 func (g goSum) check(m module.Version, h1 string) error {
@@ -88,6 +103,10 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 			return err
 		}
 		defer f.Close()
+		start := make([]byte, 512)
+		if n, _ := f.ReadAt(start, 0); bytes.IndexByte(start[:n], 0) >= 0 {
+			return fmt.Errorf("%s: not a list: it is not text", arg)
+		}
 		return s.addList(f, arg, filepath.Dir(arg))
 	case strings.Contains(arg, "@"):
 		return s.addModule(arg, arg)
@@ -163,9 +182,15 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if !filepath.IsAbs(folder) {
 				folder = filepath.Join(dir, folder)
 			}
-			if err := s.addProject(pos+": "+f[1], filepath.Join(folder, "go.mod")); err != nil {
+			if err := s.addProject(f[1], filepath.Join(folder, "go.mod")); err != nil {
 				return fmt.Errorf("%s: %w", pos, err)
 			}
+			s.List[len(s.List)-1].Name = pos + ": " + f[1]
+		case f[0] == "only" && len(f) == 2:
+			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
+				return err
+			}
+			s.List[len(s.List)-1].Alone = true
 		case f[0] == "missing-ok" && len(f) == 2:
 			path, version, ok := strings.Cut(f[1], "@")
 			if !ok || module.Check(path, version) != nil {
@@ -175,7 +200,7 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 		case f[0] == "tool" || f[0] == "toolchain" || f[0] == "vulndb" || f[0] == "self" || f[0] == "deny":
 			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
 		default:
-			return fmt.Errorf("%s: cannot read %q: want module@version, module FOLDER or missing-ok module@version", pos, strings.TrimSpace(line))
+			return fmt.Errorf("%s: cannot read %.60q: want module@version, module FOLDER, only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
 	}
 	if err := sc.Err(); err != nil {
@@ -205,7 +230,7 @@ func readGoSum(file string) (goSum, error) {
 		if len(f) != 3 {
 			return g, fmt.Errorf("%s:%d: malformed go.sum line: %d fields, want 3", file, n, len(f))
 		}
-		if strings.HasPrefix(f[2], "h1:") { // hashes of other kinds are ignored, as cmd/go does
+		if strings.HasPrefix(f[2], "h1:") && f[2] != emptyGoModH1 { // hashes of other kinds are ignored, as cmd/go does
 			m := module.Version{Path: f[0], Version: f[1]}
 			g.hashes[m] = append(g.hashes[m], f[2])
 		}

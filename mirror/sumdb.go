@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,23 +114,25 @@ func (c *checksums) headFile(size int64) string {
 
 // remembered returns the heads that earlier runs used, smallest first.
 func (c *checksums) remembered() ([]proof.Head, error) {
-	files, err := filepath.Glob(c.dir.Path(c.path("heads")) + "/*")
-	if err != nil {
+	dir := c.dir.Path(c.path("heads"))
+	files, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	var heads []proof.Head
 	for _, f := range files {
-		data, err := os.ReadFile(f)
+		name := filepath.Join(dir, f.Name())
+		data, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
 		h, err := c.db.ParseHead(data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		heads = append(heads, h)
 	}
-	slices.SortFunc(heads, func(a, b proof.Head) int { return int(a.N - b.N) })
+	slices.SortFunc(heads, func(a, b proof.Head) int { return cmp.Compare(a.N, b.N) })
 	return heads, nil
 }
 

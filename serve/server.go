@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -162,6 +163,9 @@ var files embed.FS
 
 var landingPage = template.Must(template.ParseFS(files, "landing.html"))
 
+// notInHost is what a Host header may have in it although no host has: the page is there to be copied from.
+var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
+
 // landing shows what is served and how to use it.
 func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 	scheme := "http"
@@ -174,7 +178,7 @@ func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 	}
 	var page strings.Builder
 	err = landingPage.Execute(&page, map[string]any{
-		"URL":      scheme + "://" + r.Host,
+		"URL":      scheme + "://" + notInHost.ReplaceAllString(r.Host, ""),
 		"Manifest": h.bundle.Manifest,
 		"ID":       h.bundle.Manifest.ID(),
 		"Signers":  strings.Join(h.bundle.Signers, ", "),

@@ -7,13 +7,18 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/serve"
 )
+
+// notInURL is what the URL of a server does not need and a shell, or GOPROXY, would take for something else.
+var notInURL = regexp.MustCompile(`[^A-Za-z0-9:/._~%@\[\]-]`)
 
 // maxSettings is the longest answer of a server in bytes that env reads.
 const maxSettings = 1 << 20
@@ -35,10 +40,10 @@ Example:
 		flags: func(fs *pflag.FlagSet) { fs.StringVar(&shell, "shell", "sh", "`form`: sh, powershell or go") },
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
-				return usagef("env needs the URL of a server")
+				return usagef("want the URL of a server")
 			}
 			u, err := url.Parse(args[0])
-			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || strings.ContainsAny(args[0], "'\"`$,| ") {
+			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || notInURL.MatchString(args[0]) {
 				return usagef("%q is not the URL of a server: want http://HOST:PORT", args[0])
 			}
 			base := strings.TrimSuffix(args[0], "/")
@@ -73,7 +78,7 @@ func printSettings(w io.Writer, shell string, vars [][2]string) error {
 	case "go":
 		fmt.Fprint(w, "go env -w")
 		for _, v := range vars {
-			fmt.Fprintf(w, " %s=%s", v[0], v[1])
+			fmt.Fprintf(w, " '%s=%s'", v[0], v[1])
 		}
 		fmt.Fprintln(w)
 	default:
@@ -106,9 +111,9 @@ func askServer(ctx context.Context, base string) (serve.Settings, error) {
 	if err := json.Unmarshal(data, &s); err != nil {
 		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)
 	}
-	for _, p := range s.Private { // it goes into a shell
-		if strings.ContainsAny(p, "'\"`$ \n") {
-			return s, fmt.Errorf("bad module path %q in the settings", p)
+	for _, p := range s.Private { // it goes into a shell, and GONOSUMDB has patterns in it
+		if err := module.CheckPath(p); err != nil {
+			return s, fmt.Errorf("in its settings: %w", err)
 		}
 	}
 	return s, nil

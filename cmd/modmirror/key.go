@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -36,6 +38,9 @@ Example:
 			}
 			if file == "" {
 				file = e.keyFile()
+			}
+			if strings.ContainsAny(name, " +\t\r\n") {
+				return usagef("--name %q: no spaces and no plus", name)
 			}
 			if args[0] == "new" {
 				key, err := bundle.NewKey(file, name)
@@ -84,6 +89,9 @@ Example:
 			}
 			switch {
 			case len(args) == 2 && args[0] == "add":
+				if _, err := os.Stat(args[1]); err == nil {
+					return usagef("%s is a file: want the key itself, \"$(cat %[1]s)\"", args[1])
+				}
 				added, err := trust.Add(args[1])
 				if err != nil {
 					return err

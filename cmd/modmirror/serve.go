@@ -41,7 +41,7 @@ Example:
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
-				return usagef("serve needs one bundle")
+				return usagef("want one bundle")
 			}
 			start := time.Now()
 			debug.SetMemoryLimit(serveHeap)
@@ -53,8 +53,11 @@ Example:
 			if errors.Is(err, syscall.EADDRINUSE) {
 				return &hintError{fmt.Errorf("%s is in use by another program", addr), "--addr 127.0.0.1:0 takes any free port"}
 			}
+			if bad, ok := errors.AsType[*net.AddrError](err); ok {
+				return usagef("--addr %s: %s, want HOST:PORT", addr, bad.Err)
+			}
 			if err != nil {
-				return err
+				return &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), "--addr HOST:PORT says where to listen"}
 			}
 			s := &serve.Server{
 				Log: slog.New(slog.NewTextHandler(e.stderr, nil)),
@@ -67,12 +70,20 @@ Example:
 					if b.Seen {
 						seen = "seen before"
 					}
-					e.say("serving %s at http://%s: %d versions of %d modules; ready after %d ms (index %s)",
-						m.Name, l.Addr(), m.Counts.Versions, m.Counts.Modules, time.Since(start).Milliseconds(), seen)
+					e.say("serving %s at http://%s: %s of %s; ready after %d ms (index %s)",
+						m.Name, l.Addr(), number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), time.Since(start).Milliseconds(), seen)
 					e.hint("on a client: eval \"$(modmirror env http://%s)\"", l.Addr())
 				},
 			}
 			return s.Serve(ctx, l)
 		},
 	}
+}
+
+// unwrapOp takes off the *net.OpError around an error, which names the address again.
+func unwrapOp(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }

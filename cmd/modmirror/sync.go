@@ -47,12 +47,13 @@ Usage: modmirror sync [flags] [SOURCE...]
 Resolves the sources' modules, downloads and verifies them, and writes a signed
 bundle. A SOURCE is a folder with a go.mod, a go.mod, module@version,
 module@latest, a file that lists such lines, or - for a list on stdin.
-Without one it is the folder you are in.
+Without one it is the module you are in.
 
 Proxies and checksum database are those of "go env".
 
 Example:
   modmirror sync -o team.tar . ../other golang.org/x/tools/gopls@latest
+  modmirror sync -o team.tar --rehearse='go test ./...'
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&f.output, "output", "o", "", "bundle `file` to write, - for stdout (default NAME.tar)")
@@ -76,7 +77,10 @@ Example:
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	e.quiet = f.quiet
 	if len(args) == 0 {
-		args = []string{"."}
+		args = []string{enclosingModule()}
+	}
+	if f.parallel < 1 {
+		return usagef("--parallel %d: want 1 or more", f.parallel)
 	}
 	created, err := creationTime()
 	if err != nil {
@@ -84,7 +88,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	src, err := mirror.ParseSources(args, e.stdin)
 	if err != nil {
-		return err
+		return sourceHint(err, args)
 	}
 	if err := f.defaults(src); err != nil {
 		return err
@@ -123,7 +127,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	missing := e.reportMissing(closure)
 	if missing > 0 && !f.keepGoing {
-		e.complain("sync: %d of the closure's files could not be had, so no bundle was written", missing)
+		e.complain("sync: %s could not be had, so no bundle was written", number(missing, "file"))
 		e.hint("--keep-going writes it without them; a list line \"missing-ok module@version\" accepts one")
 		return errIncomplete
 	}
@@ -144,6 +148,34 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return errIncomplete
 	}
 	return nil
+}
+
+// enclosingModule returns the folder of the go.mod that a go command would take here: in the
+// working directory or the nearest one above it.
+func enclosingModule() string {
+	for dir := "."; ; dir = filepath.Join("..", dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if abs, err := filepath.Abs(dir); err != nil || abs == filepath.Dir(abs) {
+			return "."
+		}
+	}
+}
+
+// sourceHint adds a next step to the commonest mistakes in sources.
+func sourceHint(err error, args []string) error {
+	for _, a := range args {
+		_, statErr := os.Stat(a)
+		switch {
+		case statErr == nil || strings.Contains(a, "@"):
+		case strings.Contains(a, " "):
+			return &hintError{err, "a command for the rehearsal goes behind an equals sign: --rehearse='" + a + "'"}
+		case module.CheckPath(a) == nil:
+			return &hintError{err, "a module is named with a version: " + a + "@latest"}
+		}
+	}
+	return err
 }
 
 // defaults fills in output and name from each other and the sources.
@@ -176,11 +208,13 @@ func checkOutput(name string) error {
 	if name == "-" {
 		return nil
 	}
-	if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		return fmt.Errorf("%s is a folder: name a file in it", name)
+	} else if err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("%s: not a regular file", name)
 	}
 	f, err := safefile.Create(name, 0o666)
-	if noSuchFile(err) {
+	if _, statErr := os.Stat(filepath.Dir(name)); noSuchFile(statErr) {
 		return &hintError{fmt.Errorf("output folder %s is not there", filepath.Dir(name)), "mkdir -p " + filepath.Dir(name)}
 	}
 	if err != nil {
@@ -206,7 +240,11 @@ func creationTime() (time.Time, error) {
 // signingKey reads the key, making one and trusting it here when there is none yet.
 func signingKey(e *env, file string) (*bundle.Key, error) {
 	if file != "" {
-		return bundle.ReadKey(file)
+		key, err := bundle.ReadKey(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new --file " + file}
+		}
+		return key, err
 	}
 	key, err := bundle.ReadKey(e.keyFile())
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -236,7 +274,7 @@ type openedMirror struct {
 func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
 	up, err := upstream.New(settings.GOPROXY, f.parallel)
 	if err != nil {
-		return nil, err
+		return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
 	}
 	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
 	if err != nil {
@@ -261,7 +299,10 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	stop()
 	if err != nil {
 		if up, ok := errors.AsType[*upstream.Error](err); ok && up.Status == 0 && ctx.Err() == nil {
-			return nil, &hintError{err, "is the proxy in reach? go env GOPROXY says which it is"}
+			return nil, &hintError{err, "is the proxy in reach? It is that of go env GOPROXY, or of --goproxy"}
+		}
+		if _, ok := errors.AsType[*mirror.GoSumError](err); ok {
+			return nil, &hintError{err, "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
 		}
 		return nil, err
 	}
@@ -270,6 +311,12 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 		if v.Zip != nil {
 			zips++
 		}
+	}
+	for _, note := range c.Notes {
+		e.say("%s", oneLine(errors.New(note)))
+	}
+	if len(c.Versions) == 0 {
+		return c, nil
 	}
 	s := c.Stats
 	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); %s fetched, %s from GOMODCACHE",
@@ -344,8 +391,16 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	if err != nil {
 		return err
 	}
+	wrote := func() {
+		m := draft.Manifest
+		e.say("wrote %s: %s, signed by %s+%08x, sequence %d, id %.16s", f.output, bytesText(m.Size), key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
+	}
 	if f.output == "-" && f.rehearse == "" {
-		return draft.Write(ctx, e.stdout, key)
+		if err := draft.Write(ctx, e.stdout, key); err != nil {
+			return fmt.Errorf("writing to stdout: %w", err)
+		}
+		wrote()
+		return nil
 	}
 	name := f.output
 	if name == "-" {
@@ -378,13 +433,13 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		if _, err := out.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		_, err := io.Copy(e.stdout, out)
+		if _, err := io.Copy(e.stdout, out); err != nil {
+			return fmt.Errorf("writing to stdout: %w", err)
+		}
+	} else if err := out.Commit(); err != nil {
 		return err
 	}
-	if err := out.Commit(); err != nil {
-		return err
-	}
-	e.say("wrote %s: %s, signed by %s, sequence %d, id %.16s", f.output, bytesText(draft.Manifest.Size), key.Signer.Name(), draft.Manifest.Sequence, draft.Manifest.ID())
+	wrote()
 	return nil
 }
 

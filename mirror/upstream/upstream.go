@@ -19,6 +19,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +44,10 @@ const (
 
 	// stall is how long a body may deliver nothing before the request is given up.
 	stall = 60 * time.Second
+
+	// minRate is how many bytes a second a body must deliver, once it has had patience to begin.
+	minRate  = 256
+	patience = 10 * time.Minute
 
 	// streamBuffer is how many bytes of one HTTP/2 answer may wait to be read. net/http's own
 	// 4 MiB, times the requests in flight, would be most of a sync's memory; this is still
@@ -119,13 +125,20 @@ func New(goproxy string, parallel int) (*Client, error) {
 		if entry == "" {
 			continue
 		}
-		p.url = strings.TrimSuffix(entry, "/")
 		if entry != "direct" && entry != "off" {
+			// A single word is more likely a mistake than a host (modfetch/proxy.go proxyList).
+			if strings.ContainsAny(entry, ".:/") && !strings.Contains(entry, ":/") && !path.IsAbs(entry) {
+				entry = "https://" + entry
+			}
 			u, err := url.Parse(entry)
 			if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
 				return nil, fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", redact(entry))
 			}
+			if _, err := os.Stat(u.Path); u.Scheme == "file" && err != nil {
+				return nil, fmt.Errorf("GOPROXY %s: %w", entry, err)
+			}
 		}
+		p.url = strings.TrimSuffix(entry, "/")
 		c.proxies = append(c.proxies, p)
 		if entry == "direct" || entry == "off" {
 			break // nothing behind them is ever asked
@@ -133,6 +146,12 @@ func New(goproxy string, parallel int) (*Client, error) {
 	}
 	if len(c.proxies) == 0 {
 		return nil, errors.New("GOPROXY is empty: name a proxy")
+	}
+	switch c.proxies[0].url {
+	case "direct":
+		return nil, errDirect
+	case "off":
+		return nil, errOff
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = parallel
@@ -159,18 +178,25 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return fmt.Errorf("refused a redirect to the scheme %s", req.URL.Scheme)
 	}
-	if isLocal(req.URL.Hostname()) && !isLocal(from.Hostname()) {
+	if req.URL.Host != from.Host && isLocal(req.Context(), req.URL.Hostname()) && !isLocal(req.Context(), from.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
 	}
 	return nil
 }
 
-func isLocal(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
+// isLocal reports whether host is this machine or one on the same link, by its address or by what
+// its name stands for. A name that cannot be resolved here is for a proxy to resolve.
+func isLocal(ctx context.Context, host string) bool {
+	host, _, _ = strings.Cut(host, "%") // a zone
+	if ip := net.ParseIP(host); ip != nil {
+		return localIP(ip)
 	}
-	ip := net.ParseIP(host)
-	return ip != nil && (ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified())
+	addrs, _ := net.DefaultResolver.LookupIPAddr(ctx, host)
+	return slices.ContainsFunc(addrs, func(a net.IPAddr) bool { return localIP(a.IP) })
+}
+
+func localIP(ip net.IP) bool {
+	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified()
 }
 
 // Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
@@ -353,6 +379,9 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 			}
 			have = 0
 		}
+	case resp.StatusCode == 416 && have > 0: // all was there but the end of the answer, or the file is another one
+		*etag = ""
+		return 0, &Error{URL: redact(url), Status: 416}
 	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
 	default:
 		return statusError(url, resp)
@@ -367,6 +396,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 	if have+resp.ContentLength > limit {
 		return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
 	}
+	start := time.Now()
 	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
 	defer watchdog.Stop()
 	buf := make([]byte, min(64<<10, max(512, resp.ContentLength)))
@@ -374,6 +404,9 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
 			watchdog.Reset(stall)
+			if d := time.Since(start); d > patience && float64(w.Len()-have) < minRate*d.Seconds() {
+				return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes in %v are too few", w.Len()-have, d.Round(time.Second))}
+			}
 			if w.Len()+int64(n) > limit {
 				return -1, &Error{URL: redact(url), Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
 			}

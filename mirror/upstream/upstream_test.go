@@ -62,8 +62,6 @@ func TestListRules(t *testing.T) {
 		{broken + "|" + good, "good", ""},
 		{dead + "|" + good, "good", ""},
 		{missing + ",off," + good, "", "404 Not Found"},
-		{"off", "", "GOPROXY=off"},
-		{"direct", "", "direct is not supported yet"},
 		{missing + ",direct", "", "404 Not Found: missing"},
 		{missing + "," + forbidden, "", "403 Forbidden"},
 		{" " + missing + " , " + good + "/ ", "good", ""},
@@ -77,10 +75,16 @@ func TestListRules(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tc.goproxy, err, tc.wantErr)
 		}
 	}
-	for _, bad := range []string{"", ",", "ftp://x", "example.com", "://"} {
-		if _, err := New(bad, 1); err == nil {
-			t.Errorf("New(%q) succeeded", bad)
+	for bad, want := range map[string]string{
+		"": "empty", ",": "empty", "ftp://x": "invalid", "proxy": "invalid", "://": "invalid",
+		"off": "GOPROXY=off", "direct": "direct is not supported yet", "file:///no/such/folder": "no such file",
+	} {
+		if _, err := New(bad, 1); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("New(%q): %v, want %s", bad, err, want)
 		}
+	}
+	if c, err := New("proxy.example/x", 1); err != nil || c.proxies[0].url != "https://proxy.example/x" {
+		t.Errorf("a host without a scheme: %v", err)
 	}
 }
 
@@ -238,6 +242,9 @@ func TestRedirectRules(t *testing.T) {
 		{"http://a.example/x", "http://[::1]/x", false},
 		{"http://a.example/x", "http://localhost/x", false},
 		{"http://a.example/x", "http://0.0.0.0/x", false},
+		{"http://a.example/x", "http://LOCALHOST/x", false},
+		{"http://a.example/x", "http://[fe80::1%25eth0]/x", false},
+		{"http://a.example/x", "http://[::ffff:127.0.0.1]/x", false},
 		{"http://127.0.0.1:1/x", "http://127.0.0.1:2/x", true},
 	} {
 		from, _ := http.NewRequest("GET", tc.from, nil)
