@@ -106,6 +106,12 @@ type hintError struct {
 func (e *hintError) Error() string { return e.err.Error() }
 func (e *hintError) Unwrap() error { return e.err }
 
+// An incompleteError is an error for want of what could not be had.
+type incompleteError struct{ err error }
+
+func (e *incompleteError) Error() string { return e.err.Error() }
+func (e *incompleteError) Unwrap() error { return e.err }
+
 // errIncomplete is the result of a command that named what could not be had.
 var errIncomplete = errors.New("incomplete")
 
@@ -219,6 +225,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, usage := errors.AsType[*usageError](err)
 	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
 	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
+	_, incomplete := errors.AsType[*incompleteError](err)
 	switch {
 	case hasHint:
 		e.hint("%s", hint.hint)
@@ -236,6 +243,8 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		return exitUsage
 	case notVerified, errors.Is(err, proof.ErrMismatch):
 		return exitNotVerified
+	case incomplete:
+		return exitIncomplete
 	}
 	return exitFailed
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -46,6 +48,7 @@ type rehearsal struct {
 	closure  *bundle.Contents
 	settings goEnv
 	tmp      string
+	output   string // absolute path of the bundle that will be there
 }
 
 // A rehearsalPlan is what the process inside is told, as JSON.
@@ -70,10 +73,13 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	for i, s := range r.sources.List {
+		if s.Alone {
+			continue // nothing can be built of it
+		}
 		dir := filepath.Join(r.tmp, "work", fmt.Sprint(i))
 		module := ""
 		if s.Mod != nil {
-			if err := copyProject(dir, s); err != nil {
+			if err := r.copyProject(dir, s); err != nil {
 				return fmt.Errorf("copying %s for the rehearsal: %w", s.Name, err)
 			}
 		} else {
@@ -104,6 +110,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		cmd := exec.CommandContext(ctx, self, rehearseInside)
 		cmd.Stdin = bytes.NewReader(input)
 		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.Env = append(os.Environ(), "TMPDIR="+r.tmp) // so that nothing of it is left
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		cmd.WaitDelay = 10 * time.Second // for what it started
 		if isolated {
@@ -132,13 +139,22 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		for line := range strings.Lines(out.String()) {
 			e.complain("  %s", oneLine(errors.New(line)))
 		}
-		return &hintError{errors.New("the rehearsal failed, so no bundle was written"), "does the same command pass outside, with an untouched go.mod and without a go.sum?"}
+		hint := "if the bundle has all that was asked for, the same fails outside, in a copy without go.sum and with an empty GOMODCACHE"
+		if len(r.closure.Missing) > 0 {
+			return &incompleteError{&hintError{errors.New("the rehearsal failed with what could not be had missing, so no bundle was written"), hint}}
+		}
+		return &hintError{errors.New("the rehearsal failed, so no bundle was written"), hint}
 	}
 	for line := range strings.Lines(out.String()) {
 		e.say("  %s", oneLine(errors.New(line)))
 	}
 	for _, s := range r.sources.List {
-		e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
+		switch {
+		case s.Mod != nil:
+			e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
+		case !s.Alone:
+			e.say("rehearsed %s: a new project loads all its packages from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
+		}
 	}
 	return nil
 }
@@ -176,29 +192,40 @@ func (r *rehearsal) environ(goCmd string) []string {
 	return env
 }
 
-// copyProject copies a project to dir, without go.sum, vendor and version control. Local
-// replacements outside of it are made absolute.
-func copyProject(dir string, s mirror.Source) error {
-	err := filepath.WalkDir(s.Dir, func(path string, d fs.DirEntry, err error) error {
+// copyProject copies a project to dir, without go.sum, vendor and version control, and without what this
+// run writes. Local replacements outside of it are made absolute.
+func (r *rehearsal) copyProject(dir string, s mirror.Source) error {
+	own, err := filepath.Abs(r.tmp)
+	if err != nil {
+		return err
+	}
+	root, err := filepath.EvalSymlinks(s.Dir)
+	if err != nil {
+		return err
+	}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(s.Dir, path)
+		rel, err := filepath.Rel(root, path)
 		if err != nil {
 			return err
 		}
 		to := filepath.Join(dir, rel)
-		switch {
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".hg" || d.Name() == ".svn" || rel == "vendor"):
+		switch abs, _ := filepath.Abs(path); {
+		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".hg" || d.Name() == ".svn" || rel == "vendor" || abs == own):
 			return filepath.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(to, 0o777)
-		case rel == "go.sum" || rel == "go.work" || filepath.Ext(path) == ".tar":
+		case rel == "go.sum" || rel == "go.work" || abs == r.output || strings.HasPrefix(d.Name(), safefile.TempPrefix):
 			return nil
 		case d.Type() == fs.ModeSymlink:
 			target, err := os.Readlink(path)
 			if err != nil {
 				return err
+			}
+			if !filepath.IsAbs(target) && !filepath.IsLocal(filepath.Join(filepath.Dir(rel), target)) {
+				target = filepath.Join(filepath.Dir(abs), target) // to the outside of the copy
 			}
 			return os.Symlink(target, to)
 		case !d.Type().IsRegular():
@@ -291,55 +318,52 @@ func rehearse(ctx context.Context, e *env) error {
 		Ready: func(*bundle.Bundle) { close(ready) },
 	}
 	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()
 	select {
 	case err := <-served:
+		stop()
 		return err
 	case <-ready:
 	}
-	env := append(plan.Env, "GOPROXY=http://"+l.Addr().String())
+	err = rehearseAll(ctx, e.stderr, &plan, append(plan.Env, "GOPROXY=http://"+l.Addr().String()), &misses)
+	stop()
+	return cmp.Or(err, <-served)
+}
+
+// rehearseAll runs the commands for one source after another.
+func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []string, misses *missList) error {
 	for i, dir := range plan.Dirs {
 		misses.take() // of the source before this one
-		if err := rehearseOne(ctx, e.stderr, dir, plan.Modules[i], plan.Command, env); err != nil {
+		if err := rehearseOne(ctx, out, dir, plan.Modules[i], plan.Command, env); err != nil {
 			for _, m := range misses.take() {
-				fmt.Fprintln(e.stderr, "asked for and not in the bundle:", m)
+				fmt.Fprintln(out, "asked for and not in the bundle:", m)
 			}
 			return err
 		}
 	}
-	stop()
-	return <-served
+	return nil
 }
 
 // rehearseOne runs the commands for one source.
 func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string, env []string) error {
-	run := func(name string, args ...string) (string, error) {
+	run := func(name string, args ...string) (stdout string, err error) {
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Dir, cmd.Env = dir, env
 		cmd.WaitDelay = 5 * time.Second
-		var b bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &b, &b
-		if err := cmd.Run(); err != nil {
-			return "", fmt.Errorf("%s%s %s: %w", b.String(), name, strings.Join(args, " "), err)
+		var out, diagnostics bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &diagnostics
+		if name == "sh" {
+			cmd.Stderr = &out // as they come
 		}
-		return b.String(), nil
+		if err := cmd.Run(); err != nil {
+			return "", fmt.Errorf("%s%s%s %s: %w", out.String(), diagnostics.String(), name, strings.Join(args, " "), err)
+		}
+		return out.String(), nil
 	}
 	if module != "" {
-		if _, err := run("go", "mod", "init", "rehearsal.example/new"); err != nil {
+		if err := newProject(dir, module, run); err != nil {
 			return err
-		}
-		if _, err := run("go", "get", module); err != nil {
-			return err
-		}
-		path, _, _ := strings.Cut(module, "@")
-		// Use the module when its root is a package that can be imported.
-		if name, err := run("go", "list", "-e", "-f", "{{.Name}}", path); err == nil && strings.TrimSpace(name) != "" && strings.TrimSpace(name) != "main" {
-			src := fmt.Sprintf("package new\n\nimport _ %q\n", path)
-			if err := os.WriteFile(filepath.Join(dir, "new.go"), []byte(src), 0o666); err != nil {
-				return err
-			}
 		}
 	}
 	if _, err := run("go", "mod", "tidy"); err != nil {
@@ -353,6 +377,41 @@ func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string
 	return err
 }
 
+// newProject makes a project in dir that requires a module and uses all of it: tidy loads every package, and the
+// build has the one at the module's root, if that can be imported.
+func newProject(dir, module string, run func(name string, args ...string) (string, error)) error {
+	if _, err := run("go", "mod", "init", "rehearsal.example/new"); err != nil {
+		return err
+	}
+	if _, err := run("go", "get", module); err != nil {
+		return err
+	}
+	path, _, _ := strings.Cut(module, "@")
+	list, err := run("go", "list", "-e", "-f", "{{if and .Name (not .Error)}}{{.Name}} {{.ImportPath}}{{end}}", path+"/...")
+	if err != nil {
+		return err
+	}
+	root := "package new\n"
+	all := "//go:build rehearsal\n\npackage new\n\n" // tidy reads files whatever their tags are
+	for line := range strings.Lines(list) {
+		name, pkg, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case name == "main":
+			if _, err := run("go", "mod", "edit", "-tool="+pkg); err != nil {
+				return err
+			}
+		case strings.Contains(pkg+"/", "/internal/"), strings.Contains(pkg+"/", "/vendor/"):
+		default:
+			imported := fmt.Sprintf("import _ %q\n", pkg)
+			all += imported
+			if pkg == path {
+				root += "\n" + imported
+			}
+		}
+	}
+	return errors.Join(os.WriteFile(filepath.Join(dir, "new.go"), []byte(root), 0o666), os.WriteFile(filepath.Join(dir, "all.go"), []byte(all), 0o666))
+}
+
 // missList collects what was asked for and not there.
 type missList struct {
 	mu   sync.Mutex
@@ -362,16 +421,23 @@ type missList struct {
 func (l *missList) add(r modpath.Request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if s := r.String(); !slices.Contains(l.list, s) && len(l.list) < 100 {
+	if s := r.String(); !slices.Contains(l.list, s) && len(l.list) < 1000 {
 		l.list = append(l.list, s)
 	}
 }
 
-// take returns the list and begins a new one.
+// take returns the list and begins a new one. A go command asks about every path above a package's
+// too: that those have no list or .info is left out when something else is missing.
 func (l *missList) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	list := l.list
 	l.list = nil
+	files := slices.DeleteFunc(slices.Clone(list), func(s string) bool {
+		return strings.HasSuffix(s, ".info") || strings.HasSuffix(s, "/list") || strings.HasSuffix(s, "/@latest")
+	})
+	if len(files) > 0 {
+		return files
+	}
 	return list
 }

@@ -121,6 +121,10 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return err
 	}
 	defer m.Close()
+	asked := *src // and not what is added: a rehearsal is of what was named
+	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
+		return err
+	}
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return err
@@ -136,7 +140,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return err
 	}
 	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
-	if err := writeBundle(ctx, e, f, settings, src, contents, key); err != nil {
+	if err := writeBundle(ctx, e, f, settings, &asked, contents, key); err != nil {
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
 			os.Remove(changed.File)
@@ -422,6 +426,9 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	}
 	if f.rehearse != "" {
 		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp}
+		if r.output, err = filepath.Abs(f.output); err != nil {
+			return err
+		}
 		if err := r.run(ctx, e); err != nil {
 			return err
 		}
