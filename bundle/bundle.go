@@ -153,6 +153,11 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 		}
 		dir = b.tmp
 	}
+	if st, err := os.Stat(dir); err != nil {
+		return err
+	} else if st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("others may write to %s, which holds what was verified: run chmod 700 on it", dir)
+	}
 	name := filepath.Join(dir, b.Manifest.ID()+".sqlite")
 	if f, err := os.Open(name); err == nil {
 		sum, err := hashOf(f)
@@ -178,7 +183,11 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	if !bytes.Equal(h.Sum(nil), b.Manifest.Index[:]) {
 		return &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
 	}
-	if err := f.Finish(); err != nil {
+	finish, commit := f.Finish, f.Commit
+	if b.tmp != "" { // it need not survive a crash
+		finish, commit = f.FinishNoSync, f.CommitNoSync
+	}
+	if err := finish(); err != nil {
 		return err
 	}
 	x, err := index.Open(f.Name())
@@ -192,7 +201,7 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	if err := x.Close(); err != nil {
 		return err
 	}
-	if err := f.Commit(); err != nil {
+	if err := commit(); err != nil {
 		return err
 	}
 	b.Index, err = index.Open(name)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 		for _, p := range paths {
 			f, ok, err := b.Index.File(ctx, p)
 			if err == nil && !ok {
-				err = fmt.Errorf("the bundle has no file %s", p)
+				err = fmt.Errorf("the bundle has no file %s: %w", p, fs.ErrNotExist)
 			}
 			if !yield(f, err) {
 				return

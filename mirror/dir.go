@@ -182,9 +182,18 @@ func (d *Dir) commit(f *safefile.File) error {
 // write writes a small file. It gets its name with the next flush, together with many others; until
 // then read finds it where it waits.
 func (d *Dir) write(rel string, data []byte) error {
-	f, err := d.create(rel)
+	f, err := d.put(rel, data)
 	if err != nil {
 		return err
+	}
+	return d.adopt(rel, f)
+}
+
+// put writes data to a temporary file, which adopt can make the one at rel.
+func (d *Dir) put(rel string, data []byte) (*safefile.File, error) {
+	f, err := d.create(rel)
+	if err != nil {
+		return nil, err
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -192,8 +201,13 @@ func (d *Dir) write(rel string, data []byte) error {
 	}
 	if err != nil {
 		f.Discard()
-		return err
+		return nil, err
 	}
+	return f, nil
+}
+
+// adopt gives a file from put its name, with the next flush.
+func (d *Dir) adopt(rel string, f *safefile.File) error {
 	d.mu.Lock()
 	d.pending[rel] = f
 	full := len(d.pending) >= maxPending

@@ -28,8 +28,18 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// maxInfo is the longest .info file in bytes. Real ones have some hundred.
-const maxInfo = 64 << 10
+const (
+	// maxInfo is the longest .info file in bytes. Real ones have some hundred.
+	maxInfo = 64 << 10
+
+	// maxWaiting is the longest small file in bytes that waits in memory for its proof. Real go.mod files
+	// have some thousand; longer ones wait on the disk.
+	maxWaiting = 64 << 10
+
+	// maxLines is how many lines a go.mod may have that is read for a graph: parsing one takes some hundred
+	// bytes of memory a line. Real ones have up to two thousand.
+	maxLines = 100_000
+)
 
 // A File is a file of the mirror directory.
 type File struct {
@@ -59,6 +69,7 @@ type staged struct {
 	h1      string
 	goModH1 string         // of the go.mod in a new zip, "" without one
 	data    []byte         // of a small file that is to be written
+	waiting *safefile.File // the same, on the disk
 	temp    *safefile.File // of a zip that is to be written
 }
 
@@ -103,7 +114,13 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 			}
 			err = check(data)
 		}
-		s.data = data
+		if s.data = data; len(data) > maxWaiting {
+			var err2 error
+			if s.waiting, err2 = f.dir.put(rel, data); err2 != nil {
+				return nil, nil, err2
+			}
+			s.data = nil
+		}
 	}
 	s.Size = int64(len(data))
 	s.SHA256 = sha256.Sum256(data)
@@ -156,6 +173,9 @@ func (f *fetcher) proxied(m module.Version) error {
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	var mod *modfile.File
 	_, err := f.stage(ctx, m, func(data []byte) (err error) {
+		if n := bytes.Count(data, []byte("\n")); n > maxLines {
+			return &badModError{fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)}
+		}
 		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
 		if err == nil && mod.Module == nil {
 			err = fmt.Errorf("%s/go.mod: no module line", m)
@@ -399,6 +419,10 @@ func (f *fetcher) commit(s *staged) error {
 		data := s.data
 		s.data = nil
 		return f.dir.write(s.Path, data)
+	case s.waiting != nil:
+		waiting := s.waiting
+		s.waiting = nil
+		return f.dir.adopt(s.Path, waiting)
 	case s.temp != nil:
 		// A zip without its hashes is fetched again, so the order does not matter.
 		if err := f.dir.write(hashesFile(s.Path), fmt.Appendf(nil, "%s %x\n", s.h1, s.SHA256)); err != nil {
@@ -414,16 +438,12 @@ func (f *fetcher) reject(s *staged, reason error) error {
 	var err error
 	switch {
 	case s.data != nil:
-		temp, err1 := f.dir.create(s.Path)
-		if err1 != nil {
-			return errors.Join(reason, err1)
-		}
-		if _, err = temp.Write(s.data); err == nil {
-			err = temp.Finish()
-		}
-		if err == nil {
+		var temp *safefile.File
+		if temp, err = f.dir.put(s.Path, s.data); err == nil {
 			err = f.dir.quarantine(temp.Name(), s.Path, reason)
 		}
+	case s.waiting != nil:
+		err = f.dir.quarantine(s.waiting.Name(), s.Path, reason)
 	case s.temp != nil:
 		err = f.dir.quarantine(s.temp.Name(), s.Path, reason)
 	default:

@@ -306,6 +306,12 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return cmp.Or(compareMod(a.From, b.From), compareMod(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
 	})
 	r.out.Queries = slices.Compact(r.out.Queries)
+	for m := range r.src.MissingOK {
+		if p.versions[m] == nil {
+			p.notes = append(p.notes, fmt.Sprintf("nothing requires %s, so its missing-ok line changes nothing", m))
+		}
+	}
+	slices.Sort(p.notes)
 	r.out.Notes = p.notes
 	return p, nil
 }

@@ -750,3 +750,25 @@ func TestChainOfAPromotedRoot(t *testing.T) {
 		t.Errorf("chain %s", got)
 	}
 }
+
+// TestLargeGoMod: a go.mod of megabytes is carried like any other when no graph reads it, and not parsed when one does.
+func TestLargeGoMod(t *testing.T) {
+	w := newWorld(t)
+	comments := strings.Repeat("// "+strings.Repeat("x", 97)+"\n", 20_000)
+	w.add("example.com/large@v1.0.0", comments+"\ngo 1.20\n", "a.go", "package a\n")
+	w.add("example.com/endless@v1.0.0", strings.Repeat("//\n", 2*maxLines), "a.go", "package a\n")
+	w.add("example.com/a@v1.0.0", "go 1.20\n\nrequire example.com/endless v1.0.0\n", "a.go", "package a\n")
+	c, err := w.sync(project(t, head+"require (\n\texample.com/a v1.0.0\n\texample.com/large v1.0.0\n)\n"))
+	if want := []string{"example.com/a@v1.0.0", "example.com/endless@v1.0.0", "example.com/large@v1.0.0"}; err != nil || !slices.Equal(zips(c), want) {
+		t.Fatal(err)
+	}
+	for _, v := range c.Versions {
+		data, err := os.ReadFile(filepath.Join(w.dir, v.GoMod.Path))
+		if err != nil || int64(len(data)) != v.GoMod.Size {
+			t.Errorf("%s: %d bytes, want %d (%v)", v.Mod, len(data), v.GoMod.Size, err)
+		}
+	}
+	if _, err := w.sync("example.com/endless@v1.0.0"); err == nil || !strings.Contains(err.Error(), "lines, more than the limit") {
+		t.Errorf("got %v", err)
+	}
+}

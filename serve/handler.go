@@ -50,7 +50,7 @@ const (
 	// do not read cost little. The last 64 KiB of a file, or the last small buffer, are held back
 	// until its hash is known.
 	largeBuffer  = 256 << 10
-	largeBuffers = 32
+	largeBuffers = 16
 	smallBuffer  = 16 << 10
 
 	// verifiers is how many files are hashed at once because someone asked for a part.

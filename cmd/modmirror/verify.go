@@ -249,7 +249,14 @@ Example:
 			defer b.Close()
 			n, err := b.Extract(ctx, dir, args[1:])
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				if n > 0 {
+					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
+				}
+				err = fmt.Errorf("%s: %w", args[0], err)
+				if noSuchFile(err) {
+					err = &hintError{err, "tar tf " + args[0] + " lists the paths"}
+				}
+				return err
 			}
 			e.say("wrote %s below %s", number(n, "file"), dir)
 			return nil

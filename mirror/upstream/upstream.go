@@ -54,6 +54,10 @@ const (
 	// 5 MB/s a request when an answer takes 100 ms.
 	streamBuffer = 512 << 10
 
+	// bigBody is how many bytes of an answer may be in memory besides those of others; what is longer
+	// is read one after another.
+	bigBody = 1 << 20
+
 	// maxText is how much of an error's body is kept, as cmd/go does (web.HTTPError).
 	maxText = 1 << 10
 )
@@ -108,11 +112,12 @@ type Client struct {
 	proxies []proxy
 	http    *http.Client
 	wait    time.Duration // first wait between attempts
+	big     chan struct{} // held by who has a body of more than bigBody bytes in memory
 }
 
 // New returns a client for a GOPROXY value. At most parallel connections are kept.
 func New(goproxy string, parallel int) (*Client, error) {
-	c := &Client{wait: firstWait}
+	c := &Client{wait: firstWait, big: make(chan struct{}, 1)}
 	for rest := goproxy; rest != ""; {
 		entry := rest
 		var p proxy
@@ -204,9 +209,10 @@ func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	if limit == 0 {
 		limit = MaxSmall
 	}
-	var buf memory
+	buf := &memory{ctx: ctx, big: c.big}
+	defer buf.release()
 	err := c.each(func(base string) error {
-		return c.fetch(ctx, base+"/"+path, &buf, limit, nil)
+		return c.fetch(ctx, base+"/"+path, buf, limit, nil)
 	})
 	return buf.b, err
 }
@@ -261,7 +267,7 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 			break
 		}
 		base := p.url + "/sumdb/" + name
-		err := c.fetch(ctx, base+"/supported", new(memory), MaxSmall, nil)
+		err := c.fetch(ctx, base+"/supported", &memory{ctx: ctx, big: c.big}, maxText, nil)
 		if err == nil {
 			return base, nil
 		}
@@ -274,8 +280,9 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 
 // GetURL returns the body at a URL, at most limit bytes of it.
 func (c *Client) GetURL(ctx context.Context, url string, limit int64) ([]byte, error) {
-	var buf memory
-	err := c.fetch(ctx, url, &buf, limit, nil)
+	buf := &memory{ctx: ctx, big: c.big}
+	defer buf.release()
+	err := c.fetch(ctx, url, buf, limit, nil)
 	return buf.b, err
 }
 
@@ -286,11 +293,35 @@ type body interface {
 	Reset() error
 }
 
-type memory struct{ b []byte }
+// memory is a body in memory. Once it is big it is the only one that is.
+type memory struct {
+	ctx  context.Context
+	big  chan struct{}
+	held bool
+	b    []byte
+}
 
-func (m *memory) Write(p []byte) (int, error) { m.b = append(m.b, p...); return len(p), nil }
-func (m *memory) Len() int64                  { return int64(len(m.b)) }
-func (m *memory) Reset() error                { m.b = nil; return nil }
+func (m *memory) Write(p []byte) (int, error) {
+	if !m.held && len(m.b)+len(p) > bigBody {
+		select {
+		case m.big <- struct{}{}:
+			m.held = true
+		case <-m.ctx.Done():
+			return 0, m.ctx.Err()
+		}
+	}
+	m.b = append(m.b, p...)
+	return len(p), nil
+}
+
+func (m *memory) Len() int64   { return int64(len(m.b)) }
+func (m *memory) Reset() error { m.b = nil; return nil }
+
+func (m *memory) release() {
+	if m.held {
+		<-m.big
+	}
+}
 
 type file os.File
 
