@@ -288,7 +288,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			r.out.Queries = append(r.out.Queries, *q)
 		}
 		if s.Alone {
-			p.want(m, true, func() []string { return []string{s.Name} })
+			p.want(m, !s.noZip, func() []string { return []string{s.Name} })
 			continue
 		}
 		names[m] = s.Name

@@ -21,6 +21,7 @@ import (
 type Source struct {
 	Name  string // as the user named it, with file:line when it came from a list
 	Alone bool   // the version itself and nothing else
+	noZip bool   // and not even its zip
 
 	// For a project:
 	Dir   string        // its folder
@@ -197,6 +198,10 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
 			s.MissingOK[module.Version{Path: path, Version: version}] = true
+		case f[0] == "toolchain" && len(f) >= 2:
+			if err := s.AddToolchain(pos, f[1], f[2:]); err != nil {
+				return err
+			}
 		case f[0] == "tool" || f[0] == "toolchain" || f[0] == "vulndb" || f[0] == "self" || f[0] == "deny":
 			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
 		default:

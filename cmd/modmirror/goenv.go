@@ -12,13 +12,15 @@ import (
 // goEnv is the part of the go command's settings that modmirror follows.
 type goEnv struct {
 	GOPROXY, GOSUMDB, GONOSUMDB, GONOPROXY, GOMODCACHE, GOCACHE string
+
+	GOVERSION string // of the go command here, "" without one
 }
 
 // readGoEnv asks the go command, which knows "go env -w" and the defaults. Without
 // one the environment is taken, with go's own defaults for all but GOPROXY.
 func readGoEnv(ctx context.Context) (goEnv, error) {
 	var g goEnv
-	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE")
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE", "GOVERSION")
 	cmd.Dir = os.TempDir() // a go.mod here must not make it switch toolchains
 	out, err := cmd.Output()
 	if err == nil {

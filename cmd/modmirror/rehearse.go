@@ -163,7 +163,11 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 func (r *rehearsal) environ(goCmd string) []string {
 	sumdb, _, _ := strings.Cut(strings.TrimSpace(r.settings.GOSUMDB), " ") // not the URL: it is asked through the proxy
 	var private []string
+	toolchain := "local"
 	for _, v := range r.closure.Versions {
+		if v.Path == mirror.ToolchainPath {
+			toolchain = "auto"
+		}
 		if v.Private && !slices.Contains(private, v.Path) {
 			private = append(private, v.Path)
 		}
@@ -179,8 +183,9 @@ func (r *rehearsal) environ(goCmd string) []string {
 		"GOMODCACHE=" + filepath.Join(r.tmp, "gopath", "pkg", "mod"),
 		"GOCACHE=" + gocache,
 		"GOSUMDB=" + sumdb,
+		"GOTOOLCHAIN=" + toolchain,
 		"GONOSUMDB=" + strings.Join(private, ","),
-		"GOENV=off", "GOWORK=off", "GONOPROXY=none", "GOPRIVATE=", "GOTOOLCHAIN=local", "GO111MODULE=on",
+		"GOENV=off", "GOWORK=off", "GONOPROXY=none", "GOPRIVATE=", "GO111MODULE=on",
 		// -mod=mod lets commands fill in go.sum; -trimpath makes the build cache useful in another folder.
 		"GOFLAGS=-mod=mod -trimpath -buildvcs=false",
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,7 @@ type syncFlags struct {
 	output, name, key, mirror string
 	rehearse                  string
 	sequence                  int64
+	toolchains, platforms     []string
 	closed, keepGoing, quiet  bool
 	goproxy, gosumdb          string
 	parallel                  int
@@ -62,6 +65,8 @@ Example:
 			fs.Lookup("rehearse").NoOptDefVal = defaultRehearsal
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
+			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
+			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
 			fs.StringVar(&f.key, "key", "", "signing key `file` (default key in the config folder, made when it is not there)")
 			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
 			fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
@@ -121,6 +126,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return err
 	}
 	defer m.Close()
+	if err := addToolchains(e, src, f, settings); err != nil {
+		return err
+	}
 	asked := *src // and not what is added: a rehearsal is of what was named
 	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
 		return err
@@ -165,6 +173,32 @@ func enclosingModule() string {
 			return "."
 		}
 	}
+}
+
+// addToolchains adds the toolchains that flags ask for, and says when one is needed that nobody asked for.
+func addToolchains(e *env, src *mirror.Sources, f *syncFlags, settings goEnv) error {
+	auto := false
+	for _, t := range f.toolchains {
+		if t == "auto" {
+			auto = true
+		} else if err := src.AddToolchain("--toolchain "+t, t, f.platforms); err != nil {
+			return usagef("%v", err)
+		}
+	}
+	for _, s := range slices.Clone(src.List) {
+		need := s.Toolchain()
+		switch {
+		case need == "" || src.HasToolchain(need):
+		case auto:
+			if err := src.AddToolchain(s.Name+" needs "+need, need, f.platforms); err != nil {
+				return usagef("%v", err)
+			}
+		case settings.GOVERSION != "" && goversion.Compare(need, settings.GOVERSION) > 0:
+			e.say("%s needs %s or later, which is newer than the Go here, and no toolchain is carried", s.Name, need)
+			e.hint("--toolchain auto carries it, for clients inside with an older Go and GOTOOLCHAIN=auto")
+		}
+	}
+	return nil
 }
 
 // sourceHint adds a next step to the commonest mistakes in sources.

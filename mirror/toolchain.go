@@ -1,0 +1,90 @@
+package mirror
+
+import (
+	"fmt"
+	"go/version"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"golang.org/x/mod/module"
+)
+
+// ToolchainPath is the module whose versions are Go toolchains (https://go.dev/ref/mod, GOTOOLCHAIN).
+const ToolchainPath = "golang.org/toolchain"
+
+var rePlatform = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
+
+// AddToolchain adds the toolchain of a Go version, such as go1.26.8 or 1.26.8, for platforms
+// such as linux/amd64; for this one when there is none. name is how messages name it.
+func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error {
+	goVersion = "go" + strings.TrimPrefix(goVersion, "go")
+	// A language version such as go1.26 is not one that can be downloaded.
+	if !version.IsValid(goVersion) || goVersion == version.Lang(goVersion) && version.Compare(goVersion, "go1.21") >= 0 {
+		return fmt.Errorf("%s: %q is not a released Go version: want one such as go1.26.8", name, goVersion)
+	}
+	if len(platforms) == 0 {
+		platforms = []string{runtime.GOOS + "/" + runtime.GOARCH}
+	}
+	whole := make(map[string]bool)
+	for _, p := range platforms {
+		if !rePlatform.MatchString(p) {
+			return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", name, p)
+		}
+		whole[p] = true
+		s.List = append(s.List, Source{Name: name, Alone: true, Query: toolchainModule(goVersion, p)})
+	}
+	if !whole["linux/amd64"] {
+		// go get go@latest asks for this .info whatever the platform is (modfetch/toolchain.go Stat).
+		s.List = append(s.List, Source{Name: name, Alone: true, noZip: true, Query: toolchainModule(goVersion, "linux/amd64")})
+	}
+	return nil
+}
+
+// toolchainModule returns the module version that is a toolchain (cmd/go/internal/toolchain/select.go Exec).
+func toolchainModule(goVersion, platform string) module.Version {
+	return module.Version{Path: ToolchainPath, Version: "v0.0.1-" + goVersion + "." + strings.Replace(platform, "/", "-", 1)}
+}
+
+// Toolchain returns the oldest toolchain that can build a project, such as go1.26.8: that of its toolchain line,
+// or of its go line when that is newer; "" when every Go since 1.21 will do
+// (cmd/go/internal/toolchain/select.go Select).
+func (s *Source) Toolchain() string {
+	if s.Mod == nil {
+		return ""
+	}
+	need := "go1.21"
+	if s.Mod.Go != nil {
+		v := "go" + s.Mod.Go.Version
+		if v == version.Lang(v) && version.Compare(v, need) >= 0 {
+			v += ".0" // go 1.N is satisfied by go1.N.0, the first release
+		}
+		need = later(need, v)
+	}
+	if s.Mod.Toolchain != nil {
+		v, _, _ := strings.Cut(s.Mod.Toolchain.Name, "-") // a suffix names a build of the version
+		need = later(need, v)
+	}
+	if need == "go1.21" {
+		return ""
+	}
+	return need
+}
+
+func later(a, b string) string {
+	if version.Compare(a, b) < 0 {
+		return b
+	}
+	return a
+}
+
+// HasToolchain reports whether a toolchain of version goVersion or later is among the sources.
+func (s *Sources) HasToolchain(goVersion string) bool {
+	for _, src := range s.List {
+		v, ok := strings.CutPrefix(src.Query.Version, "v0.0.1-")
+		if i := strings.LastIndex(v, "."); ok && i > 0 && src.Query.Path == ToolchainPath && !src.noZip && version.Compare(v[:i], goVersion) >= 0 {
+			return true
+		}
+	}
+	return false
+}
