@@ -146,6 +146,19 @@ func (c *Contents) entries() ([]Source, error) {
 			list = append(list, info)
 		}
 	}
+	for _, q := range c.Queries {
+		// A branch or a commit is answered inside as it was outside; what asks about a list is not asked as a file.
+		path := modpath.Request{Kind: modpath.Info, Path: q.Path, Version: q.Query}.String()
+		if path == "" || q.Query == "latest" || q.Query == "upgrade" || semver.IsValid(q.Query) {
+			continue
+		}
+		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })
+		if i >= 0 && c.Versions[i].Info.Path != "" {
+			info := c.Versions[i].Info
+			info.Path = path
+			list = append(list, info)
+		}
+	}
 	if c.DB != "" {
 		add(modpath.Request{Kind: modpath.SumSupported, DB: c.DB}, nil)
 		add(modpath.Request{Kind: modpath.SumLatest, DB: c.DB}, c.Head.Note)

@@ -276,9 +276,9 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			}
 			continue
 		}
-		m, q, err := r.fetch.resolve(ctx, s)
+		mods, q, err := r.fetch.resolve(ctx, s)
 		if isAbsent(err) {
-			r.out.Missing = append(r.out.Missing, r.missing(m, "list", []string{s.Name}, err))
+			r.out.Missing = append(r.out.Missing, r.missing(s.Query, "list", []string{s.Name}, err))
 			continue
 		}
 		if err != nil {
@@ -287,12 +287,14 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		if q != nil {
 			r.out.Queries = append(r.out.Queries, *q)
 		}
-		if s.Alone {
-			p.want(m, !s.noZip, func() []string { return []string{s.Name} })
-			continue
+		for _, m := range mods {
+			if s.Alone {
+				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
+				continue
+			}
+			names[m] = s.Name
+			todo = append(todo, m)
 		}
-		names[m] = s.Name
-		todo = append(todo, m)
 	}
 	if err := p.closeOver(ctx, l, todo, names); err != nil {
 		return nil, err
@@ -304,6 +306,9 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	}
 	slices.SortFunc(r.out.Requirements, func(a, b Requirement) int {
 		return cmp.Or(compareMod(a.From, b.From), compareMod(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
+	})
+	slices.SortFunc(r.out.Queries, func(a, b Query) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Query, b.Query))
 	})
 	r.out.Queries = slices.Compact(r.out.Queries)
 	for m := range r.src.MissingOK {

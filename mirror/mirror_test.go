@@ -772,3 +772,61 @@ func TestLargeGoMod(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestQueriesAreGos resolves queries and has the go command do the same.
+func TestQueriesAreGos(t *testing.T) {
+	w := newWorld(t)
+	main := func(version string) {
+		w.up.Override("example.com/tip/@v/"+version+".info", content(`{"Version":"v0.0.0-20200102030405-0123456789ab","Time":"2020-01-02T03:04:05Z"}`))
+	}
+	main("main")
+	main("0123456")
+	for _, v := range []string{"v1.0.0", "v1.0.5", "v1.2.0-pre", "v1.2.0", "v1.3.0-beta", "v1.9.0"} {
+		goMod := "go 1.20\n"
+		if v == "v1.9.0" {
+			goMod += "\nretract [v1.9.0, v1.9.1]\n"
+		}
+		w.add("example.com/many@"+v, goMod, "m.go", "package many\n")
+	}
+	dir := project(t, head)
+	for _, q := range []string{
+		"text@latest", "text@upgrade", "text@v1", "text@v1.0", "text@v1.2", "text@>=v1.0.1", "text@>v1.0.0", "text@<v1.1.0", "text@<=v1.1.0", "text@<v1", "text@v1.1.0",
+		"many@latest", "many@v1", "many@v1.2", "many@v1.3", "many@>v1.0.0", "many@>=v1.2.0", "many@<v1.2.0", "many@<=v1.9.0", "many@>v1.3.0", "many@>=v1.9.0", "many@v1.9.0", "many@<v1.0.0", "many@v2",
+		"many@>v1", "many@<=v1.2", "many@<x", "incompat@latest", "incompat@v2", "incompat@v2.0.0+incompatible", "tip@main", "tip@0123456", "tip@latest", "tip@nosuch", "hello@latest", "old@>=v0.0.1",
+	} {
+		want := ""
+		out, goErr := w.goFrom(dir, w.up.URL, "list", "-m", "-f", "{{.Path}}@{{.Version}}", "example.com/"+q)
+		if goErr == nil {
+			want = strings.TrimSpace(string(out))
+		}
+		got := ""
+		src, err := ParseSources([]string{"example.com/" + q}, strings.NewReader(""))
+		if err == nil {
+			m, err1 := Open(context.Background(), w.cfg)
+			if err1 != nil {
+				t.Fatal(err1)
+			}
+			var c *Closure
+			if c, err = m.Sync(context.Background(), src); err == nil && len(c.Missing) > 0 {
+				err = errors.New(c.Missing[0].Reason)
+			} else if err == nil {
+				for _, z := range zips(c) {
+					if path, _, _ := strings.Cut("example.com/"+q, "@"); strings.HasPrefix(z, path+"@") {
+						got = z
+					}
+				}
+			}
+			m.Close()
+		}
+		if got != want {
+			t.Errorf("%s is %q (%v); go says %q (%v)", q, got, err, want, goErr)
+		}
+	}
+	c, err := w.sync("example.com/many@all")
+	if want := "[example.com/many@v1.0.0 example.com/many@v1.0.5 example.com/many@v1.2.0 example.com/many@v1.9.0]"; err != nil || fmt.Sprint(zips(c)) != want {
+		t.Errorf("all: %v, %v", zips(c), err)
+	}
+	if _, err := ParseSources([]string{"example.com/text@patch"}, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "patch needs a version") {
+		t.Errorf("patch: %v", err)
+	}
+}

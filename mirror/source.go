@@ -29,7 +29,7 @@ type Source struct {
 	goSum goSum
 
 	// For a module:
-	Query module.Version // Version is a query: a version or "latest"
+	Query module.Version // Version is a query, as after go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or all
 }
 
 // Sources is what was asked for.
@@ -148,16 +148,15 @@ func (s *Sources) addModule(name, arg string) error {
 	if err := module.CheckPath(path); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if query != "latest" && module.CanonicalVersion(query) != query {
-		return fmt.Errorf("%s: the query %q is not supported yet: name a version such as v1.2.3, or latest", name, query)
-	}
-	if query != "latest" {
-		if err := module.Check(path, query); err != nil {
-			if m, ok := errors.AsType[*module.ModuleError](err); ok {
-				err = m.Err // without the name, which is there already
-			}
-			return fmt.Errorf("%s: %w", name, err)
+	err := checkQuery(query)
+	if module.CanonicalVersion(query) == query {
+		err = module.Check(path, query)
+		if m, ok := errors.AsType[*module.ModuleError](err); ok {
+			err = m.Err // without the name, which is there already
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	s.List = append(s.List, Source{Name: name, Query: module.Version{Path: path, Version: query}})
 	return nil

@@ -21,17 +21,22 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -148,6 +153,12 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 	if err != nil {
 		return err
 	}
+	if !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
+		f, ok, err = h.byCommit(r.Context(), req)
+		if err != nil {
+			return err
+		}
+	}
 	if !ok {
 		return h.notFound(w, r, req)
 	}
@@ -181,6 +192,41 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 	h.cache.put(e)
 	e.serve(w, r)
 	return nil
+}
+
+// reCommit is what names a commit: at least seven hex digits, as git abbreviates.
+var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+
+// byCommit returns the .info file of the carried version of a commit: the one whose Origin or whose pseudo-version
+// has it. It is not found when several versions are of other commits that begin so.
+func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.File, ok bool, err error) {
+	var found []index.Version
+	commits := make(map[string]bool)
+	for v, err := range h.bundle.Index.Versions(ctx, req.Path) {
+		if err != nil {
+			return f, false, err
+		}
+		if v.ZipSize == nil {
+			continue
+		}
+		var origin struct{ Hash string }
+		json.Unmarshal([]byte(v.Origin), &origin) // may be ""
+		if rev, err := module.PseudoVersionRev(v.Version); err == nil && origin.Hash == "" {
+			origin.Hash = rev
+		}
+		// A pseudo-version has the first 12 digits only.
+		n := min(len(origin.Hash), len(req.Version))
+		if n >= 7 && origin.Hash[:n] == req.Version[:n] {
+			found = append(found, v)
+			commits[origin.Hash] = true
+		}
+	}
+	if len(commits) != 1 {
+		return f, false, nil
+	}
+	// Several tags of one commit: the go command takes the highest.
+	last := slices.MaxFunc(found, func(a, b index.Version) int { return semver.Compare(a.Version, b.Version) })
+	return h.bundle.Index.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: last.Version}.String())
 }
 
 // serveLookup answers a lookup of the checksum database with the record in the index

@@ -89,6 +89,9 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 					version = q.Version
 				}
 			}
+			if version == "all" { // the newest will do
+				version = "latest"
+			}
 			module = s.Query.Path + "@" + version
 			if err := os.Mkdir(dir, 0o777); err != nil {
 				return err

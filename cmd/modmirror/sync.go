@@ -48,9 +48,10 @@ func syncCommand() *command {
 Usage: modmirror sync [flags] [SOURCE...]
 
 Resolves the sources' modules, downloads and verifies them, and writes a signed
-bundle. A SOURCE is a folder with a go.mod, a go.mod, module@version,
-module@latest, a file that lists such lines, or - for a list on stdin.
-Without one it is the module you are in.
+bundle. A SOURCE is a folder with a go.mod, a go.mod, module@query, a file that lists
+such lines, or - for a list on stdin. Without one it is the module you are in.
+A query is what go get knows: a version, latest, v1, ">=v1.2.0", a branch, a
+commit; or all for every released version.
 
 Proxies and checksum database are those of "go env".
 
