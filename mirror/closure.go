@@ -144,8 +144,9 @@ func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, err
 
 // closeOver adds the own build list of every version in todo, and of every version
 // whose zip comes in by that, until nothing new does: a new project inside can
-// then start from any of them. names says what a version of todo came from.
-func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, names map[module.Version]string) error {
+// then start from any of them. Unless fixed is set, only the build lists of todo are added, which is what
+// installing a command takes. names says what a version of todo came from.
+func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, names map[module.Version]string, fixed bool) error {
 	// Graphs are loaded side by side and taken one after another, in order: the
 	// chains in the result must not depend on which was faster.
 	const together = 16
@@ -180,7 +181,10 @@ func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, 
 			for _, g := range graphs[i] {
 				p.take(g, from, false)
 			}
-			todo = append(todo, p.take(graphs[i][len(graphs[i])-1], from, true)...)
+			added := p.take(graphs[i][len(graphs[i])-1], from, true)
+			if fixed {
+				todo = append(todo, added...)
+			}
 		}
 	}
 	return nil

@@ -142,7 +142,7 @@ func (m *Mirror) Close() error { return m.dir.Close() }
 func (m *Mirror) Path(rel string) string { return m.dir.Path(rel) }
 
 // Sync brings the closure of the sources into the mirror directory. What an upstream refuses
-// is in the result's Missing. An error that wraps proof.ErrMismatch means that
+// is in the result's Missing. A *DeniedError says what a deny line forbids. An error that wraps proof.ErrMismatch means that
 // something was not what it should be; the file is in quarantine.
 func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 	start := time.Now()
@@ -263,7 +263,7 @@ func (r *run) disowned(ctx context.Context) error {
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	p := &plan{versions: make(map[module.Version]*wanted), requires: make(map[Requirement]bool)}
 	names := make(map[module.Version]string)
-	var todo []module.Version
+	var todo, tools []module.Version
 	for i := range r.src.List {
 		s := &r.src.List[i]
 		if s.Mod != nil {
@@ -276,7 +276,11 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			}
 			continue
 		}
-		mods, q, err := r.fetch.resolve(ctx, s)
+		resolve := r.fetch.resolve
+		if s.Tool != "" {
+			resolve = r.fetch.resolveTool
+		}
+		mods, q, err := resolve(ctx, s)
 		if isAbsent(err) {
 			r.out.Missing = append(r.out.Missing, r.missing(s.Query, "list", []string{s.Name}, err))
 			continue
@@ -293,10 +297,17 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 				continue
 			}
 			names[m] = s.Name
-			todo = append(todo, m)
+			if s.Tool != "" && !r.cfg.Closed {
+				tools = append(tools, m)
+			} else {
+				todo = append(todo, m)
+			}
 		}
 	}
-	if err := p.closeOver(ctx, l, todo, names); err != nil {
+	if err := p.closeOver(ctx, l, tools, names, false); err != nil {
+		return nil, err
+	}
+	if err := p.closeOver(ctx, l, todo, names, true); err != nil {
 		return nil, err
 	}
 	for req := range p.requires {
@@ -311,6 +322,15 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Query, b.Query))
 	})
 	r.out.Queries = slices.Compact(r.out.Queries)
+	var denied DeniedError
+	for _, w := range p.sorted() {
+		if line := r.src.denied(w.mod.Path); line != "" && w.zip {
+			denied.Modules = append(denied.Modules, Denied{w.mod, line, w.chain})
+		}
+	}
+	if denied.Modules != nil {
+		return nil, &denied
+	}
 	for m := range r.src.MissingOK {
 		if p.versions[m] == nil {
 			p.notes = append(p.notes, fmt.Sprintf("nothing requires %s, so its missing-ok line changes nothing", m))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -259,4 +260,36 @@ func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Ver
 		return versions, nil, nil
 	}
 	return []module.Version{{Path: m.Path, Version: v}}, &Query{m.Path, m.Version, v}, nil
+}
+
+// resolveTool resolves the module that a command is in: the longest path above the package's that the upstream has
+// (modload/query.go QueryPattern).
+func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module.Version, q *Query, err error) {
+	var first error
+	for p := s.Tool; p != "." && p != "/"; p = path.Dir(p) {
+		if module.CheckPath(p) != nil {
+			break
+		}
+		in := *s
+		in.Query.Path = p
+		if module.CanonicalVersion(in.Query.Version) == in.Query.Version { // does the module have it?
+			if module.Check(p, in.Query.Version) != nil {
+				continue
+			}
+			_, err = f.goMod(ctx, in.Query)
+			versions = []module.Version{in.Query}
+		} else {
+			versions, q, err = f.resolve(ctx, &in)
+		}
+		if err == nil {
+			return versions, q, nil
+		}
+		if !isAbsent(err) {
+			return nil, nil, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return nil, nil, first
 }

@@ -29,6 +29,7 @@ type Source struct {
 	goSum goSum
 
 	// For a module:
+	Tool  string         // package path of a command: only what "go install" needs; Query.Path is the same
 	Query module.Version // Version is a query, as after go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or all
 }
 
@@ -36,6 +37,22 @@ type Source struct {
 type Sources struct {
 	List      []Source
 	MissingOK map[module.Version]bool // versions that may be absent
+	Deny      []string                // module paths, or prefixes that end in /..., that must not be carried
+}
+
+// A DeniedError says which modules of a closure a deny line forbids.
+type DeniedError struct{ Modules []Denied }
+
+// A Denied is a module version that is denied.
+type Denied struct {
+	Mod   module.Version
+	Line  string   // what denies it, as after deny
+	Chain []string // the requirements that bring it in, from the source
+}
+
+// Error says how many there are; the caller names them.
+func (e *DeniedError) Error() string {
+	return fmt.Sprintf("%d of the modules are denied", len(e.Modules))
 }
 
 // goSum holds the lines of a go.sum file.
@@ -162,6 +179,37 @@ func (s *Sources) addModule(name, arg string) error {
 	return nil
 }
 
+// addTool adds a command: package@query. Which module it is in is found out later.
+func (s *Sources) addTool(name, arg string) error {
+	pkg, query, ok := strings.Cut(arg, "@")
+	if !ok || query == "" {
+		return fmt.Errorf("%s: want package@version", name)
+	}
+	err := module.CheckImportPath(pkg)
+	if err == nil && module.CanonicalVersion(query) != query {
+		err = checkQuery(query)
+	}
+	if query == allQuery {
+		err = errors.New("a command is wanted in one version")
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s.List = append(s.List, Source{Name: name, Tool: pkg, Query: module.Version{Path: pkg, Version: query}})
+	return nil
+}
+
+// denied returns the deny line that a module path is under, "" when there is none.
+func (s *Sources) denied(path string) string {
+	for _, d := range s.Deny {
+		prefix, all := strings.CutSuffix(d, "/...")
+		if path == prefix || all && strings.HasPrefix(path, prefix+"/") {
+			return d
+		}
+	}
+	return ""
+}
+
 // addList reads a list file. Folders in it are relative to dir.
 func (s *Sources) addList(r io.Reader, file, dir string) error {
 	sc := bufio.NewScanner(r)
@@ -197,14 +245,24 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
 			s.MissingOK[module.Version{Path: path, Version: version}] = true
+		case f[0] == "tool" && len(f) == 2:
+			if err := s.addTool(pos+": "+f[1], f[1]); err != nil {
+				return err
+			}
+		case f[0] == "deny" && len(f) == 2:
+			pattern := strings.TrimSuffix(f[1], "/...")
+			if module.CheckImportPath(pattern) != nil {
+				return fmt.Errorf("%s: want deny MODULE or deny PREFIX/...", pos)
+			}
+			s.Deny = append(s.Deny, f[1])
 		case f[0] == "toolchain" && len(f) >= 2:
 			if err := s.AddToolchain(pos, f[1], f[2:]); err != nil {
 				return err
 			}
-		case f[0] == "tool" || f[0] == "toolchain" || f[0] == "vulndb" || f[0] == "self" || f[0] == "deny":
+		case f[0] == "vulndb" || f[0] == "self":
 			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
 		default:
-			return fmt.Errorf("%s: cannot read %.60q: want module@version, module FOLDER, only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
+			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
 	}
 	if err := sc.Err(); err != nil {

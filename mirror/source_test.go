@@ -29,6 +29,10 @@ func TestListFile(t *testing.T) {
 	if len(s.List) != 3 || s.List[0].Query.Path != "rsc.io/quote" || s.List[1].Mod.Module.Mod.Path != "example.com/service" || s.List[2].Query.Version != "latest" {
 		t.Errorf("list: %+v", s.List)
 	}
+	if s2, err := ParseSources([]string{"-"}, strings.NewReader("tool a.b/v2/cmd/c@v2.0.0\ndeny a.b/no/...\ndeny a.b/never\n")); err != nil || s2.List[0].Tool != "a.b/v2/cmd/c" ||
+		s2.denied("a.b/no") != "a.b/no/..." || s2.denied("a.b/no/x") != "a.b/no/..." || s2.denied("a.b/nothing") != "" || s2.denied("a.b/never") == "" || s2.denied("a.b/never/x") != "" {
+		t.Errorf("tool and deny: %+v, %v", s2, err)
+	}
 	if !s.MissingOK[module.Version{Path: "example.com/gone", Version: "v1.0.0"}] {
 		t.Errorf("missing-ok: %v", s.MissingOK)
 	}
@@ -37,7 +41,11 @@ func TestListFile(t *testing.T) {
 		"rsc.io/quote@":                   ":1: rsc.io/quote@: want module@version",
 		"rsc.io/../quote@v1.0.0":          "malformed module path",
 		"rsc.io/quote@v2.0.0":             "should be v0 or v1",
-		"tool golang.org/x/tools@latest":  `"tool" lines are not supported yet`,
+		"tool golang.org/x/tools":         ":1: golang.org/x/tools: want package@version",
+		"tool a.b/c@a/b":                  "no proxy can be asked",
+		"tool a.b/c@all":                  "wanted in one version",
+		"deny ../x":                       "want deny MODULE",
+		"vulndb":                          `"vulndb" lines are not supported yet`,
 		"module ./nowhere":                "no go.mod there",
 		"missing-ok example.com/gone":     "want missing-ok module@version",
 		"module":                          "cannot read",

@@ -34,6 +34,7 @@ const (
 	exitUsage       = 2
 	exitNotVerified = 3 // signature, hash, proof, rollback
 	exitIncomplete  = 4 // something could not be had
+	exitPolicy      = 5 // against a deny line
 )
 
 // A command is a subcommand.
@@ -114,6 +115,9 @@ func (e *incompleteError) Unwrap() error { return e.err }
 
 // errIncomplete is the result of a command that named what could not be had.
 var errIncomplete = errors.New("incomplete")
+
+// errDenied is the result of a command that named what a policy forbids.
+var errDenied = errors.New("denied")
 
 // errDamaged is the result of a command that named what does not verify.
 var errDamaged = errors.New("does not verify")
@@ -212,6 +216,8 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		return exitIncomplete
 	case errors.Is(err, errDamaged):
 		return exitNotVerified
+	case errors.Is(err, errDenied):
+		return exitPolicy
 	case errors.Is(err, errFailed):
 		return exitFailed
 	case ctx.Err() != nil:

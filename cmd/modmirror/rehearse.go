@@ -56,6 +56,7 @@ type rehearsalPlan struct {
 	Bundle, Key string
 	Dirs        []string // projects, without their go.sum
 	Modules     []string // module@version for which Dirs has a new module
+	Tools       []string // package@version that is installed instead
 	Command     string
 	Env         []string
 }
@@ -77,7 +78,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 			continue // nothing can be built of it
 		}
 		dir := filepath.Join(r.tmp, "work", fmt.Sprint(i))
-		module := ""
+		module, tool := "", ""
 		if s.Mod != nil {
 			if err := r.copyProject(dir, s); err != nil {
 				return fmt.Errorf("copying %s for the rehearsal: %w", s.Name, err)
@@ -85,19 +86,21 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		} else {
 			version := s.Query.Version
 			for _, q := range r.closure.Queries {
-				if q.Path == s.Query.Path && q.Query == version {
+				if q.Query == version && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
 					version = q.Version
 				}
 			}
 			if version == "all" { // the newest will do
 				version = "latest"
 			}
-			module = s.Query.Path + "@" + version
+			if module = s.Query.Path + "@" + version; s.Tool != "" {
+				module, tool = "", module
+			}
 			if err := os.Mkdir(dir, 0o777); err != nil {
 				return err
 			}
 		}
-		plan.Dirs, plan.Modules = append(plan.Dirs, dir), append(plan.Modules, module)
+		plan.Dirs, plan.Modules, plan.Tools = append(plan.Dirs, dir), append(plan.Modules, module), append(plan.Tools, tool)
 	}
 	input, err := json.Marshal(plan)
 	if err != nil {
@@ -155,6 +158,8 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		switch {
 		case s.Mod != nil:
 			e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
+		case s.Tool != "":
+			e.say("rehearsed %s: go install makes it from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		case !s.Alone:
 			e.say("rehearsed %s: a new project loads all its packages from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		}
@@ -343,7 +348,7 @@ func rehearse(ctx context.Context, e *env) error {
 func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []string, misses *missList) error {
 	for i, dir := range plan.Dirs {
 		misses.take() // of the source before this one
-		if err := rehearseOne(ctx, out, dir, plan.Modules[i], plan.Command, env); err != nil {
+		if err := rehearseOne(ctx, out, dir, plan.Modules[i], plan.Tools[i], plan.Command, env); err != nil {
 			for _, m := range misses.take() {
 				fmt.Fprintln(out, "asked for and not in the bundle:", m)
 			}
@@ -354,7 +359,7 @@ func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []
 }
 
 // rehearseOne runs the commands for one source.
-func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string, env []string) error {
+func rehearseOne(ctx context.Context, out io.Writer, dir, module, tool, command string, env []string) error {
 	run := func(name string, args ...string) (stdout string, err error) {
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Dir, cmd.Env = dir, env
@@ -368,6 +373,10 @@ func rehearseOne(ctx context.Context, out io.Writer, dir, module, command string
 			return "", fmt.Errorf("%s%s%s %s: %w", out.String(), diagnostics.String(), name, strings.Join(args, " "), err)
 		}
 		return out.String(), nil
+	}
+	if tool != "" {
+		_, err := run("go", "install", tool)
+		return err
 	}
 	if module != "" {
 		if err := newProject(dir, module, run); err != nil {

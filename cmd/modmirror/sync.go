@@ -337,6 +337,13 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	c, err := m.Sync(ctx, src)
 	stop()
 	if err != nil {
+		if denied, ok := errors.AsType[*mirror.DeniedError](err); ok {
+			for _, d := range denied.Modules {
+				e.complain("sync: %s is denied by the line \"deny %s\"", d.Mod, d.Line)
+				e.complain("  wanted by %s", oneLine(errors.New(strings.Join(d.Chain, " → "))))
+			}
+			return nil, errDenied
+		}
 		if up, ok := errors.AsType[*upstream.Error](err); ok && up.Status == 0 && ctx.Err() == nil {
 			return nil, &hintError{err, "is the proxy in reach? It is that of go env GOPROXY, or of --goproxy"}
 		}
