@@ -25,6 +25,7 @@ const maxGraph = 200_000
 type goMod struct {
 	path       string // as its module line says
 	require    []modfile.Require
+	goLine     string
 	pruned     bool // go 1.17 or later: what it requires needs no further reading
 	retract    []modfile.VersionInterval
 	reasons    []string // of the retractions
@@ -36,7 +37,9 @@ func summarize(f *modfile.File) *goMod {
 	if f.Module != nil {
 		g.path, g.deprecated = f.Module.Mod.Path, f.Module.Deprecated
 	}
-	g.pruned = f.Go != nil && pruned(f.Go.Version)
+	if f.Go != nil {
+		g.goLine, g.pruned = f.Go.Version, pruned(f.Go.Version)
+	}
 	for _, r := range f.Require {
 		g.require = append(g.require, modfile.Require{Mod: r.Mod, Indirect: r.Indirect})
 	}

@@ -52,6 +52,10 @@ type Config struct {
 	Parallel int             // requests in flight; 0 means DefaultParallel
 	Closed   bool            // closed closure for projects too
 
+	AutoToolchain bool     // carry the toolchains that the sources need
+	Platforms     []string // for which, such as linux/amd64; empty for this one
+	GoVersion     string   // of the Go here, such as go1.26.8: a note says when a source needs a newer one
+
 	Waiting  func(holder string) // told once when another process has the directory
 	Progress *Progress           // updated while it runs; may be nil
 }
@@ -104,6 +108,8 @@ type Closure struct {
 	Notes        []string   // what is odd about it, and no reason to fail
 	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
+
+	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
 }
 
 // Stats says where the time went.
@@ -264,6 +270,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	p := &plan{versions: make(map[module.Version]*wanted), requires: make(map[Requirement]bool)}
 	names := make(map[module.Version]string)
 	var todo, tools []module.Version
+	resolved := make(map[int][]module.Version)
 	for i := range r.src.List {
 		s := &r.src.List[i]
 		if s.Mod != nil {
@@ -291,6 +298,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		if q != nil {
 			r.out.Queries = append(r.out.Queries, *q)
 		}
+		resolved[i] = mods
 		for _, m := range mods {
 			if s.Alone {
 				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
@@ -308,6 +316,9 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return nil, err
 	}
 	if err := p.closeOver(ctx, l, todo, names, true); err != nil {
+		return nil, err
+	}
+	if err := r.toolchains(ctx, p, resolved); err != nil {
 		return nil, err
 	}
 	for req := range p.requires {

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"fmt"
 	"go/version"
 	"regexp"
@@ -46,29 +47,73 @@ func toolchainModule(goVersion, platform string) module.Version {
 	return module.Version{Path: ToolchainPath, Version: "v0.0.1-" + goVersion + "." + strings.Replace(platform, "/", "-", 1)}
 }
 
-// Toolchain returns the oldest toolchain that can build a project, such as go1.26.8: that of its toolchain line,
-// or of its go line when that is newer; "" when every Go since 1.21 will do
+// neededToolchain returns the oldest toolchain that can build a module with these go and toolchain lines, "" for none:
+// that of its toolchain line, or of its go line when that is newer; "" when every Go since 1.21 will do
 // (cmd/go/internal/toolchain/select.go Select).
-func (s *Source) Toolchain() string {
-	if s.Mod == nil {
-		return ""
-	}
-	need := "go1.21"
-	if s.Mod.Go != nil {
-		v := "go" + s.Mod.Go.Version
+func neededToolchain(goLine, toolchainLine string) string {
+	const oldest = "go1.21"
+	need := oldest
+	if goLine != "" {
+		v := "go" + goLine
 		if v == version.Lang(v) && version.Compare(v, need) >= 0 {
 			v += ".0" // go 1.N is satisfied by go1.N.0, the first release
 		}
 		need = later(need, v)
 	}
-	if s.Mod.Toolchain != nil {
-		v, _, _ := strings.Cut(s.Mod.Toolchain.Name, "-") // a suffix names a build of the version
+	if toolchainLine != "" {
+		v, _, _ := strings.Cut(toolchainLine, "-") // a suffix names a build of the version
 		need = later(need, v)
 	}
-	if need == "go1.21" {
+	if need == oldest {
 		return ""
 	}
 	return need
+}
+
+// toolchains adds the toolchains that sources need, if so configured, or notes that one is needed that is
+// newer than the Go here. mods are the modules that each source, by its number, was resolved to.
+func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Version) error {
+	for i := range r.src.List {
+		s := &r.src.List[i]
+		need := ""
+		if s.Mod != nil {
+			goLine, toolchainLine := "", ""
+			if s.Mod.Go != nil {
+				goLine = s.Mod.Go.Version
+			}
+			if s.Mod.Toolchain != nil {
+				toolchainLine = s.Mod.Toolchain.Name
+			}
+			need = neededToolchain(goLine, toolchainLine)
+		}
+		if !s.Alone {
+			for _, m := range mods[i] {
+				mod, err := r.fetch.goMod(ctx, m)
+				if isAbsent(err) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				need = later(need, neededToolchain(mod.goLine, ""))
+			}
+		}
+		switch {
+		case need == "" || r.src.hasToolchain(need):
+		case r.cfg.AutoToolchain:
+			before := len(r.src.List)
+			if err := r.src.AddToolchain(s.Name+" needs "+need, need, r.cfg.Platforms); err != nil {
+				return err
+			}
+			for _, t := range r.src.List[before:] {
+				p.want(t.Query, !t.noZip, func() []string { return []string{t.Name} })
+			}
+		case r.cfg.GoVersion != "" && version.Compare(need, r.cfg.GoVersion) > 0:
+			p.notes = append(p.notes, fmt.Sprintf("%s needs %s or later, which is newer than the Go here, and no toolchain is carried", s.Name, need))
+			r.out.NeedsToolchain = true
+		}
+	}
+	return nil
 }
 
 func later(a, b string) string {
@@ -78,8 +123,8 @@ func later(a, b string) string {
 	return a
 }
 
-// HasToolchain reports whether a toolchain of version goVersion or later is among the sources.
-func (s *Sources) HasToolchain(goVersion string) bool {
+// hasToolchain reports whether a toolchain of version goVersion or later is among the sources.
+func (s *Sources) hasToolchain(goVersion string) bool {
 	for _, src := range s.List {
 		v, ok := strings.CutPrefix(src.Query.Version, "v0.0.1-")
 		if i := strings.LastIndex(v, "."); ok && i > 0 && src.Query.Path == ToolchainPath && !src.noZip && version.Compare(v[:i], goVersion) >= 0 {

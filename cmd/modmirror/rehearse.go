@@ -85,9 +85,10 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 			}
 		} else {
 			version := s.Query.Version
+			in := "" // of the paths that a command is below, the longest is its module's
 			for _, q := range r.closure.Queries {
-				if q.Query == version && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
-					version = q.Version
+				if q.Query == s.Query.Version && len(q.Path) > len(in) && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
+					in, version = q.Path, q.Version
 				}
 			}
 			if version == "all" { // the newest will do

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	goversion "go/version"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,14 +120,15 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.gosumdb != "" {
 		settings.GOSUMDB = f.gosumdb
 	}
-	m, err := openMirror(ctx, e, f, settings)
+	auto, err := addToolchains(src, f)
+	if err != nil {
+		return err
+	}
+	m, err := openMirror(ctx, e, f, settings, auto)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if err := addToolchains(e, src, f, settings); err != nil {
-		return err
-	}
 	asked := *src // and not what is added: a rehearsal is of what was named
 	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
 		return err
@@ -176,30 +175,16 @@ func enclosingModule() string {
 	}
 }
 
-// addToolchains adds the toolchains that flags ask for, and says when one is needed that nobody asked for.
-func addToolchains(e *env, src *mirror.Sources, f *syncFlags, settings goEnv) error {
-	auto := false
+// addToolchains adds the toolchains that flags name, and reports whether others are to be found out.
+func addToolchains(src *mirror.Sources, f *syncFlags) (auto bool, err error) {
 	for _, t := range f.toolchains {
 		if t == "auto" {
 			auto = true
 		} else if err := src.AddToolchain("--toolchain "+t, t, f.platforms); err != nil {
-			return usagef("%v", err)
+			return false, usagef("%v", err)
 		}
 	}
-	for _, s := range slices.Clone(src.List) {
-		need := s.Toolchain()
-		switch {
-		case need == "" || src.HasToolchain(need):
-		case auto:
-			if err := src.AddToolchain(s.Name+" needs "+need, need, f.platforms); err != nil {
-				return usagef("%v", err)
-			}
-		case settings.GOVERSION != "" && goversion.Compare(need, settings.GOVERSION) > 0:
-			e.say("%s needs %s or later, which is newer than the Go here, and no toolchain is carried", s.Name, need)
-			e.hint("--toolchain auto carries it, for clients inside with an older Go and GOTOOLCHAIN=auto")
-		}
-	}
-	return nil
+	return auto, nil
 }
 
 // sourceHint adds a next step to the commonest mistakes in sources.
@@ -310,7 +295,7 @@ type openedMirror struct {
 	progress *mirror.Progress
 }
 
-func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
+func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv, autoToolchain bool) (*openedMirror, error) {
 	up, err := upstream.New(settings.GOPROXY, f.parallel)
 	if err != nil {
 		return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
@@ -326,6 +311,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 	m.Mirror, err = mirror.Open(ctx, mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Progress: m.progress,
+		AutoToolchain: autoToolchain, Platforms: f.platforms, GoVersion: settings.GOVERSION,
 		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", f.mirror, holder) },
 	})
 	return m, err
@@ -360,6 +346,9 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	}
 	for _, note := range c.Notes {
 		e.say("%s", oneLine(errors.New(note)))
+	}
+	if c.NeedsToolchain {
+		e.hint("--toolchain auto carries it, for clients inside with an older Go and GOTOOLCHAIN=auto")
 	}
 	if len(c.Versions) == 0 {
 		return c, nil
