@@ -89,32 +89,48 @@ func chainString(list []module.Version) string { return strings.Join(chainNames(
 // addProject adds the build closure of a project: what its build list and the
 // loading of its module graph need.
 func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.Version, error) {
-	main := module.Version{Path: s.Mod.Module.Mod.Path}
 	v := newView(s.Dir, s.Mod)
-	var roots []modfile.Require
-	for _, r := range s.Mod.Require {
-		roots = append(roots, *r)
-	}
-	goVersion := "1.16" // what cmd/go assumes without a go line
-	if s.Mod.Go != nil {
-		goVersion = s.Mod.Go.Version
-	}
-	deep := !pruned(goVersion)
-	g, err := l.loadConsistent(ctx, v, main, roots, deep, func(g *graph) { p.take(g, s.Name, false) })
+	m := mainOf(s.Mod)
+	g, err := l.loadConsistent(ctx, v, m, func(g *graph) { p.take(g, s.Name, false) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	added := p.take(g, s.Name, true)
-	if goLanguage(goVersion) == "1.17" {
-		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same,
-		// and reads the whole unpruned graph for it (modload/init.go, tidy -compat).
-		// and it looks for the packages under that graph, in the zips that it selects.
-		_, err := l.loadConsistent(ctx, v, main, roots, true, func(g *graph) { added = append(added, p.take(g, s.Name, true)...) })
+	if s.Mod.Go != nil && goLanguage(s.Mod.Go.Version) == "1.17" {
+		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same (modload/init.go,
+		// tidy -compat). It reads the whole unpruned graph for it, and it looks for the packages under that graph, in the zips that it selects.
+		m.deep = true
+		_, err := l.loadConsistent(ctx, v, m, func(g *graph) { added = append(added, p.take(g, s.Name, true)...) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
 	return added, nil
+}
+
+// mainOf returns a project's main module.
+func mainOf(f *modfile.File) mainModule {
+	m := mainModule{mod: module.Version{Path: f.Module.Mod.Path}}
+	for _, r := range f.Require {
+		m.require = append(m.require, *r)
+	}
+	// Without a go line cmd/go assumes 1.16.
+	m.deep = f.Go == nil || !pruned(f.Go.Version)
+	return m
+}
+
+// addWorkspace adds the build closure of a workspace. Those of its modules, each by itself, are added as
+// projects: go mod tidy works on them, and go work sync reads their graphs.
+func (p *plan) addWorkspace(ctx context.Context, l *loader, s *Source) ([]module.Version, error) {
+	var mains []mainModule
+	for _, m := range s.Members {
+		mains = append(mains, mainOf(m.Mod))
+	}
+	g, err := l.loadWorkspace(ctx, workspaceView(s), mains)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	return p.take(g, s.Name, true), nil
 }
 
 // loadModule loads the graphs of a new project that requires m and uses all of it:
@@ -135,7 +151,7 @@ func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, err
 		}
 	}
 	var graphs []*graph
-	_, err = l.loadConsistent(ctx, &view{start: m}, module.Version{}, roots, false, func(g *graph) { graphs = append(graphs, g) })
+	_, err = l.loadConsistent(ctx, &view{start: m}, mainModule{require: roots}, func(g *graph) { graphs = append(graphs, g) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m, err)
 	}

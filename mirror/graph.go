@@ -88,6 +88,37 @@ func newView(dir string, f *modfile.File) *view {
 	return v
 }
 
+// workspaceView is how a workspace sees other modules: what go.work replaces, and then what any of its modules
+// replaces or excludes (modload/modfile.go replacementFrom).
+func workspaceView(s *Source) *view {
+	v := &view{dir: s.Dir, replace: make(map[module.Version]module.Version), exclude: make(map[module.Version]bool)}
+	for _, m := range s.Members {
+		for _, r := range m.Mod.Replace {
+			if r.New.Version == "" && !filepath.IsAbs(r.New.Path) {
+				if abs, err := filepath.Abs(m.Dir); err == nil {
+					r.New.Path = filepath.Join(abs, r.New.Path)
+				}
+			}
+			if _, ok := v.replace[r.Old]; !ok {
+				v.replace[r.Old] = r.New
+			}
+		}
+		for _, x := range m.Mod.Exclude {
+			v.exclude[x.Mod] = true
+		}
+	}
+	for _, r := range s.Work.Replace {
+		v.replace[r.Old] = r.New
+		if r.Old.Version == "" { // it goes before what the modules say of one version
+			maps.DeleteFunc(v.replace, func(old, _ module.Version) bool { return old.Path == r.Old.Path && old.Version != "" })
+		}
+	}
+	for _, r := range s.Work.Replace { // and those of one version before those of all
+		v.replace[r.Old] = r.New
+	}
+	return v
+}
+
 // actual returns the module that stands in for m, m itself without a replacement.
 // One with an empty version is a folder.
 func (v *view) actual(m module.Version) module.Version {
@@ -104,10 +135,14 @@ func (v *view) actual(m module.Version) module.Version {
 // go.mod was read and those that were only named.
 type graph struct {
 	view     *view
+	mains    map[string]bool                      // paths of the main modules
 	require  map[module.Version][]modfile.Require // of the versions that were read
 	selected map[string]string                    // highest version of each path
 	parent   map[module.Version]module.Version    // what named a version first, on a shortest way
 	refused  map[module.Version]bool              // versions whose go.mod the upstream does not hand out
+
+	seen map[visit]bool
+	wave []visit // to be read next
 }
 
 // chain returns the requirements that bring m in, from the main module to m.
@@ -193,56 +228,130 @@ type badModError struct{ err error }
 func (e *badModError) Error() string { return e.err.Error() }
 func (e *badModError) Unwrap() error { return e.err }
 
-// A visit is a version to be read, and whether what it requires is to be read too.
-type visit struct {
-	mod  module.Version
-	deep bool // unpruned is inherited by everything below
+// A mainModule is a main module with what its go.mod requires.
+type mainModule struct {
+	mod     module.Version // without a version
+	require []modfile.Require
+	deep    bool // its graph is not pruned
 }
 
-// load loads the graph whose roots main requires, as readModGraph of
-// cmd/go/internal/modload/buildlist.go does: the go.mod of each root, and what they require
-// below a root whose own graph is unpruned, or everywhere when deep is set.
-func (l *loader) load(ctx context.Context, v *view, main module.Version, roots []modfile.Require, deep bool) (*graph, error) {
+// How much is read below a version.
+type depth int
+
+const (
+	shallow  depth = iota // what it requires, if its own graph is unpruned
+	oneLevel              // what it requires
+	deep                  // everything: unpruned is inherited by all below
+)
+
+// A visit is a version to be read.
+type visit struct {
+	mod   module.Version
+	depth depth
+}
+
+// load loads the graph of a project, as readModGraph of cmd/go/internal/modload/buildlist.go does: the go.mod
+// of each version that main requires, and what they require below one whose own graph is
+// unpruned, or everywhere when main's is.
+func (l *loader) load(ctx context.Context, v *view, m mainModule) (*graph, error) {
+	g, err := l.newGraph(v, m)
+	if err == nil {
+		err = g.read(ctx, l)
+	}
+	return g, err
+}
+
+// loadWorkspace loads the graph of a workspace. It goes deeper than the graphs of its modules: what one of them requires
+// in a version that another outbids is read in the selected version too, with what that requires.
+func (l *loader) loadWorkspace(ctx context.Context, v *view, mains []mainModule) (*graph, error) {
+	g, err := l.newGraph(v, mains...)
+	if err != nil {
+		return nil, err
+	}
+	again := make(map[module.Version]bool) // whose requirements are looked at for ones that are outbid
+	for _, m := range mains {
+		again[m.mod] = true
+	}
+	for grown := true; grown; {
+		if err := g.read(ctx, l); err != nil {
+			return nil, err
+		}
+		grown = false
+		for m := range maps.Clone(again) {
+			for _, r := range g.require[m] {
+				s := module.Version{Path: r.Mod.Path, Version: g.selected[r.Mod.Path]}
+				if !g.mains[s.Path] && semver.Compare(s.Version, r.Mod.Version) > 0 && !again[s] {
+					again[s] = true
+					g.enqueue(s, oneLevel)
+					grown = true
+				}
+			}
+		}
+	}
+	return g, nil
+}
+
+// newGraph returns the graph of main modules, of which nothing is read yet.
+func (l *loader) newGraph(v *view, mains ...mainModule) (*graph, error) {
 	g := &graph{
 		view:     v,
+		mains:    make(map[string]bool),
 		require:  make(map[module.Version][]modfile.Require),
 		selected: make(map[string]string),
 		parent:   make(map[module.Version]module.Version),
 		refused:  make(map[module.Version]bool),
+		seen:     make(map[visit]bool),
 	}
-	name := func(from module.Version, r modfile.Require) {
-		m := r.Mod
-		// An older version of the main module is read like any other, but never selected.
-		if m.Path != main.Path && semver.Compare(m.Version, g.selected[m.Path]) > 0 {
-			g.selected[m.Path] = m.Version
-		}
-		if _, ok := g.parent[m]; !ok && m != main {
-			g.parent[m] = from
-		}
+	for _, m := range mains {
+		g.mains[m.mod.Path] = true
 	}
-	var wave []visit
-	seen := make(map[visit]bool)
-	enqueue := func(m module.Version, deep bool) {
-		if k := (visit{m, deep}); m != main && !seen[k] {
-			seen[k] = true
-			wave = append(wave, k)
+	for _, m := range mains {
+		g.require[m.mod] = nil
+		for _, r := range m.require {
+			if !v.exclude[r.Mod] {
+				g.require[m.mod] = append(g.require[m.mod], r)
+				g.name(m.mod, r.Mod)
+			}
 		}
-	}
-	for _, r := range roots {
-		if !v.exclude[r.Mod] {
-			g.require[main] = append(g.require[main], r)
-			name(main, r)
+		for _, r := range g.require[m.mod] {
+			if m.deep {
+				g.enqueue(r.Mod, deep)
+			} else {
+				g.enqueue(r.Mod, shallow)
+			}
 		}
 	}
-	for _, r := range g.require[main] {
-		enqueue(r.Mod, deep)
+	return g, nil
+}
+
+// name says that from requires m.
+func (g *graph) name(from, m module.Version) {
+	// An older version of a main module is read like any other, but never selected.
+	if !g.mains[m.Path] && semver.Compare(m.Version, g.selected[m.Path]) > 0 {
+		g.selected[m.Path] = m.Version
 	}
-	for len(wave) > 0 {
-		if len(seen) > maxGraph {
-			return nil, fmt.Errorf("%s: module graph has more than %d versions", main, maxGraph)
+	if _, ok := g.parent[m]; !ok && !(g.mains[m.Path] && m.Version == "") {
+		g.parent[m] = from
+	}
+}
+
+// enqueue has read visit m.
+func (g *graph) enqueue(m module.Version, d depth) {
+	if k := (visit{m, d}); !(g.mains[m.Path] && m.Version == "") && !g.seen[k] {
+		g.seen[k] = true
+		g.wave = append(g.wave, k)
+	}
+}
+
+// read visits what is enqueued, and what that leads to.
+func (g *graph) read(ctx context.Context, l *loader) error {
+	v := g.view
+	for len(g.wave) > 0 {
+		if len(g.seen) > maxGraph {
+			return fmt.Errorf("module graph has more than %d versions", maxGraph)
 		}
-		this := wave
-		wave = nil
+		this := g.wave
+		g.wave = nil
 		mods := make([]*goMod, len(this))
 		eg, ctx := errgroup.WithContext(ctx)
 		eg.SetLimit(readsInFlight)
@@ -261,7 +370,7 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 			})
 		}
 		if err := eg.Wait(); err != nil {
-			return nil, err
+			return err
 		}
 		for i, k := range this {
 			mod := mods[i]
@@ -269,33 +378,37 @@ func (l *loader) load(ctx context.Context, v *view, main module.Version, roots [
 				g.refused[k.mod] = true
 				continue
 			}
-			deepBelow := k.deep || !mod.pruned
 			if _, ok := g.require[k.mod]; !ok {
 				var reqs []modfile.Require
 				for _, r := range mod.require {
 					if !v.exclude[r.Mod] {
 						reqs = append(reqs, r)
-						name(k.mod, r)
+						g.name(k.mod, r.Mod)
 					}
 				}
 				g.require[k.mod] = reqs
 			}
-			if deepBelow {
-				for _, r := range g.require[k.mod] {
-					enqueue(r.Mod, true)
-				}
+			below := shallow
+			switch {
+			case k.depth == deep || !mod.pruned:
+				below = deep
+			case k.depth == shallow:
+				continue
+			}
+			for _, r := range g.require[k.mod] {
+				g.enqueue(r.Mod, below)
 			}
 		}
 	}
-	return g, nil
+	return nil
 }
 
 // loadConsistent is load, repeated with every root at its selected version until
 // all are, as expandGraph of modload/buildlist.go does. It calls use with each graph.
-func (l *loader) loadConsistent(ctx context.Context, v *view, main module.Version, roots []modfile.Require, deep bool, use func(*graph)) (*graph, error) {
+func (l *loader) loadConsistent(ctx context.Context, v *view, m mainModule, use func(*graph)) (*graph, error) {
 	var before *graph
 	for {
-		g, err := l.load(ctx, v, main, roots, deep)
+		g, err := l.load(ctx, v, m)
 		if err != nil {
 			return nil, err
 		}
@@ -305,8 +418,8 @@ func (l *loader) loadConsistent(ctx context.Context, v *view, main module.Versio
 		before = g
 		use(g)
 		changed := false
-		next := make([]modfile.Require, len(roots))
-		for i, r := range roots {
+		next := make([]modfile.Require, len(m.require))
+		for i, r := range m.require {
 			next[i] = r
 			if s := g.selected[r.Mod.Path]; s != "" && s != r.Mod.Version && !v.exclude[r.Mod] {
 				next[i].Mod.Version = s
@@ -316,6 +429,6 @@ func (l *loader) loadConsistent(ctx context.Context, v *view, main module.Versio
 		if !changed {
 			return g, nil
 		}
-		roots = next
+		m.require = next
 	}
 }

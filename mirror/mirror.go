@@ -273,8 +273,12 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	resolved := make(map[int][]module.Version)
 	for i := range r.src.List {
 		s := &r.src.List[i]
-		if s.Mod != nil {
-			added, err := p.addProject(ctx, l, s)
+		if s.Mod != nil || s.Work != nil {
+			add := p.addProject
+			if s.Work != nil {
+				add = p.addWorkspace
+			}
+			added, err := add(ctx, l, s)
 			if err != nil {
 				return nil, err
 			}

@@ -147,8 +147,12 @@ func (w *world) goFrom(dir, proxy string, args ...string) (stdout []byte, err er
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
 	gopath := w.t.TempDir()
+	work := "off"
+	if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+		work = "auto"
+	}
 	cmd.Env = append(os.Environ(), "GOPROXY="+proxy, "GOSUMDB="+w.up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
-		"GOPATH="+gopath, "GOMODCACHE="+filepath.Join(gopath, "mod"), "GOFLAGS=-modcacherw", "GOWORK=off", "GOENV=off", "GOTOOLCHAIN=local")
+		"GOPATH="+gopath, "GOMODCACHE="+filepath.Join(gopath, "mod"), "GOFLAGS=-modcacherw", "GOWORK="+work, "GOENV=off", "GOTOOLCHAIN=local")
 	stdout, err = cmd.Output()
 	if e, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("go %s from %s: %w\n%s", args[0], proxy, err, e.Stderr)
@@ -828,5 +832,78 @@ func TestQueriesAreGos(t *testing.T) {
 	}
 	if _, err := ParseSources([]string{"example.com/text@patch"}, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "patch needs a version") {
 		t.Errorf("patch: %v", err)
+	}
+}
+
+// TestWorkspaceIsGos compares the closure of workspaces with what go commands do in them, from the upstream and from the mirror directory.
+func TestWorkspaceIsGos(t *testing.T) {
+	mod := func(path, rest string) string { return "module " + path + "\n\ngo 1.20\n\n" + rest }
+	uses := func(pkgs ...string) string {
+		text := "package x\n\n"
+		for _, p := range pkgs {
+			text += "import _ \"" + p + "\"\n"
+		}
+		return text
+	}
+	for _, tc := range []struct {
+		name  string
+		files []string
+	}{
+		{"two", []string{"a/go.mod", mod("example.com/wa", "require example.com/text v1.0.0\n"), "a/a.go", uses("example.com/text"),
+			"b/go.mod", mod("example.com/wb", "require (\n\texample.com/UpperCase v1.0.0\n\texample.com/wa v0.0.0\n)\n\nreplace example.com/wa => ../a\n"), "b/b.go", uses("example.com/wa", "example.com/UpperCase")}},
+		{"outbid", []string{"a/go.mod", mod("example.com/wa", "require example.com/outbid v1.0.0\n"), "a/a.go", uses("example.com/outbid"),
+			"b/go.mod", mod("example.com/wb", "require example.com/outbid v1.1.0\n"), "b/b.go", uses("example.com/outbid")}},
+		{"outbid deeper", []string{"a/go.mod", mod("example.com/wa", "require example.com/near v1.0.0\n"), "a/a.go", uses("example.com/near"),
+			"b/go.mod", mod("example.com/wb", "require (\n\texample.com/near v1.1.0\n\texample.com/outbid v1.2.0\n)\n"), "b/b.go", uses("example.com/near", "example.com/outbid")}},
+		{"unpruned", []string{"a/go.mod", "module example.com/wa\n\ngo 1.16\n\nrequire example.com/hello v1.1.0\n", "a/a.go", uses("example.com/hello"),
+			"b/go.mod", mod("example.com/wb", "require example.com/unpruned v1.0.0\n"), "b/b.go", uses("example.com/unpruned")}},
+		{"replace", []string{"go.work", "go 1.20\n\nuse (\n\t./a\n\t./b\n)\n\nreplace example.com/text => example.com/fork v1.0.1\n",
+			"a/go.mod", mod("example.com/wa", "require example.com/text v1.1.0\n\nreplace example.com/text v1.1.0 => ./local\n"), "a/a.go", uses("example.com/text"),
+			"a/local/go.mod", "module example.com/text\n",
+			"b/go.mod", mod("example.com/wb", "require example.com/hello v1.1.0\n\nexclude example.com/check v1.0.0\n"), "b/b.go", uses("example.com/hello")}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.add("example.com/outbid@v1.0.0", "go 1.20\n", "o.go", "package outbid\n")
+			w.add("example.com/outbid@v1.1.0", "go 1.20\n\nrequire example.com/middle v1.0.0\n", "o.go", "package outbid\n\nimport _ \"example.com/middle\"\n")
+			w.add("example.com/outbid@v1.2.0", "go 1.20\n\nrequire example.com/promote v1.0.0\n", "o.go", "package outbid\n\nimport _ \"example.com/promote\"\n")
+			w.add("example.com/near@v1.0.0", "go 1.20\n\nrequire example.com/outbid v1.0.0\n", "n.go", "package near\n\nimport _ \"example.com/outbid\"\n")
+			w.add("example.com/near@v1.1.0", "go 1.20\n\nrequire example.com/outbid v1.1.0\n", "n.go", "package near\n\nimport _ \"example.com/outbid\"\n")
+			dir := t.TempDir()
+			write := func(name, text string) {
+				name = filepath.Join(dir, name)
+				os.MkdirAll(filepath.Dir(name), 0o755)
+				if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write("go.work", "go 1.20\n\nuse (\n\t./a\n\t./b\n)\n")
+			for i := 0; i < len(tc.files); i += 2 {
+				write(tc.files[i], tc.files[i+1])
+			}
+			c, err := w.sync(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range c.Missing {
+				t.Errorf("missing %s of %s: %s", m.What, m.Mod, m.Reason)
+			}
+			for _, args := range [][]string{{"list", "-m", "all"}, {"mod", "graph"}, {"list", "-deps", "-f", "{{with .Module}}{{.Path}}@{{.Version}}{{end}}", "./a/...", "./b/..."}, {"mod", "why", "-m", "all"}, {"mod", "download", "-json"}} {
+				online, err := w.goFrom(dir, w.up.URL, args...)
+				if err != nil {
+					t.Fatalf("online: %v", err)
+				}
+				offline, err := w.goFrom(dir, "file://"+w.dir, args...)
+				if err != nil {
+					t.Fatalf("offline: %v", err)
+				}
+				if args[1] == "download" { // prints the folders of the cache
+					continue
+				}
+				if diff := gocmp.Diff(string(online), string(offline)); diff != "" {
+					t.Errorf("go %v (-online +offline):\n%s", args, diff)
+				}
+			}
+		})
 	}
 }

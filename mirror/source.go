@@ -28,9 +28,20 @@ type Source struct {
 	Mod   *modfile.File // its parsed go.mod
 	goSum goSum
 
+	// For a workspace, whose modules are sources of their own besides:
+	Work    *modfile.WorkFile // its parsed go.work, in Dir
+	Members []Member
+	InWork  bool // a project that is here because it is a member
+
 	// For a module:
 	Tool  string         // package path of a command: only what "go install" needs; Query.Path is the same
 	Query module.Version // Version is a query, as after go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or all
+}
+
+// A Member is a module of a workspace.
+type Member struct {
+	Dir string
+	Mod *modfile.File
 }
 
 // Sources is what was asked for.
@@ -88,8 +99,8 @@ func (g goSum) check(m module.Version, h1 string) error {
 	return fmt.Errorf("%s %s is %s, but %s says %s: %w", m.Path, m.Version, h1, g.file, want[0], proof.ErrMismatch)
 }
 
-// ParseSources parses what a user may name as a source: a folder with a go.mod, a
-// go.mod, a list file, "-" for a list on stdin, or module@query.
+// ParseSources parses what a user may name as a source: a folder with a go.work or go.mod, such a
+// file, a list file, "-" for a list on stdin, or module@query.
 func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 	s := &Sources{MissingOK: make(map[module.Version]bool)}
 	for _, arg := range args {
@@ -110,11 +121,11 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 	info, err := os.Stat(arg)
 	switch {
 	case err == nil && info.IsDir():
-		return s.addProject(arg, filepath.Join(arg, "go.mod"))
+		return s.addFolder(arg, arg)
 	case err == nil && filepath.Ext(arg) == ".mod":
 		return s.addProject(arg, arg)
 	case err == nil && filepath.Ext(arg) == ".work":
-		return fmt.Errorf("%s: go.work is not supported yet: name the modules' folders", arg)
+		return s.addWorkspace(arg, arg)
 	case err == nil:
 		f, err := os.Open(arg)
 		if err != nil {
@@ -132,6 +143,51 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 		return fmt.Errorf("%s: no such file or folder, and not a module@version", arg)
 	}
 	return err
+}
+
+// addFolder adds the workspace or the project in a folder.
+func (s *Sources) addFolder(name, dir string) error {
+	work := filepath.Join(dir, "go.work")
+	if _, err := os.Stat(work); err == nil {
+		return s.addWorkspace(name, work)
+	}
+	return s.addProject(name, filepath.Join(dir, "go.mod"))
+}
+
+// addWorkspace adds a workspace and each of its modules.
+func (s *Sources) addWorkspace(name, file string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	work, err := modfile.ParseWork(file, data, nil)
+	if err != nil {
+		return err // has file:line
+	}
+	sum, err := readGoSum(file + ".sum")
+	if err != nil {
+		return err
+	}
+	ws := Source{Name: name, Dir: filepath.Dir(file), Work: work, goSum: sum}
+	at := len(s.List)
+	s.List = append(s.List, ws)
+	for _, u := range work.Use {
+		dir := u.Path
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(ws.Dir, dir)
+		}
+		if err := s.addProject(dir, filepath.Join(dir, "go.mod")); err != nil {
+			return fmt.Errorf("%s:%d: %w", file, u.Syntax.Start.Line, err)
+		}
+		m := &s.List[len(s.List)-1]
+		m.InWork = true
+		ws.Members = append(ws.Members, Member{m.Dir, m.Mod})
+	}
+	if len(ws.Members) == 0 {
+		return fmt.Errorf("%s: it uses no module", file)
+	}
+	s.List[at] = ws
+	return nil
 }
 
 func (s *Sources) addProject(name, file string) error {
@@ -230,10 +286,11 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if !filepath.IsAbs(folder) {
 				folder = filepath.Join(dir, folder)
 			}
-			if err := s.addProject(f[1], filepath.Join(folder, "go.mod")); err != nil {
+			at := len(s.List)
+			if err := s.addFolder(f[1], folder); err != nil {
 				return fmt.Errorf("%s: %w", pos, err)
 			}
-			s.List[len(s.List)-1].Name = pos + ": " + f[1]
+			s.List[at].Name = pos + ": " + f[1]
 		case f[0] == "only" && len(f) == 2:
 			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
 				return err

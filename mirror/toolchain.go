@@ -86,6 +86,9 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 			}
 			need = neededToolchain(goLine, toolchainLine)
 		}
+		if s.Work != nil && s.Work.Go != nil {
+			need = neededToolchain(s.Work.Go.Version, "")
+		}
 		if !s.Alone {
 			for _, m := range mods[i] {
 				mod, err := r.fetch.goMod(ctx, m)
