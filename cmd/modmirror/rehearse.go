@@ -20,12 +20,10 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -33,6 +31,9 @@ import (
 // defaultRehearsal is what --rehearse runs unless it is given a command. It runs no code of
 // the modules, so it may use the build cache.
 const defaultRehearsal = "go build ./... && go vet ./..."
+
+// rehearsalFlags are GOFLAGS for all steps: -trimpath makes the build cache useful in another folder.
+const rehearsalFlags = "-trimpath -buildvcs=false"
 
 // rehearseInside is the hidden command that a rehearsal runs of itself, in a network
 // namespace of its own where the machine allows it.
@@ -54,11 +55,18 @@ type rehearsal struct {
 // A rehearsalPlan is what the process inside is told, as JSON.
 type rehearsalPlan struct {
 	Bundle, Key string
-	Dirs        []string // projects, without their go.sum
-	Modules     []string // module@version for which Dirs has a new module
-	Tools       []string // package@version that is installed instead
-	Command     string
+	Steps       []rehearsalStep
+	Command     string // for sh
 	Env         []string
+}
+
+// A rehearsalStep is what is done in a folder: the command after go mod tidy in a project, after that in a new project that
+// requires Module, or alone in a module of a workspace; or the installation of Tool.
+type rehearsalStep struct {
+	Dir    string
+	Module string // module@version
+	Tool   string // package@version
+	Work   string // path of the go.work
 }
 
 // run rehearses every source.
@@ -74,34 +82,36 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	for i, s := range r.sources.List {
-		if s.Alone {
-			continue // nothing can be built of it
+		if s.Alone || s.InWork {
+			continue // nothing can be built of it, or it was built with its workspace
 		}
-		dir := filepath.Join(r.tmp, "work", fmt.Sprint(i))
-		module, tool := "", ""
-		if s.Mod != nil {
-			if err := r.copyProject(dir, s); err != nil {
+		step := rehearsalStep{Dir: filepath.Join(r.tmp, "work", fmt.Sprint(i))}
+		switch {
+		case s.Work != nil:
+			dirs, err := r.copyWorkspace(step.Dir, s)
+			if err != nil {
 				return fmt.Errorf("copying %s for the rehearsal: %w", s.Name, err)
 			}
-		} else {
-			version := s.Query.Version
-			in := "" // of the paths that a command is below, the longest is its module's
-			for _, q := range r.closure.Queries {
-				if q.Query == s.Query.Version && len(q.Path) > len(in) && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
-					in, version = q.Path, q.Version
-				}
+			for _, dir := range dirs {
+				plan.Steps = append(plan.Steps, rehearsalStep{Dir: dir, Work: filepath.Join(step.Dir, "go.work")})
 			}
-			if version == "all" { // the newest will do
-				version = "latest"
+			continue
+		case s.Mod != nil:
+			if err := r.copyProject(step.Dir, s); err != nil {
+				return fmt.Errorf("copying %s for the rehearsal: %w", s.Name, err)
 			}
-			if module = s.Query.Path + "@" + version; s.Tool != "" {
-				module, tool = "", module
-			}
-			if err := os.Mkdir(dir, 0o777); err != nil {
+		default:
+			if err := os.Mkdir(step.Dir, 0o777); err != nil {
 				return err
 			}
+			named := s.Query.Path + "@" + r.version(s)
+			if s.Tool != "" {
+				step.Tool = named
+			} else {
+				step.Module = named
+			}
 		}
-		plan.Dirs, plan.Modules, plan.Tools = append(plan.Dirs, dir), append(plan.Modules, module), append(plan.Tools, tool)
+		plan.Steps = append(plan.Steps, step)
 	}
 	input, err := json.Marshal(plan)
 	if err != nil {
@@ -157,7 +167,8 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 	}
 	for _, s := range r.sources.List {
 		switch {
-		case s.Mod != nil:
+		case s.InWork:
+		case s.Mod != nil, s.Work != nil:
 			e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		case s.Tool != "":
 			e.say("rehearsed %s: go install makes it from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
@@ -166,6 +177,21 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	return nil
+}
+
+// version returns the version that a source's query was resolved to.
+func (r *rehearsal) version(s mirror.Source) string {
+	version := s.Query.Version
+	in := "" // of the paths that a command is below, the longest is its module's
+	for _, q := range r.closure.Queries {
+		if q.Query == s.Query.Version && len(q.Path) > len(in) && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
+			in, version = q.Path, q.Version
+		}
+	}
+	if version == "all" { // the newest will do
+		return "latest"
+	}
+	return version
 }
 
 // environ is the whole environment of the go command in a rehearsal.
@@ -195,8 +221,7 @@ func (r *rehearsal) environ(goCmd string) []string {
 		"GOTOOLCHAIN=" + toolchain,
 		"GONOSUMDB=" + strings.Join(private, ","),
 		"GOENV=off", "GOWORK=off", "GONOPROXY=none", "GOPRIVATE=", "GO111MODULE=on",
-		// -mod=mod lets commands fill in go.sum; -trimpath makes the build cache useful in another folder.
-		"GOFLAGS=-mod=mod -trimpath -buildvcs=false",
+		"GOFLAGS=-mod=mod " + rehearsalFlags, // -mod=mod lets commands fill in go.sum
 	}
 	for _, name := range []string{"CC", "CXX", "CGO_ENABLED", "CGO_CFLAGS", "CGO_LDFLAGS", "GOROOT", "GOOS", "GOARCH", "TMPDIR", "TERM", "LANG", "PKG_CONFIG_PATH"} {
 		if v, ok := os.LookupEnv(name); ok {
@@ -204,95 +229,6 @@ func (r *rehearsal) environ(goCmd string) []string {
 		}
 	}
 	return env
-}
-
-// copyProject copies a project to dir, without go.sum, vendor and version control, and without what this
-// run writes. Local replacements outside of it are made absolute.
-func (r *rehearsal) copyProject(dir string, s mirror.Source) error {
-	own, err := filepath.Abs(r.tmp)
-	if err != nil {
-		return err
-	}
-	root, err := filepath.EvalSymlinks(s.Dir)
-	if err != nil {
-		return err
-	}
-	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
-		}
-		to := filepath.Join(dir, rel)
-		switch abs, _ := filepath.Abs(path); {
-		case d.IsDir() && (d.Name() == ".git" || d.Name() == ".hg" || d.Name() == ".svn" || rel == "vendor" || abs == own):
-			return filepath.SkipDir
-		case d.IsDir():
-			return os.MkdirAll(to, 0o777)
-		case rel == "go.sum" || rel == "go.work" || abs == r.output || strings.HasPrefix(d.Name(), safefile.TempPrefix):
-			return nil
-		case d.Type() == fs.ModeSymlink:
-			target, err := os.Readlink(path)
-			if err != nil {
-				return err
-			}
-			if !filepath.IsAbs(target) && !filepath.IsLocal(filepath.Join(filepath.Dir(rel), target)) {
-				target = filepath.Join(filepath.Dir(abs), target) // to the outside of the copy
-			}
-			return os.Symlink(target, to)
-		case !d.Type().IsRegular():
-			return nil
-		}
-		return copyFile(to, path)
-	})
-	if err != nil {
-		return err
-	}
-	base, err := filepath.Abs(s.Dir)
-	if err != nil {
-		return err
-	}
-	// A copy of the parsed file, since the source keeps its own.
-	mod, err := modfile.Parse("go.mod", modfile.Format(s.Mod.Syntax), nil)
-	if err != nil {
-		return err
-	}
-	for _, r := range mod.Replace {
-		if r.New.Version != "" || filepath.IsAbs(r.New.Path) {
-			continue
-		}
-		abs := filepath.Join(base, r.New.Path)
-		if rel, err := filepath.Rel(base, abs); err == nil && filepath.IsLocal(rel) {
-			continue
-		}
-		if err := mod.AddReplace(r.Old.Path, r.Old.Version, abs, ""); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(filepath.Join(dir, "go.mod"), modfile.Format(mod.Syntax), 0o666)
-}
-
-func copyFile(to, from string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	st, err := src.Stat()
-	if err != nil {
-		return err
-	}
-	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, st.Mode().Perm()|0o200)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		return err
-	}
-	return dst.Close()
 }
 
 // runRehearseInside is the rehearsal's other process: it serves the bundle on loopback and
@@ -347,9 +283,9 @@ func rehearse(ctx context.Context, e *env) error {
 
 // rehearseAll runs the commands for one source after another.
 func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []string, misses *missList) error {
-	for i, dir := range plan.Dirs {
-		misses.take() // of the source before this one
-		if err := rehearseOne(ctx, out, dir, plan.Modules[i], plan.Tools[i], plan.Command, env); err != nil {
+	for _, step := range plan.Steps {
+		misses.take() // of the step before this one
+		if err := rehearseOne(ctx, out, step, plan.Command, env); err != nil {
 			for _, m := range misses.take() {
 				fmt.Fprintln(out, "asked for and not in the bundle:", m)
 			}
@@ -359,11 +295,14 @@ func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []
 	return nil
 }
 
-// rehearseOne runs the commands for one source.
-func rehearseOne(ctx context.Context, out io.Writer, dir, module, tool, command string, env []string) error {
+// rehearseOne runs the commands of one step.
+func rehearseOne(ctx context.Context, out io.Writer, step rehearsalStep, command string, env []string) error {
+	if step.Work != "" { // where -mod=mod is an error
+		env = append(slices.Clone(env), "GOWORK="+step.Work, "GOFLAGS="+rehearsalFlags)
+	}
 	run := func(name string, args ...string) (stdout string, err error) {
 		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir, cmd.Env = dir, env
+		cmd.Dir, cmd.Env = step.Dir, env
 		cmd.WaitDelay = 5 * time.Second
 		var out, diagnostics bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &diagnostics
@@ -375,17 +314,19 @@ func rehearseOne(ctx context.Context, out io.Writer, dir, module, tool, command 
 		}
 		return out.String(), nil
 	}
-	if tool != "" {
-		_, err := run("go", "install", tool)
+	if step.Tool != "" {
+		_, err := run("go", "install", step.Tool)
 		return err
 	}
-	if module != "" {
-		if err := newProject(dir, module, run); err != nil {
+	if step.Module != "" {
+		if err := newProject(step.Dir, step.Module, run); err != nil {
 			return err
 		}
 	}
-	if _, err := run("go", "mod", "tidy"); err != nil {
-		return err
+	if step.Work == "" {
+		if _, err := run("go", "mod", "tidy"); err != nil {
+			return err
+		}
 	}
 	text, err := run("sh", "-c", command)
 	if err != nil {

@@ -46,8 +46,9 @@ func syncCommand() *command {
 Usage: modmirror sync [flags] [SOURCE...]
 
 Resolves the sources' modules, downloads and verifies them, and writes a signed
-bundle. A SOURCE is a folder with a go.mod, a go.mod, module@query, a file that lists
-such lines, or - for a list on stdin. Without one it is the module you are in.
+bundle. A SOURCE is a folder with a go.work or go.mod, such a file, module@query, a file
+that lists such lines, or - for a list on stdin. Without one it is the workspace
+or module you are in.
 A query is what go get knows: a version, latest, v1, ">=v1.2.0", a branch, a
 commit; or all for every released version.
 
@@ -81,7 +82,7 @@ Example:
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	e.quiet = f.quiet
 	if len(args) == 0 {
-		args = []string{enclosingModule()}
+		args = []string{enclosing()}
 	}
 	if f.parallel < 1 {
 		return usagef("--parallel %d: want 1 or more", f.parallel)
@@ -162,17 +163,23 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	return nil
 }
 
-// enclosingModule returns the folder of the go.mod that a go command would take here: in the
-// working directory or the nearest one above it.
-func enclosingModule() string {
-	for dir := "."; ; dir = filepath.Join("..", dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
+// enclosing returns the folder of the go.work or go.mod that a go command would take here: in the working
+// directory or the nearest one above it, go.work first.
+func enclosing() string {
+	for _, name := range []string{"go.work", "go.mod"} {
+		if name == "go.work" && os.Getenv("GOWORK") == "off" {
+			continue
 		}
-		if abs, err := filepath.Abs(dir); err != nil || abs == filepath.Dir(abs) {
-			return "."
+		for dir := "."; ; dir = filepath.Join("..", dir) {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				return dir
+			}
+			if abs, err := filepath.Abs(dir); err != nil || abs == filepath.Dir(abs) {
+				break
+			}
 		}
 	}
+	return "."
 }
 
 // addToolchains adds the toolchains that flags name, and reports whether others are to be found out.
@@ -211,6 +218,12 @@ func (f *syncFlags) defaults(src *mirror.Sources) error {
 		case src.List[0].Mod != nil:
 			prefix, _, _ := module.SplitPathVersion(src.List[0].Mod.Module.Mod.Path)
 			f.name = path.Base(prefix)
+		case src.List[0].Work != nil:
+			dir, err := filepath.Abs(src.List[0].Dir)
+			if err != nil {
+				return err
+			}
+			f.name = filepath.Base(dir)
 		default:
 			f.name = "bundle"
 		}

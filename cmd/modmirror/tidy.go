@@ -32,7 +32,7 @@ func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool)
 			return ctx.Err()
 		}
 		if err != nil {
-			if !rehearsed {
+			if !rehearsed && !s.InWork {
 				e.say("cannot tell whether %s is tidy without what the module cache lacks; --rehearse proves that nothing is missing", s.Name)
 			}
 			continue
