@@ -281,6 +281,9 @@ func checkPath(path, db string) error {
 	if err == nil && r.DB != "" && r.DB != db {
 		err = fmt.Errorf("%.200q is of another checksum database", path)
 	}
+	if err == nil && r.Gzip {
+		err = fmt.Errorf("%.200q is not carried packed", path)
+	}
 	return err
 }
 

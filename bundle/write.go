@@ -73,6 +73,8 @@ type Contents struct {
 	DB    string     // checksum database, "" for none
 	Head  proof.Head // under which all records were proven
 	Tiles []Source
+
+	Vulns []Source // files of the vulnerability database
 }
 
 // A Draft is a bundle that is ready to be written: everything is known but the signature.
@@ -171,9 +173,10 @@ func (c *Contents) entries() ([]Source, error) {
 		}
 		list = append(list, c.Tiles...)
 	}
+	list = append(list, c.Vulns...)
 	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
 	for i, s := range list {
-		if err := modpath.CheckFile(s.Path); err != nil {
+		if err := checkPath(s.Path, c.DB); err != nil {
 			return nil, err
 		}
 		if i > 0 && s.Path == list[i-1].Path {

@@ -214,6 +214,12 @@ func scanMissing(row scanner) (m Missing, err error) {
 	return m, err
 }
 
+// Vulns counts the entries of the vulnerability database.
+func (x *Index) Vulns(ctx context.Context) (n int64, err error) {
+	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM file WHERE path > 'vulndb/ID/' AND path < 'vulndb/ID0'").Scan(&n)
+	return n, err
+}
+
 // Private returns the paths of the modules outside the checksum database.
 func (x *Index) Private(ctx context.Context) iter.Seq2[string, error] {
 	return each(ctx, x.query("SELECT path FROM module WHERE private ORDER BY path"), func(row scanner) (path string, err error) {

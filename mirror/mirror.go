@@ -106,6 +106,7 @@ type Closure struct {
 	DB           string     // name of the checksum database; "" for none
 	Head         proof.Head // that all records were proven under
 	Notes        []string   // what is odd about it, and no reason to fail
+	Vulns        []File     // the vulnerability database, when it is carried
 	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
@@ -227,6 +228,7 @@ func (r *run) sync(ctx context.Context) error {
 	missing := make([][]Missing, len(list))
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return r.prove(egctx, list) })
+	eg.Go(func() error { return r.vulndb(egctx) })
 	for i, w := range list {
 		eg.Go(func() (err error) {
 			versions[i], missing[i], err = r.version(egctx, w)

@@ -48,6 +48,7 @@ type Member struct {
 type Sources struct {
 	List      []Source
 	MissingOK map[module.Version]bool // versions that may be absent
+	VulnDB    string                  // URL or folder of a vulnerability database to be carried, "" for none
 	Deny      []string                // module paths, or prefixes that end in /..., that must not be carried
 }
 
@@ -108,7 +109,7 @@ func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 			return nil, err
 		}
 	}
-	if len(s.List) == 0 {
+	if len(s.List) == 0 && s.VulnDB == "" {
 		return nil, errors.New("nothing to do: the sources name no module and no go.mod")
 	}
 	return s, nil
@@ -316,7 +317,15 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if err := s.AddToolchain(pos, f[1], f[2:]); err != nil {
 				return err
 			}
-		case f[0] == "vulndb" || f[0] == "self":
+		case f[0] == "vulndb" && len(f) <= 2:
+			s.VulnDB = DefaultVulnDB
+			if len(f) == 2 {
+				s.VulnDB = f[1]
+				if !strings.Contains(f[1], "://") && !filepath.IsAbs(f[1]) {
+					s.VulnDB = filepath.Join(dir, f[1])
+				}
+			}
+		case f[0] == "self":
 			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
 		default:
 			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, only module@version or missing-ok module@version", pos, strings.TrimSpace(line))

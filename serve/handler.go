@@ -18,6 +18,7 @@ package serve
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -64,6 +65,9 @@ const (
 	// cacheBytes bounds the cache of verified small files.
 	cacheBytes = 12 << 20
 
+	// maxPacked is the largest file in bytes that is packed for a client.
+	maxPacked = 16 << 20
+
 	// immutable is for what can never change under its name; brief for what a new
 	// bundle may change.
 	immutable = "public, max-age=31536000, immutable"
@@ -77,8 +81,9 @@ type Handler struct {
 	miss   func(r modpath.Request)
 	head   []byte // the signed tree head; nil without a checksum database
 
-	cache cache
-	large *largeFiles
+	cache   cache
+	large   *largeFiles
+	packing sync.Mutex
 
 	damage atomic.Pointer[string] // the first file that did not verify
 }
@@ -136,9 +141,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusNotFound, "not a path of the GOPROXY protocol")
 		return
 	}
-	if req.Kind == modpath.SumLookup {
+	switch {
+	case req.Kind == modpath.SumLookup:
 		err = h.serveLookup(w, r, path, req)
-	} else {
+	case req.Gzip:
+		err = h.servePacked(w, r, path, req)
+	default:
 		err = h.serveFile(w, r, path, req)
 	}
 	if err != nil && r.Context().Err() == nil {
@@ -229,6 +237,37 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 	return h.bundle.Index.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: last.Version}.String())
 }
 
+// servePacked serves a file of the vulnerability database in gzip, which is how govulncheck asks for it over HTTP.
+func (h *Handler) servePacked(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
+	h.packing.Lock() // the index of all entries is a megabyte: one at a time
+	defer h.packing.Unlock()
+	plain := req
+	plain.Gzip = false
+	data, err := h.bundle.ReadFile(r.Context(), plain.String(), maxPacked)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.notFound(w, r, req)
+	}
+	if bad, ok := errors.AsType[*bundle.NotVerifiedError](err); ok {
+		h.damaged(bad.What)
+	}
+	if err != nil {
+		return err
+	}
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	if _, err := z.Write(data); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(buf.Bytes())
+	e := &entry{path: path, data: buf.Bytes(), etag: `"` + hex.EncodeToString(sum[:]) + `"`, contentType: "application/gzip", control: brief, modified: h.bundle.Manifest.Created}
+	h.cache.put(e)
+	e.serve(w, r)
+	return nil
+}
+
 // serveLookup answers a lookup of the checksum database with the record in the index
 // and the bundle's head.
 func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
@@ -254,7 +293,7 @@ func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path strin
 
 func contentType(k modpath.Kind) string {
 	switch k {
-	case modpath.Info, modpath.Latest:
+	case modpath.Info, modpath.Latest, modpath.Vuln:
 		return "application/json"
 	case modpath.Zip:
 		return "application/zip"

@@ -42,6 +42,17 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	made := m.Created.UTC().Format("2006-01-02")
 	switch req.Kind {
+	case modpath.Vuln:
+		if n, err := h.bundle.Index.Vulns(r.Context()); err != nil {
+			return err
+		} else if n == 0 {
+			line("bundle %s of %s carries no vulnerability database", m.Name, made)
+			line("to have it carried, add a line to the list outside: vulndb")
+		} else {
+			line("the vulnerability database in bundle %s of %s has no such entry", m.Name, made)
+		}
+		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		return nil
 	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
 		switch {
 		case m.DB == "":

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -38,7 +39,11 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{TB: testbundle.Make(t, "../testdata/mod", nil), t: t}
+	s := &site{TB: testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {
+		for _, name := range []string{"ID/GO-2021-0113.json", "index/db.json", "index/modules.json", "index/vulns.json"} {
+			c.Vulns = append(c.Vulns, bundle.DataSource("vulndb/"+name, []byte(`{"name":"`+name+`"}`)))
+		}
+	}), t: t}
 	ready := make(chan struct{})
 	s.server = &Server{
 		Open:  func(ctx context.Context) (*bundle.Bundle, error) { return bundle.Open(ctx, s.Path, s.Trusted, "") },
@@ -610,5 +615,40 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if c.get("0") != nil || c.get("9999") == nil {
 		t.Error("the oldest is still there, or the newest is not")
+	}
+}
+
+// TestVulnDB asks for the vulnerability database as govulncheck does, packed, and as it is.
+func TestVulnDB(t *testing.T) {
+	s := newSite(t)
+	for _, name := range []string{"ID/GO-2021-0113.json", "index/modules.json"} {
+		want := `{"name":"` + name + `"}`
+		resp, body, err := s.do("GET", "/vulndb/"+name)
+		if err != nil || resp.StatusCode != 200 || string(body) != want || resp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d %s, %v", name, resp.StatusCode, body, err)
+		}
+		for range 2 {
+			resp, body, err = s.do("GET", "/vulndb/"+name+".gz")
+			if err != nil || resp.StatusCode != 200 || resp.Header.Get("Content-Encoding") != "" {
+				t.Fatalf("%s.gz: %d, %v", name, resp.StatusCode, err)
+			}
+			z, err := gzip.NewReader(bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(z); err != nil || string(got) != want {
+				t.Errorf("%s.gz: %s, %v", name, got, err)
+			}
+		}
+	}
+	for _, path := range []string{"/vulndb/ID/GO-2021-9999.json", "/vulndb/ID/GO-2021-9999.json.gz"} {
+		if resp, body, _ := s.do("GET", path); resp.StatusCode != 404 || !strings.Contains(string(body), "no such entry") {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
+	}
+	for _, path := range []string{"/vulndb/", "/vulndb/ID/", "/vulndb/ID/../index/db.json", "/vulndb/index/db.json.gz.gz", "/vulndb/ID/GO-1-1.json"} {
+		if resp, _, _ := s.do("GET", path); resp.StatusCode != 404 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
 	}
 }

@@ -55,6 +55,7 @@ type Settings struct {
 	Created string   `json:"created"` // RFC 3339
 	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
 	Private []string `json:"private"` // modules outside of it
+	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
 }
 
 // Serve answers on l until ctx is done, and then lets transfers finish. It returns nil after that, and
@@ -183,6 +184,7 @@ func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 		"ID":       h.bundle.Manifest.ID(),
 		"Signers":  strings.Join(h.bundle.Signers, ", "),
 		"Private":  strings.Join(settings.Private, ","),
+		"VulnDB":   settings.VulnDB,
 	})
 	if err != nil {
 		return err
@@ -206,7 +208,9 @@ func (h *Handler) clientSettings(ctx context.Context) (Settings, error) {
 			break
 		}
 	}
-	return s, nil
+	n, err := h.bundle.Index.Vulns(ctx)
+	s.VulnDB = n > 0
+	return s, err
 }
 
 // settings answers with what "modmirror env" needs to know.

@@ -60,6 +60,9 @@ Example:
 			if settings.SumDB == "sum.golang.org" {
 				vars = append(vars, [2]string{"GOSUMDB", settings.SumDB})
 			}
+			if settings.VulnDB && shell != "go" { // go env -w does not know it
+				vars = append(vars, [2]string{"GOVULNDB", base + "/vulndb"})
+			}
 			return printSettings(e.stdout, shell, vars)
 		},
 	}

@@ -26,6 +26,7 @@ type bundleInfo struct {
 	SumDB     string       `json:"sumdb,omitempty"`
 	SumDBSize int64        `json:"sumdbSize,omitempty"`
 	Counts    index.Counts `json:"counts"`
+	Vulns     int64        `json:"vulns,omitempty"` // entries of the vulnerability database
 }
 
 func infoCommand() *command {
@@ -47,7 +48,10 @@ Example:
 			}
 			defer b.Close()
 			m := b.Manifest
-			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts}
+			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0}
+			if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
+				return err
+			}
 			if asJSON {
 				return writeJSON(e.stdout, info)
 			}
@@ -66,6 +70,9 @@ Example:
 				line("checksums", "%s up to record %d", m.DB, m.Head.N)
 			} else {
 				line("checksums", "no checksum database: only the signature vouches for the modules")
+			}
+			if info.Vulns > 0 {
+				line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
 			}
 			if m.Counts.Private > 0 {
 				line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))

@@ -32,6 +32,7 @@ type syncFlags struct {
 	rehearse                  string
 	sequence                  int64
 	toolchains, platforms     []string
+	vulndb                    string
 	closed, keepGoing, quiet  bool
 	goproxy, gosumdb          string
 	parallel                  int
@@ -67,6 +68,8 @@ Example:
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
+			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
+			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
 			fs.StringVar(&f.key, "key", "", "signing key `file` (default key in the config folder, made when it is not there)")
 			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
 			fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
@@ -120,6 +123,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	if f.gosumdb != "" {
 		settings.GOSUMDB = f.gosumdb
+	}
+	if f.vulndb != "" {
+		src.VulnDB = f.vulndb
 	}
 	auto, err := addToolchains(src, f)
 	if err != nil {
@@ -215,6 +221,8 @@ func (f *syncFlags) defaults(src *mirror.Sources) error {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(base, ".tar") != "":
 			f.name = strings.TrimSuffix(base, ".tar")
+		case len(src.List) == 0:
+			f.name = "vulndb"
 		case src.List[0].Mod != nil:
 			prefix, _, _ := module.SplitPathVersion(src.List[0].Mod.Module.Mod.Path)
 			f.name = path.Base(prefix)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -41,9 +42,10 @@ const (
 	SumLatest         // sumdb/DB/latest
 	SumLookup         // sumdb/DB/lookup/MODULE@VERSION
 	SumTile           // sumdb/DB/tile/H/L/N[.p/W]
+	Vuln              // vulndb/NAME: a file of the vulnerability database, or NAME.gz
 )
 
-var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile"}
+var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln"}
 
 // String returns a short name, as logs and metrics print it.
 func (k Kind) String() string {
@@ -60,7 +62,12 @@ type Request struct {
 	Version string    // module version or query, not escaped
 	DB      string    // name of the checksum database
 	Tile    tlog.Tile // a tile of height TileHeight
+	Name    string    // of a file of the vulnerability database: index/….json or ID/….json
+	Gzip    bool      // and it is wanted packed, as NAME.gz
 }
+
+// reVuln is the name of a file of a vulnerability database (https://go.dev/doc/security/vuln/database#api).
+var reVuln = regexp.MustCompile(`^(index/(db|modules|vulns)|ID/GO-[0-9]{4}-[0-9]{4,8})\.json$`)
 
 var errNotCanonical = errors.New("not the canonical spelling")
 
@@ -106,6 +113,13 @@ func parse(p string) (r Request, err error) {
 			err = checkVersion(r.Path, r.Version)
 		}
 		return r, err
+	}
+	if name, ok := strings.CutPrefix(p, "vulndb/"); ok {
+		r.Kind = Vuln
+		if r.Name, r.Gzip = strings.CutSuffix(name, ".gz"); !reVuln.MatchString(r.Name) {
+			return r, errors.New("no file of a vulnerability database")
+		}
+		return r, nil
 	}
 	if mod, ok := strings.CutSuffix(p, "/@latest"); ok {
 		r.Kind = Latest
@@ -180,6 +194,11 @@ func (r Request) String() string {
 		return "sumdb/" + r.DB + "/latest"
 	case SumTile:
 		return "sumdb/" + r.DB + "/" + r.Tile.Path()
+	case Vuln:
+		if r.Gzip {
+			return "vulndb/" + r.Name + ".gz"
+		}
+		return "vulndb/" + r.Name
 	}
 	mod, err := module.EscapePath(r.Path)
 	if err != nil {

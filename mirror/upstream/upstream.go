@@ -8,6 +8,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -206,13 +207,10 @@ func localIP(ip net.IP) bool {
 
 // Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
 func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
-	if limit == 0 {
-		limit = MaxSmall
-	}
 	buf := &memory{ctx: ctx, big: c.big}
 	defer buf.release()
 	err := c.each(func(base string) error {
-		return c.fetch(ctx, base+"/"+path, buf, limit, nil)
+		return c.fetch(ctx, base+"/"+path, buf, cmp.Or(limit, MaxSmall), nil)
 	})
 	return buf.b, err
 }
@@ -278,11 +276,11 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 	return "https://" + name, nil
 }
 
-// GetURL returns the body at a URL, at most limit bytes of it.
+// GetURL returns the body at a URL, at most limit bytes of it (MaxSmall when limit is 0).
 func (c *Client) GetURL(ctx context.Context, url string, limit int64) ([]byte, error) {
 	buf := &memory{ctx: ctx, big: c.big}
 	defer buf.release()
-	err := c.fetch(ctx, url, buf, limit, nil)
+	err := c.fetch(ctx, url, buf, cmp.Or(limit, MaxSmall), nil)
 	return buf.b, err
 }
 

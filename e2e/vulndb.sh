@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# govulncheck finds inside, from the served vulnerability database, what it finds outside.
+#
+#   e2e/vulndb.sh GOVULNCHECK FOLDER     a govulncheck, and a vulnerability database unpacked
+#
+# Inside is a network namespace with loopback only.
+set -euo pipefail
+govulncheck=$1 db=$2
+here=$(cd "$(dirname "$0")/.." && pwd)
+if ! unshare -rn true 2>/dev/null; then
+	echo "SKIP: no network namespaces here"
+	exit 0
+fi
+tmp=$(mktemp -d)
+trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
+cd "$tmp"
+go build -C "$here" -o "$tmp/modmirror" ./cmd/modmirror
+export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -mod=mod" GOTOOLCHAIN=local
+mkdir project
+cat >project/go.mod <<'EOF'
+module example.com/project
+
+go 1.22
+
+require golang.org/x/text v0.3.5
+EOF
+cat >project/main.go <<'EOF'
+package main
+
+import (
+	"os"
+
+	"golang.org/x/text/language"
+)
+
+func main() { language.Parse(os.Args[1]) }
+EOF
+if ! ./modmirror sync -o v.tar --vulndb="$db" project 2>sync.log; then
+	if grep -q 'hint: is the proxy in reach' sync.log; then echo "SKIP: the configured GOPROXY does not answer"; exit 0; fi
+	cat sync.log
+	exit 1
+fi
+./modmirror info v.tar
+report() { (cd project && "$govulncheck" -format text -db "$1" ./... | grep -v '^Scanned\|DB updated'); }
+(cd project && go mod download all)
+report "file://$db" >outside.txt || true
+grep -q GO-2021-0113 outside.txt || { echo "FAIL: the known entry was not found outside"; cat outside.txt; exit 1; }
+export -f report
+export govulncheck
+cat >inside.sh <<'EOF'
+ip link set lo up
+./modmirror serve --addr 127.0.0.1:8080 v.tar 2>serve.log &
+pid=$!
+trap 'kill $pid' EXIT
+until curl -sf http://127.0.0.1:8080/readyz >/dev/null; do sleep 0.01; done
+eval "$(./modmirror env http://127.0.0.1:8080)"
+export GOPATH=$PWD/gopath GOMODCACHE=$PWD/gopath/mod
+report "$GOVULNDB"
+EOF
+timeout 120 unshare -rn bash inside.sh >inside.txt || true
+diff outside.txt inside.txt || { echo "FAIL: other findings inside"; exit 1; }
+echo "PASS: govulncheck, $(grep -c '^Vulnerability' inside.txt) findings inside and outside"

@@ -1,0 +1,145 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// DefaultVulnDB is Go's vulnerability database, as govulncheck has it built in.
+const DefaultVulnDB = "https://vuln.go.dev"
+
+// maxVulns is how many entries a vulnerability database may have: a hundred times of what there is.
+const maxVulns = 500_000
+
+// A vuln is what an entry, and the index of entries, say of themselves (https://go.dev/doc/security/vuln/database).
+type vuln struct {
+	ID       string    `json:"id"`
+	Modified time.Time `json:"modified"`
+}
+
+// vulnFile returns the path of a file of the vulnerability database.
+func vulnFile(name string) string { return modpath.Request{Kind: modpath.Vuln, Name: name}.String() }
+
+// vulndb brings the whole vulnerability database into the mirror directory and lists its files in the result. An
+// entry that is there in the version that the index names is not fetched again.
+func (r *run) vulndb(ctx context.Context) error {
+	from := r.src.VulnDB
+	if from == "" {
+		return nil
+	}
+	var entries []vuln
+	data, err := r.readVulnDB(ctx, from, "index/vulns.json")
+	if err == nil {
+		err = json.Unmarshal(data, &entries)
+	}
+	if err == nil && (len(entries) == 0 || len(entries) > maxVulns) {
+		err = fmt.Errorf("it names %d entries", len(entries))
+	}
+	if err != nil {
+		return fmt.Errorf("vulnerability database %s: index/vulns.json: %w", from, err)
+	}
+	files := make([]File, len(entries), len(entries)+3)
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.SetLimit(r.cfg.Parallel)
+	for i, e := range entries {
+		eg.Go(func() (err error) {
+			if files[i], err = r.vulnEntry(egctx, from, e); err != nil {
+				err = fmt.Errorf("vulnerability database %s: entry %.40q: %w", from, e.ID, err)
+			}
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		return err
+	}
+	// Last, so that the mirror directory has an index only of what it has.
+	for _, name := range []string{"index/vulns.json", "index/modules.json", "index/db.json"} {
+		if name != "index/vulns.json" {
+			if data, err = r.readVulnDB(ctx, from, name); err == nil && !json.Valid(data) {
+				err = fmt.Errorf("it is not JSON")
+			}
+			if err != nil {
+				return fmt.Errorf("vulnerability database %s: %s: %w", from, name, err)
+			}
+		}
+		f, err := r.keep(vulnFile(name), data)
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	r.out.Vulns = files
+	return nil
+}
+
+// vulnEntry gets an entry, from the mirror directory when it is not older there than the index says.
+func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, error) {
+	name := "ID/" + want.ID + ".json"
+	path := vulnFile(name)
+	if _, err := modpath.Parse(path); err != nil || strings.Contains(want.ID, "/") {
+		return File{}, fmt.Errorf("not an id")
+	}
+	check := func(data []byte) error {
+		var got vuln
+		if err := json.Unmarshal(data, &got); err != nil {
+			return err
+		}
+		if got.ID != want.ID || got.Modified.Before(want.Modified) {
+			return fmt.Errorf("it is %.40q of %s, and the index names %s", got.ID, got.Modified.Format(time.RFC3339), want.Modified.Format(time.RFC3339))
+		}
+		return nil
+	}
+	data, ok, err := r.fetch.dir.read(path)
+	if err != nil {
+		return File{}, err
+	}
+	if !ok || check(data) != nil {
+		if data, err = r.readVulnDB(ctx, from, name); err == nil {
+			err = check(data)
+		}
+		if err != nil {
+			return File{}, err
+		}
+	}
+	return r.keep(path, data)
+}
+
+// keep writes a file that may change from run to run.
+func (r *run) keep(path string, data []byte) (File, error) {
+	if old, ok, err := r.fetch.dir.read(path); err != nil {
+		return File{}, err
+	} else if !ok || !bytes.Equal(old, data) {
+		if err := r.fetch.dir.write(path, data); err != nil {
+			return File{}, err
+		}
+	}
+	return File{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data)}, nil
+}
+
+// readVulnDB reads a file of a vulnerability database, from a URL or a folder.
+func (r *run) readVulnDB(ctx context.Context, from, name string) ([]byte, error) {
+	if u, err := url.Parse(from); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		if err := r.fetch.net.acquire(ctx); err != nil {
+			return nil, err
+		}
+		defer r.fetch.net.release()
+		data, err := r.cfg.Upstream.GetURL(ctx, strings.TrimSuffix(from, "/")+"/"+name, 0)
+		r.fetch.count(int64(len(data)))
+		return data, err
+	} else if err == nil && u.Scheme == "file" {
+		from = u.Path
+	}
+	return os.ReadFile(filepath.Join(from, filepath.FromSlash(name)))
+}
