@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/tlog"
 	modzip "golang.org/x/mod/zip"
+
+	"github.com/modmirror/modmirror/internal/proof"
 )
 
 const (
@@ -147,7 +148,7 @@ func (v *Version) check(tree int64) error {
 		return errors.New("either a record of the checksum database vouches for a version, or it is private")
 	case v.Record != nil && (*v.Record < 0 || *v.Record >= tree):
 		return fmt.Errorf("record %d is not in a tree of %d", *v.Record, tree)
-	case !isH1(v.GoModH1), !isH1(v.H1) && (v.H1 != "" || v.ZipSize != nil || v.Record != nil):
+	case !proof.IsH1(v.GoModH1), !proof.IsH1(v.H1) && (v.H1 != "" || v.ZipSize != nil || v.Record != nil):
 		return errors.New("a hash is not an h1")
 	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod, v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
 		return errors.New("impossible size")
@@ -160,16 +161,6 @@ func deref(s *string) string {
 		return ""
 	}
 	return *s
-}
-
-// isH1 reports whether s is a hash as go.sum has it.
-func isH1(s string) bool {
-	b64, ok := strings.CutPrefix(s, "h1:")
-	if !ok {
-		return false
-	}
-	_, err := tlog.ParseHash(b64)
-	return err == nil
 }
 
 // checkNames checks that each is a word of printable ASCII, as module paths, versions and queries are.

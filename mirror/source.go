@@ -310,7 +310,7 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 		case f[0] == "deny" && len(f) == 2:
 			pattern := strings.TrimSuffix(f[1], "/...")
 			if module.CheckImportPath(pattern) != nil {
-				return fmt.Errorf("%s: want deny MODULE or deny PREFIX/...", pos)
+				return fmt.Errorf("%s: want deny MODULE, or deny PREFIX/... for all below it", pos)
 			}
 			s.Deny = append(s.Deny, f[1])
 		case f[0] == "toolchain" && len(f) >= 2:
