@@ -294,6 +294,9 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			resolve = r.fetch.resolveTool
 		}
 		mods, q, err := resolve(ctx, s)
+		if s.maybe && isAbsent(err) {
+			continue
+		}
 		if isAbsent(err) {
 			r.out.Missing = append(r.out.Missing, r.missing(s.Query, "list", []string{s.Name}, err))
 			continue
@@ -306,6 +309,11 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		}
 		resolved[i] = mods
 		for _, m := range mods {
+			if s.maybe {
+				if _, err := r.fetch.goMod(ctx, m); isAbsent(err) {
+					continue
+				}
+			}
 			if s.Alone {
 				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
 				continue

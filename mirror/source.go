@@ -9,11 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
@@ -22,6 +24,7 @@ type Source struct {
 	Name  string // as the user named it, with file:line when it came from a list
 	Alone bool   // the version itself and nothing else
 	noZip bool   // and not even its zip
+	maybe bool   // or nothing, when the upstream does not have it
 
 	// For a project:
 	Dir   string        // its folder
@@ -254,6 +257,38 @@ func (s *Sources) addTool(name, arg string) error {
 	}
 	s.List = append(s.List, Source{Name: name, Tool: pkg, Query: module.Version{Path: pkg, Version: query}})
 	return nil
+}
+
+// Learn adds what a go command asked for at GOPROXY paths: those versions, or, where it asked which versions there are, the
+// latest. It returns the names of what is new.
+func (s *Sources) Learn(paths []string) (added []string) {
+	for _, p := range paths {
+		r, err := modpath.Parse(p)
+		if err != nil {
+			continue
+		}
+		learned := Source{Alone: true, Query: module.Version{Path: r.Path, Version: r.Version}}
+		switch r.Kind {
+		case modpath.Zip:
+		case modpath.Mod, modpath.SumLookup:
+			learned.noZip = true
+		case modpath.Info: // of a version that was named, or of a branch; of a path that is only above one, too
+			learned.maybe = true
+		case modpath.List, modpath.Latest:
+			learned.maybe, learned.Query.Version = true, "latest"
+		default:
+			continue
+		}
+		learned.Name = learned.Query.String()
+		if learned.noZip {
+			learned.Name += "/go.mod"
+		}
+		if !slices.ContainsFunc(s.List, func(have Source) bool { return have.Name == learned.Name && have.Alone }) {
+			s.List = append(s.List, learned)
+			added = append(added, learned.Name)
+		}
+	}
+	return added
 }
 
 // denied returns the deny line that a module path is under, "" when there is none.

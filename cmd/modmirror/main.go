@@ -231,10 +231,13 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, usage := errors.AsType[*usageError](err)
 	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
 	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
+	_, missed := errors.AsType[*missesError](err)
 	_, incomplete := errors.AsType[*incompleteError](err)
 	switch {
 	case hasHint:
 		e.hint("%s", hint.hint)
+	case missed:
+		e.hint("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")
 	case usage:
 		e.hint("modmirror %s --help", name)
 	case untrusted:

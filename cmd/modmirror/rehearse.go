@@ -49,6 +49,7 @@ type rehearsal struct {
 	closure  *bundle.Contents
 	settings goEnv
 	tmp      string
+	learn    bool   // what is missing is not a failure yet
 	output   string // absolute path of the bundle that will be there
 }
 
@@ -58,6 +59,7 @@ type rehearsalPlan struct {
 	Steps       []rehearsalStep
 	Command     string // for sh
 	Env         []string
+	Misses      string // file for what is asked for and not there
 }
 
 // A rehearsalStep is what is done in a folder: the command after go mod tidy in a project, after that in a new project that
@@ -75,7 +77,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return &hintError{errors.New("rehearsing: there is no go command here"), "install Go, or leave --rehearse out"}
 	}
-	plan := rehearsalPlan{Bundle: r.bundle, Key: r.key, Command: r.command, Env: r.environ(goCmd)}
+	plan := rehearsalPlan{Bundle: r.bundle, Key: r.key, Command: r.command, Env: r.environ(goCmd), Misses: r.missesFile()}
 	for _, dir := range []string{"home", "gopath", "gocache", "work"} {
 		if err := os.Mkdir(filepath.Join(r.tmp, dir), 0o777); err != nil {
 			return err
@@ -152,15 +154,20 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		e.complain("the rehearsal printed:")
-		for line := range strings.Lines(out.String()) {
-			e.complain("  %s", oneLine(errors.New(line)))
+		if !r.learn || len(r.misses()) == 0 {
+			e.complain("the rehearsal printed:")
+			for line := range strings.Lines(out.String()) {
+				e.complain("  %s", oneLine(errors.New(line)))
+			}
 		}
-		hint := "if the bundle has all that was asked for, the same fails outside, in a copy without go.sum and with an empty GOMODCACHE"
-		if len(r.closure.Missing) > 0 {
-			return &incompleteError{&hintError{errors.New("the rehearsal failed with what could not be had missing, so no bundle was written"), hint}}
+		if misses := r.misses(); len(misses) > 0 {
+			err := &missesError{misses}
+			if len(r.closure.Missing) > 0 {
+				return &incompleteError{err}
+			}
+			return err
 		}
-		return &hintError{errors.New("the rehearsal failed, so no bundle was written"), hint}
+		return &hintError{errors.New("the rehearsal failed although the bundle has all that was asked for, so no bundle was written"), "the same should fail outside, in a copy without go.sum and with an empty GOMODCACHE"}
 	}
 	for line := range strings.Lines(out.String()) {
 		e.say("  %s", oneLine(errors.New(line)))
@@ -177,6 +184,27 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	return nil
+}
+
+// A missesError says that a rehearsal failed and that something was asked for that is not in the bundle.
+type missesError struct {
+	misses []string // GOPROXY paths
+}
+
+// Error says how much is missing; what it is was printed.
+func (e *missesError) Error() string {
+	return fmt.Sprintf("the rehearsal failed for want of %s, so no bundle was written", number(len(e.misses), "file"))
+}
+
+// missesFile is where the process inside leaves what was asked for and not there.
+func (r *rehearsal) missesFile() string { return filepath.Join(r.tmp, "misses.json") }
+
+// misses returns what the process inside has left.
+func (r *rehearsal) misses() (list []string) {
+	if data, err := os.ReadFile(r.missesFile()); err == nil {
+		json.Unmarshal(data, &list) // ours
+	}
+	return list
 }
 
 // version returns the version that a source's query was resolved to.
@@ -286,10 +314,12 @@ func rehearseAll(ctx context.Context, out io.Writer, plan *rehearsalPlan, env []
 	for _, step := range plan.Steps {
 		misses.take() // of the step before this one
 		if err := rehearseOne(ctx, out, step, plan.Command, env); err != nil {
-			for _, m := range misses.take() {
+			list := misses.take()
+			for _, m := range list {
 				fmt.Fprintln(out, "asked for and not in the bundle:", m)
 			}
-			return err
+			data, jsonErr := json.Marshal(list)
+			return errors.Join(err, jsonErr, os.WriteFile(plan.Misses, data, 0o666))
 		}
 	}
 	return nil

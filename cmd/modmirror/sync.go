@@ -34,6 +34,7 @@ type syncFlags struct {
 	toolchains, platforms     []string
 	vulndb                    string
 	closed, keepGoing, quiet  bool
+	learn                     bool
 	goproxy, gosumdb          string
 	parallel                  int
 }
@@ -64,6 +65,7 @@ Example:
 			fs.StringVar(&f.name, "name", "", "`name` of the bundle's line (default the output's name, or the module's)")
 			fs.StringVar(&f.rehearse, "rehearse", "", "prove the bundle before it is signed: run `command` on the sources offline")
 			fs.Lookup("rehearse").NoOptDefVal = defaultRehearsal
+			fs.BoolVar(&f.learn, "learn", false, "rehearse, take what is missing into the bundle, and repeat until nothing is")
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
@@ -86,6 +88,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	e.quiet = f.quiet
 	if len(args) == 0 {
 		args = []string{enclosing()}
+	}
+	if f.learn && f.rehearse == "" {
+		f.rehearse = defaultRehearsal
 	}
 	if f.parallel < 1 {
 		return usagef("--parallel %d: want 1 or more", f.parallel)
@@ -140,6 +145,30 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
 		return err
 	}
+	for round := 1; ; round++ {
+		err := makeBundle(ctx, e, f, settings, m, src, &asked, created, key)
+		missed, ok := errors.AsType[*missesError](err)
+		if !ok || !f.learn {
+			return err
+		}
+		learned := src.Learn(missed.misses)
+		if len(learned) == 0 || round == maxRounds {
+			for _, m := range missed.misses {
+				e.complain("asked for and not in the bundle: %s", m)
+			}
+			return &hintError{err, "without --learn, the rehearsal's output says what asked for it"}
+		}
+		for _, name := range learned {
+			e.say("learned %s", name)
+		}
+	}
+}
+
+// maxRounds is how often a rehearsal that learns is repeated.
+const maxRounds = 50
+
+// makeBundle syncs the sources and writes the bundle. A rehearsal is of what was asked for.
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, created time.Time, key *bundle.Key) error {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return err
@@ -155,7 +184,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return err
 	}
 	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
-	if err := writeBundle(ctx, e, f, settings, &asked, contents, key); err != nil {
+	if err := writeBundle(ctx, e, f, settings, asked, contents, key); err != nil {
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
 			os.Remove(changed.File)
@@ -477,7 +506,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		return fmt.Errorf("writing %s: %w", f.output, err)
 	}
 	if f.rehearse != "" {
-		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp}
+		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp, learn: f.learn}
 		if r.output, err = filepath.Abs(f.output); err != nil {
 			return err
 		}
