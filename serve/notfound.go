@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 )
@@ -92,6 +93,9 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 	if len(carried) == 0 {
 		line("no version of this module is carried whole")
 	} else {
+		if n := nearest(carried, req.Version); n != "" {
+			line("nearest carried: %s", n)
+		}
 		line("carried: %s", newestFirst(carried, 200))
 	}
 	want := req.Version
@@ -101,6 +105,22 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 	line("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
 	text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 	return nil
+}
+
+// nearest returns the lowest version above want, which can stand in for it, else the highest below; "" when want is
+// no version.
+func nearest(versions []string, want string) (near string) {
+	if !semver.IsValid(want) {
+		return ""
+	}
+	for _, v := range versions {
+		above, nearAbove := semver.Compare(v, want) > 0, semver.Compare(near, want) > 0
+		switch lower := semver.Compare(v, near) < 0; {
+		case near == "", above && !nearAbove, above && lower, !above && !nearAbove && !lower:
+			near = v
+		}
+	}
+	return near
 }
 
 // newestFirst joins versions, the newest first, to at most max bytes.

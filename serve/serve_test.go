@@ -652,3 +652,19 @@ func TestVulnDB(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	for _, tc := range []struct{ carried, want, near string }{
+		{"v1.0.0 v1.2.0 v1.4.0", "v1.1.0", "v1.2.0"},
+		{"v1.4.0 v1.2.0 v1.0.0", "v1.1.0", "v1.2.0"},
+		{"v1.0.0 v1.2.0", "v1.3.0", "v1.2.0"},
+		{"v1.2.0 v1.0.0", "v1.3.0", "v1.2.0"},
+		{"v1.0.0", "v0.1.0", "v1.0.0"},
+		{"v1.0.0", "main", ""},
+		{"", "v1.0.0", ""},
+	} {
+		if got := nearest(strings.Fields(tc.carried), tc.want); got != tc.near {
+			t.Errorf("nearest(%s, %s) = %s, want %s", tc.carried, tc.want, got, tc.near)
+		}
+	}
+}
