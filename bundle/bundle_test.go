@@ -324,6 +324,41 @@ func TestForgedModule(t *testing.T) {
 	}
 }
 
+// TestForgedLookupFile has the thief put something else than the head into a lookup file: a go command would read it from
+// the unpacked tree.
+func TestForgedLookupFile(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	f, ok, err := b.Index.File(ctx, "sumdb/"+tb.DB.Name+"/lookup/example.com/hello@v1.1.0")
+	if !ok || err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(b.Content(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(data[len(data)-50:], strings.Repeat("A", 48))
+	path := tb.Forge(t, sqlite(t, fmt.Sprintf("UPDATE file SET sha256 = x'%x' WHERE id = %d", sha256.Sum256(data), f.ID)))
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt(data, b.Offset(f)); err != nil {
+		t.Fatal(err)
+	}
+	if err := verify(path, tb.Trusted, nil); err != nil {
+		t.Fatalf("signed properly, so plain verification accepts it: %v", err)
+	}
+	if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+		t.Errorf("deep verification says %v", err)
+	}
+}
+
 // sqlite returns a change of an index by SQL, by a SQLite that does what it is told.
 func sqlite(t *testing.T, text string) func([]byte) []byte {
 	return func(b []byte) []byte {

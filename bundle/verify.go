@@ -101,15 +101,17 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 		defer mu.Unlock()
 		report(Damage{path, err})
 	}
+	var head proof.Head
 	if b.Manifest.DB != "" {
 		if db == nil || db.Name != b.Manifest.DB {
 			return fmt.Errorf("the bundle's checksum database is %s, whose key is not at hand: set GOSUMDB", b.Manifest.DB)
 		}
-		if err := b.proveRecords(ctx, db, damage); err != nil {
+		var err error
+		if head, err = b.proveRecords(ctx, db, damage); err != nil {
 			return err
 		}
 	}
-	if err := b.explainFiles(ctx, damage); err != nil {
+	if err := b.explainFiles(ctx, head, damage); err != nil {
 		return err
 	}
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
@@ -135,21 +137,21 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 }
 
 // proveRecords proves all records under the head, in batches.
-func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage func(string, error)) error {
+func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage func(string, error)) (head proof.Head, err error) {
 	latest := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
 	msg, err := b.ReadFile(ctx, latest, proof.MaxLookup)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &NotVerifiedError{latest, err}
 	}
 	if err != nil {
-		return err
+		return head, err
 	}
-	head, err := db.ParseHead(msg)
+	head, err = db.ParseHead(msg)
 	if err == nil && head.Tree != b.Manifest.Head {
 		err = fmt.Errorf("tree %d is not the manifest's, %d", head.N, b.Manifest.Head.N)
 	}
 	if err != nil {
-		return &NotVerifiedError{latest, err}
+		return head, &NotVerifiedError{latest, err}
 	}
 	p := &proof.Prover{Head: head, Source: tiles{ctx, b}}
 	var batch []proof.Record
@@ -170,7 +172,7 @@ func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage fu
 	}
 	for v, err := range b.Index.Versions(ctx, "") {
 		if err != nil {
-			return wrapBad(ctx, err)
+			return head, wrapBad(ctx, err)
 		}
 		if v.Record == nil {
 			continue
@@ -178,16 +180,17 @@ func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage fu
 		batch = append(batch, proof.Record{Mod: module.Version{Path: v.Path, Version: v.Version}, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1})
 		if len(batch) == 1000 {
 			if err := flush(); err != nil {
-				return err
+				return head, err
 			}
 		}
 	}
-	return flush()
+	return head, flush()
 }
 
 // explainFiles checks that every .mod, .zip and lookup file belongs to a version of the index, whose
-// hashes are checked: a file that no version names would be served and was never proven.
-func (b *Bundle) explainFiles(ctx context.Context, damage func(string, error)) error {
+// hashes are checked: a file that no version names would be served and was never proven. A lookup file
+// must be the record under the head, and nothing else.
+func (b *Bundle) explainFiles(ctx context.Context, head proof.Head, damage func(string, error)) error {
 	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
@@ -207,9 +210,9 @@ func (b *Bundle) explainFiles(ctx context.Context, damage func(string, error)) e
 			damage(f.Path, errors.New("no version in the index accounts for it"))
 		case r.Kind == modpath.SumLookup:
 			data, err := b.ReadFile(ctx, f.Path, proof.MaxLookup)
-			text := proof.Record{ID: *v.Record, Mod: module.Version{Path: v.Path, Version: v.Version}, H1: v.H1, GoModH1: v.GoModH1}.Text()
-			if err == nil && !bytes.HasPrefix(data, fmt.Appendf(nil, "%d\n%s\n", *v.Record, text)) {
-				err = errors.New("not the record that the index has")
+			record := proof.Record{ID: *v.Record, Mod: module.Version{Path: v.Path, Version: v.Version}, H1: v.H1, GoModH1: v.GoModH1}
+			if err == nil && !bytes.Equal(data, record.Lookup(head)) {
+				err = errors.New("not the record that the index has, under the head")
 			}
 			if err != nil {
 				damage(f.Path, err)

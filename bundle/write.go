@@ -99,6 +99,14 @@ func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// Nobody behind the gap is to learn that a bundle is refused there.
+	x, err := index.Open(d.index)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(x.Check(context.Background(), d.Manifest.Head.N), x.Close()); err != nil {
+		return nil, fmt.Errorf("the index that was made is one that would be refused: %w", err)
+	}
 	src, err := FileSource(indexName, d.index)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,10 +39,28 @@ func CleanText(s string) string {
 		return s
 	}
 	s = s[:MaxText]
-	for !utf8.ValidString(s[len(s)-min(utf8.UTFMax, len(s)):]) { // not in the middle of a character
+	for len(s) > 0 && !utf8.ValidString(s[lastRune(s):]) { // not in the middle of a character
 		s = s[:len(s)-1]
 	}
 	return s
+}
+
+// lastRune returns where the last character of s begins, whole or not.
+func lastRune(s string) int {
+	i := len(s) - 1
+	for i > 0 && !utf8.RuneStart(s[i]) {
+		i--
+	}
+	return i
+}
+
+// printable returns s as an index may hold it for a name: words that no module path can be, such as one with a
+// space that somebody's go.mod requires, are escaped as in a URL.
+func printable(s string) string {
+	if checkNames(s) != nil {
+		s = url.PathEscape(s)
+	}
+	return s[:min(len(s), maxName)]
 }
 
 // steers reports whether a character does something else than being printed. Line breaks and tabs

@@ -132,14 +132,15 @@ func TestCreateRefusesToReplace(t *testing.T) {
 
 func TestCleanText(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain, with\n\ttabs and ü → 世界":   "plain, with\n\ttabs and ü → 世界",
-		"\x1b[31mred\x07\r":                "[31mred",
-		"a\u202eb\u200fc\u2066d\u061ce":    "abcde",
-		"a\u0085b\u009bc\x7fd\x00e":        "abcde",
-		"a\u2028b\u2029c":                  "abc",
-		"bad \xff byte":                    "bad \ufffd byte",
-		strings.Repeat("ü", MaxText):       strings.Repeat("ü", MaxText/2),
-		"x" + strings.Repeat("ü", MaxText): "x" + strings.Repeat("ü", MaxText/2-1),
+		"plain, with\n\ttabs and ü → 世界":    "plain, with\n\ttabs and ü → 世界",
+		"\x1b[31mred\x07\r":                 "[31mred",
+		"a\u202eb\u200fc\u2066d\u061ce":     "abcde",
+		"a\u0085b\u009bc\x7fd\x00e":         "abcde",
+		"a\u2028b\u2029c":                   "abc",
+		"bad \xff byte":                     "bad \ufffd byte",
+		strings.Repeat("ü", MaxText):        strings.Repeat("ü", MaxText/2),
+		"xy" + strings.Repeat("世", MaxText): "xy" + strings.Repeat("世", (MaxText-2)/3),
+		"x" + strings.Repeat("ü", MaxText):  "x" + strings.Repeat("ü", MaxText/2-1),
 	} {
 		if got := CleanText(in); got != want || CleanText(got) != got {
 			t.Errorf("CleanText(%.40q) = %.40q (%d bytes), want %.40q (%d bytes)", in, got, len(got), want, len(want))

@@ -95,7 +95,7 @@ func (w *Writer) File(f File) {
 
 // Missing adds a file that could not be had.
 func (w *Writer) Missing(m Missing) {
-	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", m.Path, m.Version, m.What, m.Status, CleanText(m.Reason), CleanText(m.Chain), m.Allowed)
+	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", printable(m.Path), printable(m.Version), m.What, m.Status, CleanText(m.Reason), CleanText(m.Chain), m.Allowed)
 }
 
 // Query adds a resolved question.
@@ -103,8 +103,11 @@ func (w *Writer) Query(q Query) {
 	w.insert("INSERT INTO query (path, query, version) VALUES (?, ?, ?)", q.Path, q.Query, q.Version)
 }
 
-// Requirement adds a require line.
+// Requirement adds a require line. One that no module can satisfy, since its words are no module path or version, is left out.
 func (w *Writer) Requirement(r Requirement) {
+	if checkNames(r.Path, r.Requires, r.Wanted) != nil || r.Version != "" && checkNames(r.Version) != nil {
+		return
+	}
 	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)", r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,7 +52,8 @@ func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
 			return append([]string{from}, names...)
 		}
 	}
-	for m, reqs := range g.require {
+	for _, m := range slices.SortedFunc(maps.Keys(g.require), compareMod) { // who is first gives the chain
+		reqs := g.require[m]
 		if a := g.view.actual(m); a.Version != "" && m.Version != "" {
 			p.want(a, false, chain(m))
 		}
@@ -59,7 +61,7 @@ func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
 			p.requires[Requirement{From: m, To: r.Mod, Indirect: r.Indirect}] = true
 		}
 	}
-	for m := range g.refused {
+	for _, m := range slices.SortedFunc(maps.Keys(g.refused), compareMod) {
 		p.want(g.view.actual(m), false, chain(m))
 	}
 	if zips {

@@ -90,6 +90,8 @@ type fetcher struct {
 	reused    atomic.Int64 // zips that were in a module cache
 	hashNanos atomic.Int64 // spent hashing zips, over all cores
 
+	resolved map[module.Version]resolution // queries, before anything is done side by side
+
 	mu   sync.Mutex
 	mods map[module.Version]*staged // go.mod files that graph loading read
 }
@@ -113,6 +115,9 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 				return nil, nil, err
 			}
 			err = check(data)
+		}
+		if data == nil { // nil would mean that there is nothing to write
+			data = []byte{}
 		}
 		if s.data = data; len(data) > maxWaiting {
 			var err2 error
@@ -203,8 +208,25 @@ func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, err
 	return f.stage(ctx, m, func([]byte) error { return nil })
 }
 
+// checkName checks that m is a module version that a proxy can be asked for, with names that a file system can have.
+func checkName(m module.Version) error {
+	if err := module.Check(m.Path, m.Version); err != nil {
+		return err
+	}
+	const longest = 240 // of 255 that a name may have, with room for .hashes
+	for elem := range strings.SplitSeq(m.Path, "/") {
+		if 2*len(elem)+len(m.Version) > longest { // upper case doubles; path@version is a name of the checksum database
+			return fmt.Errorf("%.100s: its name is too long for a file", m)
+		}
+	}
+	return nil
+}
+
 // stage gets a go.mod file and keeps it for when its hash is proven.
 func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte) error) (*staged, error) {
+	if err := checkName(m); err != nil {
+		return nil, &absentError{err}
+	}
 	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, check)
 	if upstream.Refused(err) {
 		return nil, &absentError{err}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -277,7 +278,7 @@ func (l *loader) loadWorkspace(ctx context.Context, v *view, mains []mainModule)
 			return nil, err
 		}
 		grown = false
-		for m := range maps.Clone(again) {
+		for _, m := range slices.SortedFunc(maps.Keys(again), compareMod) {
 			for _, r := range g.require[m] {
 				s := module.Version{Path: r.Mod.Path, Version: g.selected[r.Mod.Path]}
 				if !g.mains[s.Path] && semver.Compare(s.Version, r.Mod.Version) > 0 && !again[s] {

@@ -161,7 +161,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
 			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
 			open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
-			mods: make(map[module.Version]*staged),
+			mods: make(map[module.Version]*staged), resolved: make(map[module.Version]resolution),
 		},
 		proven: make(chan struct{}),
 	}
@@ -245,6 +245,12 @@ func (r *run) sync(ctx context.Context) error {
 		}
 		r.out.Missing = append(r.out.Missing, missing[i]...)
 	}
+	seen := make(map[string]bool) // two lists may ask the same
+	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
+		key := m.Mod.String() + " " + m.What
+		defer func() { seen[key] = true }()
+		return seen[key]
+	})
 	if err := r.judge(ctx, l); err != nil {
 		return err
 	}
@@ -254,6 +260,8 @@ func (r *run) sync(ctx context.Context) error {
 // disowned returns an error when a go.mod that graph loading read is not the one of the checksum database: what
 // failed because of it is then the upstream's doing.
 func (r *run) disowned(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // the error there is need not wait for more
+	defer cancel()
 	r.fetch.mu.Lock()
 	defer r.fetch.mu.Unlock()
 	for m, s := range r.fetch.mods {
@@ -289,11 +297,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			}
 			continue
 		}
-		resolve := r.fetch.resolve
-		if s.Tool != "" {
-			resolve = r.fetch.resolveTool
-		}
-		mods, q, err := resolve(ctx, s)
+		mods, qs, err := r.fetch.resolve(ctx, s)
 		if s.maybe && isAbsent(err) {
 			continue
 		}
@@ -304,9 +308,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if q != nil {
-			r.out.Queries = append(r.out.Queries, *q)
-		}
+		r.out.Queries = append(r.out.Queries, qs...)
 		resolved[i] = mods
 		for _, m := range mods {
 			if s.maybe {
@@ -368,7 +370,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 
 // public reports whether the checksum database is to vouch for m.
 func (r *run) public(m module.Version) bool {
-	return r.sums != nil && !module.MatchPrefixPatterns(r.cfg.NoSumDB, m.Path)
+	return r.sums != nil && !module.MatchPrefixPatterns(r.cfg.NoSumDB, m.Path) && checkName(m) == nil
 }
 
 // prove looks all versions up, proves the records and, only when all hold, closes

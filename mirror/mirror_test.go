@@ -792,8 +792,18 @@ func TestQueriesAreGos(t *testing.T) {
 		}
 		w.add("example.com/many@"+v, goMod, "m.go", "package many\n")
 	}
+	for _, v := range []string{"v1.0.0", "v2.0.0+incompatible", "v3.0.0-rc.1+incompatible"} { // without a go.mod
+		if err := w.up.Add("example.com/inc", v, &txtar.Archive{Files: []txtar.File{{Name: "i.go", Data: []byte("package inc\n")}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.add("example.com/pre@v1.0.0-rc.1", "go 1.20\n", "p.go", "package pre\n")
+	if err := w.up.Add("example.com/pre", "v2.0.0+incompatible", &txtar.Archive{Files: []txtar.File{{Name: "p.go", Data: []byte("package pre\n")}}}); err != nil {
+		t.Fatal(err)
+	}
 	dir := project(t, head)
 	for _, q := range []string{
+		"inc@latest", "inc@<v4.0.0", "inc@>v1.0.0", "inc@v3", "inc@<v2.0.0", "pre@latest", "pre@v2", "pre@>=v1.0.0", "pre@<v3.0.0",
 		"text@latest", "text@upgrade", "text@v1", "text@v1.0", "text@v1.2", "text@>=v1.0.1", "text@>v1.0.0", "text@<v1.1.0", "text@<=v1.1.0", "text@<v1", "text@v1.1.0",
 		"many@latest", "many@v1", "many@v1.2", "many@v1.3", "many@>v1.0.0", "many@>=v1.2.0", "many@<v1.2.0", "many@<=v1.9.0", "many@>v1.3.0", "many@>=v1.9.0", "many@v1.9.0", "many@<v1.0.0", "many@v2",
 		"many@>v1", "many@<=v1.2", "many@<x", "incompat@latest", "incompat@v2", "incompat@v2.0.0+incompatible", "tip@main", "tip@0123456", "tip@latest", "tip@nosuch", "hello@latest", "old@>=v0.0.1",
@@ -905,5 +915,96 @@ func TestWorkspaceIsGos(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNamesThatAreNone: somebody's go.mod may require what no module can be. It is missing like what an upstream refuses.
+func TestNamesThatAreNone(t *testing.T) {
+	w := newWorld(t)
+	w.add("example.com/odd@v1.0.0", "go 1.20\n\nrequire (\n\tcommon v0.0.0\n\t\"a b/c\" v0.0.0\n\texample.com/text v1.0.0-"+strings.Repeat("a", 2500)+"\n)\n\nreplace common => ../common\n", "o.go", "package odd\n")
+	dir := project(t, head+"require example.com/odd v1.0.0\n")
+	for range 2 {
+		c, err := w.sync(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var missing []string
+		for _, m := range c.Missing {
+			missing = append(missing, m.Mod.Path+" "+m.What)
+		}
+		if want := []string{"a b/c go.mod", "common go.mod", "example.com/text go.mod"}; !slices.Equal(missing, want) {
+			t.Errorf("missing %q, want %q", missing, want)
+		}
+	}
+	list := filepath.Join(t.TempDir(), "list")
+	os.WriteFile(list, []byte("module "+dir+"\nmissing-ok common@v0.0.0\n"), 0o644)
+	c, err := w.sync(list)
+	if err != nil || !slices.ContainsFunc(c.Missing, func(m Missing) bool { return m.Mod.Path == "common" && m.Allowed }) {
+		t.Errorf("missing-ok: %v, %+v", err, c)
+	}
+}
+
+func TestEmptyGoMod(t *testing.T) {
+	w := newWorld(t)
+	if err := w.up.Add("example.com/empty", "v1.0.0", &txtar.Archive{Files: []txtar.File{{Name: "go.mod"}, {Name: "e.go", Data: []byte("package empty\n")}}}); err != nil {
+		t.Fatal(err)
+	}
+	w.add("example.com/a@v1.0.0", "go 1.20\n\nrequire example.com/empty v1.0.0\n", "a.go", "package a\n")
+	if _, err := w.sync(project(t, head+"require example.com/a v1.0.0\n")); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(filepath.Join(w.dir, "example.com/empty/@v/v1.0.0.mod")); err != nil || st.Size() != 0 {
+		t.Error(st, err)
+	}
+}
+
+func TestTheSameQueryTwice(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync("example.com/none@latest", "example.com/text@latest", "example.com/none@latest", "example.com/text@latest")
+	if err != nil || len(c.Missing) != 1 || len(c.Queries) != 1 {
+		t.Errorf("%v, missing %v, queries %v", err, c.Missing, c.Queries)
+	}
+}
+
+// TestToolBesideAModule: the longest path that is a module need not have the command.
+func TestToolBesideAModule(t *testing.T) {
+	w := newWorld(t)
+	w.add("example.com/t@v1.1.0", "go 1.20\n\nrequire example.com/text v1.0.0\n", "cmd/foo/main.go", "package main\n\nimport _ \"example.com/text\"\n\nfunc main() {}\n")
+	w.add("example.com/t/cmd@v0.1.0", "go 1.20\n", "bar/main.go", "package main\n\nfunc main() {}\n")
+	for _, q := range []string{"latest", "v1", "v1.1.0"} {
+		list := filepath.Join(t.TempDir(), "list")
+		os.WriteFile(list, []byte("tool example.com/t/cmd/foo@"+q+"\n"), 0o644)
+		w.dir = t.TempDir()
+		w.cfg.Dir = w.dir
+		if _, err := w.sync(list); err != nil {
+			t.Fatal(err)
+		}
+		bin := t.TempDir()
+		t.Setenv("GOBIN", bin)
+		if _, err := w.goFrom(t.TempDir(), "file://"+w.dir, "install", "example.com/t/cmd/foo@"+q); err != nil {
+			t.Errorf("%s: %v", q, err)
+		}
+	}
+}
+
+// TestSameChains: what brings a module in does not depend on chance.
+func TestSameChains(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, "module example.com/main\n\ngo 1.16\n\nrequire (\n\texample.com/hello v1.1.0\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n\nreplace example.com/text => example.com/absent v1.0.0\n")
+	var first []Missing
+	for i := range 20 {
+		c, err := w.sync(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for j := range c.Missing {
+			c.Missing[j].Reason = ""
+		}
+		if i == 0 {
+			first = c.Missing
+		}
+		if diff := gocmp.Diff(first, c.Missing); diff != "" {
+			t.Fatal(diff)
+		}
 	}
 }

@@ -1,18 +1,17 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+	modzip "golang.org/x/mod/zip"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -29,6 +28,7 @@ type Query struct {
 type matcher struct {
 	allows    func(v string) bool // nil for every version
 	lower     bool                // prefer the lowest one
+	version   string              // that the query names, "" for none
 	mayLatest bool                // ask @latest when the list has none
 }
 
@@ -43,7 +43,7 @@ func newMatcher(query string) (q matcher, ok bool, err error) {
 		case semver.Canonical(v) != v && (op == "<=" || op == ">"):
 			return q, false, fmt.Errorf("ambiguous semantic version %q in range %q", v, query)
 		}
-		return matcher{allows: func(w string) bool { return allows(semver.Compare(w, v)) }, lower: op[0] == '>'}, true, nil
+		return matcher{allows: func(w string) bool { return allows(semver.Compare(w, v)) }, lower: op[0] == '>', version: v}, true, nil
 	}
 	switch {
 	case query == "latest", query == "upgrade": // with nothing to upgrade from
@@ -60,9 +60,15 @@ func newMatcher(query string) (q matcher, ok bool, err error) {
 		return compare(">", func(c int) bool { return c > 0 })
 	case semver.IsValid(query) && strings.Count(query, ".") < 2 && semver.Canonical(query) != query:
 		// v1.2 does not mean prereleases of v1.2.0.
-		return matcher{allows: func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 }}, true, nil
+		return matcher{allows: func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 }, version: query}, true, nil
 	}
 	return q, false, nil
+}
+
+// incompatible reports whether a query names a major version that the module's path does not have.
+func (q matcher) incompatible(path string) bool {
+	_, major, ok := module.SplitPathVersion(path)
+	return q.version != "" && !(ok && module.CheckPathMajor(q.version, major) == nil)
 }
 
 // checkQuery checks the form of a query.
@@ -74,8 +80,8 @@ func checkQuery(query string) error {
 	if err != nil || list {
 		return err
 	}
-	if _, err := module.EscapeVersion(query); err != nil {
-		return fmt.Errorf("no proxy can be asked for %q", query)
+	if v, err := module.EscapeVersion(query); err != nil || modpath.CheckFile(v) != nil {
+		return fmt.Errorf("no proxy can be asked for %q, or no file be named so", query)
 	}
 	return nil
 }
@@ -83,53 +89,102 @@ func checkQuery(query string) error {
 // allQuery asks for every released version.
 const allQuery = "all"
 
-// versions reads the list of a module: its releases, its prereleases, and the newest of what else
+// versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else
 // it names, by time, as proxies order what has no tag.
-func (f *fetcher) versions(ctx context.Context, path string) (releases, prereleases []string, newest string, err error) {
+func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
 	data, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), 0)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, "", err
 	}
-	var incompatible []string
 	var newestTime time.Time
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || module.CanonicalVersion(fields[0]) != fields[0] || module.Check(path, fields[0]) != nil {
 			continue // illegal versions are not there, as for cmd/go
 		}
-		v := fields[0]
-		switch {
-		case module.IsPseudoVersion(v):
-			if t, err := module.PseudoVersionTime(v); err == nil && t.After(newestTime) {
-				newest, newestTime = v, t
+		if v := fields[0]; !module.IsPseudoVersion(v) {
+			list = append(list, v)
+		} else if t, err := module.PseudoVersionTime(v); err == nil && t.After(newestTime) {
+			newest, newestTime = v, t
+		}
+	}
+	semver.Sort(list)
+	return list, newest, nil
+}
+
+// filter splits the versions of a sorted list that are allowed into releases and prereleases. Versions marked
+// +incompatible count only when the last compatible one that is allowed has no go.mod file, or when they are asked
+// for: else they are left over from before modules (modload/query.go filterVersions).
+func (f *fetcher) filter(ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool) (releases, prereleases []string, err error) {
+	lastCompatible := ""
+	for _, v := range list {
+		if allows != nil && !allows(v) {
+			continue
+		}
+		if !incompatible {
+			if !strings.HasSuffix(v, "+incompatible") {
+				lastCompatible = v
+			} else if lastCompatible != "" {
+				real, err := f.hasGoMod(ctx, module.Version{Path: path, Version: lastCompatible})
+				if real || err != nil {
+					return releases, prereleases, err
+				}
+				incompatible = true
 			}
-		case strings.HasSuffix(v, "+incompatible"):
-			incompatible = append(incompatible, v)
-		case semver.Prerelease(v) != "":
+		}
+		if semver.Prerelease(v) != "" {
 			prereleases = append(prereleases, v)
-		default:
+		} else {
 			releases = append(releases, v)
 		}
 	}
-	releases, err = f.withIncompatible(ctx, path, releases, incompatible)
-	return releases, prereleases, newest, err
+	return releases, prereleases, nil
+}
+
+// hasGoMod reports whether a version has a go.mod file of its own, rather than one that proxies make up.
+func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) {
+	_, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, func([]byte) error { return nil })
+	return string(data) != "module "+modfile.AutoQuote(m.Path)+"\n", err
+}
+
+// A noMatchError says that a module has no version that a query allows.
+type noMatchError struct{ path, query string }
+
+func (e *noMatchError) Error() string {
+	return fmt.Sprintf("%s: no version matches %s", e.path, e.query)
 }
 
 // query resolves a query about the list of a module as the go command does (modload/query.go): the highest release
 // that it allows and that is not retracted, else the highest prerelease; for latest else what @latest
 // says, else the newest version that the list names in any form.
 func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (string, error) {
-	releases, prereleases, newest, err := f.versions(ctx, path)
+	list, newest, err := f.versions(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	retracts, err := f.newestGoMod(ctx, path, list)
+	if err != nil {
+		return "", err
+	}
+	allows := func(v string) bool {
+		_, yes := retracted(retracts, v)
+		return !yes && (q.allows == nil || q.allows(v))
+	}
+	releases, prereleases, err := f.filter(ctx, path, list, allows, q.incompatible(path))
 	if err != nil {
 		return "", err
 	}
 	for _, list := range [][]string{releases, prereleases} {
-		if v, err := f.choose(ctx, path, q, list, releases, prereleases); v != "" || err != nil {
-			return v, err
+		switch {
+		case len(list) == 0:
+		case q.lower:
+			return list[0], nil
+		default:
+			return list[len(list)-1], nil
 		}
 	}
 	if !q.mayLatest {
-		return "", fmt.Errorf("%s: no version matches %s", path, query)
+		return "", &noMatchError{path, query}
 	}
 	data, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
 	if err == nil {
@@ -137,11 +192,15 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 		if err != nil {
 			return "", fmt.Errorf("%s/@latest: %w", path, err)
 		}
-		v, err := f.choose(ctx, path, q, []string{i.Version}, []string{i.Version}, nil)
-		if err == nil && v == "" {
-			err = fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
+		if len(list) == 0 {
+			if retracts, err = f.newestGoMod(ctx, path, []string{i.Version}); err != nil {
+				return "", err
+			}
 		}
-		return v, err
+		if _, yes := retracted(retracts, i.Version); yes {
+			return "", fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
+		}
+		return i.Version, nil
 	}
 	if !upstream.IsNotFound(err) {
 		return "", err
@@ -150,6 +209,26 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 		return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
 	}
 	return newest, nil
+}
+
+// newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
+// there is none.
+func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*goMod, error) {
+	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(releases) == 0 {
+		releases = prereleases
+	}
+	if len(releases) == 0 {
+		return nil, nil
+	}
+	mod, err := f.goMod(ctx, module.Version{Path: path, Version: releases[len(releases)-1]})
+	if isAbsent(err) {
+		return nil, nil
+	}
+	return mod, err
 }
 
 // revision resolves a branch, a tag or a commit: the upstream says which version it is.
@@ -168,53 +247,6 @@ func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error
 	return i.Version, nil
 }
 
-// withIncompatible adds the +incompatible versions to the releases, unless the highest
-// compatible one has a go.mod file: then they are left overs from before modules
-// (modfetch/coderepo.go, appendIncompatibleVersions).
-func (f *fetcher) withIncompatible(ctx context.Context, path string, releases, incompatible []string) ([]string, error) {
-	if len(incompatible) == 0 {
-		return releases, nil
-	}
-	if len(releases) > 0 {
-		last := slices.MaxFunc(releases, semver.Compare)
-		_, data, err := f.small(ctx, modpath.Mod, module.Version{Path: path, Version: last}, maxInfo, func([]byte) error { return nil })
-		if err != nil {
-			return nil, err
-		}
-		if made := "module " + modfile.AutoQuote(path) + "\n"; !bytes.Equal(data, []byte(made)) {
-			return releases, nil
-		}
-	}
-	return append(slices.Clone(releases), incompatible...), nil
-}
-
-// choose returns the version in list that a query prefers, of those that the module's newest go.mod does
-// not retract; "" when there is none.
-func (f *fetcher) choose(ctx context.Context, path string, q matcher, list, releases, prereleases []string) (string, error) {
-	list = slices.DeleteFunc(slices.Clone(list), func(v string) bool { return q.allows != nil && !q.allows(v) })
-	if len(list) == 0 {
-		return "", nil
-	}
-	newest := releases
-	if len(newest) == 0 {
-		newest = prereleases
-	}
-	mod, err := f.goMod(ctx, module.Version{Path: path, Version: slices.MaxFunc(newest, semver.Compare)})
-	if err != nil && !isAbsent(err) {
-		return "", err
-	}
-	semver.Sort(list)
-	if !q.lower {
-		slices.Reverse(list)
-	}
-	for _, v := range list {
-		if _, yes := retracted(mod, v); !yes {
-			return v, nil
-		}
-	}
-	return "", nil
-}
-
 // retracted reports whether mod retracts version, and why.
 func retracted(mod *goMod, version string) (reason string, yes bool) {
 	if mod == nil {
@@ -228,68 +260,97 @@ func retracted(mod *goMod, version string) (reason string, yes bool) {
 	return "", false
 }
 
-// resolve returns the versions that a source's query means, and the query when it was one.
-func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Version, q *Query, err error) {
-	m := s.Query
-	if module.CanonicalVersion(m.Version) == m.Version && m.Version != "" {
-		return []module.Version{m}, nil, nil
+// resolve returns the versions that a source's query means, and the queries that were put to the upstream.
+func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+	if s.Tool != "" {
+		return f.resolveTool(ctx, s)
 	}
-	var v string
-	if m.Version == allQuery {
-		var list []string
-		if list, _, _, err = f.versions(ctx, m.Path); err == nil && len(list) == 0 {
-			err = errors.New("it has no released version")
-		}
-		for _, v := range list {
-			versions = append(versions, module.Version{Path: m.Path, Version: v})
-		}
-	} else if match, isList, err1 := newMatcher(m.Version); err1 != nil {
-		err = err1
-	} else if isList {
-		v, err = f.query(ctx, m.Path, m.Version, match)
-	} else {
-		v, err = f.revision(ctx, m)
-	}
+	versions, query, err := f.resolveModule(ctx, s.Query)
 	if upstream.Refused(err) {
 		return nil, nil, &absentError{err}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	if versions != nil {
-		return versions, nil, nil
+	if query {
+		queries = []Query{{s.Query.Path, s.Query.Version, versions[0].Version}}
 	}
-	return []module.Version{{Path: m.Path, Version: v}}, &Query{m.Path, m.Version, v}, nil
+	return versions, queries, nil
 }
 
-// resolveTool resolves the module that a command is in: the longest path above the package's that the upstream has
-// (modload/query.go QueryPattern).
-func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module.Version, q *Query, err error) {
-	var first error
-	for p := s.Tool; p != "." && p != "/"; p = path.Dir(p) {
-		if module.CheckPath(p) != nil {
-			break
+// A resolution is what a query was resolved to. It is kept: a branch may move while a list is read.
+type resolution struct {
+	versions []module.Version
+	query    bool // it was one
+	err      error
+}
+
+// resolveModule returns the versions that m means, whose version is a query, and whether it was one for one version.
+func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module.Version, bool, error) {
+	if module.CanonicalVersion(m.Version) == m.Version && m.Version != "" {
+		return []module.Version{m}, false, nil
+	}
+	if r, ok := f.resolved[m]; ok {
+		return r.versions, r.query, r.err
+	}
+	var r resolution
+	match, isList, err := newMatcher(m.Version)
+	switch {
+	case m.Version == allQuery:
+		var list, releases []string
+		if list, _, r.err = f.versions(ctx, m.Path); r.err == nil {
+			releases, _, r.err = f.filter(ctx, m.Path, list, nil, false)
 		}
-		in := *s
-		in.Query.Path = p
-		if module.CanonicalVersion(in.Query.Version) == in.Query.Version { // does the module have it?
-			if module.Check(p, in.Query.Version) != nil {
-				continue
-			}
-			_, err = f.goMod(ctx, in.Query)
-			versions = []module.Version{in.Query}
+		if r.err == nil && len(releases) == 0 {
+			r.err = errors.New("it has no released version")
+		}
+		for _, v := range releases {
+			r.versions = append(r.versions, module.Version{Path: m.Path, Version: v})
+		}
+	case err != nil:
+		r.err = err
+	default:
+		r.query = true
+		var v string
+		if isList {
+			v, r.err = f.query(ctx, m.Path, m.Version, match)
 		} else {
-			versions, q, err = f.resolve(ctx, &in)
+			v, r.err = f.revision(ctx, m)
 		}
-		if err == nil {
-			return versions, q, nil
+		r.versions = []module.Version{{Path: m.Path, Version: v}}
+	}
+	f.resolved[m] = r
+	return r.versions, r.query, r.err
+}
+
+// resolveTool resolves the modules that a command may be in: every path above the package's that the upstream has, since go
+// install asks for all of them and looks into their zips (modload/query.go QueryPattern).
+func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+	var first error
+	for p := s.Tool; p != "." && p != "/" && module.CheckPath(p) == nil; p = path.Dir(p) {
+		m := module.Version{Path: p, Version: s.Query.Version}
+		if module.CanonicalVersion(m.Version) == m.Version && module.Check(p, m.Version) != nil {
+			continue // a version of another major
 		}
-		if !isAbsent(err) {
-			return nil, nil, err
+		found, query, err := f.resolveModule(ctx, m)
+		if err == nil && !query { // does the module have the version?
+			_, err = f.goMod(ctx, m)
 		}
-		if first == nil {
+		var none *noMatchError
+		switch {
+		case err == nil:
+			versions = append(versions, found...)
+			if query {
+				queries = append(queries, Query{p, m.Version, found[0].Version})
+			}
+		case !upstream.Refused(err) && !isAbsent(err) && !errors.As(err, &none):
+			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
+		case first == nil:
 			first = err
 		}
 	}
-	return nil, nil, first
+	if versions == nil {
+		return nil, nil, &absentError{first}
+	}
+	return versions, queries, nil
 }

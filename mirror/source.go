@@ -209,6 +209,9 @@ func (s *Sources) addProject(name, file string) error {
 	if mod.Module == nil {
 		return fmt.Errorf("%s: no module line", file)
 	}
+	if err := module.CheckImportPath(mod.Module.Mod.Path); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
 	sum, err := readGoSum(strings.TrimSuffix(file, ".mod") + ".sum")
 	if err != nil {
 		return err
@@ -334,7 +337,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			s.List[len(s.List)-1].Alone = true
 		case f[0] == "missing-ok" && len(f) == 2:
 			path, version, ok := strings.Cut(f[1], "@")
-			if !ok || module.Check(path, version) != nil {
+			// Also what no module can be, such as a path without a dot: somebody's go.mod may require it.
+			if !ok || module.CheckImportPath(path) != nil || version == "" {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
 			s.MissingOK[module.Version{Path: path, Version: version}] = true

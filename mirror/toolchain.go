@@ -6,13 +6,17 @@ import (
 	"go/version"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
+	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 )
 
 // ToolchainPath is the module whose versions are Go toolchains (https://go.dev/ref/mod, GOTOOLCHAIN).
 const ToolchainPath = "golang.org/toolchain"
+
+const thisPlatform = runtime.GOOS + "/" + runtime.GOARCH
 
 var rePlatform = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
 
@@ -25,7 +29,7 @@ func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error
 		return fmt.Errorf("%s: %q is not a released Go version: want one such as go1.26.8", name, goVersion)
 	}
 	if len(platforms) == 0 {
-		platforms = []string{runtime.GOOS + "/" + runtime.GOARCH}
+		platforms = []string{thisPlatform}
 	}
 	whole := make(map[string]bool)
 	for _, p := range platforms {
@@ -50,18 +54,18 @@ func toolchainModule(goVersion, platform string) module.Version {
 // neededToolchain returns the oldest toolchain that can build a module with these go and toolchain lines, "" for none:
 // that of its toolchain line, or of its go line when that is newer; "" when every Go since 1.21 will do
 // (cmd/go/internal/toolchain/select.go Select).
-func neededToolchain(goLine, toolchainLine string) string {
+func neededToolchain(goLine *modfile.Go, toolchainLine *modfile.Toolchain) string {
 	const oldest = "go1.21"
 	need := oldest
-	if goLine != "" {
-		v := "go" + goLine
+	if goLine != nil {
+		v := "go" + goLine.Version
 		if v == version.Lang(v) && version.Compare(v, need) >= 0 {
 			v += ".0" // go 1.N is satisfied by go1.N.0, the first release
 		}
 		need = later(need, v)
 	}
-	if toolchainLine != "" {
-		v, _, _ := strings.Cut(toolchainLine, "-") // a suffix names a build of the version
+	if toolchainLine != nil {
+		v, _, _ := strings.Cut(toolchainLine.Name, "-") // a suffix names a build of the version
 		need = later(need, v)
 	}
 	if need == oldest {
@@ -76,18 +80,11 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 	for i := range r.src.List {
 		s := &r.src.List[i]
 		need := ""
-		if s.Mod != nil {
-			goLine, toolchainLine := "", ""
-			if s.Mod.Go != nil {
-				goLine = s.Mod.Go.Version
-			}
-			if s.Mod.Toolchain != nil {
-				toolchainLine = s.Mod.Toolchain.Name
-			}
-			need = neededToolchain(goLine, toolchainLine)
-		}
-		if s.Work != nil && s.Work.Go != nil {
-			need = neededToolchain(s.Work.Go.Version, "")
+		switch {
+		case s.Mod != nil:
+			need = neededToolchain(s.Mod.Go, s.Mod.Toolchain)
+		case s.Work != nil:
+			need = neededToolchain(s.Work.Go, s.Work.Toolchain)
 		}
 		if !s.Alone {
 			for _, m := range mods[i] {
@@ -98,21 +95,31 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 				if err != nil {
 					return err
 				}
-				need = later(need, neededToolchain(mod.goLine, ""))
+				if mod.goLine != "" {
+					need = later(need, neededToolchain(&modfile.Go{Version: mod.goLine}, nil))
+				}
 			}
 		}
+		if need == "" {
+			continue
+		}
+		platforms := r.cfg.Platforms
+		if len(platforms) == 0 {
+			platforms = []string{thisPlatform}
+		}
+		lacking := slices.DeleteFunc(slices.Clone(platforms), func(p string) bool { return r.src.hasToolchain(need, p) })
 		switch {
-		case need == "" || r.src.hasToolchain(need):
+		case len(lacking) == 0:
 		case r.cfg.AutoToolchain:
 			before := len(r.src.List)
-			if err := r.src.AddToolchain(s.Name+" needs "+need, need, r.cfg.Platforms); err != nil {
+			if err := r.src.AddToolchain(s.Name+" needs "+need, need, lacking); err != nil {
 				return err
 			}
 			for _, t := range r.src.List[before:] {
 				p.want(t.Query, !t.noZip, func() []string { return []string{t.Name} })
 			}
 		case r.cfg.GoVersion != "" && version.Compare(need, r.cfg.GoVersion) > 0:
-			p.notes = append(p.notes, fmt.Sprintf("%s needs %s or later, which is newer than the Go here, and no toolchain is carried", s.Name, need))
+			p.notes = append(p.notes, fmt.Sprintf("%s needs %s or later, which is newer than the Go here, and that toolchain is not carried", s.Name, need))
 			r.out.NeedsToolchain = true
 		}
 	}
@@ -126,13 +133,8 @@ func later(a, b string) string {
 	return a
 }
 
-// hasToolchain reports whether a toolchain of version goVersion or later is among the sources.
-func (s *Sources) hasToolchain(goVersion string) bool {
-	for _, src := range s.List {
-		v, ok := strings.CutPrefix(src.Query.Version, "v0.0.1-")
-		if i := strings.LastIndex(v, "."); ok && i > 0 && src.Query.Path == ToolchainPath && !src.noZip && version.Compare(v[:i], goVersion) >= 0 {
-			return true
-		}
-	}
-	return false
+// hasToolchain reports whether the very toolchain is among the sources: a go command asks for that and takes no newer one.
+func (s *Sources) hasToolchain(goVersion, platform string) bool {
+	want := toolchainModule(goVersion, platform)
+	return slices.ContainsFunc(s.List, func(src Source) bool { return src.Query == want && !src.noZip })
 }

@@ -50,6 +50,13 @@ func (r *run) vulndb(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("vulnerability database %s: index/vulns.json: %w", from, err)
 	}
+	ids := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		if ids[e.ID] {
+			return fmt.Errorf("vulnerability database %s: index/vulns.json: it names %.40q twice", from, e.ID)
+		}
+		ids[e.ID] = true
+	}
 	files := make([]File, len(entries), len(entries)+3)
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(r.cfg.Parallel)
@@ -84,15 +91,17 @@ func (r *run) vulndb(ctx context.Context) error {
 	return nil
 }
 
-// vulnEntry gets an entry, from the mirror directory when it is not older there than the index says.
+// vulnEntry gets an entry, from the mirror directory when it is there as the index says. What the database sends may be
+// newer: it may have changed since the index was read.
 func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, error) {
 	name := "ID/" + want.ID + ".json"
 	path := vulnFile(name)
 	if _, err := modpath.Parse(path); err != nil || strings.Contains(want.ID, "/") {
 		return File{}, fmt.Errorf("not an id")
 	}
+	var got vuln
 	check := func(data []byte) error {
-		var got vuln
+		got = vuln{}
 		if err := json.Unmarshal(data, &got); err != nil {
 			return err
 		}
@@ -105,7 +114,7 @@ func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, erro
 	if err != nil {
 		return File{}, err
 	}
-	if !ok || check(data) != nil {
+	if !ok || check(data) != nil || !got.Modified.Equal(want.Modified) {
 		if data, err = r.readVulnDB(ctx, from, name); err == nil {
 			err = check(data)
 		}

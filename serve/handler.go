@@ -83,7 +83,7 @@ type Handler struct {
 
 	cache   cache
 	large   *largeFiles
-	packing sync.Mutex
+	packing chan struct{} // held by who packs
 
 	damage atomic.Pointer[string] // the first file that did not verify
 }
@@ -91,7 +91,7 @@ type Handler struct {
 // NewHandler returns a handler for b. It calls miss, when not nil, with each
 // request for something that is not carried.
 func NewHandler(ctx context.Context, b *bundle.Bundle, log *slog.Logger, miss func(modpath.Request)) (*Handler, error) {
-	h := &Handler{bundle: b, log: log, miss: miss}
+	h := &Handler{bundle: b, log: log, miss: miss, packing: make(chan struct{}, 1)}
 	if h.miss == nil {
 		h.miss = func(modpath.Request) {}
 	}
@@ -209,7 +209,7 @@ var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 // has it. It is not found when several versions are of other commits that begin so.
 func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.File, ok bool, err error) {
 	var found []index.Version
-	commits := make(map[string]bool)
+	commit := "" // the longest form of it
 	for v, err := range h.bundle.Index.Versions(ctx, req.Path) {
 		if err != nil {
 			return f, false, err
@@ -225,11 +225,16 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 		// A pseudo-version has the first 12 digits only.
 		n := min(len(origin.Hash), len(req.Version))
 		if n >= 7 && origin.Hash[:n] == req.Version[:n] {
+			if n := min(len(commit), len(origin.Hash)); commit[:n] != origin.Hash[:n] {
+				return f, false, nil
+			}
+			if len(origin.Hash) > len(commit) {
+				commit = origin.Hash
+			}
 			found = append(found, v)
-			commits[origin.Hash] = true
 		}
 	}
-	if len(commits) != 1 {
+	if len(found) == 0 {
 		return f, false, nil
 	}
 	// Several tags of one commit: the go command takes the highest.
@@ -239,33 +244,49 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 
 // servePacked serves a file of the vulnerability database in gzip, which is how govulncheck asks for it over HTTP.
 func (h *Handler) servePacked(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	h.packing.Lock() // the index of all entries is a megabyte: one at a time
-	defer h.packing.Unlock()
-	plain := req
-	plain.Gzip = false
-	data, err := h.bundle.ReadFile(r.Context(), plain.String(), maxPacked)
+	e, err := h.pack(r.Context(), path, req)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.notFound(w, r, req)
-	}
-	if bad, ok := errors.AsType[*bundle.NotVerifiedError](err); ok {
-		h.damaged(bad.What)
 	}
 	if err != nil {
 		return err
 	}
+	e.serve(w, r)
+	return nil
+}
+
+// pack returns a packed file, and leaves it in the cache.
+func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*entry, error) {
+	select { // the index of all entries is a megabyte: one at a time
+	case h.packing <- struct{}{}:
+		defer func() { <-h.packing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if e := h.cache.get(path); e != nil { // another request was faster
+		return e, nil
+	}
+	plain := req
+	plain.Gzip = false
+	data, err := h.bundle.ReadFile(ctx, plain.String(), maxPacked)
+	if bad, ok := errors.AsType[*bundle.NotVerifiedError](err); ok {
+		h.damaged(bad.What)
+	}
+	if err != nil {
+		return nil, err
+	}
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
 	if _, err := z.Write(data); err != nil {
-		return err
+		return nil, err
 	}
 	if err := z.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	sum := sha256.Sum256(buf.Bytes())
 	e := &entry{path: path, data: buf.Bytes(), etag: `"` + hex.EncodeToString(sum[:]) + `"`, contentType: "application/gzip", control: brief, modified: h.bundle.Manifest.Created}
 	h.cache.put(e)
-	e.serve(w, r)
-	return nil
+	return e, nil
 }
 
 // serveLookup answers a lookup of the checksum database with the record in the index

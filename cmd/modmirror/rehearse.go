@@ -106,11 +106,10 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 			if err := os.Mkdir(step.Dir, 0o777); err != nil {
 				return err
 			}
-			named := s.Query.Path + "@" + r.version(s)
 			if s.Tool != "" {
-				step.Tool = named
+				step.Tool = s.Tool + "@" + s.Query.Version
 			} else {
-				step.Module = named
+				step.Module = s.Query.Path + "@" + r.version(s)
 			}
 		}
 		plan.Steps = append(plan.Steps, step)
@@ -209,17 +208,15 @@ func (r *rehearsal) misses() (list []string) {
 
 // version returns the version that a source's query was resolved to.
 func (r *rehearsal) version(s mirror.Source) string {
-	version := s.Query.Version
-	in := "" // of the paths that a command is below, the longest is its module's
 	for _, q := range r.closure.Queries {
-		if q.Query == s.Query.Version && len(q.Path) > len(in) && (q.Path == s.Query.Path || s.Tool != "" && strings.HasPrefix(s.Tool, q.Path+"/")) {
-			in, version = q.Path, q.Version
+		if q.Path == s.Query.Path && q.Query == s.Query.Version {
+			return q.Version
 		}
 	}
-	if version == "all" { // the newest will do
+	if s.Query.Version == "all" { // the newest will do
 		return "latest"
 	}
-	return version
+	return s.Query.Version
 }
 
 // environ is the whole environment of the go command in a rehearsal.

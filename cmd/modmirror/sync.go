@@ -201,6 +201,9 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 // enclosing returns the folder of the go.work or go.mod that a go command would take here: in the working
 // directory or the nearest one above it, go.work first.
 func enclosing() string {
+	if work := os.Getenv("GOWORK"); filepath.IsAbs(work) { // which a go command takes wherever it is
+		return work
+	}
 	for _, name := range []string{"go.work", "go.mod"} {
 		if name == "go.work" && os.Getenv("GOWORK") == "off" {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ Example:
 			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
 			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
-			fs.StringSliceVar(&private, "private", nil, "with --deep: no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
+			fs.StringSliceVar(&private, "private", nil, "no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 {
@@ -173,7 +174,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 	m := b.Manifest
 	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), b.Signers[0])
 	if !v.deep {
-		return nil
+		return v.checkPrivate(ctx, e, b, file, io.Discard)
 	}
 	fmt.Fprintf(e.stdout, "%s: deep: %s with the right h1; ", file, number(m.Counts.Versions+m.Counts.ModOnly, "module version"))
 	if m.DB != "" {
@@ -184,12 +185,17 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 	if m.Counts.Private > 0 {
 		fmt.Fprintf(e.stdout, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file, number(m.Counts.Private, "version"))
 	}
+	return v.checkPrivate(ctx, e, b, file, e.stdout)
+}
+
+// checkPrivate lists the modules outside the checksum database on w, and names those that may not be.
+func (v *verification) checkPrivate(ctx context.Context, e *env, b *bundle.Bundle, file string, w io.Writer) error {
 	wrong := 0
 	for path, err := range b.Index.Private(ctx) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(e.stdout, "%s:   %s\n", file, path)
+		fmt.Fprintf(w, "%s:   %s\n", file, path)
 		if v.private != "" && !module.MatchPrefixPatterns(v.private, path) {
 			e.complain("verify: %s: %s is outside the checksum database, and --private does not say that it may be", file, path)
 			wrong++
