@@ -249,6 +249,9 @@ func (s *Sources) addTool(name, arg string) error {
 		return fmt.Errorf("%s: want package@version", name)
 	}
 	err := module.CheckImportPath(pkg)
+	if first, _, _ := strings.Cut(pkg, "/"); err == nil && !strings.Contains(first, ".") {
+		err = errors.New("no module's package: the first element of its path has no dot")
+	}
 	if err == nil && module.CanonicalVersion(query) != query {
 		err = checkQuery(query)
 	}

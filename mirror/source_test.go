@@ -64,13 +64,14 @@ func TestListFile(t *testing.T) {
 func FuzzListFile(f *testing.F) {
 	f.Add("rsc.io/quote@v1.5.2 # x\nmissing-ok a.b/c@v1.0.0\n")
 	f.Add("module ./x\n\x00@")
+	f.Add("tool a.b/cmd/c@latest\ntoolchain go1.26.8 linux/amd64\nvulndb\ndeny a.b/...\nonly a.b/c@v1.0.0\na.b/c@>=v1.2.0\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseSources([]string{"-"}, strings.NewReader(text))
 		if err != nil {
 			return
 		}
 		for _, src := range s.List {
-			if src.Mod == nil && module.CheckPath(src.Query.Path) != nil {
+			if src.Tool != "" && module.CheckImportPath(src.Tool) != nil || src.Tool == "" && src.Mod == nil && src.Work == nil && module.CheckPath(src.Query.Path) != nil {
 				t.Errorf("accepted %q", src.Query.Path)
 			}
 		}
