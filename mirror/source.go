@@ -345,6 +345,11 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
 			s.MissingOK[module.Version{Path: path, Version: version}] = true
+		case f[0] == "maybe" && len(f) == 2:
+			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
+				return err
+			}
+			s.List[len(s.List)-1].maybe = true
 		case f[0] == "tool" && len(f) == 2:
 			if err := s.addTool(pos+": "+f[1], f[1]); err != nil {
 				return err

@@ -128,7 +128,7 @@ var errFailed = errors.New("failed")
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), extractCommand(),
-		keyCommand(), trustCommand(), envCommand(), versionCommand(), completionCommand(),
+		keyCommand(), trustCommand(), wantsCommand(), envCommand(), versionCommand(), completionCommand(),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 //	upstream content PATH FILE   answer it with a file
 //	upstream stop                go away
 //	serve BUNDLE                 start modmirror serve and set $PROXY
+//	stopserve                    stop the one that was started last
 //	flip FILE OFFSET             change a byte
 //	damage BUNDLE PATH           change a byte in the content of an entry
 //	online / offline             $GOPROXY is the upstream / $PROXY
@@ -54,6 +56,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(up.Close)
 			e.Values["upstream"] = up
+			e.Values["stop"] = new(func())
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
 				"HOME="+home, "XDG_CONFIG_HOME="+home+"/config", "XDG_CACHE_HOME="+home+"/cache", "XDG_STATE_HOME="+home+"/state",
@@ -71,11 +74,12 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"upstream": cmdUpstream,
-			"serve":    cmdServe,
-			"flip":     cmdFlip,
-			"damage":   cmdDamage,
-			"status":   cmdStatus,
+			"upstream":  cmdUpstream,
+			"serve":     cmdServe,
+			"stopserve": func(ts *testscript.TestScript, _ bool, _ []string) { (*ts.Value("stop").(*func()))() },
+			"flip":      cmdFlip,
+			"damage":    cmdDamage,
+			"status":    cmdStatus,
 		},
 	})
 }
@@ -107,14 +111,16 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	ts.Defer(func() {
+	stop := sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
-		stop := time.AfterFunc(40*time.Second, func() { cmd.Process.Kill() })
-		defer stop.Stop()
+		kill := time.AfterFunc(40*time.Second, func() { cmd.Process.Kill() })
+		defer kill.Stop()
 		if err := cmd.Wait(); err != nil {
 			ts.Logf("serve did not stop cleanly: %v", err)
 		}
 	})
+	*ts.Value("stop").(*func()) = stop
+	ts.Defer(stop)
 	sc := bufio.NewScanner(stderr)
 	for sc.Scan() {
 		ts.Logf("serve: %s", sc.Text())

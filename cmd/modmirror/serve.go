@@ -20,6 +20,9 @@ import (
 // bounded by buffers and a cache, so collecting more often costs little.
 const serveHeap = 48 << 20
 
+// wantsInterval is how much of what was asked for may be forgotten when serve is killed.
+const wantsInterval = 10 * time.Second
+
 func serveCommand() *command {
 	var addr, state string
 	return &command{
@@ -59,8 +62,14 @@ Example:
 			if err != nil {
 				return &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), "--addr HOST:PORT says where to listen"}
 			}
+			wants, err := serve.OpenWants(wantsFile(state))
+			if err != nil {
+				l.Close()
+				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
+			}
 			s := &serve.Server{
-				Log: slog.New(slog.NewTextHandler(e.stderr, nil)),
+				Miss: wants.Add,
+				Log:  slog.New(slog.NewTextHandler(e.stderr, nil)),
 				Open: func(ctx context.Context) (*bundle.Bundle, error) {
 					return bundle.Open(ctx, args[0], trust.Verifiers(), state)
 				},
@@ -75,9 +84,36 @@ Example:
 					e.hint("on a client: eval \"$(modmirror env http://%s)\"", l.Addr())
 				},
 			}
+			stop := saveWants(s.Log, wants)
+			defer stop()
 			return s.Serve(ctx, l)
 		},
 	}
+}
+
+// saveWants writes down what was asked for, every now and then and when stop is called.
+func saveWants(log *slog.Logger, wants *serve.Wants) (stop func()) {
+	save := func() {
+		if err := wants.Save(); err != nil { // a read-only state folder is no reason not to serve
+			log.Warn("cannot remember wants", "err", err)
+		}
+	}
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(wantsInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				save()
+				return
+			case <-tick.C:
+				save()
+			}
+		}
+	}()
+	return func() { close(done); <-stopped }
 }
 
 // unwrapOp takes off the *net.OpError around an error, which names the address again.
