@@ -135,11 +135,8 @@ func (x *Index) Check(ctx context.Context, tree int64) error {
 		}
 	}
 	for r, err := range x.Requirements(ctx) {
-		if err == nil && r.Version != "" {
-			err = checkNames(r.Version)
-		}
 		if err == nil {
-			err = checkNames(r.Path, r.Requires, r.Wanted)
+			err = r.check()
 		}
 		if err != nil {
 			return badf("table requirement: %v", err)
@@ -173,6 +170,14 @@ func (v *Version) check(tree int64) error {
 		return errors.New("impossible size")
 	}
 	return nil
+}
+
+// check checks the names of a requirement; only that of a project has no version.
+func (r *Requirement) check() error {
+	if r.Version == "" {
+		return checkNames(r.Path, r.Requires, r.Wanted)
+	}
+	return checkNames(r.Path, r.Version, r.Requires, r.Wanted)
 }
 
 func deref(s *string) string {

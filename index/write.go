@@ -105,7 +105,7 @@ func (w *Writer) Query(q Query) {
 
 // Requirement adds a require line. One that no module can satisfy, since its words are no module path or version, is left out.
 func (w *Writer) Requirement(r Requirement) {
-	if checkNames(r.Path, r.Requires, r.Wanted) != nil || r.Version != "" && checkNames(r.Version) != nil {
+	if r.check() != nil {
 		return
 	}
 	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)", r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)

@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -187,6 +188,14 @@ func (d *Dir) write(rel string, data []byte) error {
 		return err
 	}
 	return d.adopt(rel, f)
+}
+
+// update writes a small file unless it holds data already.
+func (d *Dir) update(rel string, data []byte) error {
+	if old, ok, err := d.read(rel); err != nil || ok && bytes.Equal(old, data) {
+		return err
+	}
+	return d.write(rel, data)
 }
 
 // put writes data to a temporary file, which adopt can make the one at rel.

@@ -92,8 +92,9 @@ type fetcher struct {
 
 	resolved map[module.Version]resolution // queries, before anything is done side by side
 
-	mu   sync.Mutex
-	mods map[module.Version]*staged // go.mod files that graph loading read
+	mu     sync.Mutex
+	mods   map[module.Version]*staged // go.mod files that were got
+	parsed map[module.Version]*goMod  // and what those say that were read
 }
 
 // small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
@@ -156,11 +157,21 @@ func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit i
 	if err := f.proxied(m); err != nil {
 		return nil, err
 	}
+	return f.counted(ctx, func() ([]byte, error) { return f.up.Get(ctx, rel, limit) })
+}
+
+// getURL gets what is not asked of the proxies in turn: of a checksum database or a vulnerability database.
+func (f *fetcher) getURL(ctx context.Context, url string, limit int64) ([]byte, error) {
+	return f.counted(ctx, func() ([]byte, error) { return f.up.GetURL(ctx, url, limit) })
+}
+
+// counted makes a request when there is a slot for it, and counts what it brings.
+func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) ([]byte, error) {
 	if err := f.net.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer f.net.release()
-	data, err := f.up.Get(ctx, rel, limit)
+	data, err := request()
 	f.count(int64(len(data)))
 	return data, err
 }
@@ -174,8 +185,15 @@ func (f *fetcher) proxied(m module.Version) error {
 }
 
 // goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
-// *absentError, a file that cannot be parsed a *badModError.
+// *absentError, a file that cannot be parsed a *badModError. It is done once for each version: queries,
+// toolchains and retractions ask for what a graph has read.
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
+	f.mu.Lock()
+	g := f.parsed[m]
+	f.mu.Unlock()
+	if g != nil {
+		return g, nil
+	}
 	var mod *modfile.File
 	_, err := f.stage(ctx, m, func(data []byte) (err error) {
 		if n := bytes.Count(data, []byte("\n")); n > maxLines {
@@ -193,7 +211,11 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	if err != nil {
 		return nil, err
 	}
-	return summarize(mod), nil
+	g = summarize(mod)
+	f.mu.Lock()
+	f.parsed[m] = g
+	f.mu.Unlock()
+	return g, nil
 }
 
 // stagedMod returns the go.mod file of m, getting it when graph loading did not. What no graph needs

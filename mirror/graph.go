@@ -109,12 +109,11 @@ func workspaceView(s *Source) *view {
 		}
 	}
 	for _, r := range s.Work.Replace {
-		v.replace[r.Old] = r.New
 		if r.Old.Version == "" { // it goes before what the modules say of one version
-			maps.DeleteFunc(v.replace, func(old, _ module.Version) bool { return old.Path == r.Old.Path && old.Version != "" })
+			maps.DeleteFunc(v.replace, func(old, _ module.Version) bool { return old.Path == r.Old.Path })
 		}
 	}
-	for _, r := range s.Work.Replace { // and those of one version before those of all
+	for _, r := range s.Work.Replace {
 		v.replace[r.Old] = r.New
 	}
 	return v
@@ -255,20 +254,14 @@ type visit struct {
 // of each version that main requires, and what they require below one whose own graph is
 // unpruned, or everywhere when main's is.
 func (l *loader) load(ctx context.Context, v *view, m mainModule) (*graph, error) {
-	g, err := l.newGraph(v, m)
-	if err == nil {
-		err = g.read(ctx, l)
-	}
-	return g, err
+	g := newGraph(v, m)
+	return g, g.read(ctx, l)
 }
 
 // loadWorkspace loads the graph of a workspace. It goes deeper than the graphs of its modules: what one of them requires
 // in a version that another outbids is read in the selected version too, with what that requires.
 func (l *loader) loadWorkspace(ctx context.Context, v *view, mains []mainModule) (*graph, error) {
-	g, err := l.newGraph(v, mains...)
-	if err != nil {
-		return nil, err
-	}
+	g := newGraph(v, mains...)
 	again := make(map[module.Version]bool) // whose requirements are looked at for ones that are outbid
 	for _, m := range mains {
 		again[m.mod] = true
@@ -293,7 +286,7 @@ func (l *loader) loadWorkspace(ctx context.Context, v *view, mains []mainModule)
 }
 
 // newGraph returns the graph of main modules, of which nothing is read yet.
-func (l *loader) newGraph(v *view, mains ...mainModule) (*graph, error) {
+func newGraph(v *view, mains ...mainModule) *graph {
 	g := &graph{
 		view:     v,
 		mains:    make(map[string]bool),
@@ -322,7 +315,7 @@ func (l *loader) newGraph(v *view, mains ...mainModule) (*graph, error) {
 			}
 		}
 	}
-	return g, nil
+	return g
 }
 
 // name says that from requires m.

@@ -161,7 +161,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
 			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
 			open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
-			mods: make(map[module.Version]*staged), resolved: make(map[module.Version]resolution),
+			mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]resolution),
 		},
 		proven: make(chan struct{}),
 	}
@@ -251,7 +251,7 @@ func (r *run) sync(ctx context.Context) error {
 		defer func() { seen[key] = true }()
 		return seen[key]
 	})
-	if err := r.judge(ctx, l); err != nil {
+	if err := r.judge(ctx); err != nil {
 		return err
 	}
 	return r.lists()
@@ -542,7 +542,7 @@ func (r *run) mismatch(m module.Version, what string, s *staged, want string) er
 
 // judge fills in what the highest carried version of each module says about the
 // others: retractions and deprecation.
-func (r *run) judge(ctx context.Context, l *loader) error {
+func (r *run) judge(ctx context.Context) error {
 	vs := r.out.Versions
 	for len(vs) > 0 {
 		n := 1
@@ -597,11 +597,7 @@ func (r *run) lists() error {
 		}
 		semver.Sort(list)
 		rel := modpath.Request{Kind: modpath.List, Path: v.Mod.Path}.String()
-		data := strings.Join(list, "\n") + "\n"
-		if old, err := os.ReadFile(r.fetch.dir.Path(rel)); err == nil && string(old) == data {
-			continue
-		}
-		if err := r.fetch.dir.write(rel, []byte(data)); err != nil {
+		if err := r.fetch.dir.update(rel, []byte(strings.Join(list, "\n")+"\n")); err != nil {
 			return err
 		}
 	}

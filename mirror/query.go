@@ -11,8 +11,8 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
-	modzip "golang.org/x/mod/zip"
 
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
@@ -143,8 +143,11 @@ func (f *fetcher) filter(ctx context.Context, path string, list []string, allows
 
 // hasGoMod reports whether a version has a go.mod file of its own, rather than one that proxies make up.
 func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) {
-	_, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, func([]byte) error { return nil })
-	return string(data) != "module "+modfile.AutoQuote(m.Path)+"\n", err
+	s, err := f.stagedMod(ctx, m)
+	if err != nil {
+		return false, err
+	}
+	return s.h1 != h1.GoMod([]byte("module "+modfile.AutoQuote(m.Path)+"\n")), nil
 }
 
 // A noMatchError says that a module has no version that a query allows.

@@ -333,11 +333,12 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: %w", pos, err)
 			}
 			s.List[at].Name = pos + ": " + f[1]
-		case f[0] == "only" && len(f) == 2:
+		case (f[0] == "only" || f[0] == "maybe") && len(f) == 2:
 			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
 				return err
 			}
-			s.List[len(s.List)-1].Alone = true
+			last := &s.List[len(s.List)-1]
+			last.Alone, last.maybe = f[0] == "only", f[0] == "maybe"
 		case f[0] == "missing-ok" && len(f) == 2:
 			path, version, ok := strings.Cut(f[1], "@")
 			// Also what no module can be, such as a path without a dot: somebody's go.mod may require it.
@@ -345,11 +346,6 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
 			s.MissingOK[module.Version{Path: path, Version: version}] = true
-		case f[0] == "maybe" && len(f) == 2:
-			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
-				return err
-			}
-			s.List[len(s.List)-1].maybe = true
 		case f[0] == "tool" && len(f) == 2:
 			if err := s.addTool(pos+": "+f[1], f[1]); err != nil {
 				return err

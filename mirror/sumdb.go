@@ -24,10 +24,7 @@ import (
 // checksums looks versions up in the checksum database and proves what it said.
 type checksums struct {
 	db    *proof.Database
-	dir   *Dir
-	up    *upstream.Client
-	net   limiter
-	count func(int64) // told of bytes that came over the network
+	fetch *fetcher
 
 	baseOnce sync.Once
 	base     string // URL of the database
@@ -46,7 +43,7 @@ type lookup struct {
 }
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
-	return &checksums{db: db, dir: f.dir, up: f.up, net: f.net, count: f.count, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+	return &checksums{db: db, fetch: f, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
 }
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
@@ -55,19 +52,13 @@ func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/"
 func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
 	c.baseOnce.Do(func() {
 		if c.base = c.db.URL; c.base == "" {
-			c.base, c.baseErr = c.up.SumDB(ctx, c.db.Name)
+			c.base, c.baseErr = c.fetch.up.SumDB(ctx, c.db.Name)
 		}
 	})
 	if c.baseErr != nil {
 		return nil, c.baseErr
 	}
-	if err := c.net.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer c.net.release()
-	data, err := c.up.GetURL(ctx, c.base+"/"+elem, limit)
-	c.count(int64(len(data)))
-	return data, err
+	return c.fetch.getURL(ctx, c.base+"/"+elem, limit)
 }
 
 // lookup returns what the database says about m. It is not true before prove.
@@ -85,7 +76,7 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 
 func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Record, error) {
 	req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: m.Path, Version: m.Version}
-	if data, ok, err := c.dir.read(req.String()); err != nil {
+	if data, ok, err := c.fetch.dir.read(req.String()); err != nil {
 		return proof.Record{}, err
 	} else if ok {
 		// The head in a file here was proven when it was written; the record is proven again.
@@ -114,7 +105,7 @@ func (c *checksums) headFile(size int64) string {
 
 // remembered returns the heads that earlier runs used, smallest first.
 func (c *checksums) remembered() ([]proof.Head, error) {
-	dir := c.dir.Path(c.path("heads"))
+	dir := c.fetch.dir.Path(c.path("heads"))
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -230,25 +221,17 @@ func (c *checksums) proveUnder(head proof.Head, records []proof.Record, earlier 
 func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	for _, r := range records {
 		req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: r.Mod.Path, Version: r.Mod.Version}
-		if err := c.update(req.String(), r.Lookup(head)); err != nil {
+		if err := c.fetch.dir.update(req.String(), r.Lookup(head)); err != nil {
 			return err
 		}
 	}
-	if err := c.update(c.headFile(head.N), head.Note); err != nil {
+	if err := c.fetch.dir.update(c.headFile(head.N), head.Note); err != nil {
 		return err
 	}
-	if err := c.update(c.path("supported"), nil); err != nil {
+	if err := c.fetch.dir.update(c.path("supported"), nil); err != nil {
 		return err
 	}
-	return c.update(c.path("latest"), head.Note)
-}
-
-// update writes a file unless it holds data already.
-func (c *checksums) update(rel string, data []byte) error {
-	if old, ok, err := c.dir.read(rel); err != nil || ok && string(old) == string(data) {
-		return err
-	}
-	return c.dir.write(rel, data)
+	return c.fetch.dir.update(c.path("latest"), head.Note)
 }
 
 // tileSource reads tiles from the mirror directory, else from the network.
@@ -282,7 +265,7 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 		if s.fresh {
 			break
 		}
-		if data, ok, err := s.c.dir.read(s.c.path(t1.Path())); err != nil {
+		if data, ok, err := s.c.fetch.dir.read(s.c.path(t1.Path())); err != nil {
 			return nil, err
 		} else if ok && len(data) == t1.W*tlog.HashSize {
 			return data[:t.W*tlog.HashSize], nil
@@ -307,7 +290,7 @@ func (s *tileSource) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
 		return nil
 	}
 	for i, t := range tiles {
-		if err := s.c.update(s.c.path(t.Path()), data[i]); err != nil {
+		if err := s.c.fetch.dir.update(s.c.path(t.Path()), data[i]); err != nil {
 			return err
 		}
 	}

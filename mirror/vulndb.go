@@ -1,7 +1,6 @@
 package mirror
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -127,26 +126,13 @@ func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, erro
 
 // keep writes a file that may change from run to run.
 func (r *run) keep(path string, data []byte) (File, error) {
-	if old, ok, err := r.fetch.dir.read(path); err != nil {
-		return File{}, err
-	} else if !ok || !bytes.Equal(old, data) {
-		if err := r.fetch.dir.write(path, data); err != nil {
-			return File{}, err
-		}
-	}
-	return File{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data)}, nil
+	return File{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data)}, r.fetch.dir.update(path, data)
 }
 
 // readVulnDB reads a file of a vulnerability database, from a URL or a folder.
 func (r *run) readVulnDB(ctx context.Context, from, name string) ([]byte, error) {
 	if u, err := url.Parse(from); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
-		if err := r.fetch.net.acquire(ctx); err != nil {
-			return nil, err
-		}
-		defer r.fetch.net.release()
-		data, err := r.cfg.Upstream.GetURL(ctx, strings.TrimSuffix(from, "/")+"/"+name, 0)
-		r.fetch.count(int64(len(data)))
-		return data, err
+		return r.fetch.getURL(ctx, strings.TrimSuffix(from, "/")+"/"+name, 0)
 	} else if err == nil && u.Scheme == "file" {
 		from = u.Path
 	}

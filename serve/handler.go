@@ -170,7 +170,7 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 	if !ok {
 		return h.notFound(w, r, req)
 	}
-	e := &entry{path: path, etag: `"` + hex.EncodeToString(f.SHA256[:]) + `"`, contentType: contentType(req.Kind), control: brief, modified: h.bundle.Manifest.Created}
+	e := &entry{path: path, etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: h.bundle.Manifest.Created}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		e.control = immutable
@@ -283,11 +283,18 @@ func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(buf.Bytes())
-	e := &entry{path: path, data: buf.Bytes(), etag: `"` + hex.EncodeToString(sum[:]) + `"`, contentType: "application/gzip", control: brief, modified: h.bundle.Manifest.Created}
-	h.cache.put(e)
-	return e, nil
+	return h.made(path, buf.Bytes(), "application/gzip"), nil
 }
+
+// made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
+func (h *Handler) made(path string, data []byte, contentType string) *entry {
+	e := &entry{path: path, data: data, etag: etag(sha256.Sum256(data)), contentType: contentType, control: brief, modified: h.bundle.Manifest.Created}
+	h.cache.put(e)
+	return e
+}
+
+// etag returns the strong ETag of a body.
+func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
 
 // serveLookup answers a lookup of the checksum database with the record in the index
 // and the bundle's head.
@@ -304,11 +311,7 @@ func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path strin
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
 	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
-	data := rec.Lookup(proof.Head{Note: h.head})
-	sum := sha256.Sum256(data)
-	e := &entry{path: path, data: data, etag: `"` + hex.EncodeToString(sum[:]) + `"`, contentType: "text/plain; charset=utf-8", control: brief, modified: h.bundle.Manifest.Created}
-	h.cache.put(e)
-	e.serve(w, r)
+	h.made(path, rec.Lookup(proof.Head{Note: h.head}), contentType(req.Kind)).serve(w, r)
 	return nil
 }
 

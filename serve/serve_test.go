@@ -93,6 +93,17 @@ func (s *site) do(method, path string, headers ...string) (*http.Response, []byt
 	return resp, body, err
 }
 
+// disk opens the bundle for writing, until the test ends.
+func (s *site) disk() *os.File {
+	s.t.Helper()
+	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { f.Close() })
+	return f
+}
+
 const largeZip = "/example.com/large/@v/v1.0.0.zip"
 
 func TestEveryFileIsServed(t *testing.T) {
@@ -293,11 +304,7 @@ func TestNoCompleteWrongBody(t *testing.T) {
 			files = append(files, file{f.Path, s.bundle.Offset(f), f.Size, f.SHA256})
 		}
 	}
-	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
+	disk := s.disk()
 	for _, f := range files {
 		step := max(f.len/20, 1)
 		for at := int64(0); at < f.len; at += step {
@@ -335,11 +342,7 @@ func TestOverwrittenInPlace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
+	disk := s.disk()
 	flip(t, disk, s.bundle.Offset(f)+1000)
 	if _, body, err := s.do("GET", largeZip); err == nil {
 		t.Errorf("a complete answer of %d bytes", len(body))
@@ -379,11 +382,7 @@ func TestChangeDuringARange(t *testing.T) {
 	if _, err := g.Read(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
+	disk := s.disk()
 	flip(t, disk, s.bundle.Offset(f)+2000)
 	if n, err := g.Read(make([]byte, 5000)); n != 0 || !errors.Is(err, errChanged) {
 		t.Errorf("read %d bytes, %v", n, err)
@@ -413,11 +412,7 @@ func TestOverwrittenInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	disk, err := os.OpenFile(s.Path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
+	disk := s.disk()
 	if _, err := disk.WriteAt(bytes.Repeat([]byte("EVIL"), int(f.Size/4)), s.bundle.Offset(f)); err != nil {
 		t.Fatal(err)
 	}
@@ -699,5 +694,17 @@ func TestWantsAreBounded(t *testing.T) {
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
 		t.Error(st.Mode(), err)
+	}
+}
+
+func TestWantsThatAreNone(t *testing.T) {
+	for _, text := range []string{"[null]", "{}", "", `[{"path":"x"}]`} {
+		file := t.TempDir() + "/wants.json"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenWants(file); err == nil {
+			t.Errorf("%s was accepted", text)
+		}
 	}
 }

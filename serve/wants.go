@@ -52,7 +52,7 @@ func OpenWants(file string) (*Wants, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []*Want
+	var list []Want
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("%s: not a list of wants: %w", file, err)
 	}
@@ -61,7 +61,7 @@ func OpenWants(file string) (*Wants, error) {
 		if r := (modpath.Request{Kind: modpath.Info, Path: x.Path, Version: x.Query}).String(); r == "" || modpath.CheckFile(r) != nil {
 			return nil, fmt.Errorf("%s: %.100q is no want", file, x.Path+"@"+x.Query)
 		}
-		w.wants[x.Path+"@"+x.Query] = x
+		w.wants[x.Path+"@"+x.Query] = &x
 	}
 	return w, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
@@ -261,13 +262,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 // oneLine joins the lines of an error and drops what could steer a terminal: names
 // and texts in it may come from an upstream or a bundle.
 func oneLine(err error) string {
-	s := strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(err.Error()))
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) || r == '\u2028' || r == '\u2029' || (r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
-			return -1
-		}
-		return r
-	}, s)
+	return index.CleanText(strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(err.Error())))
 }
 
 // stateDir is where serve keeps what it has verified.

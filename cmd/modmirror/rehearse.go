@@ -153,13 +153,14 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		if !r.learn || len(r.misses()) == 0 {
+		misses := r.misses()
+		if !r.learn || len(misses) == 0 {
 			e.complain("the rehearsal printed:")
 			for line := range strings.Lines(out.String()) {
 				e.complain("  %s", oneLine(errors.New(line)))
 			}
 		}
-		if misses := r.misses(); len(misses) > 0 {
+		if len(misses) > 0 {
 			err := &missesError{misses}
 			if len(r.closure.Missing) > 0 {
 				return &incompleteError{err}
@@ -377,15 +378,14 @@ func newProject(dir, module string, run func(name string, args ...string) (strin
 	if err != nil {
 		return err
 	}
+	tools := []string{"mod", "edit"}
 	root := "package new\n"
 	all := "//go:build rehearsal\n\npackage new\n\n" // tidy reads files whatever their tags are
 	for line := range strings.Lines(list) {
 		name, pkg, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
 		case name == "main":
-			if _, err := run("go", "mod", "edit", "-tool="+pkg); err != nil {
-				return err
-			}
+			tools = append(tools, "-tool="+pkg)
 		case strings.Contains(pkg+"/", "/internal/"), strings.Contains(pkg+"/", "/vendor/"):
 		default:
 			imported := fmt.Sprintf("import _ %q\n", pkg)
@@ -393,6 +393,11 @@ func newProject(dir, module string, run func(name string, args ...string) (strin
 			if pkg == path {
 				root += "\n" + imported
 			}
+		}
+	}
+	if len(tools) > 2 {
+		if _, err := run("go", tools...); err != nil {
+			return err
 		}
 	}
 	return errors.Join(os.WriteFile(filepath.Join(dir, "new.go"), []byte(root), 0o666), os.WriteFile(filepath.Join(dir, "all.go"), []byte(all), 0o666))
