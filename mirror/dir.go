@@ -47,6 +47,7 @@ const maxPending = 1000
 const (
 	tmpDir        = "tmp"
 	quarantineDir = "quarantine"
+	directDir     = "direct" // module cache of the go commands that fetch private modules
 	lockFile      = "lock"
 )
 

@@ -79,7 +79,8 @@ type fetcher struct {
 	dir       *Dir
 	up        *upstream.Client
 	modCache  string // GOMODCACHE, or ""
-	noProxy   string // GONOPROXY
+	noProxy   string // GONOPROXY: patterns of modules that direct has
+	direct    *upstream.Direct
 	net       limiter
 	cpu       h1.Limiter // files of zips being inflated
 	zips      limiter    // zips open for that: each has its directory in memory
@@ -154,10 +155,7 @@ func (f *fetcher) cachePath(rel string) string {
 }
 
 func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) ([]byte, error) {
-	if err := f.proxied(m); err != nil {
-		return nil, err
-	}
-	return f.counted(ctx, func() ([]byte, error) { return f.up.Get(ctx, rel, limit) })
+	return f.counted(ctx, func() ([]byte, error) { return f.source(m).Get(ctx, rel, limit) })
 }
 
 // getURL gets what is not asked of the proxies in turn: of a checksum database or a vulnerability database.
@@ -176,12 +174,18 @@ func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) (
 	return data, err
 }
 
-// proxied reports that a module is not to be asked of a proxy.
-func (f *fetcher) proxied(m module.Version) error {
+// A source has module files by their GOPROXY paths.
+type source interface {
+	Get(ctx context.Context, path string, limit int64) ([]byte, error)
+	Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error
+}
+
+// source returns whom to ask for a module.
+func (f *fetcher) source(m module.Version) source {
 	if module.MatchPrefixPatterns(f.noProxy, m.Path) {
-		return fmt.Errorf("%s: GONOPROXY (or GOPRIVATE) asks to fetch it directly, which is not supported yet", m)
+		return f.direct
 	}
-	return nil
+	return f.up
 }
 
 // goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
@@ -349,9 +353,6 @@ func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bo
 }
 
 func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to *os.File) error {
-	if err := f.proxied(m); err != nil {
-		return err
-	}
 	if err := f.net.acquire(ctx); err != nil {
 		return err
 	}
@@ -362,7 +363,7 @@ func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to
 	if _, err := to.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return f.up.Download(ctx, rel, to, modzip.MaxZipFile, f.count)
+	return f.source(m).Download(ctx, rel, to, modzip.MaxZipFile, f.count)
 }
 
 // count adds bytes that came over the network.

@@ -47,7 +47,7 @@ type Config struct {
 
 	DB       *proof.Database // checksum database; nil for GOSUMDB=off
 	NoSumDB  string          // GONOSUMDB: patterns of modules outside the database
-	NoProxy  string          // GONOPROXY
+	NoProxy  string          // GONOPROXY: patterns of modules that are fetched directly, with the go command
 	ModCache string          // GOMODCACHE to save downloads; "" for none
 	Parallel int             // requests in flight; 0 means DefaultParallel
 	Closed   bool            // closed closure for projects too
@@ -90,6 +90,18 @@ type Missing struct {
 	Chain   []string // the requirements that bring it in, from the source
 	Allowed bool     // by a missing-ok line
 }
+
+// An UnverifiedError says that the checksum database is out of reach, so that nothing vouches for modules.
+type UnverifiedError struct {
+	Mods []module.Version
+	Err  error
+}
+
+// Error says why it is out of reach; the caller names the modules.
+func (e *UnverifiedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *UnverifiedError) Unwrap() error { return e.Err }
 
 // A Requirement is an edge of a module graph. From has no version when it is a project.
 type Requirement struct {
@@ -158,7 +170,8 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 		src: src,
 		out: &Closure{},
 		fetch: &fetcher{
-			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache, noProxy: m.cfg.NoProxy,
+			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
+			noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
 			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
 			open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
 			mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]resolution),
@@ -399,6 +412,16 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 		}
 	}
 	if err := eg.Wait(); err != nil || !some.Load() {
+		var away *upstream.SumDBError
+		if errors.As(err, &away) {
+			unverified := &UnverifiedError{Err: away}
+			for _, w := range list {
+				if r.public(w.mod) {
+					unverified.Mods = append(unverified.Mods, w.mod)
+				}
+			}
+			return unverified
+		}
 		return err
 	}
 	if err := r.early.Wait(); err != nil {

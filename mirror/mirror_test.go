@@ -36,7 +36,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(up.Close)
-	client, err := upstream.New(up.URL, 8)
+	client, err := upstream.New(up.URL, "off", 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +436,7 @@ func TestForkedDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if w.cfg.Upstream, err = upstream.New(fork.URL, 8); err != nil {
+	if w.cfg.Upstream, err = upstream.New(fork.URL, "off", 8); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.sync(project(t, head+"require example.com/unpruned v1.0.0\n")); !errors.Is(err, proof.ErrMismatch) {

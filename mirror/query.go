@@ -347,6 +347,9 @@ func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
 		case !upstream.Refused(err) && !isAbsent(err) && !errors.As(err, &none):
+			if versions != nil { // the path above a module's may be no more than a host (modload/query.go queryPrefixModules)
+				continue
+			}
 			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
 		case first == nil:
 			first = err

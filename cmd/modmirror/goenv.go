@@ -11,7 +11,7 @@ import (
 
 // goEnv is the part of the go command's settings that modmirror follows.
 type goEnv struct {
-	GOPROXY, GOSUMDB, GONOSUMDB, GONOPROXY, GOMODCACHE, GOCACHE string
+	GOPROXY, GOSUMDB, GONOSUMDB, GONOPROXY, GOMODCACHE, GOCACHE, GOAUTH string
 
 	GOVERSION string // of the go command here, "" without one
 }
@@ -20,7 +20,7 @@ type goEnv struct {
 // one the environment is taken, with go's own defaults for all but GOPROXY.
 func readGoEnv(ctx context.Context) (goEnv, error) {
 	var g goEnv
-	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE", "GOVERSION")
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOMODCACHE", "GOCACHE", "GOAUTH", "GOVERSION")
 	cmd.Dir = os.TempDir() // a go.mod here must not make it switch toolchains
 	out, err := cmd.Output()
 	if err == nil {
@@ -43,5 +43,6 @@ func readGoEnv(ctx context.Context) (goEnv, error) {
 		GOSUMDB:   get("GOSUMDB", "sum.golang.org"),
 		GONOSUMDB: get("GONOSUMDB", private),
 		GONOPROXY: get("GONOPROXY", private),
+		GOAUTH:    os.Getenv("GOAUTH"),
 	}, nil
 }

@@ -30,11 +30,13 @@ func TestMain(m *testing.M) {
 //	upstream STATUS PATH [TEXT]  answer a path with a status
 //	upstream content PATH FILE   answer it with a file
 //	upstream stop                go away
+//	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
+//	corporate block HOST         which does not let a host through
 //	serve BUNDLE                 start modmirror serve and set $PROXY
 //	stopserve                    stop the one that was started last
 //	flip FILE OFFSET             change a byte
 //	damage BUNDLE PATH           change a byte in the content of an entry
-//	online / offline             $GOPROXY is the upstream / $PROXY
+//	status CODE COMMAND...       run a command that must end with the code
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Fatal("the go command is what modmirror is for: ", err)
@@ -57,6 +59,7 @@ func TestScripts(t *testing.T) {
 			e.Defer(up.Close)
 			e.Values["upstream"] = up
 			e.Values["stop"] = new(func())
+			e.Values["values"] = e.Values // for commands that add one
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
 				"HOME="+home, "XDG_CONFIG_HOME="+home+"/config", "XDG_CACHE_HOME="+home+"/cache", "XDG_STATE_HOME="+home+"/state",
@@ -75,6 +78,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"upstream":  cmdUpstream,
+			"corporate": cmdCorporate,
 			"serve":     cmdServe,
 			"stopserve": func(ts *testscript.TestScript, _ bool, _ []string) { (*ts.Value("stop").(*func()))() },
 			"flip":      cmdFlip,
@@ -99,6 +103,19 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("usage: upstream STATUS PATH [TEXT]")
 	}
+}
+
+func cmdCorporate(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) == 2 && args[0] == "block" {
+		ts.Value("corporate").(*testproxy.Corporate).Block(args[1])
+		return
+	}
+	c, err := testproxy.NewCorporate(ts.Value("upstream").(*testproxy.Server))
+	ts.Check(err)
+	ts.Defer(c.Close)
+	ts.Value("values").(map[any]any)["corporate"] = c
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), c.CA, 0o666))
+	ts.Setenv("HTTPS_PROXY", c.URL)
 }
 
 // cmdServe starts the server and waits until it says that it is ready.

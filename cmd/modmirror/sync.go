@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
@@ -349,7 +352,7 @@ type openedMirror struct {
 }
 
 func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv, autoToolchain bool) (*openedMirror, error) {
-	up, err := upstream.New(settings.GOPROXY, f.parallel)
+	up, err := upstream.New(settings.GOPROXY, settings.GOAUTH, f.parallel)
 	if err != nil {
 		return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
 	}
@@ -383,8 +386,18 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 			}
 			return nil, errDenied
 		}
-		if up, ok := errors.AsType[*upstream.Error](err); ok && up.Status == 0 && ctx.Err() == nil {
-			return nil, &hintError{err, "is the proxy in reach? It is that of go env GOPROXY, or of --goproxy"}
+		if unverified, ok := errors.AsType[*mirror.UnverifiedError](err); ok {
+			const some = 20
+			for _, m := range unverified.Mods[:min(some, len(unverified.Mods))] {
+				e.complain("unverified: %s", m)
+			}
+			if n := len(unverified.Mods) - some; n > 0 {
+				e.complain("unverified: %d more", n)
+			}
+			return nil, &hintError{err, "GOSUMDB=\"sum.golang.org URL\" names another place to ask; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
+		}
+		if up, ok := errors.AsType[*upstream.Error](err); ok && ctx.Err() == nil {
+			return nil, upstreamHint(up, err)
 		}
 		if _, ok := errors.AsType[*mirror.GoSumError](err); ok {
 			return nil, &hintError{err, "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
@@ -410,6 +423,31 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); %s fetched, %s from GOMODCACHE",
 		number(zips, "module version"), len(c.Versions)-zips, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(), bytesText(s.Fetched), number(s.Reused, "zip"))
 	return c, nil
+}
+
+// upstreamHint adds to err, for which an upstream's failure is the reason, a next step.
+func upstreamHint(up *upstream.Error, err error) error {
+	module, version := strings.TrimPrefix(up.URL, "direct:"), ""
+	if r, err := modpath.Parse(module); err == nil {
+		module, version = r.Path, cmp.Or(r.Version, "latest")
+	}
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	proxy, viaProxy := errors.AsType[*upstream.ProxyError](err)
+	switch {
+	case badCertificate:
+		return &hintError{err, "behind a proxy that looks into TLS, SSL_CERT_FILE names the file with its certificate"}
+	case viaProxy && proxy.Status == 407:
+		return &hintError{err, "the proxy of HTTPS_PROXY wants a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"}
+	case strings.HasPrefix(up.URL, "direct:"):
+		return &hintError{err, fmt.Sprintf(`GOPRIVATE or GONOPROXY has it fetched directly: does "go mod download %s@%s" work here with GOPROXY=direct?`, module, version)}
+	case up.Status == 401:
+		return &hintError{err, "it wants a password: ~/.netrc or GOAUTH has it, see go help goauth"}
+	case viaProxy:
+		return &hintError{err, "HTTPS_PROXY and NO_PROXY say which hosts go through it; who runs it can let this one through"}
+	case up.Status == 0:
+		return &hintError{err, "is the proxy in reach? It is that of go env GOPROXY, or of --goproxy; modmirror doctor finds out more"}
+	}
+	return err
 }
 
 // showProgress draws a bar on a terminal until the returned function is called.

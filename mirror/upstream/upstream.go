@@ -68,7 +68,7 @@ type Error struct {
 	URL    string // what was asked for, without a password
 	Status int    // HTTP status, 0 when there was no answer
 	Text   string // the answer's first line, when it was text
-	Err    error  // what went wrong, when there was no answer
+	Err    error  // what went wrong, when there was no answer, or when credentials could not be had
 }
 
 // Error says what was asked for and what came back.
@@ -80,10 +80,13 @@ func (e *Error) Error() string {
 	if e.Text != "" {
 		s += ": " + e.Text
 	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
 	return s
 }
 
-// Unwrap returns the cause when there was no answer.
+// Unwrap returns what went wrong besides the answer.
 func (e *Error) Unwrap() error { return e.Err }
 
 // NotFound reports whether the answer was that the file does not exist: 404 or 410.
@@ -112,13 +115,19 @@ type proxy struct {
 type Client struct {
 	proxies []proxy
 	http    *http.Client
+	auth    *auth
 	wait    time.Duration // first wait between attempts
 	big     chan struct{} // held by who has a body of more than bigBody bytes in memory
 }
 
-// New returns a client for a GOPROXY value. At most parallel connections are kept.
-func New(goproxy string, parallel int) (*Client, error) {
+// New returns a client for the values of GOPROXY and GOAUTH, of which the latter may be empty for go's default. At
+// most parallel connections are kept. What is asked of "direct" or "off" fails when it is.
+func New(goproxy, goauth string, parallel int) (*Client, error) {
 	c := &Client{wait: firstWait, big: make(chan struct{}, 1)}
+	var err error
+	if c.auth, err = newAuth(goauth); err != nil {
+		return nil, err
+	}
 	for rest := goproxy; rest != ""; {
 		entry := rest
 		var p proxy
@@ -153,12 +162,6 @@ func New(goproxy string, parallel int) (*Client, error) {
 	if len(c.proxies) == 0 {
 		return nil, errors.New("GOPROXY is empty: name a proxy")
 	}
-	switch c.proxies[0].url {
-	case "direct":
-		return nil, errDirect
-	case "off":
-		return nil, errOff
-	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = parallel
 	t.MaxIdleConns = 2 * parallel
@@ -166,9 +169,26 @@ func New(goproxy string, parallel int) (*Client, error) {
 	t.DisableCompression = true // modules are sent as they are; sizes stay comparable
 	t.ResponseHeaderTimeout = stall
 	t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer}
+	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode/100 == 4 {
+			return &ProxyError{proxy.Redacted(), resp.StatusCode}
+		}
+		return nil
+	}
 	t.RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
 	c.http = &http.Client{Transport: t, CheckRedirect: checkRedirect}
 	return c, nil
+}
+
+// A ProxyError is the refusal of the proxy of HTTPS_PROXY to connect to a host.
+type ProxyError struct {
+	Proxy  string // its URL, without a password
+	Status int
+}
+
+// Error names the proxy and its answer.
+func (e *ProxyError) Error() string {
+	return fmt.Sprintf("the proxy %s does not let it through: %d %s", e.Proxy, e.Status, http.StatusText(e.Status))
 }
 
 // checkRedirect refuses redirects that a hostile proxy could use to reach what
@@ -183,6 +203,13 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	}
 	if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return fmt.Errorf("refused a redirect to the scheme %s", req.URL.Scheme)
+	}
+	if req.URL.Host != from.Host { // net/http takes only the best known ones out
+		for name := range req.Header {
+			if name != "User-Agent" && name != "Range" && name != "If-Range" {
+				req.Header.Del(name)
+			}
+		}
 	}
 	if req.URL.Host != from.Host && isLocal(req.Context(), req.URL.Hostname()) && !isLocal(req.Context(), from.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
@@ -253,12 +280,12 @@ func (c *Client) each(f func(base string) error) error {
 
 var (
 	errOff    = errors.New("module lookup disabled by GOPROXY=off")
-	errDirect = errors.New("GOPROXY=direct is not supported yet: name a proxy")
+	errDirect = errors.New("no proxy of GOPROXY has it, and only what GOPRIVATE or GONOPROXY names is fetched directly")
 )
 
 // SumDB returns the base URL at which the checksum database name is asked, by
 // the rule of cmd/go (modfetch/sumdb.go initBase): through the first proxy that
-// supports it, else directly.
+// supports it, else directly, which is tried: its error is then a *SumDBError.
 func (c *Client) SumDB(ctx context.Context, name string) (base string, err error) {
 	for _, p := range c.proxies {
 		if p.url == "direct" || p.url == "off" {
@@ -273,8 +300,26 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 			return "", fmt.Errorf("checksum database %s: %w", name, err)
 		}
 	}
-	return "https://" + name, nil
+	base = "https://" + name
+	if err := c.fetch(ctx, base+"/latest", &memory{ctx: ctx, big: c.big}, MaxSmall, nil); err != nil {
+		return "", &SumDBError{name, err}
+	}
+	return base, nil
 }
+
+// A SumDBError says that a checksum database is out of reach.
+type SumDBError struct {
+	Name string
+	Err  error // of asking it directly
+}
+
+// Error says why.
+func (e *SumDBError) Error() string {
+	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v", e.Name, e.Err)
+}
+
+// Unwrap returns the error of asking it directly.
+func (e *SumDBError) Unwrap() error { return e.Err }
 
 // GetURL returns the body at a URL, at most limit bytes of it (MaxSmall when limit is 0).
 func (c *Client) GetURL(ctx context.Context, url string, limit int64) ([]byte, error) {
@@ -394,7 +439,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
 		req.Header.Set("If-Range", *etag)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.do(req)
 	if err != nil {
 		return retryable(err), &Error{URL: redact(url), Err: unwrapURL(err)}
 	}
@@ -413,7 +458,11 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		return 0, &Error{URL: redact(url), Status: 416}
 	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
 	default:
-		return statusError(url, resp)
+		pause, err := statusError(url, resp)
+		if resp.StatusCode == 401 {
+			err.Err = c.auth.failure()
+		}
+		return pause, err
 	}
 	*etag = ""
 	if e := resp.Header.Get("ETag"); strings.HasPrefix(e, `"`) && resp.Header.Get("Accept-Ranges") == "bytes" {
@@ -456,18 +505,26 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 	}
 }
 
+// do sends a request with the credentials that there are for it, and again when a refusal brings others to light.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
+	plain := req.Clone(req.Context())
+	c.auth.add(req)
+	resp, err := c.http.Do(req)
+	if err == nil && resp.StatusCode/100 == 4 && c.auth.refresh(req, resp) {
+		resp.Body.Close()
+		c.auth.add(plain)
+		return c.http.Do(plain)
+	}
+	return resp, err
+}
+
 // statusError makes the error for an answer that is not a file, and says when to ask again.
-func statusError(url string, resp *http.Response) (time.Duration, error) {
+func statusError(url string, resp *http.Response) (time.Duration, *Error) {
 	e := &Error{URL: redact(url), Status: resp.StatusCode}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
 		line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-		e.Text = strings.Map(func(r rune) rune { // it goes to a terminal
-			if r < ' ' || r == 0x7f || !strconv.IsPrint(r) {
-				return -1
-			}
-			return r
-		}, line)
+		e.Text = printable(line)
 	}
 	switch resp.StatusCode {
 	case 408, 429, 500, 502, 503, 504:
@@ -486,15 +543,26 @@ func statusError(url string, resp *http.Response) (time.Duration, error) {
 	return pause, e
 }
 
+// printable drops what may not go to a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
 // retryable returns a negative duration for an error that will be the same next time.
 func retryable(err error) time.Duration {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var dns *net.DNSError
+	var proxy *ProxyError
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), // certificates
-		errors.As(err, &dns) && dns.IsNotFound,
+		errors.As(err, &dns) && dns.IsNotFound, errors.As(err, &proxy),
 		errors.Is(err, fs.ErrPermission),
 		strings.Contains(err.Error(), "refused a redirect"),
 		strings.Contains(err.Error(), "connection refused"),

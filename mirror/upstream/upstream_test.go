@@ -20,7 +20,7 @@ var ctx = context.Background()
 
 func newClient(t *testing.T, goproxy string) *Client {
 	t.Helper()
-	c, err := New(goproxy, 4)
+	c, err := New(goproxy, "off", 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +66,8 @@ func TestListRules(t *testing.T) {
 		{missing + "," + forbidden, "", "403 Forbidden"},
 		{" " + missing + " , " + good + "/ ", "good", ""},
 		{"," + good, "good", ""},
+		{"off", "", "GOPROXY=off"},
+		{"direct", "", "only what GOPRIVATE or GONOPROXY names is fetched directly"},
 	} {
 		data, err := newClient(t, tc.goproxy).Get(ctx, "x/@v/list", 0)
 		switch {
@@ -77,13 +79,13 @@ func TestListRules(t *testing.T) {
 	}
 	for bad, want := range map[string]string{
 		"": "empty", ",": "empty", "ftp://x": "invalid", "proxy": "invalid", "://": "invalid",
-		"off": "GOPROXY=off", "direct": "direct is not supported yet", "file:///no/such/folder": "no such file",
+		"file:///no/such/folder": "no such file",
 	} {
-		if _, err := New(bad, 1); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(bad, "", 1); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New(%q): %v, want %s", bad, err, want)
 		}
 	}
-	if c, err := New("proxy.example/x", 1); err != nil || c.proxies[0].url != "https://proxy.example/x" {
+	if c, err := New("proxy.example/x", "", 1); err != nil || c.proxies[0].url != "https://proxy.example/x" {
 		t.Errorf("a host without a scheme: %v", err)
 	}
 }

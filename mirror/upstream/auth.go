@@ -1,0 +1,350 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// authTimeout is how long a GOAUTH command may take.
+const authTimeout = time.Minute
+
+// auth adds the credentials that GOAUTH gives to requests over https (go help goauth; cmd/go/internal/auth): netrc, git, or
+// a command that prints headers. It asks once before the first request, and once more for each host that
+// refuses a request.
+type auth struct {
+	commands []string // of GOAUTH, in order of precedence
+	start    sync.Once
+
+	mu      sync.Mutex
+	headers map[string]http.Header // by URL without https://
+	asked   map[string]bool        // hosts for which the commands were told of a refusal
+	err     error                  // of the commands that failed last, nil when one worked
+}
+
+// newAuth returns the credentials of a GOAUTH value; "" means the default, netrc.
+func newAuth(goauth string) (*auth, error) {
+	a := &auth{headers: make(map[string]http.Header), asked: make(map[string]bool)}
+	if goauth == "" {
+		goauth = "netrc"
+	}
+	for c := range strings.SplitSeq(goauth, ";") {
+		words, err := splitQuoted(c)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("GOAUTH %q: %w", goauth, err)
+		case len(words) == 0:
+			return nil, fmt.Errorf("GOAUTH %q: an empty command", goauth)
+		case words[0] == "off" && goauth != "off":
+			return nil, fmt.Errorf("GOAUTH %q: off cannot be combined with others", goauth)
+		case words[0] == "off":
+			return a, nil
+		case words[0] == "git" && (len(words) != 2 || !filepath.IsAbs(words[1])):
+			return nil, fmt.Errorf("GOAUTH %q: git wants the absolute path of a folder", goauth)
+		}
+		a.commands = append(a.commands, strings.TrimSpace(c))
+	}
+	return a, nil
+}
+
+// add adds what is known of the request's URL to its headers.
+func (a *auth) add(req *http.Request) {
+	if a == nil || req.URL.Scheme != "https" {
+		return
+	}
+	a.start.Do(func() { a.run(req.Context(), "", nil) })
+	for key, values := range a.find(req.URL) {
+		for _, v := range values {
+			req.Header.Add(key, v)
+		}
+	}
+}
+
+// refresh tells the commands of a refusal, and reports whether there are other credentials now.
+func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
+	if a == nil || req.URL.Scheme != "https" || len(a.commands) == 0 {
+		return false
+	}
+	a.mu.Lock()
+	again := !a.asked[req.URL.Host]
+	a.asked[req.URL.Host] = true
+	a.mu.Unlock()
+	if again {
+		a.run(req.Context(), req.URL.String(), resp)
+	}
+	for key, values := range a.find(req.URL) {
+		if !slices.Equal(req.Header.Values(key), values) {
+			return true
+		}
+	}
+	return false
+}
+
+// find returns the headers for the longest known beginning of a URL.
+func (a *auth) find(u *url.URL) http.Header {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for p := strings.TrimSuffix(u.Host+u.EscapedPath(), "/"); ; {
+		if h, ok := a.headers[p]; ok {
+			return h
+		}
+		i := strings.LastIndexByte(p, '/')
+		if i < 0 {
+			return nil
+		}
+		p = p[:i]
+	}
+}
+
+func (a *auth) store(prefix string, h http.Header) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	prefix = strings.TrimSuffix(strings.TrimPrefix(prefix, "https://"), "/")
+	if len(h) == 0 {
+		delete(a.headers, prefix)
+	} else {
+		a.headers[prefix] = h
+	}
+}
+
+// run runs the commands, the last one first, so that the first one has the last word. u is a URL that was
+// refused with resp, or "".
+func (a *auth) run(ctx context.Context, u string, resp *http.Response) {
+	ctx, cancel := context.WithTimeout(ctx, authTimeout)
+	defer cancel()
+	var failed error
+	for _, c := range slices.Backward(a.commands) {
+		var err error
+		words, _ := splitQuoted(c) // newAuth did it before
+		switch words[0] {
+		case "netrc":
+			err = a.netrc()
+		case "git":
+			if u != "" { // git has credentials for a URL only
+				err = a.git(ctx, words[1], u)
+			}
+		default:
+			err = a.command(ctx, words, u, resp)
+		}
+		if err != nil {
+			failed = fmt.Errorf("GOAUTH %s: %w", words[0], err)
+		}
+	}
+	a.mu.Lock()
+	a.err = failed
+	a.mu.Unlock()
+}
+
+// splitQuoted splits a command at spaces; a word may be in single or double quotes, without any escapes
+// in them (cmd/internal/quoted).
+func splitQuoted(s string) (words []string, err error) {
+	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
+		end := strings.IndexAny(s, " \t")
+		if q := s[0]; q == '\'' || q == '"' {
+			if end = strings.IndexByte(s[1:], q); end < 0 {
+				return nil, fmt.Errorf("no second %c", q)
+			}
+			words, s = append(words, s[1:1+end]), s[end+2:]
+			continue
+		}
+		if end < 0 {
+			end = len(s)
+		}
+		words, s = append(words, s[:end]), s[end:]
+	}
+	return words, nil
+}
+
+// failure returns what went wrong with the commands that ran last.
+func (a *auth) failure() error {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// netrc reads the machines of $NETRC or ~/.netrc, ~/_netrc on Windows.
+func (a *auth) netrc() error {
+	name := os.Getenv("NETRC")
+	if name == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil // without a home there is none
+		}
+		name = filepath.Join(home, ".netrc")
+		if old := filepath.Join(home, "_netrc"); runtime.GOOS == "windows" && exists(old) {
+			name = old
+		}
+	}
+	data, err := os.ReadFile(name)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(parseNetrc(string(data))) { // the first entry of a machine counts
+		r := http.Request{Header: make(http.Header)}
+		r.SetBasicAuth(m.login, m.password)
+		a.store(m.machine, r.Header)
+	}
+	return nil
+}
+
+func exists(name string) bool { _, err := os.Stat(name); return err == nil }
+
+type netrcMachine struct{ machine, login, password string }
+
+// parseNetrc returns the machines of a netrc file (gnu.org/software/inetutils/manual, "The .netrc file"). As in cmd/go
+// there is no default machine, and macros are passed over.
+func parseNetrc(data string) []netrcMachine {
+	var list []netrcMachine
+	var m netrcMachine
+	macro := false
+	for line := range strings.Lines(data) {
+		f := strings.Fields(line)
+		if macro {
+			macro = len(f) > 0
+			continue
+		}
+		for ; len(f) > 0 && f[0] != "default"; f = f[min(2, len(f)):] {
+			if strings.HasPrefix(f[0], "#") || len(f) == 1 {
+				break
+			}
+			switch f[0] {
+			case "machine":
+				m = netrcMachine{machine: f[1]}
+			case "login":
+				m.login = f[1]
+			case "password":
+				m.password = f[1]
+			case "macdef":
+				macro = true
+			}
+			if m.machine != "" && m.login != "" && m.password != "" {
+				list = append(list, m)
+				m = netrcMachine{}
+			}
+		}
+		if len(f) > 0 && f[0] == "default" { // it must be the last one
+			break
+		}
+	}
+	return list
+}
+
+// git asks git's credential helpers. It runs in a folder that the user named, whose configuration is therefore trusted.
+func (a *auth) git(ctx context.Context, dir, u string) error {
+	cmd := exec.CommandContext(ctx, "git", "credential", "fill")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+	cmd.Stdin = strings.NewReader("url=" + u + "\n")
+	out, err := cmd.Output()
+	if err != nil {
+		return commandError(err)
+	}
+	prefix, login, password := new(url.URL), "", ""
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch key {
+		case "protocol":
+			prefix.Scheme = value
+		case "host":
+			prefix.Host = value
+		case "path":
+			prefix.Path = value
+		case "username":
+			login = value
+		case "password":
+			password = value
+		}
+	}
+	if p := prefix.String(); prefix.Scheme != "https" || prefix.Host == "" || !strings.HasPrefix(u, p) {
+		return fmt.Errorf("git credential fill answered for %q", p)
+	}
+	r := http.Request{Header: make(http.Header)}
+	r.SetBasicAuth(login, password)
+	a.store(prefix.String(), r.Header)
+	return nil
+}
+
+// command runs a command that prints credentials: URLs, an empty line, headers, an empty line, and so on.
+func (a *auth) command(ctx context.Context, words []string, u string, resp *http.Response) error {
+	if u != "" {
+		words = append(slices.Clone(words), u)
+	}
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	if resp != nil {
+		var in bytes.Buffer
+		fmt.Fprintf(&in, "%s %s\n", resp.Proto, resp.Status)
+		for k, v := range resp.Header {
+			fmt.Fprintf(&in, "%s: %s\n", k, strings.Join(v, ", "))
+		}
+		in.WriteString("\n")
+		cmd.Stdin = &in
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return commandError(err)
+	}
+	found, err := parseCredentials(out)
+	for prefix, h := range found {
+		a.store(prefix, h)
+	}
+	return err
+}
+
+// parseCredentials parses what a GOAUTH command prints (go help goauth).
+func parseCredentials(out []byte) (map[string]http.Header, error) {
+	found := make(map[string]http.Header)
+	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(out)))
+	for {
+		var urls []string
+		for {
+			line, err := r.ReadLine()
+			if err != nil && len(urls) == 0 {
+				return found, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("no empty line after the URLs")
+			}
+			if line == "" {
+				break
+			}
+			u, err := url.ParseRequestURI(line)
+			if err != nil || u.Host == "" {
+				return nil, fmt.Errorf("not a URL: %.100q", line)
+			}
+			urls = append(urls, u.String())
+		}
+		h, err := r.ReadMIMEHeader()
+		if err != nil {
+			return nil, fmt.Errorf("headers: %w", err)
+		}
+		for _, u := range urls {
+			found[u] = http.Header(h)
+		}
+	}
+}
+
+// commandError adds what a command wrote to stderr.
+func commandError(err error) error {
+	if exit, ok := err.(*exec.ExitError); ok && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr[:min(len(exit.Stderr), maxText)]))
+	}
+	return err
+}

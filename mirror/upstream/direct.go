@@ -1,0 +1,217 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// directs is how many go commands run at once: each may run a git, and wait for a server.
+const directs = 8
+
+// A Direct gets modules from where their paths say, which the go command does: what it knows of version control and of
+// import paths is not repeated here. It answers paths of the GOPROXY protocol as a Client does. It is for modules that the user
+// named as private (GOPRIVATE, GONOPROXY): the go command runs with all of the user's settings and credentials.
+//
+// A Direct is safe for concurrent use.
+type Direct struct {
+	cache string // a GOMODCACHE of its own, so that nothing but such modules is in it
+	slots chan struct{}
+
+	mu   sync.Mutex
+	asks map[string]*ask // by module@query
+}
+
+// An ask is a go command under way or done.
+type ask struct {
+	once     sync.Once
+	answer   directAnswer
+	versions []string
+	err      error
+}
+
+// A directAnswer is what go mod download -json prints.
+type directAnswer struct {
+	Version, Error   string
+	Info, GoMod, Zip string // file names
+}
+
+// NewDirect returns a Direct that keeps its files in a folder, which is made when it is needed.
+func NewDirect(cache string) *Direct {
+	return &Direct{cache: cache, slots: make(chan struct{}, directs), asks: make(map[string]*ask)}
+}
+
+// Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
+func (d *Direct) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if limit == 0 {
+		limit = MaxSmall
+	}
+	r, err := modpath.Parse(path)
+	if err != nil {
+		return nil, err
+	}
+	if r.Kind == modpath.List {
+		versions, err := d.list(ctx, r.Path)
+		return []byte(strings.Join(append(versions, ""), "\n")), err
+	}
+	name, err := d.file(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &Error{URL: "direct:" + path, Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
+	}
+	return data, err
+}
+
+// Download writes the body at path, at most limit bytes of it, to f from where it stands, and
+// calls progress with the number of bytes.
+func (d *Direct) Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error {
+	r, err := modpath.Parse(path)
+	if err != nil {
+		return err
+	}
+	name, err := d.file(ctx, r)
+	if err != nil {
+		return err
+	}
+	src, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	n, err := io.Copy(f, io.LimitReader(src, limit+1))
+	if err == nil && n > limit {
+		err = &Error{URL: "direct:" + path, Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
+	}
+	if progress != nil {
+		progress(n)
+	}
+	return err
+}
+
+// file returns the name of the file that r asks for.
+func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
+	query := r.Version
+	if r.Kind == modpath.Latest {
+		query = "latest"
+	}
+	a := d.ask(r.Path + "@" + query)
+	a.once.Do(func() {
+		out, err := d.run(ctx, r, "mod", "download", "-json", "--", r.Path+"@"+query)
+		if len(out) > 0 && json.Unmarshal(out, &a.answer) == nil && a.answer.Error != "" {
+			err = d.failed(r, a.answer.Error)
+		}
+		a.err = err
+	})
+	if a.err != nil {
+		return "", a.err
+	}
+	name := map[modpath.Kind]string{modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip}[r.Kind]
+	if name == "" {
+		return "", fmt.Errorf("go mod download %s@%s says nothing of the %s", r.Path, query, r.Kind)
+	}
+	return name, nil
+}
+
+// list returns the versions of a module, retracted ones too.
+func (d *Direct) list(ctx context.Context, path string) ([]string, error) {
+	r := modpath.Request{Kind: modpath.List, Path: path}
+	a := d.ask(path)
+	a.once.Do(func() {
+		var out []byte
+		if out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", `{{range .Versions}}{{.}}{{"\n"}}{{end}}`, "--", path); a.err == nil {
+			a.versions = strings.Fields(string(out))
+		}
+	})
+	return a.versions, a.err
+}
+
+func (d *Direct) ask(key string) *ask {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.asks[key]
+	if a == nil {
+		a = new(ask)
+		d.asks[key] = a
+	}
+	return a
+}
+
+// run runs the go command outside of any module. What it fetches is verified as everything that is fetched: by go.sum, and
+// by the checksum database where GONOSUMDB does not say otherwise; so it need not ask that itself.
+func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]byte, error) {
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	cache, err := filepath.Abs(d.cache)
+	if err != nil {
+		return nil, err
+	}
+	if err := module.CheckPath(r.Path); err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(cache, "cache") // without a go.mod in it or, since it is the cache's, above it
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local")
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, exec.ErrNotFound):
+		return nil, fmt.Errorf("%s is to be fetched directly, which needs the go command: %w", r.Path, err)
+	case errors.As(err, &exit):
+		return out, d.failed(r, string(exit.Stderr))
+	}
+	return out, err
+}
+
+// rePassing finds, in what a go command or git says, what is no answer about the module.
+var rePassing = regexp.MustCompile(`(?i)could not resolve|no such host|dial tcp|i/o timeout|timed out|connection (refused|reset)|network is unreachable|tls:|x509:|certificate|` +
+	`authentication failed|could not read username|terminal prompts disabled|permission denied|host key verification|access denied|executable file not found|no space left|not allowed by GOVCS|GOVCS disallows`)
+
+// failed makes the error for what a go command said: an answer that the module or version does not exist, unless it is known to be
+// something else.
+func (d *Direct) failed(r modpath.Request, text string) error {
+	var lines []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(strings.TrimPrefix(line, "go: "))
+		if line != "" && !strings.HasPrefix(line, "downloading ") && len(lines) < 8 {
+			lines = append(lines, line)
+		}
+	}
+	text = printable(strings.Join(lines, "; "))
+	e := &Error{URL: "direct:" + r.String(), Text: text[:min(len(text), maxText)]}
+	if rePassing.MatchString(text) {
+		e.Err, e.Text = errors.New(e.Text), ""
+	} else {
+		e.Status = 404
+	}
+	return e
+}
