@@ -75,6 +75,7 @@ type Contents struct {
 	Tiles []Source
 
 	Vulns []Source // files of the vulnerability database
+	Selfs []Source // modmirror and Go for hosts that have nothing yet
 }
 
 // A Draft is a bundle that is ready to be written: everything is known but the signature.
@@ -123,6 +124,14 @@ func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
 func (c *Contents) entries() ([]Source, error) {
 	var list []Source
 	add := func(req modpath.Request, data []byte) { list = append(list, DataSource(req.String(), data)) }
+	aliases := make(map[string]bool)
+	alias := func(info Source, path, query string) { // the answer to a query, as a file
+		info.Path = modpath.Request{Kind: modpath.Info, Path: path, Version: query}.String()
+		if info.Path != "" && !aliases[info.Path] {
+			aliases[info.Path] = true
+			list = append(list, info)
+		}
+	}
 	for i := 0; i < len(c.Versions); {
 		path := c.Versions[i].Path
 		var versions []string
@@ -135,6 +144,9 @@ func (c *Contents) entries() ([]Source, error) {
 			}
 			if v.Zip == nil {
 				continue
+			}
+			if tag, ok := strings.CutSuffix(v.Version.Version, "+incompatible"); ok && v.Info.Path != "" {
+				alias(v.Info, path, tag) // go get MODULE@v2.0.0 asks so, and takes the version that it says
 			}
 			list = append(list, *v.Zip)
 			if !module.IsPseudoVersion(v.Version.Version) { // as proxies do: a list has tags
@@ -158,15 +170,12 @@ func (c *Contents) entries() ([]Source, error) {
 	}
 	for _, q := range c.Queries {
 		// A branch or a commit is answered inside as it was outside; what asks about a list is not asked as a file.
-		path := modpath.Request{Kind: modpath.Info, Path: q.Path, Version: q.Query}.String()
-		if path == "" || q.Query == "latest" || q.Query == "upgrade" || semver.IsValid(q.Query) {
+		if q.Query == "latest" || q.Query == "upgrade" || semver.IsValid(q.Query) && strings.Count(q.Query, ".") < 2 {
 			continue
 		}
 		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })
 		if i >= 0 && c.Versions[i].Info.Path != "" {
-			info := c.Versions[i].Info
-			info.Path = path
-			list = append(list, info)
+			alias(c.Versions[i].Info, q.Path, q.Query)
 		}
 	}
 	if c.DB != "" {
@@ -182,6 +191,7 @@ func (c *Contents) entries() ([]Source, error) {
 		list = append(list, c.Tiles...)
 	}
 	list = append(list, c.Vulns...)
+	list = append(list, c.Selfs...)
 	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
 	for i, s := range list {
 		if err := checkPath(s.Path, c.DB); err != nil {

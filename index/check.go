@@ -126,7 +126,7 @@ func (x *Index) Check(ctx context.Context, tree int64) error {
 			return badf("table missing: %v", err)
 		}
 	}
-	for q, err := range x.Queries(ctx) {
+	for q, err := range x.Queries(ctx, "") {
 		if err == nil {
 			err = checkNames(q.Path, q.Query, q.Version)
 		}

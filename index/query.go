@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"iter"
+	"strings"
 )
 
 // A Bundle is a bundle of a line.
@@ -188,9 +189,9 @@ func (x *Index) Counts(ctx context.Context) (c Counts, err error) {
 	return c, err
 }
 
-// Queries returns the questions that were resolved.
-func (x *Index) Queries(ctx context.Context) iter.Seq2[Query, error] {
-	return each(ctx, x.query("SELECT path, query, version FROM query ORDER BY id"), func(row scanner) (q Query, err error) {
+// Queries returns the questions that were resolved, about one module or, when path is "", about all.
+func (x *Index) Queries(ctx context.Context, path string) iter.Seq2[Query, error] {
+	return each(ctx, x.query("SELECT path, query, version FROM query WHERE ?1 IN ('', path) ORDER BY id", path), func(row scanner) (q Query, err error) {
 		err = row.Scan(&q.Path, &q.Query, &q.Version)
 		return q, err
 	})
@@ -212,6 +213,18 @@ func (x *Index) MissingFor(ctx context.Context, path, version string) iter.Seq2[
 func scanMissing(row scanner) (m Missing, err error) {
 	err = row.Scan(&m.Path, &m.Version, &m.What, &m.Status, &m.Reason, &m.Chain, &m.Allowed)
 	return m, err
+}
+
+// Selfs returns the platforms, such as linux/amd64, for which modmirror and Go are carried.
+func (x *Index) Selfs(ctx context.Context) (list []string, err error) {
+	for f, err := range each(ctx, x.query(selectFile+" WHERE path > 'self/' AND path < 'self0' ORDER BY path"), scanFile) {
+		if err != nil {
+			return nil, err
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(f.Path, "self/"), ".tar")
+		list = append(list, strings.Replace(name, "-", "/", 1))
+	}
+	return list, nil
 }
 
 // Vulns counts the entries of the vulnerability database.

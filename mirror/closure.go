@@ -24,25 +24,23 @@ type wanted struct {
 // A plan is the closure of all sources, before anything but go.mod files was fetched.
 type plan struct {
 	versions map[module.Version]*wanted
+	closed   map[module.Version]bool // versions whose own build list is in the plan, or will be
 	requires map[Requirement]bool
 	notes    []string // what is odd, and no reason to fail
 }
 
 // want adds a version; chain is called only when it is new.
-func (p *plan) want(m module.Version, zip bool, chain func() []string) (newZip bool) {
+func (p *plan) want(m module.Version, zip bool, chain func() []string) {
 	w := p.versions[m]
 	if w == nil {
 		w = &wanted{mod: m, chain: chain()}
 		p.versions[m] = w
 	}
-	newZip = zip && !w.zip
 	w.zip = w.zip || zip
-	return newZip
 }
 
-// take adds what a graph read, and with zips its build list. It returns the
-// versions whose zip is new to the plan.
-func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
+// take adds what a graph read, and with zips its build list, which it returns.
+func (p *plan) take(g *graph, from string, zips bool) (list []module.Version) {
 	chain := func(m module.Version) func() []string {
 		return func() []string {
 			names := chainNames(g.chain(m))
@@ -54,7 +52,7 @@ func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(g.require), compareMod) { // who is first gives the chain
 		reqs := g.require[m]
-		if a := g.view.actual(m); a.Version != "" && m.Version != "" {
+		if a := g.view.actual(m); a.Version != "" && m.Version != "" && !g.forgiven[m] {
 			p.want(a, false, chain(m))
 		}
 		for _, r := range reqs {
@@ -62,17 +60,20 @@ func (p *plan) take(g *graph, from string, zips bool) (added []module.Version) {
 		}
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(g.refused), compareMod) {
-		p.want(g.view.actual(m), false, chain(m))
+		if !g.forgiven[m] {
+			p.want(g.view.actual(m), false, chain(m))
+		}
 	}
 	if zips {
 		for _, m := range g.buildList() {
 			a := g.view.actual(m)
-			if a.Version != "" && p.want(a, true, chain(m)) {
-				added = append(added, a)
+			if a.Version != "" && !g.forgiven[m] {
+				p.want(a, true, chain(m))
+				list = append(list, a)
 			}
 		}
 	}
-	return added
+	return list
 }
 
 // chainNames drops the main module of a synthetic graph, which has no name.
@@ -93,7 +94,19 @@ func chainString(list []module.Version) string { return strings.Join(chainNames(
 func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.Version, error) {
 	v := newView(s.Dir, s.Mod)
 	m := mainOf(s.Mod)
-	g, err := l.loadConsistent(ctx, v, m, func(g *graph) { p.take(g, s.Name, false) })
+	forgive := func(g *graph) {
+		for m := range g.refused {
+			if s.work.has(m) {
+				g.forgiven[m] = true
+			}
+		}
+	}
+	g, err := l.loadConsistent(ctx, v, m, func(g *graph) { forgive(g); p.take(g, s.Name, false) })
+	var gone *replacementError
+	if s.work != nil && errors.As(err, &gone) { // no go command can work on it without the workspace
+		p.notes = append(p.notes, fmt.Sprintf("%s is carried as a part of the workspace only: %v", s.Name, err))
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
@@ -102,7 +115,7 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same (modload/init.go,
 		// tidy -compat). It reads the whole unpruned graph for it, and it looks for the packages under that graph, in the zips that it selects.
 		m.deep = true
-		_, err := l.loadConsistent(ctx, v, m, func(g *graph) { added = append(added, p.take(g, s.Name, true)...) })
+		_, err := l.loadConsistent(ctx, v, m, func(g *graph) { forgive(g); added = append(added, p.take(g, s.Name, true)...) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}
@@ -160,14 +173,16 @@ func loadModule(ctx context.Context, l *loader, m module.Version) ([]*graph, err
 	return graphs, nil
 }
 
-// closeOver adds the own build list of every version in todo, and of every version
-// whose zip comes in by that, until nothing new does: a new project inside can
-// then start from any of them. Unless fixed is set, only the build lists of todo are added, which is what
-// installing a command takes. names says what a version of todo came from.
-func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, names map[module.Version]string, fixed bool) error {
+// closeOver adds the own build list of every version in todo, which is what installing a command takes. If fixed is
+// set it goes on with every version of those lists, until there is nothing new: a new project inside can
+// then start from any of them. It returns the build lists. names says what a version of todo came from.
+func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, names map[module.Version]string, fixed bool) (all []module.Version, err error) {
 	// Graphs are loaded side by side and taken one after another, in order: the
 	// chains in the result must not depend on which was faster.
 	const together = 16
+	if fixed {
+		todo = p.open(todo)
+	}
 	for len(todo) > 0 {
 		batch := todo[:min(together, len(todo))]
 		todo = todo[len(batch):]
@@ -178,34 +193,61 @@ func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, 
 			eg.Go(func() (err error) {
 				graphs[i], err = loadModule(ctx, l, m)
 				var broken *badModError
-				if errors.As(err, &broken) && names[m] == "" { // nobody asked for it by name
+				if errors.As(err, &broken) {
 					bad[i], err = err, nil
 				}
 				return err
 			})
 		}
 		if err := eg.Wait(); err != nil {
-			return err
+			return nil, err
 		}
 		for i, m := range batch {
+			from := names[m]
+			if from != "" { // even if its own graph selects a newer one
+				p.want(m, true, func() []string { return []string{from} })
+			}
 			if bad[i] != nil {
 				p.notes = append(p.notes, fmt.Sprintf("no new project can start from %s, here or inside: %v", m, bad[i]))
 				continue
 			}
-			from := names[m]
 			if from == "" {
 				from = strings.Join(p.versions[m].chain, " → ")
 			}
 			for _, g := range graphs[i] {
 				p.take(g, from, false)
 			}
-			added := p.take(graphs[i][len(graphs[i])-1], from, true)
+			list := p.take(graphs[i][len(graphs[i])-1], from, true)
+			all = append(all, list...)
 			if fixed {
-				todo = append(todo, added...)
+				todo = append(todo, p.open(list)...)
 			}
 		}
 	}
-	return nil
+	return all, nil
+}
+
+// open returns those of a list that are not closed, and takes them for closed from now on.
+func (p *plan) open(list []module.Version) (open []module.Version) {
+	for _, m := range list {
+		if !p.closed[m] {
+			p.closed[m] = true
+			open = append(open, m)
+		}
+	}
+	return open
+}
+
+// size counts what is in the plan.
+func (p *plan) size() (s Size) {
+	for _, w := range p.versions {
+		if w.zip {
+			s.Versions++
+		} else {
+			s.ModOnly++
+		}
+	}
+	return s
 }
 
 // sorted returns the wanted versions by path and version.

@@ -119,6 +119,11 @@ func workspaceView(s *Source) *view {
 	return v
 }
 
+// has reports whether a workspace has something else in the place of a version: one of its modules, or a replacement.
+func (w *Source) has(m module.Version) bool {
+	return w != nil && (slices.ContainsFunc(w.Members, func(o Member) bool { return o.Mod.Module.Mod.Path == m.Path }) || workspaceView(w).actual(m) != m)
+}
+
 // actual returns the module that stands in for m, m itself without a replacement.
 // One with an empty version is a folder.
 func (v *view) actual(m module.Version) module.Version {
@@ -140,6 +145,7 @@ type graph struct {
 	selected map[string]string                    // highest version of each path
 	parent   map[module.Version]module.Version    // what named a version first, on a shortest way
 	refused  map[module.Version]bool              // versions whose go.mod the upstream does not hand out
+	forgiven map[module.Version]bool              // those of them that are not wanted, since the workspace has others in their place
 
 	seen map[visit]bool
 	wave []visit // to be read next
@@ -195,7 +201,7 @@ func (l *loader) summary(ctx context.Context, v *view, m module.Version) (*goMod
 		file = filepath.Join(file, "go.mod")
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fmt.Errorf("reading the replacement of %s: %w", m, err)
+			return nil, &replacementError{fmt.Errorf("reading the replacement of %s: %w", m, err)}
 		}
 		f, err := modfile.ParseLax(file, data, nil)
 		if err != nil {
@@ -220,6 +226,12 @@ func (l *loader) summary(ctx context.Context, v *view, m module.Version) (*goMod
 	}
 	return e.mod, e.err
 }
+
+// A replacementError is a folder that stands in for a module and cannot be read.
+type replacementError struct{ err error }
+
+func (e *replacementError) Error() string { return e.err.Error() }
+func (e *replacementError) Unwrap() error { return e.err }
 
 // A badModError is a go.mod that is what the checksum database says, and of no use: a go
 // command that must read it fails too.
@@ -294,6 +306,7 @@ func newGraph(v *view, mains ...mainModule) *graph {
 		selected: make(map[string]string),
 		parent:   make(map[module.Version]module.Version),
 		refused:  make(map[module.Version]bool),
+		forgiven: make(map[module.Version]bool),
 		seen:     make(map[visit]bool),
 	}
 	for _, m := range mains {

@@ -53,11 +53,19 @@ type Config struct {
 	Closed   bool            // closed closure for projects too
 
 	AutoToolchain bool     // carry the toolchains that the sources need
+	Executable    string   // file of the modmirror that runs, for Self
 	Platforms     []string // for which, such as linux/amd64; empty for this one
 	GoVersion     string   // of the Go here, such as go1.26.8: a note says when a source needs a newer one
 
-	Waiting  func(holder string) // told once when another process has the directory
-	Progress *Progress           // updated while it runs; may be nil
+	Planned  func(build, all Size) // told what was planned, before it is downloaded: the build lists of the sources, and with their closed closures
+	Waiting  func(holder string)   // told once when another process has the directory
+	Progress *Progress             // updated while it runs; may be nil
+}
+
+// A Size is how much a closure is.
+type Size struct {
+	Versions int // module versions with their zip
+	ModOnly  int // those of which only .mod and .info are wanted
 }
 
 // Progress is what a sync has done so far.
@@ -119,6 +127,7 @@ type Closure struct {
 	Head         proof.Head // that all records were proven under
 	Notes        []string   // what is odd about it, and no reason to fail
 	Vulns        []File     // the vulnerability database, when it is carried
+	Selfs        []File     // modmirror and Go for hosts that have nothing yet
 	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
@@ -267,6 +276,9 @@ func (r *run) sync(ctx context.Context) error {
 	if err := r.judge(ctx); err != nil {
 		return err
 	}
+	if err := r.selfs(ctx); err != nil {
+		return err
+	}
 	return r.lists()
 }
 
@@ -290,9 +302,9 @@ func (r *run) disowned(ctx context.Context) error {
 
 // plan resolves queries and loads graphs.
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
-	p := &plan{versions: make(map[module.Version]*wanted), requires: make(map[Requirement]bool)}
+	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool)}
 	names := make(map[module.Version]string)
-	var todo, tools []module.Version
+	var todo, roots, tools []module.Version
 	resolved := make(map[int][]module.Version)
 	for i := range r.src.List {
 		s := &r.src.List[i]
@@ -337,17 +349,25 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			if s.Tool != "" && !r.cfg.Closed {
 				tools = append(tools, m)
 			} else {
-				todo = append(todo, m)
+				roots = append(roots, m)
 			}
 		}
 	}
-	if err := p.closeOver(ctx, l, tools, names, false); err != nil {
+	if _, err := p.closeOver(ctx, l, tools, names, false); err != nil {
 		return nil, err
 	}
-	if err := p.closeOver(ctx, l, todo, names, true); err != nil {
+	lists, err := p.closeOver(ctx, l, roots, names, false)
+	if err != nil {
+		return nil, err
+	}
+	build := p.size()
+	if _, err := p.closeOver(ctx, l, append(slices.Concat(roots, lists), todo...), names, true); err != nil {
 		return nil, err
 	}
 	if err := r.toolchains(ctx, p, resolved); err != nil {
+		return nil, err
+	}
+	if err := r.selfToolchains(p); err != nil {
 		return nil, err
 	}
 	for req := range p.requires {
@@ -377,7 +397,10 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		}
 	}
 	slices.Sort(p.notes)
-	r.out.Notes = p.notes
+	r.out.Notes = slices.Compact(p.notes)
+	if r.cfg.Planned != nil {
+		r.cfg.Planned(build, p.size())
+	}
 	return p, nil
 }
 

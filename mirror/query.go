@@ -290,7 +290,7 @@ type resolution struct {
 
 // resolveModule returns the versions that m means, whose version is a query, and whether it was one for one version.
 func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module.Version, bool, error) {
-	if module.CanonicalVersion(m.Version) == m.Version && m.Version != "" {
+	if module.CanonicalVersion(m.Version) == m.Version && module.Check(m.Path, m.Version) == nil {
 		return []module.Version{m}, false, nil
 	}
 	if r, ok := f.resolved[m]; ok {

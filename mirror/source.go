@@ -34,7 +34,8 @@ type Source struct {
 	// For a workspace, whose modules are sources of their own besides:
 	Work    *modfile.WorkFile // its parsed go.work, in Dir
 	Members []Member
-	InWork  bool // a project that is here because it is a member
+	InWork  bool    // a project that is here because it is a member
+	work    *Source // of that workspace
 
 	// For a module:
 	Tool  string         // package path of a command: only what "go install" needs; Query.Path is the same
@@ -51,6 +52,7 @@ type Member struct {
 type Sources struct {
 	List      []Source
 	MissingOK map[module.Version]bool // versions that may be absent
+	Self      []Self                  // hosts inside that have nothing yet
 	VulnDB    string                  // URL or folder of a vulnerability database to be carried, "" for none
 	Deny      []string                // module paths, or prefixes that end in /..., that must not be carried
 }
@@ -184,11 +186,8 @@ func (s *Sources) addWorkspace(name, file string) error {
 			return fmt.Errorf("%s:%d: %w", file, u.Syntax.Start.Line, err)
 		}
 		m := &s.List[len(s.List)-1]
-		m.InWork = true
+		m.InWork, m.work = true, &ws
 		ws.Members = append(ws.Members, Member{m.Dir, m.Mod})
-	}
-	if len(ws.Members) == 0 {
-		return fmt.Errorf("%s: it uses no module", file)
 	}
 	s.List[at] = ws
 	return nil
@@ -229,7 +228,8 @@ func (s *Sources) addModule(name, arg string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	err := checkQuery(query)
-	if module.CanonicalVersion(query) == query {
+	// A version of another major may be the tag of one that is +incompatible.
+	if module.CanonicalVersion(query) == query && module.Check(path, query+"+incompatible") != nil {
 		err = module.Check(path, query)
 		if m, ok := errors.AsType[*module.ModuleError](err); ok {
 			err = m.Err // without the name, which is there already
@@ -334,7 +334,11 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			}
 			s.List[at].Name = pos + ": " + f[1]
 		case (f[0] == "only" || f[0] == "maybe") && len(f) == 2:
-			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
+			err := s.addModule(pos+": "+f[1], f[1])
+			if none := (*module.InvalidVersionError)(nil); f[0] == "maybe" && errors.As(err, &none) {
+				continue // go commands ask every path above a package's about its version
+			}
+			if err != nil {
 				return err
 			}
 			last := &s.List[len(s.List)-1]
@@ -368,10 +372,16 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 					s.VulnDB = filepath.Join(dir, f[1])
 				}
 			}
-		case f[0] == "self":
-			return fmt.Errorf("%s: %q lines are not supported yet", pos, f[0])
+		case f[0] == "self" && len(f) <= 3:
+			f = append(f, "", "")
+			if f[2] != "" && !filepath.IsAbs(f[2]) {
+				f[2] = filepath.Join(dir, f[2])
+			}
+			if err := s.AddSelf(pos, f[1], f[2]); err != nil {
+				return err
+			}
 		default:
-			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
+			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
 	}
 	if err := sc.Err(); err != nil {

@@ -115,15 +115,20 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 			if err := r.src.AddToolchain(s.Name+" needs "+need, need, lacking); err != nil {
 				return err
 			}
-			for _, t := range r.src.List[before:] {
-				p.want(t.Query, !t.noZip, func() []string { return []string{t.Name} })
-			}
+			p.wantToolchains(r.src.List[before:])
 		case r.cfg.GoVersion != "" && version.Compare(need, r.cfg.GoVersion) > 0:
 			p.notes = append(p.notes, fmt.Sprintf("%s needs %s or later, which is newer than the Go here, and that toolchain is not carried", s.Name, need))
 			r.out.NeedsToolchain = true
 		}
 	}
 	return nil
+}
+
+// wantToolchains adds toolchains that were added to the sources.
+func (p *plan) wantToolchains(list []Source) {
+	for _, t := range list {
+		p.want(t.Query, !t.noZip, func() []string { return []string{t.Name} })
+	}
 }
 
 func later(a, b string) string {

@@ -234,6 +234,19 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 			found = append(found, v)
 		}
 	}
+	for q, err := range h.bundle.Index.Queries(ctx, req.Path) { // a commit that was asked for outside
+		if err != nil {
+			return f, false, err
+		}
+		if n := min(len(q.Query), len(req.Version)); n < 7 || !reCommit.MatchString(q.Query) || q.Query[:n] != req.Version[:n] {
+			continue
+		}
+		if v, ok, err := h.bundle.Index.Lookup(ctx, q.Path, q.Version); err != nil {
+			return f, false, err
+		} else if ok && v.ZipSize != nil {
+			found = append(found, v)
+		}
+	}
 	if len(found) == 0 {
 		return f, false, nil
 	}
@@ -306,8 +319,12 @@ func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path strin
 	if err != nil {
 		return err
 	}
-	if !ok || v.Record == nil {
+	if !ok {
 		return h.notFound(w, r, req)
+	}
+	if v.Record == nil {
+		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", v.Path, v.Version)
+		return nil
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
 	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
@@ -321,6 +338,8 @@ func contentType(k modpath.Kind) string {
 		return "application/json"
 	case modpath.Zip:
 		return "application/zip"
+	case modpath.Self:
+		return "application/x-tar"
 	case modpath.SumTile:
 		return "application/octet-stream"
 	}

@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -17,6 +18,9 @@ const (
 	maxDetailLines = 8
 	maxDetailBytes = 648
 )
+
+// toolchainPath is the module whose versions are Go toolchains, for each platform.
+const toolchainPath = "golang.org/toolchain"
 
 // text answers with a status and words.
 func text(w http.ResponseWriter, status int, format string, args ...any) {
@@ -54,6 +58,12 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 		}
 		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
+	case modpath.Self:
+		platform := strings.Replace(req.Name, "-", "/", 1)
+		line("bundle %s of %s has no modmirror and Go for %s", m.Name, made, platform)
+		line("to have them carried, add a line to the list outside: self %s", platform)
+		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		return nil
 	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
 		switch {
 		case m.DB == "":
@@ -89,6 +99,10 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 		case v.Version == req.Version:
 			line("of this version only the go.mod is carried, for reading module graphs")
 		}
+	}
+	if req.Path == toolchainPath && req.Version != "" { // one for the same platform
+		platform := req.Version[max(0, strings.LastIndex(req.Version, ".")):]
+		carried = slices.DeleteFunc(carried, func(v string) bool { return !strings.HasSuffix(v, platform) })
 	}
 	if len(carried) == 0 {
 		line("no version of this module is carried whole")

@@ -66,6 +66,9 @@ func OpenWants(file string) (*Wants, error) {
 	return w, nil
 }
 
+// noVersion is what go commands call a module that a folder replaces, and ask about now and then.
+const noVersion = "v0.0.0-00010101000000-000000000000"
+
 // Add remembers a request that was answered with 404.
 func (w *Wants) Add(r modpath.Request) {
 	query, perhaps := r.Version, false
@@ -76,6 +79,9 @@ func (w *Wants) Add(r modpath.Request) {
 	case modpath.List, modpath.Latest:
 		query, perhaps = "latest", true
 	default:
+		return
+	}
+	if query == noVersion {
 		return
 	}
 	now := time.Now().UTC().Truncate(time.Second)

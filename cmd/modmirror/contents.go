@@ -56,6 +56,9 @@ func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Conten
 			Path: r.From.Path, Version: r.From.Version, Requires: r.To.Path, Wanted: r.To.Version, Indirect: r.Indirect,
 		})
 	}
+	for _, f := range c.Selfs {
+		out.Selfs = append(out.Selfs, source(f))
+	}
 	for _, f := range c.Vulns {
 		out.Vulns = append(out.Vulns, source(f))
 	}

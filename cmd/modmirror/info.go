@@ -27,6 +27,7 @@ type bundleInfo struct {
 	SumDBSize int64        `json:"sumdbSize,omitempty"`
 	Counts    index.Counts `json:"counts"`
 	Vulns     int64        `json:"vulns,omitempty"` // entries of the vulnerability database
+	Self      []string     `json:"self,omitempty"`  // platforms with modmirror and Go for a host that has nothing
 }
 
 func infoCommand() *command {
@@ -48,8 +49,11 @@ Example:
 			}
 			defer b.Close()
 			m := b.Manifest
-			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0}
+			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, nil}
 			if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
+				return err
+			}
+			if info.Self, err = b.Index.Selfs(ctx); err != nil {
 				return err
 			}
 			if asJSON {
@@ -73,6 +77,9 @@ Example:
 			}
 			if info.Vulns > 0 {
 				line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
+			}
+			for _, p := range info.Self {
+				line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
 			}
 			if m.Counts.Private > 0 {
 				line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))

@@ -363,14 +363,29 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv, autoT
 	if db == nil {
 		e.say("GOSUMDB is off: nothing but go.sum and your signature vouches for the modules")
 	}
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	m := &openedMirror{progress: new(mirror.Progress)}
 	m.Mirror, err = mirror.Open(ctx, mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Progress: m.progress,
-		AutoToolchain: autoToolchain, Platforms: f.platforms, GoVersion: settings.GOVERSION,
+		AutoToolchain: autoToolchain, Platforms: f.platforms, GoVersion: settings.GOVERSION, Executable: executable,
+		Planned: func(build, all mirror.Size) {
+			if build == all {
+				e.say("to be carried: %s", sizeText(all))
+			} else {
+				e.say("to be carried: %s; closed, so that new projects can start from each, %s", sizeText(build), sizeText(all))
+			}
+		},
 		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", f.mirror, holder) },
 	})
 	return m, err
+}
+
+func sizeText(s mirror.Size) string {
+	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
 
 // sync runs the mirror's Sync under a progress bar and says what it cost.
@@ -395,6 +410,9 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 				e.complain("unverified: %d more", n)
 			}
 			return nil, &hintError{err, "GOSUMDB=\"sum.golang.org URL\" names another place to ask; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
+		}
+		if errors.Is(err, upstream.ErrOff) || errors.Is(err, upstream.ErrDirect) {
+			return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
 		}
 		if up, ok := errors.AsType[*upstream.Error](err); ok && ctx.Err() == nil {
 			return nil, upstreamHint(up, err)

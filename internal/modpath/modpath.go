@@ -43,9 +43,10 @@ const (
 	SumLookup         // sumdb/DB/lookup/MODULE@VERSION
 	SumTile           // sumdb/DB/tile/H/L/N[.p/W]
 	Vuln              // vulndb/NAME: a file of the vulnerability database, or NAME.gz
+	Self              // self/NAME.tar: modmirror and Go for the platform NAME, such as linux-amd64
 )
 
-var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln"}
+var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln", "self"}
 
 // String returns a short name, as logs and metrics print it.
 func (k Kind) String() string {
@@ -62,12 +63,14 @@ type Request struct {
 	Version string    // module version or query, not escaped
 	DB      string    // name of the checksum database
 	Tile    tlog.Tile // a tile of height TileHeight
-	Name    string    // of a file of the vulnerability database: index/….json or ID/….json
+	Name    string    // of a file of the vulnerability database: index/….json or ID/….json; or a platform
 	Gzip    bool      // and it is wanted packed, as NAME.gz
 }
 
 // reVuln is the name of a file of a vulnerability database (https://go.dev/doc/security/vuln/database#api).
 var reVuln = regexp.MustCompile(`^(index/(db|modules|vulns)|ID/GO-[0-9]{4}-[0-9]{4,8})\.json$`)
+
+var reSelf = regexp.MustCompile(`^self/([a-z0-9]{1,20}-[a-z0-9]{1,20})\.tar$`)
 
 var errNotCanonical = errors.New("not the canonical spelling")
 
@@ -119,6 +122,10 @@ func parse(p string) (r Request, err error) {
 		if r.Name, r.Gzip = strings.CutSuffix(name, ".gz"); !reVuln.MatchString(r.Name) {
 			return r, errors.New("no file of a vulnerability database")
 		}
+		return r, nil
+	}
+	if m := reSelf.FindStringSubmatch(p); m != nil {
+		r.Kind, r.Name = Self, m[1]
 		return r, nil
 	}
 	if mod, ok := strings.CutSuffix(p, "/@latest"); ok {
@@ -199,6 +206,8 @@ func (r Request) String() string {
 			return "vulndb/" + r.Name + ".gz"
 		}
 		return "vulndb/" + r.Name
+	case Self:
+		return "self/" + r.Name + ".tar"
 	}
 	mod, err := module.EscapePath(r.Path)
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -63,8 +65,10 @@ func NewCorporate(up *Server) (*Corporate, error) {
 		return nil, err
 	}
 	dbHost, _, _ := strings.Cut(DBName, "/")
+	quiet := log.New(io.Discard, "", 0) // clients that go away are part of the tests
 	forward := httputil.NewSingleHostReverseProxy(target)
-	c.inner = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	forward.ErrorLog = quiet
+	c.inner = &http.Server{ErrorLog: quiet, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Host == dbHost:
 			r.URL.Path = "/sumdb/" + dbHost + r.URL.Path

@@ -185,6 +185,9 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 		return
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		m, ok := s.mods[module.Version{Path: r.Path, Version: r.Version}]
+		if !ok && r.Kind == modpath.Info { // a tag of a major that the path does not have
+			m, ok = s.mods[module.Version{Path: r.Path, Version: r.Version + "+incompatible"}]
+		}
 		if !ok {
 			break
 		}

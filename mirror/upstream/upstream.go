@@ -258,9 +258,9 @@ func (c *Client) each(f func(base string) error) error {
 		var err error
 		switch p.url {
 		case "off":
-			err = errOff
+			err = ErrOff
 		case "direct":
-			err = errDirect
+			err = ErrDirect
 		default:
 			err = f(p.url)
 		}
@@ -268,7 +268,7 @@ func (c *Client) each(f func(base string) error) error {
 			return nil
 		}
 		// A later "off", "direct" or "not found" says less than an earlier answer.
-		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != errDirect && err != errOff) {
+		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != ErrDirect && err != ErrOff) {
 			first = err
 		}
 		if !p.fallOnError && !IsNotFound(err) {
@@ -278,9 +278,10 @@ func (c *Client) each(f func(base string) error) error {
 	return first
 }
 
+// What is in the place of a proxy when a GOPROXY list ends.
 var (
-	errOff    = errors.New("module lookup disabled by GOPROXY=off")
-	errDirect = errors.New("no proxy of GOPROXY has it, and only what GOPRIVATE or GONOPROXY names is fetched directly")
+	ErrOff    = errors.New("module lookup disabled by GOPROXY=off")
+	ErrDirect = errors.New("no proxy of GOPROXY has it, and only what GOPRIVATE or GONOPROXY names is fetched directly")
 )
 
 // SumDB returns the base URL at which the checksum database name is asked, by
