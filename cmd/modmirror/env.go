@@ -5,23 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/serve"
 )
 
 // notInURL is what the URL of a server does not need and a shell, or GOPROXY, would take for something else.
 var notInURL = regexp.MustCompile(`[^A-Za-z0-9:/._~%@\[\]-]`)
-
-// maxSettings is the longest answer of a server in bytes that env reads.
-const maxSettings = 1 << 20
 
 func envCommand() *command {
 	shell := "sh"
@@ -42,14 +39,13 @@ Example:
 			if len(args) != 1 {
 				return usagef("want the URL of a server")
 			}
-			u, err := url.Parse(args[0])
-			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || notInURL.MatchString(args[0]) {
-				return usagef("%q is not the URL of a server: want http://HOST:PORT", args[0])
+			base, err := serverURL(args[0])
+			if err != nil {
+				return err
 			}
-			base := strings.TrimSuffix(args[0], "/")
 			settings, err := askServer(ctx, base)
 			if err != nil {
-				return &hintError{fmt.Errorf("asking %s for its settings: %w", u.Redacted(), err), "is modmirror serve running there?"}
+				return &hintError{fmt.Errorf("asking it for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
 			vars := [][2]string{
 				{"GOPROXY", base}, // without ",direct", which would go to a network that is not there
@@ -90,26 +86,30 @@ func printSettings(w io.Writer, shell string, vars [][2]string) error {
 	return nil
 }
 
+// serverURL checks the URL of a server and takes a slash off its end.
+func serverURL(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || notInURL.MatchString(s) {
+		return "", usagef("%q is not the URL of a server: want http://HOST:PORT", s)
+	}
+	return strings.TrimSuffix(s, "/"), nil
+}
+
+// getSmall gets what a server inside answers at a path.
+func getSmall(ctx context.Context, base, path string) ([]byte, error) {
+	client, err := upstream.New(base, os.Getenv("GOAUTH"), 1)
+	if err != nil {
+		return nil, err
+	}
+	return client.GetOnce(ctx, base+"/"+path)
+}
+
 // askServer gets the settings of a server.
 func askServer(ctx context.Context, base string) (serve.Settings, error) {
 	var s serve.Settings
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", base+"/settings.json", nil)
+	data, err := getSmall(ctx, base, "settings.json")
 	if err != nil {
 		return s, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return s, err.(*url.Error).Err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxSettings))
-	if err != nil {
-		return s, err
-	}
-	if resp.StatusCode != 200 {
-		return s, fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(data)))
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,11 @@ type goEnv struct {
 	GOPROXY, GOSUMDB, GONOSUMDB, GONOPROXY, GOMODCACHE, GOCACHE, GOAUTH string
 
 	GOVERSION string // of the go command here, "" without one
+}
+
+// override puts the values of flags in the place of settings, when they are set.
+func (g *goEnv) override(goproxy, gosumdb string) {
+	g.GOPROXY, g.GOSUMDB = cmp.Or(goproxy, g.GOPROXY), cmp.Or(gosumdb, g.GOSUMDB)
 }
 
 // readGoEnv asks the go command, which knows "go env -w" and the defaults. Without

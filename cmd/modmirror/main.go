@@ -129,7 +129,7 @@ var errFailed = errors.New("failed")
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), extractCommand(),
-		keyCommand(), trustCommand(), wantsCommand(), envCommand(), versionCommand(), completionCommand(),
+		keyCommand(), trustCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -126,12 +125,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if f.goproxy != "" {
-		settings.GOPROXY = f.goproxy
-	}
-	if f.gosumdb != "" {
-		settings.GOSUMDB = f.gosumdb
-	}
+	settings.override(f.goproxy, f.gosumdb)
 	if f.vulndb != "" {
 		src.VulnDB = f.vulndb
 	}
@@ -449,21 +443,11 @@ func upstreamHint(up *upstream.Error, err error) error {
 	if r, err := modpath.Parse(module); err == nil {
 		module, version = r.Path, cmp.Or(r.Version, "latest")
 	}
-	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
-	proxy, viaProxy := errors.AsType[*upstream.ProxyError](err)
-	switch {
-	case badCertificate:
-		return &hintError{err, "behind a proxy that looks into TLS, SSL_CERT_FILE names the file with its certificate"}
-	case viaProxy && proxy.Status == 407:
-		return &hintError{err, "the proxy of HTTPS_PROXY wants a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"}
+	switch layer, advice := upstream.Diagnose(err); {
 	case strings.HasPrefix(up.URL, "direct:"):
 		return &hintError{err, fmt.Sprintf(`GOPRIVATE or GONOPROXY has it fetched directly: does "go mod download %s@%s" work here with GOPROXY=direct?`, module, version)}
-	case up.Status == 401:
-		return &hintError{err, "it wants a password: ~/.netrc or GOAUTH has it, see go help goauth"}
-	case viaProxy:
-		return &hintError{err, "HTTPS_PROXY and NO_PROXY say which hosts go through it; who runs it can let this one through"}
-	case up.Status == 0:
-		return &hintError{err, "is the proxy in reach? It is that of go env GOPROXY, or of --goproxy; modmirror doctor finds out more"}
+	case up.Status == 0 || layer == upstream.LayerCredentials:
+		return &hintError{err, advice + " (modmirror doctor tells more)"}
 	}
 	return err
 }

@@ -105,6 +105,8 @@ func IsNotFound(err error) bool {
 	return errors.As(err, &e) && e.NotFound()
 }
 
+var errHTML = errors.New("answered with an HTML page instead of a file: a login or block page?")
+
 // A proxy is an entry of a GOPROXY list.
 type proxy struct {
 	url         string // without a trailing slash; or "direct" or "off"
@@ -470,7 +472,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		*etag = e
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		return -1, &Error{URL: redact(url), Err: errors.New("answered with an HTML page instead of a file: a login or block page?")}
+		return -1, &Error{URL: redact(url), Err: errHTML}
 	}
 	if have+resp.ContentLength > limit {
 		return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}

@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/upstream"
+	"github.com/modmirror/modmirror/serve"
+)
+
+// defaultPatient is the module that doctor asks proxies for: every proxy has it, and its zip is large enough to measure.
+const defaultPatient = "golang.org/x/text"
+
+// maxProbe bounds --probe: it is to measure a proxy, not to wear it out.
+const maxProbe = 1000
+
+func doctorCommand() *command {
+	var f struct {
+		proxy, goproxy, gosumdb string
+		probe                   int
+		asJSON                  bool
+	}
+	return &command{
+		name:    "doctor",
+		summary: "find out why it does not work, upstream or inside",
+		usage: `
+Usage: modmirror doctor [flags] [MODULE[@VERSION]]
+       modmirror doctor --proxy URL
+
+Outside it asks each proxy of GOPROXY for a module, and for the checksum database, and
+says at which layer a request failed and what to do about it. With --probe N it
+measures the proxies, and recommends an order.
+
+Inside, on a client, --proxy URL holds the settings of the go command here against
+what the server at that URL needs, and says what to set.
+
+Example:
+  modmirror doctor github.com/spf13/pflag@v1.0.10
+  modmirror doctor --probe 50
+  modmirror doctor --proxy http://goproxy.corp.example:8080
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&f.proxy, "proxy", "", "check this client against the modmirror server at a `URL`")
+			fs.IntVar(&f.probe, "probe", 0, "measure each proxy with `N` requests")
+			fs.StringVar(&f.goproxy, "goproxy", "", "proxies, instead of go env GOPROXY")
+			fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum database, instead of go env GOSUMDB")
+			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if f.proxy != "" {
+				if len(args) > 0 || f.probe != 0 {
+					return usagef("--proxy stands alone")
+				}
+				return checkClient(ctx, e, f.proxy, f.asJSON)
+			}
+			if len(args) > 1 || f.probe < 0 || f.probe > maxProbe {
+				return usagef("want at most one module, and --probe from 1 to %d", maxProbe)
+			}
+			patient := module.Version{Path: defaultPatient}
+			if len(args) == 1 {
+				patient.Path, patient.Version, _ = strings.Cut(args[0], "@")
+			}
+			if err := module.CheckPath(patient.Path); err != nil {
+				return usagef("%v", err)
+			}
+			settings, err := readGoEnv(ctx)
+			if err != nil {
+				return err
+			}
+			settings.override(f.goproxy, f.gosumdb)
+			client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
+			if err != nil {
+				return err
+			}
+			if f.probe > 0 {
+				return probe(ctx, e, client, patient.Path, f.probe, f.asJSON)
+			}
+			return diagnose(ctx, e, client, settings, patient, f.asJSON)
+		},
+	}
+}
+
+// diagnose asks the upstream side.
+func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goEnv, patient module.Version, asJSON bool) error {
+	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+	if err != nil {
+		return err
+	}
+	name, dbURL := "", ""
+	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, patient.Path) {
+		name, dbURL = db.Name, db.URL
+	}
+	findings, ok := client.Doctor(ctx, patient, name, dbURL)
+	if asJSON {
+		if err := writeJSON(e.stdout, append([]upstream.Finding{}, findings...)); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range findings {
+			fmt.Fprintf(e.stdout, "%-15s %s (%v)\n", f.Layer, f.URL, f.Elapsed.Round(time.Millisecond))
+			if f.Detail != "" {
+				fmt.Fprintf(e.stdout, "                %s\n", oneLine(errors.New(f.Detail)))
+				fmt.Fprintf(e.stdout, "                hint: %s\n", f.Advice)
+			}
+		}
+		if module.MatchPrefixPatterns(settings.GONOPROXY, patient.Path) {
+			fmt.Fprintf(e.stdout, "%s is fetched directly, since GONOPROXY or GOPRIVATE names it: ask \"GOPROXY=direct go list -m -versions %[1]s\"\n", patient.Path)
+		}
+	}
+	if !ok {
+		return errFailed
+	}
+	if !asJSON {
+		fmt.Fprintln(e.stdout, "sync has what it needs")
+	}
+	return nil
+}
+
+// probe measures the proxies.
+func probe(ctx context.Context, e *env, client *upstream.Client, path string, n int, asJSON bool) error {
+	measures := client.Probe(ctx, path, n)
+	if asJSON {
+		return writeJSON(e.stdout, append([]upstream.Measure{}, measures...))
+	}
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "P50\tP90\tP99\tfailed\tzip\tproxy")
+	var order, without []string
+	for _, m := range measures {
+		ms := func(d time.Duration) string { return fmt.Sprint(d.Round(time.Millisecond / 10)) }
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%s/s\t%s\n", ms(m.P50), ms(m.P90), ms(m.P99), m.Failed, m.Requests, bytesText(int64(m.Rate)), m.URL)
+		if m.Failed == m.Requests {
+			without = append(without, m.URL)
+		} else {
+			order = append(order, m.URL)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, m := range measures {
+		if m.Trouble != "" {
+			fmt.Fprintf(e.stdout, "%s: %s\n", m.URL, oneLine(errors.New(m.Trouble)))
+		}
+	}
+	if len(order) == 0 {
+		return errFailed
+	}
+	fmt.Fprintf(e.stdout, "recommended: GOPROXY=%s\n", strings.Join(order, "|"))
+	if len(without) > 0 {
+		fmt.Fprintf(e.stdout, "without %s, which answered nothing\n", strings.Join(without, ", "))
+	}
+	return nil
+}
+
+// A check is what doctor found out about a client's settings.
+type check struct {
+	What string `json:"what"`          // such as GOFLAGS
+	OK   bool   `json:"ok"`            //
+	Says string `json:"says"`          // what is the matter, or that nothing is
+	Fix  string `json:"fix,omitempty"` // a command
+}
+
+// checkClient holds the go command's settings here against a server.
+func checkClient(ctx context.Context, e *env, server string, asJSON bool) error {
+	base, err := serverURL(server)
+	if err != nil {
+		return err
+	}
+	var checks []check
+	settings, err := askServer(ctx, base)
+	if err != nil {
+		layer, advice := upstream.Diagnose(err)
+		checks = append(checks, check{"server", false, fmt.Sprintf("%s: %v", layer, err), advice})
+	} else {
+		checks = append(checks, check{"server", true, fmt.Sprintf("bundle %s of %s", settings.Bundle, settings.Created), ""})
+		client, err := clientGoEnv(ctx)
+		if err != nil {
+			return err
+		}
+		checks = append(checks, client.against(base, settings)...)
+		if settings.SumDB != "" {
+			checks = append(checks, client.rememberedHead(ctx, base, settings.SumDB))
+		}
+	}
+	bad := slices.ContainsFunc(checks, func(c check) bool { return !c.OK })
+	if asJSON {
+		if err := writeJSON(e.stdout, checks); err != nil {
+			return err
+		}
+	} else {
+		for _, c := range checks {
+			word := "ok "
+			if !c.OK {
+				word = "BAD"
+			}
+			fmt.Fprintf(e.stdout, "%s  %s: %s\n", word, c.What, oneLine(errors.New(c.Says)))
+			if c.Fix != "" {
+				fmt.Fprintf(e.stdout, "     hint: %s\n", c.Fix)
+			}
+		}
+	}
+	if bad {
+		if !asJSON {
+			e.hint(`eval "$(modmirror env %s)" sets all of them for this shell; modmirror env --shell go %[1]s prints a command that lasts`, base)
+		}
+		return errFailed
+	}
+	return nil
+}
+
+// clientEnv is what go env says on a client.
+type clientEnv struct {
+	GOPROXY, GONOPROXY, GOSUMDB, GONOSUMDB, GOPRIVATE, GOFLAGS, GOPATH, GOVERSION, GOTOOLCHAIN string
+}
+
+func clientGoEnv(ctx context.Context) (c clientEnv, err error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOFLAGS", "GOPATH", "GOVERSION", "GOTOOLCHAIN").Output()
+	if err == nil {
+		err = json.Unmarshal(out, &c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("asking go env: %w", err)
+	}
+	return c, nil
+}
+
+// against holds the settings against a server.
+func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
+	add := func(what string, bad bool, says, fix string) {
+		if bad {
+			checks = append(checks, check{what, false, says, fix})
+		} else {
+			checks = append(checks, check{what, true, "as it should be", ""})
+		}
+	}
+	entries := strings.FieldsFunc(c.GOPROXY, func(r rune) bool { return r == ',' || r == '|' })
+	switch {
+	case len(entries) == 0 || strings.TrimSuffix(entries[0], "/") != base:
+		add("GOPROXY", true, fmt.Sprintf("is %q, which is not this server", c.GOPROXY), "go env -w GOPROXY="+base)
+	case slices.Contains(entries, "direct"):
+		add("GOPROXY", true, "ends in direct: what is not carried is looked for in a network that is not there, and hangs", "go env -w GOPROXY="+base)
+	default:
+		add("GOPROXY", len(entries) > 1, fmt.Sprintf("is %q: others are asked besides this server", c.GOPROXY), "go env -w GOPROXY="+base)
+	}
+	add("GONOPROXY", c.GONOPROXY != "none" && c.GONOPROXY != "", fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the server, from a network that is not there", c.GONOPROXY), "go env -w GONOPROXY=none")
+	switch {
+	case s.SumDB == "":
+		add("GOSUMDB", c.GOSUMDB != "off", "the bundle carries no checksum database, and the go command will look for one", "go env -w GOSUMDB=off")
+	case c.GOSUMDB == "off":
+		add("GOSUMDB", true, "is off: nothing checks what a new module is, although the bundle carries the proofs", "go env -w GOSUMDB="+s.SumDB)
+	default:
+		db, err := proof.ParseGOSUMDB(c.GOSUMDB)
+		add("GOSUMDB", err != nil || db.Name != s.SumDB || db.URL != "", fmt.Sprintf("is %q, the bundle carries %s", c.GOSUMDB, s.SumDB), "go env -w GOSUMDB="+s.SumDB)
+	}
+	patterns := strings.FieldsFunc(c.GONOSUMDB, func(r rune) bool { return r == ',' })
+	covers := func(pattern string) bool { // a private module that is carried
+		return slices.ContainsFunc(s.Private, func(p string) bool { return module.MatchPrefixPatterns(pattern, p) })
+	}
+	wide := slices.DeleteFunc(slices.Clone(patterns), func(p string) bool { return covers(p) && !tooWide(p) })
+	lacks := slices.DeleteFunc(slices.Clone(s.Private), func(p string) bool { return module.MatchPrefixPatterns(c.GONOSUMDB, p) })
+	fix := "go env -w GONOSUMDB=" + strings.Join(s.Private, ",")
+	switch {
+	case s.SumDB != "" && len(lacks) > 0:
+		add("GONOSUMDB", true, fmt.Sprintf("lacks %s, which the checksum database cannot know", strings.Join(lacks[:min(3, len(lacks))], ", ")), fix)
+	default:
+		add("GONOSUMDB", s.SumDB != "" && len(wide) > 0, fmt.Sprintf("has %s: wider than the bundle's private modules, and whatever is under it goes unchecked", strings.Join(wide, ", ")), fix)
+	}
+	add("GOFLAGS", strings.Contains(c.GOFLAGS, "-mod=vendor"), "has -mod=vendor: go commands read vendor folders and never ask the server", "go env -w GOFLAGS= (and look at the environment)")
+	if req, err := http.NewRequest("GET", base, nil); err == nil {
+		way, _ := http.ProxyFromEnvironment(req)
+		add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", redacted(way)), "export NO_PROXY="+req.URL.Hostname())
+	}
+	if os.Getenv("GOPROXY") != "" || os.Getenv("GOSUMDB") != "" || os.Getenv("GOFLAGS") != "" {
+		for i, k := range checks {
+			if v, ok := os.LookupEnv(k.What); ok && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
+				checks[i].Fix += fmt.Sprintf(" and take %s=%s out of the environment, which goes before it", k.What, v)
+			}
+		}
+	}
+	return checks
+}
+
+// tooWide reports whether a pattern is for whole top-level domains or for everything.
+func tooWide(pattern string) bool {
+	host, _, _ := strings.Cut(pattern, "/")
+	i := strings.LastIndex(host, "*")
+	return i >= 0 && strings.Count(host[i:], ".") < 2
+}
+
+func redacted(u *url.URL) string {
+	if u == nil {
+		return ""
+	}
+	return u.Redacted()
+}
+
+// rememberedHead asks whether the go command, which remembers the newest head of the checksum database that it saw, will accept the
+// server's: it makes the proofs that the go command will make.
+func (c clientEnv) rememberedHead(ctx context.Context, base, name string) check {
+	what := "remembered head of " + name
+	path, _, _ := strings.Cut(c.GOPATH, string(os.PathListSeparator))
+	file := filepath.Join(path, "pkg", "sumdb", filepath.FromSlash(name), "latest")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
+		return check{what, true, "none, so this server's will be", ""}
+	}
+	fail := func(err error) check {
+		return check{what, false, err.Error(), "rm " + file}
+	}
+	if err != nil {
+		return fail(err)
+	}
+	db, err := proof.ParseGOSUMDB(c.GOSUMDB)
+	if err != nil || db == nil || db.Name != name {
+		return check{what, true, "not asked, since GOSUMDB is another one", ""}
+	}
+	old, err := db.ParseHead(data)
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", file, err))
+	}
+	tiles := &serverTiles{ctx: ctx, base: base, db: "sumdb/" + name + "/"}
+	if data, err = tiles.get("latest"); err != nil {
+		return fail(err)
+	}
+	now, err := db.ParseHead(data)
+	if err != nil {
+		return fail(err)
+	}
+	if old.N > now.N {
+		return fail(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N))
+	}
+	if err := (&proof.Prover{Head: old, Source: tiles}).Edge(); err != nil {
+		return fail(fmt.Errorf("the bundle lacks what go commands need to go on from record %d, which they have seen: %w", old.N, err))
+	}
+	if err := (&proof.Prover{Head: now, Source: tiles}).Extends(old); err != nil {
+		return fail(fmt.Errorf("the bundle's records to %d do not go on from %d: %w", now.N, old.N, err))
+	}
+	return check{what, true, fmt.Sprintf("record %d, and the server's %d goes on from there", old.N, now.N), ""}
+}
+
+// serverTiles reads tiles from a server.
+type serverTiles struct {
+	ctx  context.Context
+	base string
+	db   string // path of the checksum database, with a slash behind it
+}
+
+func (s *serverTiles) get(elem string) ([]byte, error) {
+	return getSmall(s.ctx, s.base, s.db+elem)
+}
+
+// ReadTiles reads tiles one after another: there are few.
+func (s *serverTiles) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
+	for _, t := range tiles {
+		tile, err := s.get(t.Path())
+		if full := proof.FullTile(t); err != nil && t != full { // as the go command does
+			if tile, err = s.get(full.Path()); err == nil && len(tile) == full.W*tlog.HashSize {
+				tile = tile[:t.W*tlog.HashSize]
+			}
+		}
+		if err == nil && len(tile) != t.W*tlog.HashSize {
+			err = fmt.Errorf("%s has %d bytes", t.Path(), len(tile))
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, tile)
+	}
+	return data, nil
+}
+
+// SaveTiles has nothing to save them for.
+func (s *serverTiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }

@@ -1,0 +1,266 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// patienceToDiagnose is how long one request of a diagnosis may take.
+const patienceToDiagnose = 20 * time.Second
+
+// A Layer is where a request failed.
+type Layer string
+
+// The layers, from the outside in.
+const (
+	LayerOK          Layer = "ok"
+	LayerName        Layer = "name resolution"
+	LayerConnection  Layer = "connection"
+	LayerWayOut      Layer = "way out"
+	LayerTLS         Layer = "TLS"
+	LayerTimeout     Layer = "timeout"
+	LayerLogin       Layer = "login page"
+	LayerCredentials Layer = "credentials"
+	LayerRefused     Layer = "refused"
+	LayerNotFound    Layer = "not found"
+	LayerServer      Layer = "server error"
+	LayerAnswer      Layer = "answer" // that is none of the protocol
+	LayerFile        Layer = "file"   // of a file:// proxy
+)
+
+// A Finding is what came of one request.
+type Finding struct {
+	URL     string        `json:"url"` // without a password
+	Layer   Layer         `json:"layer"`
+	Detail  string        `json:"detail,omitempty"` // the error
+	Advice  string        `json:"advice,omitempty"` // what to do about it
+	Elapsed time.Duration `json:"elapsedNanoseconds"`
+}
+
+// Diagnose returns the layer at which a request of a Client failed, and what to do about it.
+func Diagnose(err error) (Layer, string) {
+	var e *Error
+	var dns *net.DNSError
+	var proxy *ProxyError
+	var certificate *tls.CertificateVerificationError
+	var op *net.OpError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var timeout net.Error
+	var path *os.PathError
+	if errors.As(err, &e) && e.Status != 0 {
+		switch {
+		case e.Status == 401, e.Status == 407:
+			return LayerCredentials, "it wants a password: ~/.netrc or GOAUTH has it, see go help goauth"
+		case e.NotFound():
+			return LayerNotFound, "this proxy does not have it; one behind it in GOPROXY may"
+		case e.Status == 403, e.Status == 451:
+			return LayerRefused, "its rules forbid this one: ask who runs it, or name another proxy"
+		case e.Status == 429:
+			return LayerServer, "too many requests: wait, or sync with a smaller --parallel"
+		case e.Status >= 500:
+			return LayerServer, "the server is in trouble: try again later, or put another proxy before it with a pipe: GOPROXY=OTHER|THIS"
+		}
+		return LayerAnswer, "is this the URL of a module proxy?"
+	}
+	switch {
+	case errors.Is(err, errHTML):
+		return LayerLogin, "a login or block page of the network: open the URL in a browser on this machine, or set HTTPS_PROXY"
+	case errors.As(err, &proxy) && proxy.Status == 407:
+		return LayerWayOut, "the proxy of HTTPS_PROXY wants a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
+	case errors.As(err, &proxy):
+		return LayerWayOut, "HTTPS_PROXY and NO_PROXY say which hosts go through it; who runs it can let this one through"
+	case errors.As(err, &dns) && dns.IsTimeout:
+		return LayerName, "the resolver does not answer: see /etc/resolv.conf; behind a corporate proxy, set HTTPS_PROXY"
+	case errors.As(err, &dns):
+		return LayerName, "is the name right? Behind a corporate proxy that resolves it, set HTTPS_PROXY"
+	case errors.As(err, &host):
+		return LayerTLS, "the certificate is another host's: is the URL right?"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return LayerTLS, "the certificate has expired, or the clock here is wrong: see date"
+	case errors.As(err, &certificate):
+		return LayerTLS, "behind a proxy that looks into TLS, SSL_CERT_FILE names the file with its certificate"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return LayerTLS, "no TLS is spoken there: is it http://?"
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
+		return LayerTLS, "the server does not accept this client: does it want a newer TLS, or a client certificate?"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return LayerTimeout, "something on the way drops packets: a firewall? Behind a corporate proxy, set HTTPS_PROXY"
+	case errors.As(err, &path):
+		return LayerFile, "can this user read it?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return LayerConnection, "nothing listens there: is the port right, and is it running?"
+	}
+	return LayerConnection, "is it in reach from here? Behind a corporate proxy, set HTTPS_PROXY"
+}
+
+// find makes one request and says what came of it.
+func (c *Client) find(ctx context.Context, url string) (Finding, []byte) {
+	f, data, err := c.once(ctx, url)
+	if err != nil {
+		f.Layer, f.Advice = Diagnose(err)
+		if f.Detail = err.Error(); f.Layer == LayerTimeout {
+			f.Detail = fmt.Sprintf("GET %s: no answer in %v", f.URL, patienceToDiagnose)
+		}
+	}
+	return f, data
+}
+
+// GetOnce returns the body at a URL, for someone who waits: without a second attempt.
+func (c *Client) GetOnce(ctx context.Context, url string) ([]byte, error) {
+	_, data, err := c.once(ctx, url)
+	return data, err
+}
+
+// once makes one request, without a second attempt.
+func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, patienceToDiagnose)
+	defer cancel()
+	f := Finding{URL: redact(url), Layer: LayerOK}
+	start := time.Now()
+	body := &memory{ctx: ctx, big: c.big}
+	defer body.release()
+	_, err := c.fetchOnce(ctx, url, new(string), body, MaxSmall, func(int64) {})
+	f.Elapsed = time.Since(start)
+	return f, body.b, err
+}
+
+// Doctor asks each proxy of the list for a module, of which the version may be "" for its list, and for the checksum
+// database db, which is also asked directly. It reports whether sync has what it needs: one proxy with the module, and a way to the
+// database.
+func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string) (findings []Finding, ok bool) {
+	file := modpath.Request{Kind: modpath.List, Path: m.Path}
+	if m.Version != "" {
+		file = modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
+	}
+	var haveModule, haveDB bool
+	for _, base := range c.bases() {
+		f, _ := c.find(ctx, base+"/"+file.String())
+		findings = append(findings, f)
+		haveModule = haveModule || f.Layer == LayerOK
+		switch f.Layer {
+		case LayerName, LayerConnection, LayerWayOut, LayerTLS, LayerTimeout: // the same would come of it
+			continue
+		}
+		if db == "" || dbURL != "" {
+			continue
+		}
+		f, _ = c.find(ctx, base+"/sumdb/"+db+"/supported")
+		if f.Layer == LayerOK {
+			f, _ = c.find(ctx, base+"/sumdb/"+db+"/latest")
+			haveDB = haveDB || f.Layer == LayerOK
+		} else if f.Layer == LayerNotFound {
+			f.Advice = "it does not pass the checksum database on, which is then asked directly"
+		}
+		findings = append(findings, f)
+	}
+	if db != "" && !haveDB {
+		f, _ := c.find(ctx, cmp.Or(dbURL, "https://"+db)+"/latest")
+		findings = append(findings, f)
+		haveDB = f.Layer == LayerOK
+	}
+	return findings, haveModule && (haveDB || db == "")
+}
+
+// bases returns the URLs of the list's proxies.
+func (c *Client) bases() (list []string) {
+	for _, p := range c.proxies {
+		if p.url != "direct" && p.url != "off" {
+			list = append(list, p.url)
+		}
+	}
+	return list
+}
+
+// A Measure is how a proxy did.
+type Measure struct {
+	URL           string        `json:"url"` // without a password
+	Requests      int           `json:"requests"`
+	Failed        int           `json:"failed"`
+	P50, P90, P99 time.Duration // of small answers
+	Rate          float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
+	Trouble       string        `json:"trouble,omitempty"` // the first failure
+}
+
+// probing is how many requests of a measurement are in flight: as a module graph is read.
+const probing = 8
+
+// Probe sends n requests for small files of a module to each proxy in turn, then fetches its zip, and returns how
+// each did, the best first: the fewest failures, then the lowest P90.
+func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
+	var list []Measure
+	for _, base := range c.bases() {
+		list = append(list, c.probe(ctx, base, path, n))
+	}
+	slices.SortStableFunc(list, func(a, b Measure) int {
+		return cmp.Or(cmp.Compare(float64(a.Failed)/float64(a.Requests), float64(b.Failed)/float64(b.Requests)), cmp.Compare(a.P90, b.P90))
+	})
+	return list
+}
+
+func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
+	m := Measure{URL: redact(base)}
+	times := make([]time.Duration, 0, n)
+	count := func(f Finding) {
+		if m.Requests++; f.Layer == LayerOK {
+			times = append(times, f.Elapsed)
+		} else if m.Failed++; m.Trouble == "" {
+			m.Trouble = fmt.Sprintf("%s: %s", f.Layer, f.Detail)
+		}
+	}
+	first, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.List, Path: path}.String())
+	count(first)
+	var versions []string
+	for _, v := range strings.Fields(string(data)) {
+		if module.Check(path, v) == nil && semver.Prerelease(v) == "" {
+			versions = append(versions, v)
+		}
+	}
+	semver.Sort(versions)
+	if first.Layer != LayerOK || len(versions) == 0 {
+		return m
+	}
+	found := make([]Finding, max(n-1, 0))
+	var eg errgroup.Group
+	eg.SetLimit(probing)
+	for i := range found {
+		kind := modpath.Info
+		if i%2 == 1 {
+			kind = modpath.Mod
+		}
+		v := versions[len(versions)-1-i/2%len(versions)] // from the newest on
+		eg.Go(func() error {
+			found[i], _ = c.find(ctx, base+"/"+modpath.Request{Kind: kind, Path: path, Version: v}.String())
+			return nil
+		})
+	}
+	eg.Wait()
+	for _, f := range found {
+		count(f)
+	}
+	slices.Sort(times)
+	at := func(p int) time.Duration { return times[min(len(times)-1, len(times)*p/100)] }
+	m.P50, m.P90, m.P99 = at(50), at(90), at(99)
+	zip, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.Zip, Path: path, Version: versions[len(versions)-1]}.String())
+	if zip.Layer == LayerOK {
+		m.Rate = float64(len(data)) / zip.Elapsed.Seconds()
+	}
+	return m
+}
