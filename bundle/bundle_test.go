@@ -230,7 +230,7 @@ func TestHostileIndex(t *testing.T) {
 		"negative record":         sqlite(t, "UPDATE version SET record = -1 WHERE id = 2"),
 		"neither":                 sqlite(t, "UPDATE version SET record = NULL WHERE id = 2"),
 		"private, with a record":  sqlite(t, "UPDATE module SET private = 1"),
-		"private, no version":     sqlite(t, "INSERT INTO module (path, private, deprecated) VALUES ('example.com', 1, '')"),
+		"private, no version":     sqlite(t, "INSERT INTO module (path, private, deprecated, latest) VALUES ('example.com', 1, '', '')"),
 		"private, a pattern":      sqlite(t, "UPDATE module SET path = '*' WHERE private"),
 		"private, two patterns":   sqlite(t, "UPDATE module SET path = 'corp.example,*' WHERE private"),
 		"long path":               sqlite(t, "UPDATE module SET path = 'example.com/' || hex(zeroblob(300000)) WHERE id = 2"),

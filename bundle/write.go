@@ -236,7 +236,7 @@ func (d *Draft) writeIndex(c *Contents) (end int64, err error) {
 	var mod int64
 	for i, v := range c.Versions {
 		if i == 0 || v.Path != c.Versions[i-1].Path {
-			mod = w.Module(v.Path, v.Private, v.Deprecated)
+			mod = w.Module(v.Path, v.Private, v.Deprecated, v.Latest)
 			counts.Modules++
 		}
 		w.Version(mod, v.Version)

@@ -156,6 +156,11 @@ func (v *Version) check(tree int64) error {
 	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted), deref(v.Licence)); err != nil {
 		return err
 	}
+	if v.Latest != "" {
+		if err := module.Check(v.Path, v.Latest); err != nil {
+			return err
+		}
+	}
 	if _, err := time.Parse(time.RFC3339, v.Time); err != nil && v.Time != "" {
 		return fmt.Errorf("time: %v", err)
 	}

@@ -32,10 +32,10 @@ func write(t *testing.T, path string) {
 	}
 	w.Bundle(Bundle{Digest: "0011", Name: "team", Sequence: 1, Payload: 512})
 	own := w.Bundle(Bundle{Name: "team", Sequence: 2})
-	a := w.Module("example.com/a", false, "")
+	a := w.Module("example.com/a", false, "", "")
 	w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why")})
 	w.Version(a, Version{Version: "v1.1.0", H1: hash("x"), GoModH1: hash("c"), Record: ptr(int64(8)), ModSize: 11})
-	b := w.Module("example.com/b", true, "use c")
+	b := w.Module("example.com/b", true, "use c", "v1.2.0")
 	w.Version(b, Version{Version: "v1.0.0", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Time: "2020-01-02T03:04:05Z", Origin: "{}"})
 	w.File(File{Path: "a", Bundle: own, Offset: 512, Size: 3, SHA256: [32]byte{1}})
 	w.File(File{Path: "b", Bundle: own, Offset: 1536, Size: 0, SHA256: [32]byte{2}})
@@ -68,7 +68,7 @@ func TestWriteAndRead(t *testing.T) {
 		t.Errorf("a file that is not there: %v, %v", ok, err)
 	}
 	v, ok, err := x.Lookup(ctx, "example.com/b", "v1.0.0")
-	want := Version{Path: "example.com/b", Version: "v1.0.0", Time: "2020-01-02T03:04:05Z", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Deprecated: "use c", Origin: "{}", Private: true}
+	want := Version{Path: "example.com/b", Version: "v1.0.0", Time: "2020-01-02T03:04:05Z", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Deprecated: "use c", Latest: "v1.2.0", Origin: "{}", Private: true}
 	if diff := cmp.Diff(want, v); !ok || err != nil || diff != "" {
 		t.Errorf("Lookup: %v, %v\n%s", ok, err, diff)
 	}

@@ -39,6 +39,7 @@ type Version struct {
 	ModSize    int64   `json:"modSize"`
 	Retracted  *string `json:"retracted,omitempty"`
 	Deprecated string  `json:"deprecated,omitempty"`
+	Latest     string  `json:"latest,omitempty"` // newest version of the module that the upstream had
 	Licence    *string `json:"licence,omitempty"`
 	Origin     string  `json:"origin,omitempty"`
 	Private    bool    `json:"private,omitempty"`
@@ -81,7 +82,7 @@ type Counts struct {
 
 const (
 	selectFile    = "SELECT id, path, bundle, offset, size, sha256 FROM file"
-	selectVersion = `SELECT m.path, v.version, v.time, v.h1, v.gomod_h1, v.record, v.zip_size, v.mod_size, v.retracted, m.deprecated, v.licence, v.origin, m.private
+	selectVersion = `SELECT m.path, v.version, v.time, v.h1, v.gomod_h1, v.record, v.zip_size, v.mod_size, v.retracted, m.deprecated, m.latest, v.licence, v.origin, m.private
 FROM version v JOIN module m ON m.id = v.module`
 )
 
@@ -102,7 +103,7 @@ func scanFile(row scanner) (f File, err error) {
 }
 
 func scanVersion(row scanner) (v Version, err error) {
-	err = row.Scan(&v.Path, &v.Version, &v.Time, &v.H1, &v.GoModH1, &v.Record, &v.ZipSize, &v.ModSize, &v.Retracted, &v.Deprecated, &v.Licence, &v.Origin, &v.Private)
+	err = row.Scan(&v.Path, &v.Version, &v.Time, &v.H1, &v.GoModH1, &v.Record, &v.ZipSize, &v.ModSize, &v.Retracted, &v.Deprecated, &v.Latest, &v.Licence, &v.Origin, &v.Private)
 	return v, err
 }
 
@@ -213,6 +214,13 @@ func (x *Index) MissingFor(ctx context.Context, path, version string) iter.Seq2[
 func scanMissing(row scanner) (m Missing, err error) {
 	err = row.Scan(&m.Path, &m.Version, &m.What, &m.Status, &m.Reason, &m.Chain, &m.Allowed)
 	return m, err
+}
+
+// Advised counts the versions carried whole that are retracted, and the modules that are deprecated.
+func (x *Index) Advised(ctx context.Context) (retracted, deprecated int64, err error) {
+	err = x.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM version WHERE zip_size IS NOT NULL AND retracted IS NOT NULL),
+(SELECT count(*) FROM module WHERE deprecated <> '')`).Scan(&retracted, &deprecated)
+	return retracted, deprecated, err
 }
 
 // Selfs returns the platforms, such as linux/amd64, for which modmirror and Go are carried.

@@ -13,7 +13,8 @@ CREATE TABLE module (
   id         INTEGER PRIMARY KEY,
   path       TEXT NOT NULL UNIQUE CHECK (typeof(path) = 'text'),
   private    INTEGER NOT NULL CHECK (private IN (0, 1)), -- 1: outside the checksum database; only the bundle's signature vouches for it
-  deprecated TEXT NOT NULL CHECK (typeof(deprecated) = 'text') -- message, '' when it is not
+  deprecated TEXT NOT NULL CHECK (typeof(deprecated) = 'text'), -- message, '' when it is not; that of latest, as are retractions
+  latest     TEXT NOT NULL CHECK (typeof(latest) = 'text') -- newest version that the upstream had, carried or not; '' when it did not say
 );
 
 CREATE TABLE version (

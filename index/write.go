@@ -74,8 +74,8 @@ func (w *Writer) Bundle(b Bundle) int64 {
 }
 
 // Module adds a module and returns its number, which its versions need.
-func (w *Writer) Module(path string, private bool, deprecated string) int64 {
-	return w.insert("INSERT INTO module (path, private, deprecated) VALUES (?, ?, ?)", path, private, CleanText(deprecated))
+func (w *Writer) Module(path string, private bool, deprecated, latest string) int64 {
+	return w.insert("INSERT INTO module (path, private, deprecated, latest) VALUES (?, ?, ?, ?)", path, private, CleanText(deprecated), latest)
 }
 
 // Version adds a version of a module.

@@ -84,9 +84,10 @@ type Version struct {
 	GoModH1     string
 	GoMod, Info File
 	Zip         *File  // nil when only .mod and .info are carried
-	Retracted   bool   // by the highest carried version
+	Retracted   bool   // by the module's newest version, carried or not
 	Reason      string // of the retraction
-	Deprecated  string // the module's deprecation message
+	Deprecated  string // the module's deprecation message, by the same
+	Latest      string // that newest version, "" when the upstream did not say
 }
 
 // A Missing is a file of the closure that an upstream refuses.
@@ -186,6 +187,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]resolution),
 		},
 		proven: make(chan struct{}),
+		asked:  make(chan struct{}),
 	}
 	r.fetch.progress = &m.cfg.Progress.Bytes
 	r.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
@@ -218,7 +220,9 @@ type run struct {
 	src    *Sources
 	out    *Closure
 	fetch  *fetcher
-	sums   *checksums    // nil without a checksum database
+	sums   *checksums        // nil without a checksum database
+	newest map[string]newest // by module path, once asked is closed
+	asked  chan struct{}
 	proven chan struct{} // closed when every record was proven
 	early  errgroup.Group
 }
@@ -251,6 +255,7 @@ func (r *run) sync(ctx context.Context) error {
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return r.prove(egctx, list) })
 	eg.Go(func() error { return r.vulndb(egctx) })
+	eg.Go(func() error { return r.askNewest(egctx, list) })
 	for i, w := range list {
 		eg.Go(func() (err error) {
 			versions[i], missing[i], err = r.version(egctx, w)
@@ -450,7 +455,15 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	if err := r.early.Wait(); err != nil {
 		return err
 	}
-	head, tiles, err := r.sums.prove(ctx)
+	select { // so that the head has the records of newest versions, and all lookups are done
+	case <-r.asked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	head, tiles, err := r.sums.prove(ctx, func(m module.Version) bool {
+		_, in := slices.BinarySearchFunc(list, m, func(w *wanted, m module.Version) int { return compareMod(w.mod, m) })
+		return in
+	})
 	r.out.DB, r.out.Head, r.out.Tiles = r.cfg.DB.Name, head, tiles
 	r.out.Stats.Prove = time.Since(start)
 	return err
@@ -584,41 +597,6 @@ func (r *run) check(m, sumKey module.Version, what string, s *staged, want strin
 // mismatch puts a file in quarantine that is not what the checksum database says.
 func (r *run) mismatch(m module.Version, what string, s *staged, want string) error {
 	return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
-}
-
-// judge fills in what the highest carried version of each module says about the
-// others: retractions and deprecation.
-func (r *run) judge(ctx context.Context) error {
-	vs := r.out.Versions
-	for len(vs) > 0 {
-		n := 1
-		for n < len(vs) && vs[n].Mod.Path == vs[0].Mod.Path {
-			n++
-		}
-		same := vs[:n]
-		vs = vs[n:]
-		newest := -1
-		for i := range same {
-			if same[i].Zip != nil && (newest < 0 || semver.Compare(same[i].Mod.Version, same[newest].Mod.Version) > 0) {
-				newest = i
-			}
-		}
-		if newest < 0 {
-			continue
-		}
-		mod, err := r.fetch.goMod(ctx, same[newest].Mod)
-		if bad := (*badModError)(nil); errors.As(err, &bad) {
-			continue // nor can a go command read it
-		}
-		if err != nil {
-			return err
-		}
-		for i := range same {
-			same[i].Reason, same[i].Retracted = retracted(mod, same[i].Mod.Version)
-			same[i].Deprecated = mod.deprecated
-		}
-	}
-	return nil
 }
 
 // lists writes the list file of every module that has a zip, so that the mirror

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
@@ -32,6 +34,22 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	up, err := testproxy.New("../testdata/mod")
+	return worldOf(t, up, err)
+}
+
+// newYoungWorld is a world whose checksum database takes in what it is asked for.
+func newYoungWorld(t *testing.T) *world {
+	t.Helper()
+	skey, vkey, err := note.GenerateKey(rand.Reader, testproxy.DBName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	up, err := testproxy.NewWithKey("../testdata/mod", skey, vkey)
+	return worldOf(t, up, err)
+}
+
+func worldOf(t *testing.T, up *testproxy.Server, err error) *world {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,17 +398,17 @@ func TestGoSumMismatch(t *testing.T) {
 
 // TestManyHeads: every answer of the test database carries the head of its time. The largest is taken.
 func TestManyHeads(t *testing.T) {
-	w := newWorld(t)
+	w := newYoungWorld(t)
 	c, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.checkHead(c, int64(len(c.Versions)))
+	w.checkHead(c, int64(len(c.Versions))+1) // and hello v1.2.0, which is asked for what it says of others
 }
 
 // TestStaleLatest has a record that is new since the upstream's cached /latest.
 func TestStaleLatest(t *testing.T) {
-	w := newWorld(t)
+	w := newYoungWorld(t)
 	if _, err := w.up.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/old@v0.1.0"); err != nil {
 		t.Fatal(err)
 	}
@@ -421,7 +439,7 @@ func (w *world) checkHead(c *Closure, size int64) {
 
 // TestForkedDatabase meets a database whose key signs a second history.
 func TestForkedDatabase(t *testing.T) {
-	w := newWorld(t)
+	w := newYoungWorld(t)
 	if _, err := w.sync(project(t, head+"require example.com/hello v1.1.0\n")); err != nil {
 		t.Fatal(err)
 	}

@@ -129,12 +129,12 @@ func (c *checksums) remembered() ([]proof.Head, error) {
 
 // prove chooses a head and proves every record under it, and that it continues
 // every other head that was seen. All lookups must be done. What a go command
-// needs to repeat the proofs is then in the mirror directory; the paths of the
+// needs to repeat the proofs of what is carried is then in the mirror directory; the paths of the
 // tiles are returned.
 //
 // The head is the largest of all: answers carry different ones, and a cached
 // /latest may be older than the answer to a lookup.
-func (c *checksums) prove(ctx context.Context) (head proof.Head, tiles []string, err error) {
+func (c *checksums) prove(ctx context.Context, carried func(module.Version) bool) (head proof.Head, tiles []string, err error) {
 	msg, err := c.get(ctx, "latest", proof.MaxLookup)
 	if err != nil {
 		return head, nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
@@ -155,31 +155,35 @@ func (c *checksums) prove(ctx context.Context) (head proof.Head, tiles []string,
 			head = h
 		}
 	}
-	var records []proof.Record
-	for _, l := range c.lookups {
-		if l.err == nil {
+	var records, others []proof.Record
+	for m, l := range c.lookups {
+		switch {
+		case l.err != nil:
+		case carried(m):
 			records = append(records, l.record)
+		default:
+			others = append(others, l.record)
 		}
 	}
 	for _, h := range earlier {
 		delete(c.heads, h.Tree)
 	}
 	source := &tileSource{ctx: ctx, c: c, save: true}
-	tiles, err = c.proveUnder(head, records, earlier, source)
+	tiles, err = c.proveUnder(head, records, others, earlier, source)
 	if errors.Is(err, proof.ErrMismatch) {
 		// It may be the disk that damaged a tile: ask for all of them again before blaming anyone.
 		source.fresh = true
-		tiles, err = c.proveUnder(head, records, earlier, source)
+		tiles, err = c.proveUnder(head, records, others, earlier, source)
 	}
 	if err != nil {
 		return head, nil, err
 	}
-	return head, tiles, c.store(head, records)
+	return head, tiles, c.store(head, append(records, others...))
 }
 
 // proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
-// command will ask for to repeat that.
-func (c *checksums) proveUnder(head proof.Head, records []proof.Record, earlier []proof.Head, source *tileSource) (tiles []string, err error) {
+// command will ask for to repeat that for records, of which others are none.
+func (c *checksums) proveUnder(head proof.Head, records, others []proof.Record, earlier []proof.Head, source *tileSource) (tiles []string, err error) {
 	p := &proof.Prover{Head: head, Source: source}
 	if err := p.Edge(); err != nil {
 		return nil, err
@@ -200,6 +204,9 @@ func (c *checksums) proveUnder(head proof.Head, records []proof.Record, earlier 
 		used = append(used, old.Tiles()...)
 	}
 	used = append(used, p.Tiles()...)
+	if err := (&proof.Prover{Head: head, Source: source}).Records(others); err != nil {
+		return nil, err
+	}
 	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
 	check := &proof.Prover{Head: head, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
 	var eg errgroup.Group

@@ -20,7 +20,7 @@ func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Conten
 		b := bundle.Version{
 			Version: index.Version{
 				Path: v.Mod.Path, Version: v.Mod.Version, H1: v.H1, GoModH1: v.GoModH1,
-				ModSize: v.GoMod.Size, Deprecated: v.Deprecated, Origin: v.Origin, Private: v.Record == nil,
+				ModSize: v.GoMod.Size, Deprecated: v.Deprecated, Latest: v.Latest, Origin: v.Origin, Private: v.Record == nil,
 			},
 			GoMod: source(v.GoMod),
 		}

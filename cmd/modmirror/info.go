@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -17,17 +18,19 @@ import (
 
 // bundleInfo is what info prints with --json.
 type bundleInfo struct {
-	Name      string       `json:"name"`
-	ID        string       `json:"id"`
-	Sequence  int64        `json:"sequence"`
-	Created   time.Time    `json:"created"`
-	Size      int64        `json:"size"`
-	SignedBy  []string     `json:"signedBy"`
-	SumDB     string       `json:"sumdb,omitempty"`
-	SumDBSize int64        `json:"sumdbSize,omitempty"`
-	Counts    index.Counts `json:"counts"`
-	Vulns     int64        `json:"vulns,omitempty"` // entries of the vulnerability database
-	Self      []string     `json:"self,omitempty"`  // platforms with modmirror and Go for a host that has nothing
+	Name       string       `json:"name"`
+	ID         string       `json:"id"`
+	Sequence   int64        `json:"sequence"`
+	Created    time.Time    `json:"created"`
+	Size       int64        `json:"size"`
+	SignedBy   []string     `json:"signedBy"`
+	SumDB      string       `json:"sumdb,omitempty"`
+	SumDBSize  int64        `json:"sumdbSize,omitempty"`
+	Counts     index.Counts `json:"counts"`
+	Vulns      int64        `json:"vulns,omitempty"`      // entries of the vulnerability database
+	Retracted  int64        `json:"retracted,omitempty"`  // versions
+	Deprecated int64        `json:"deprecated,omitempty"` // modules
+	Self       []string     `json:"self,omitempty"`       // platforms with modmirror and Go for a host that has nothing
 }
 
 func infoCommand() *command {
@@ -49,8 +52,11 @@ Example:
 			}
 			defer b.Close()
 			m := b.Manifest
-			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, nil}
+			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil}
 			if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
+				return err
+			}
+			if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
 				return err
 			}
 			if info.Self, err = b.Index.Selfs(ctx); err != nil {
@@ -77,6 +83,9 @@ Example:
 			}
 			if info.Vulns > 0 {
 				line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
+			}
+			if info.Retracted+info.Deprecated > 0 {
+				line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"), number(info.Deprecated, "module"))
 			}
 			for _, p := range info.Self {
 				line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
@@ -116,7 +125,8 @@ func listCommand() *command {
 		usage: `
 Usage: modmirror list [flags] BUNDLE
 
-Prints path, version, size of the zip and h1 of each version that is carried whole.
+Prints path, version, size of the zip and h1 of each version that is carried whole,
+and whether the module's newest version, carried or not, retracts it or is deprecated.
 
 Example:
   modmirror list team.tar | grep golang.org/x
@@ -157,6 +167,12 @@ Example:
 				note := ""
 				if v.Private {
 					note = "\tprivate"
+				}
+				if v.Retracted != nil {
+					note += "\tretracted: " + oneLine(errors.New(*v.Retracted))
+				}
+				if v.Deprecated != "" {
+					note += "\tdeprecated: " + oneLine(errors.New(v.Deprecated))
 				}
 				_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
 				return err

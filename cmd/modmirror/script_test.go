@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 //
 //	upstream STATUS PATH [TEXT]  answer a path with a status
 //	upstream content PATH FILE   answer it with a file
+//	upstream grow                add a record to the checksum database
 //	upstream stop                go away
 //	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
 //	corporate block HOST         which does not let a host through
@@ -93,6 +94,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 1 && args[0] == "stop":
 		up.Close()
+	case len(args) == 1 && args[0] == "grow":
+		ts.Check(up.Grow())
 	case len(args) == 3 && args[0] == "content":
 		data := ts.ReadFile(args[2])
 		up.Override(args[1], func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, data) })

@@ -8,12 +8,14 @@ package testproxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -52,18 +54,49 @@ type Server struct {
 	mu       sync.Mutex
 	override map[string]func(http.ResponseWriter, *http.Request)
 	asked    map[string]int
+	grown    int
 }
 
-// New starts an upstream of the modules in dir, with a new checksum database.
+// New starts an upstream of the modules in dir, with a new checksum database that has all of them.
 func New(dir string) (*Server, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, DBName)
 	if err != nil {
 		return nil, err
 	}
-	return NewWithKey(dir, skey, vkey)
+	s, err := NewWithKey(dir, skey, vkey)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range slices.SortedFunc(maps.Keys(s.mods), func(a, b module.Version) int { return cmp.Compare(a.String(), b.String()) }) {
+		if !strings.HasPrefix(m.Path, "corp.example") { // which is private
+			if err := s.Record(m); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
 }
 
-// NewWithKey is New with a key of another server: for a database that forks.
+// Record has the checksum database take a version in, if it has not.
+func (s *Server) Record(m module.Version) error {
+	_, err := s.Get(modpath.Request{Kind: modpath.SumLookup, DB: DBName, Path: m.Path, Version: m.Version}.String())
+	return err
+}
+
+// Grow has the checksum database grow by a record of a module that nobody needs.
+func (s *Server) Grow() error {
+	s.mu.Lock()
+	s.grown++
+	m := module.Version{Path: "example.org/filler", Version: fmt.Sprintf("v0.0.%d", s.grown)}
+	s.mu.Unlock()
+	if err := s.Add(m.Path, m.Version, &txtar.Archive{}); err != nil {
+		return err
+	}
+	return s.Record(m)
+}
+
+// NewWithKey starts an upstream with a checksum database of a given key, perhaps another server's, that takes in what it is asked for
+// when it is.
 func NewWithKey(dir, skey, vkey string) (*Server, error) {
 	s := &Server{GOSUMDB: vkey, SignerKey: skey, mods: make(map[module.Version]mod), override: make(map[string]func(http.ResponseWriter, *http.Request)), asked: make(map[string]int)}
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
@@ -80,7 +113,8 @@ func NewWithKey(dir, skey, vkey string) (*Server, error) {
 			return nil, fmt.Errorf("%s: %w", f, err)
 		}
 	}
-	db := http.StripPrefix("/sumdb/"+DBName, sumdb.NewServer(sumdb.NewTestServer(skey, s.gosum)))
+	records := sumdb.NewTestServer(skey, s.gosum)
+	db := http.StripPrefix("/sumdb/"+DBName, sumdb.NewServer(records))
 	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimPrefix(r.URL.Path, "/")
 		s.mu.Lock()

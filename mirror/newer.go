@@ -1,0 +1,140 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+)
+
+// A newest is the newest version of a module that an upstream has, carried or not. Its go.mod says which versions are
+// retracted, and whether the module is deprecated; go commands take it for that too (modload/modfile.go latestVersionIgnoringRetractions).
+type newest struct {
+	version string
+	mod     *goMod // nil when it is not to be had, or not readable
+}
+
+// askNewest asks the upstream for the newest version of each module of which a zip is carried, and the checksum database for
+// those that are not in the closure. What is not answered is left out: nothing that is carried needs it.
+func (r *run) askNewest(ctx context.Context, list []*wanted) error {
+	defer close(r.asked)
+	r.newest = make(map[string]newest)
+	var mu sync.Mutex
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.SetLimit(readsInFlight)
+	last := ""
+	for _, w := range list { // in order of paths
+		if !w.zip || w.mod.Path == last || w.mod.Path == ToolchainPath {
+			continue
+		}
+		last = w.mod.Path
+		eg.Go(func() error {
+			n, err := r.newestVersion(ctx, w.mod.Path)
+			if m := (module.Version{Path: w.mod.Path, Version: n.version}); n.mod != nil && r.public(m) {
+				if _, err := r.sums.lookup(ctx, m); err != nil {
+					n.mod = nil
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			r.newest[w.mod.Path] = n
+			return err
+		})
+	}
+	return eg.Wait()
+}
+
+// checkNewest checks the go.mod files of newest versions. Their records are proven.
+func (r *run) checkNewest(ctx context.Context) error {
+	for path, n := range r.newest {
+		m := module.Version{Path: path, Version: n.version}
+		if n.mod == nil || !r.public(m) {
+			continue
+		}
+		rec, err := r.sums.lookup(ctx, m)
+		if err != nil {
+			return err
+		}
+		s, err := r.fetch.stagedMod(ctx, m)
+		if err == nil && s.h1 != rec.GoModH1 {
+			err = r.mismatch(m, "go.mod", s, rec.GoModH1)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) newestVersion(ctx context.Context, path string) (n newest, err error) {
+	list, _, err := r.fetch.versions(ctx, path)
+	if err != nil {
+		return n, ctx.Err()
+	}
+	releases, prereleases, err := r.fetch.filter(ctx, path, list, nil, false)
+	if len(releases) == 0 {
+		releases = prereleases
+	}
+	if err != nil || len(releases) == 0 {
+		return n, ctx.Err()
+	}
+	n.version = releases[len(releases)-1]
+	if n.mod, err = r.fetch.goMod(ctx, module.Version{Path: path, Version: n.version}); err != nil {
+		n.mod = nil
+	}
+	return n, ctx.Err()
+}
+
+// judge fills in what a module's newest go.mod says of its versions: the upstream's newest, else the highest one that is
+// carried, whose word is all that a go command inside has.
+func (r *run) judge(ctx context.Context) error {
+	if err := r.checkNewest(ctx); err != nil {
+		return err
+	}
+	vs := r.out.Versions
+	for len(vs) > 0 {
+		n := 1
+		for n < len(vs) && vs[n].Mod.Path == vs[0].Mod.Path {
+			n++
+		}
+		same := vs[:n]
+		vs = vs[n:]
+		mod := r.newest[same[0].Mod.Path].mod
+		if mod == nil {
+			var err error
+			if mod, err = r.highestGoMod(ctx, same); err != nil {
+				return err
+			}
+		}
+		for i := range same {
+			same[i].Latest = r.newest[same[i].Mod.Path].version
+			if mod != nil {
+				same[i].Reason, same[i].Retracted = retracted(mod, same[i].Mod.Version)
+				same[i].Deprecated = mod.deprecated
+			}
+		}
+	}
+	return nil
+}
+
+// highestGoMod returns the go.mod of the highest of a module's versions that is carried with its zip, nil when there is none that
+// can be read.
+func (r *run) highestGoMod(ctx context.Context, same []Version) (*goMod, error) {
+	highest := -1
+	for i := range same {
+		if same[i].Zip != nil && (highest < 0 || semver.Compare(same[i].Mod.Version, same[highest].Mod.Version) > 0) {
+			highest = i
+		}
+	}
+	if highest < 0 {
+		return nil, nil
+	}
+	mod, err := r.fetch.goMod(ctx, same[highest].Mod)
+	if bad := (*badModError)(nil); errors.As(err, &bad) {
+		return nil, nil // nor can a go command read it
+	}
+	return mod, err
+}
