@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
@@ -30,6 +31,7 @@ func TestMain(m *testing.M) {
 //	upstream STATUS PATH [TEXT]  answer a path with a status
 //	upstream content PATH FILE   answer it with a file
 //	upstream grow                add a record to the checksum database
+//	upstream only FILE           have no other versions in its lists than those of modmirror list
 //	upstream stop                go away
 //	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
 //	corporate block HOST         which does not let a host through
@@ -96,6 +98,13 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		up.Close()
 	case len(args) == 1 && args[0] == "grow":
 		ts.Check(up.Grow())
+	case len(args) == 2 && args[0] == "only":
+		carried := make(map[module.Version]bool)
+		for line := range strings.Lines(ts.ReadFile(args[1])) {
+			f := strings.Fields(line)
+			carried[module.Version{Path: f[0], Version: f[1]}] = true
+		}
+		up.Only(carried)
 	case len(args) == 3 && args[0] == "content":
 		data := ts.ReadFile(args[2])
 		up.Override(args[1], func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, data) })

@@ -55,6 +55,7 @@ type Server struct {
 	override map[string]func(http.ResponseWriter, *http.Request)
 	asked    map[string]int
 	grown    int
+	only     map[module.Version]bool // nil for all
 }
 
 // New starts an upstream of the modules in dir, with a new checksum database that has all of them.
@@ -152,6 +153,13 @@ func (s *Server) Asked(path string) int {
 	return s.asked[path]
 }
 
+// Only has the lists name no other versions than these: what an upstream would be that has what a bundle carries.
+func (s *Server) Only(carried map[module.Version]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.only = carried
+}
+
 // Get returns what the server answers for a path now.
 func (s *Server) Get(path string) ([]byte, error) {
 	resp, err := http.Get(s.URL + "/" + path)
@@ -207,10 +215,18 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 	switch r.Kind {
 	case modpath.List:
 		var list []string
+		s.mu.Lock()
+		only := s.only
+		s.mu.Unlock()
+		known := false
 		for m := range s.mods {
-			if m.Path == r.Path && !module.IsPseudoVersion(m.Version) {
+			known = known || m.Path == r.Path
+			if m.Path == r.Path && !module.IsPseudoVersion(m.Version) && (only == nil || only[m]) {
 				list = append(list, m.Version)
 			}
+		}
+		if !known {
+			break
 		}
 		slices.SortFunc(list, semver.Compare)
 		for _, v := range list {
