@@ -16,15 +16,17 @@ import (
 
 // A wanted version is one whose files belong to the closure.
 type wanted struct {
-	mod   module.Version
-	zip   bool     // the .zip besides .mod and .info
-	chain []string // how it came in, from the source down to itself
+	mod             module.Version
+	zip             bool     // the .zip besides .mod and .info
+	spare, spareZip bool     // it, or its zip, is only there for what a version without a go.mod imports
+	chain           []string // how it came in, from the source down to itself
 }
 
 // A plan is the closure of all sources, before anything but go.mod files was fetched.
 type plan struct {
 	versions map[module.Version]*wanted
 	closed   map[module.Version]bool // versions whose own build list is in the plan, or will be
+	spare    bool                    // what comes now is only there for what versions without a go.mod import
 	requires map[Requirement]bool
 	notes    []string // what is odd, and no reason to fail
 }
@@ -33,10 +35,14 @@ type plan struct {
 func (p *plan) want(m module.Version, zip bool, chain func() []string) {
 	w := p.versions[m]
 	if w == nil {
-		w = &wanted{mod: m, chain: chain()}
+		w = &wanted{mod: m, chain: chain(), spare: p.spare}
 		p.versions[m] = w
 	}
-	w.zip = w.zip || zip
+	w.spare = w.spare && p.spare
+	if zip {
+		w.spareZip = p.spare && (w.spareZip || !w.zip)
+		w.zip = true
+	}
 }
 
 // take adds what a graph read, and with zips its build list, which it returns.

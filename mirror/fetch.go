@@ -91,11 +91,10 @@ type fetcher struct {
 	reused    atomic.Int64 // zips that were in a module cache
 	hashNanos atomic.Int64 // spent hashing zips, over all cores
 
-	resolved map[module.Version]resolution // queries, before anything is done side by side
-
-	mu     sync.Mutex
-	mods   map[module.Version]*staged // go.mod files that were got
-	parsed map[module.Version]*goMod  // and what those say that were read
+	mu       sync.Mutex
+	resolved map[module.Version]*resolution // queries
+	mods     map[module.Version]*staged     // go.mod files that were got
+	parsed   map[module.Version]*goMod      // and what those say that were read
 }
 
 // small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
@@ -455,6 +454,17 @@ func badZip(ctx context.Context, m module.Version, err error) error {
 		return err
 	}
 	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
+}
+
+// discard removes what waits on the disk and is not wanted after all, such as a long go.mod that was only asked about.
+func (f *fetcher) discard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.mods {
+		if s.waiting != nil {
+			s.waiting.Discard()
+		}
+	}
 }
 
 // commit gives a staged file its name in the mirror directory.

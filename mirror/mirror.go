@@ -52,10 +52,8 @@ type Config struct {
 	Parallel int             // requests in flight; 0 means DefaultParallel
 	Closed   bool            // closed closure for projects too
 
-	AutoToolchain bool     // carry the toolchains that the sources need
-	Executable    string   // file of the modmirror that runs, for Self
-	Platforms     []string // for which, such as linux/amd64; empty for this one
-	GoVersion     string   // of the Go here, such as go1.26.8: a note says when a source needs a newer one
+	Executable string // file of the modmirror that runs, for Self
+	GoVersion  string // of the Go here, such as go1.26.8: a note says when a source needs a newer one
 
 	Planned  func(build, all Size) // told what was planned, before it is downloaded: the build lists of the sources, and with their closed closures
 	Waiting  func(holder string)   // told once when another process has the directory
@@ -97,7 +95,7 @@ type Missing struct {
 	Status  int      // HTTP status
 	Reason  string   // what the upstream said
 	Chain   []string // the requirements that bring it in, from the source
-	Allowed bool     // by a missing-ok line
+	Allowed bool     // by a missing-ok line, or since only what a version without a go.mod imports brings it in
 }
 
 // An UnverifiedError says that the checksum database is out of reach, so that nothing vouches for modules.
@@ -124,12 +122,13 @@ type Closure struct {
 	Missing      []Missing
 	Requirements []Requirement
 	Queries      []Query
-	DB           string     // name of the checksum database; "" for none
-	Head         proof.Head // that all records were proven under
-	Notes        []string   // what is odd about it, and no reason to fail
-	Vulns        []File     // the vulnerability database, when it is carried
-	Selfs        []File     // modmirror and Go for hosts that have nothing yet
-	Tiles        []string   // GOPROXY paths of the tiles that a go command asks for
+	DB           string           // name of the checksum database; "" for none
+	Head         proof.Head       // that all records were proven under
+	Notes        []string         // what is odd about it, and no reason to fail
+	Vulns        []File           // the vulnerability database, when it is carried
+	Selfs        []File           // modmirror and Go for hosts that have nothing yet
+	Bare         []module.Version // that were asked for and have no go.mod: the latest versions of what they import are carried
+	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
 	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
@@ -175,52 +174,60 @@ func (m *Mirror) Path(rel string) string { return m.dir.Path(rel) }
 // something was not what it should be; the file is in quarantine.
 func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 	start := time.Now()
-	r := &run{
-		cfg: m.cfg,
-		src: src,
-		out: &Closure{},
-		fetch: &fetcher{
-			dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
-			noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
-			net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
-			open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
-			mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]resolution),
-		},
-		proven: make(chan struct{}),
-		asked:  make(chan struct{}),
+	all := *src
+	all.List = slices.Clone(src.List)
+	first := &run{cfg: m.cfg, fetch: &fetcher{
+		dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
+		noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
+		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
+		open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
+		mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]*resolution),
+		progress: &m.cfg.Progress.Bytes,
+	}}
+	defer first.fetch.discard()
+	if m.cfg.DB != nil {
+		first.sums = newChecksums(m.cfg.DB, first.fetch)
 	}
-	r.fetch.progress = &m.cfg.Progress.Bytes
-	r.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
-		if !r.public(m) {
+	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
+		if !first.public(m) {
 			return rec, false
 		}
-		rec, err := r.sums.lookup(ctx, m)
+		rec, err := first.sums.lookup(ctx, m)
 		return rec, err == nil
 	}
-	if m.cfg.DB != nil {
-		r.sums = newChecksums(m.cfg.DB, r.fetch)
+	var stats Stats
+	for {
+		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{}, proven: make(chan struct{}), asked: make(chan struct{})}
+		err := r.sync(ctx)
+		if err == nil {
+			err = m.dir.Sync()
+		}
+		if err != nil {
+			return nil, err
+		}
+		stats.Resolve += r.out.Stats.Resolve
+		stats.Prove += r.out.Stats.Prove
+		more, err := r.addImports(&all)
+		if err != nil {
+			return nil, err
+		}
+		if !more {
+			stats.Fetched, stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
+			stats.Hash, stats.Total = time.Duration(r.fetch.hashNanos.Load()), time.Since(start)
+			r.out.Stats = stats
+			return r.out, nil
+		}
 	}
-	err := r.sync(ctx)
-	if err == nil {
-		err = m.dir.Sync()
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := r.out
-	out.Stats.Fetched, out.Stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
-	out.Stats.Hash = time.Duration(r.fetch.hashNanos.Load())
-	out.Stats.Total = time.Since(start)
-	return out, nil
 }
 
-// A run is one Sync.
+// A run is one round of Sync: there is a further one when versions without a go.mod import what is not carried.
 type run struct {
 	cfg    Config
 	src    *Sources
 	out    *Closure
 	fetch  *fetcher
-	sums   *checksums        // nil without a checksum database
+	sums   *checksums // nil without a checksum database
+	bare   []bare
 	newest map[string]newest // by module path, once asked is closed
 	asked  chan struct{}
 	proven chan struct{} // closed when every record was proven
@@ -308,8 +315,9 @@ func (r *run) disowned(ctx context.Context) error {
 // plan resolves queries and loads graphs.
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool)}
-	names := make(map[module.Version]string)
-	var todo, roots, tools []module.Version
+	names, imports := make(map[module.Version]string), make(map[module.Version]string)
+	var todo, roots, tools, imported []module.Version
+	answers := r.fetch.resolveAll(ctx, r.src.List)
 	resolved := make(map[int][]module.Version)
 	for i := range r.src.List {
 		s := &r.src.List[i]
@@ -327,7 +335,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			}
 			continue
 		}
-		mods, qs, err := r.fetch.resolve(ctx, s)
+		mods, qs, err := answers[i].versions, answers[i].queries, answers[i].err
 		if s.maybe && isAbsent(err) {
 			continue
 		}
@@ -350,6 +358,13 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
 				continue
 			}
+			if s.imported {
+				if names[m] == "" && imports[m] == "" {
+					imports[m] = s.Name
+					imported = append(imported, m)
+				}
+				continue
+			}
 			names[m] = s.Name
 			if s.Tool != "" && !r.cfg.Closed {
 				tools = append(tools, m)
@@ -369,6 +384,22 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	if _, err := p.closeOver(ctx, l, append(slices.Concat(roots, lists), todo...), names, true); err != nil {
 		return nil, err
 	}
+	if err := r.addBare(ctx, names, false); err != nil {
+		return nil, err
+	}
+	if err := r.addBare(ctx, imports, true); err != nil {
+		return nil, err
+	}
+	p.spare = true
+	if lists, err = p.closeOver(ctx, l, imported, imports, false); err != nil {
+		return nil, err
+	}
+	if r.cfg.Closed {
+		if _, err := p.closeOver(ctx, l, lists, imports, true); err != nil {
+			return nil, err
+		}
+	}
+	p.spare = false
 	if err := r.toolchains(ctx, p, resolved); err != nil {
 		return nil, err
 	}
@@ -482,7 +513,9 @@ func (r *run) missing(m module.Version, what string, chain []string, err error) 
 func (r *run) version(ctx context.Context, w *wanted) (v Version, miss []Missing, err error) {
 	v.Mod = w.mod
 	refused := func(what string, err error) {
-		miss = append(miss, r.missing(w.mod, what, w.chain, err))
+		m := r.missing(w.mod, what, w.chain, err)
+		m.Allowed = m.Allowed || w.spare || w.spareZip && what == "zip"
+		miss = append(miss, m)
 	}
 	if _, err := r.fetch.stagedMod(ctx, w.mod); isAbsent(err) {
 		refused("go.mod", err)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -263,6 +265,30 @@ func retracted(mod *goMod, version string) (reason string, yes bool) {
 	return "", false
 }
 
+// An answer is what a source that is no project was resolved to.
+type answer struct {
+	versions []module.Version
+	queries  []Query
+	err      error
+}
+
+// resolveAll resolves the sources that are no projects, side by side.
+func (f *fetcher) resolveAll(ctx context.Context, list []Source) []answer {
+	answers := make([]answer, len(list))
+	var eg errgroup.Group
+	eg.SetLimit(readsInFlight)
+	for i := range list {
+		if s, a := &list[i], &answers[i]; s.Mod == nil && s.Work == nil {
+			eg.Go(func() error {
+				a.versions, a.queries, a.err = f.resolve(ctx, s)
+				return nil
+			})
+		}
+	}
+	eg.Wait()
+	return answers
+}
+
 // resolve returns the versions that a source's query means, and the queries that were put to the upstream.
 func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
 	if s.Tool != "" {
@@ -283,6 +309,7 @@ func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Ver
 
 // A resolution is what a query was resolved to. It is kept: a branch may move while a list is read.
 type resolution struct {
+	once     sync.Once
 	versions []module.Version
 	query    bool // it was one
 	err      error
@@ -293,10 +320,18 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 	if module.CanonicalVersion(m.Version) == m.Version && module.Check(m.Path, m.Version) == nil {
 		return []module.Version{m}, false, nil
 	}
-	if r, ok := f.resolved[m]; ok {
-		return r.versions, r.query, r.err
+	f.mu.Lock()
+	r := f.resolved[m]
+	if r == nil {
+		r = new(resolution)
+		f.resolved[m] = r
 	}
-	var r resolution
+	f.mu.Unlock()
+	r.once.Do(func() { f.resolveOnce(ctx, m, r) })
+	return r.versions, r.query, r.err
+}
+
+func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resolution) {
 	match, isList, err := newMatcher(m.Version)
 	switch {
 	case m.Version == allQuery:
@@ -322,8 +357,6 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 		}
 		r.versions = []module.Version{{Path: m.Path, Version: v}}
 	}
-	f.resolved[m] = r
-	return r.versions, r.query, r.err
 }
 
 // resolveTool resolves the modules that a command may be in: every path above the package's that the upstream has, since go

@@ -21,10 +21,11 @@ import (
 
 // A Source is something whose closure is wanted: a project or a module.
 type Source struct {
-	Name  string // as the user named it, with file:line when it came from a list
-	Alone bool   // the version itself and nothing else
-	noZip bool   // and not even its zip
-	maybe bool   // or nothing, when the upstream does not have it
+	Name     string // as the user named it, with file:line when it came from a list
+	Alone    bool   // the version itself and nothing else
+	noZip    bool   // and not even its zip
+	maybe    bool   // or nothing, when the upstream does not have it
+	imported bool   // Tool is a package that a version without a go.mod imports
 
 	// For a project:
 	Dir   string        // its folder
@@ -50,11 +51,13 @@ type Member struct {
 
 // Sources is what was asked for.
 type Sources struct {
-	List      []Source
-	MissingOK map[module.Version]bool // versions that may be absent
-	Self      []Self                  // hosts inside that have nothing yet
-	VulnDB    string                  // URL or folder of a vulnerability database to be carried, "" for none
-	Deny      []string                // module paths, or prefixes that end in /..., that must not be carried
+	List          []Source
+	MissingOK     map[module.Version]bool // versions that may be absent
+	AutoToolchain bool                    // carry the toolchains that the sources need
+	Platforms     []string                // for which, such as linux/amd64; empty for this one
+	Self          []Self                  // hosts inside that have nothing yet
+	VulnDB        string                  // URL or folder of a vulnerability database to be carried, "" for none
+	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
 }
 
 // A DeniedError says which modules of a closure a deny line forbids.
@@ -360,6 +363,13 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: want deny MODULE, or deny PREFIX/... for all below it", pos)
 			}
 			s.Deny = append(s.Deny, f[1])
+		case f[0] == "toolchain" && len(f) >= 2 && f[1] == "auto":
+			for _, p := range f[2:] {
+				if !rePlatform.MatchString(p) {
+					return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", pos, p)
+				}
+			}
+			s.AutoToolchain, s.Platforms = true, append(s.Platforms, f[2:]...)
 		case f[0] == "toolchain" && len(f) >= 2:
 			if err := s.AddToolchain(pos, f[1], f[2:]); err != nil {
 				return err

@@ -103,14 +103,14 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 		if need == "" {
 			continue
 		}
-		platforms := r.cfg.Platforms
+		platforms := r.src.Platforms
 		if len(platforms) == 0 {
 			platforms = []string{thisPlatform}
 		}
 		lacking := slices.DeleteFunc(slices.Clone(platforms), func(p string) bool { return r.src.hasToolchain(need, p) })
 		switch {
 		case len(lacking) == 0:
-		case r.cfg.AutoToolchain:
+		case r.src.AutoToolchain:
 			before := len(r.src.List)
 			if err := r.src.AddToolchain(s.Name+" needs "+need, need, lacking); err != nil {
 				return err

@@ -129,11 +129,10 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.vulndb != "" {
 		src.VulnDB = f.vulndb
 	}
-	auto, err := addToolchains(src, f)
-	if err != nil {
+	if err := addToolchains(src, f); err != nil {
 		return err
 	}
-	m, err := openMirror(ctx, e, f, settings, auto)
+	m, err := openMirror(ctx, e, f, settings)
 	if err != nil {
 		return err
 	}
@@ -217,16 +216,17 @@ func enclosing() string {
 	return "."
 }
 
-// addToolchains adds the toolchains that flags name, and reports whether others are to be found out.
-func addToolchains(src *mirror.Sources, f *syncFlags) (auto bool, err error) {
+// addToolchains adds the toolchains that flags name.
+func addToolchains(src *mirror.Sources, f *syncFlags) error {
+	src.Platforms = append(src.Platforms, f.platforms...)
 	for _, t := range f.toolchains {
 		if t == "auto" {
-			auto = true
+			src.AutoToolchain = true
 		} else if err := src.AddToolchain("--toolchain "+t, t, f.platforms); err != nil {
-			return false, usagef("%v", err)
+			return usagef("%v", err)
 		}
 	}
-	return auto, nil
+	return nil
 }
 
 // sourceHint adds a next step to the commonest mistakes in sources.
@@ -345,7 +345,7 @@ type openedMirror struct {
 	progress *mirror.Progress
 }
 
-func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv, autoToolchain bool) (*openedMirror, error) {
+func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
 	up, err := upstream.New(settings.GOPROXY, settings.GOAUTH, f.parallel)
 	if err != nil {
 		return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
@@ -365,7 +365,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv, autoT
 	m.Mirror, err = mirror.Open(ctx, mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Progress: m.progress,
-		AutoToolchain: autoToolchain, Platforms: f.platforms, GoVersion: settings.GOVERSION, Executable: executable,
+		GoVersion: settings.GOVERSION, Executable: executable,
 		Planned: func(build, all mirror.Size) {
 			if build == all {
 				e.say("to be carried: %s", sizeText(all))
@@ -422,10 +422,13 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 			zips++
 		}
 	}
+	for _, m := range c.Bare {
+		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it (a line \"only %[1]s\" carries it alone)", m)
+	}
 	for _, note := range c.Notes {
 		e.say("%s", oneLine(errors.New(note)))
 	}
-	if c.NeedsToolchain {
+	if c.NeedsToolchain && !e.quiet {
 		e.hint("--toolchain auto carries it, for clients inside with an older Go and GOTOOLCHAIN=auto")
 	}
 	if len(c.Versions) == 0 {
