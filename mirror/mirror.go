@@ -94,6 +94,7 @@ type Missing struct {
 	What    string   // "go.mod", "info", "zip" or "record"
 	Status  int      // HTTP status
 	Reason  string   // what the upstream said
+	Asked   string   // the whole error, with where it was asked for
 	Chain   []string // the requirements that bring it in, from the source
 	Allowed bool     // by a missing-ok line, or since only what a version without a go.mod imports brings it in
 }
@@ -501,10 +502,10 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 }
 
 func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {
-	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Allowed: r.src.MissingOK[m]}
+	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.src.MissingOK[m]}
 	var e *upstream.Error
 	if errors.As(err, &e) {
-		miss.Status = e.Status
+		miss.Status, miss.Reason = e.Status, e.Reason()
 	}
 	return miss
 }

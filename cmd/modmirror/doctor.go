@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,16 +90,20 @@ Example:
 			if err != nil {
 				return err
 			}
+			private := module.MatchPrefixPatterns(settings.GONOPROXY, patient.Path) // no proxy is to hear of it
+			if private && f.probe > 0 {
+				return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure", patient.Path)
+			}
 			if f.probe > 0 {
 				return probe(ctx, e, client, patient.Path, f.probe, f.asJSON)
 			}
-			return diagnose(ctx, e, client, settings, patient, f.asJSON)
+			return diagnose(ctx, e, client, settings, patient, private, f.asJSON)
 		},
 	}
 }
 
 // diagnose asks the upstream side.
-func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goEnv, patient module.Version, asJSON bool) error {
+func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goEnv, patient module.Version, private, asJSON bool) error {
 	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
 	if err != nil {
 		return err
@@ -107,7 +112,20 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goE
 	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, patient.Path) {
 		name, dbURL = db.Name, db.URL
 	}
-	findings, ok := client.Doctor(ctx, patient, name, dbURL)
+	var findings []upstream.Finding
+	var ok bool
+	if private {
+		tmp, err := os.MkdirTemp("", "modmirror-doctor-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		var f upstream.Finding
+		f, ok = upstream.NewDirect(tmp).Doctor(ctx, patient)
+		findings = append(findings, f)
+	} else {
+		findings, ok = client.Doctor(ctx, patient, name, dbURL)
+	}
 	if asJSON {
 		if err := writeJSON(e.stdout, append([]upstream.Finding{}, findings...)); err != nil {
 			return err
@@ -119,9 +137,6 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goE
 				fmt.Fprintf(e.stdout, "                %s\n", oneLine(errors.New(f.Detail)))
 				fmt.Fprintf(e.stdout, "                hint: %s\n", f.Advice)
 			}
-		}
-		if module.MatchPrefixPatterns(settings.GONOPROXY, patient.Path) {
-			fmt.Fprintf(e.stdout, "%s is fetched directly, since GONOPROXY or GOPRIVATE names it: ask \"GOPROXY=direct go list -m -versions %[1]s\"\n", patient.Path)
 		}
 	}
 	if !ok {
@@ -184,19 +199,23 @@ func checkClient(ctx context.Context, e *env, server string, asJSON bool) error 
 		return err
 	}
 	var checks []check
-	settings, err := askServer(ctx, base)
+	client, err := serverClient(ctx, base)
+	if err != nil {
+		return err
+	}
+	settings, err := askServer(ctx, client, base)
 	if err != nil {
 		layer, advice := upstream.Diagnose(err)
 		checks = append(checks, check{"server", false, fmt.Sprintf("%s: %v", layer, err), advice})
 	} else {
 		checks = append(checks, check{"server", true, fmt.Sprintf("bundle %s of %s", settings.Bundle, settings.Created), ""})
-		client, err := clientGoEnv(ctx)
+		goEnv, err := clientGoEnv(ctx)
 		if err != nil {
 			return err
 		}
-		checks = append(checks, client.against(base, settings)...)
+		checks = append(checks, goEnv.against(base, settings)...)
 		if settings.SumDB != "" {
-			checks = append(checks, client.rememberedHead(ctx, base, settings.SumDB))
+			checks = append(checks, goEnv.rememberedHead(ctx, client, base, settings.SumDB))
 		}
 	}
 	bad := slices.ContainsFunc(checks, func(c check) bool { return !c.OK })
@@ -253,11 +272,11 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 	entries := strings.FieldsFunc(c.GOPROXY, func(r rune) bool { return r == ',' || r == '|' })
 	switch {
 	case len(entries) == 0 || strings.TrimSuffix(entries[0], "/") != base:
-		add("GOPROXY", true, fmt.Sprintf("is %q, which is not this server", c.GOPROXY), "go env -w GOPROXY="+base)
+		add("GOPROXY", true, "is not this server, but "+cmp.Or(withoutUsers(entries), "empty"), "go env -w GOPROXY="+base)
 	case slices.Contains(entries, "direct"):
 		add("GOPROXY", true, "ends in direct: what is not carried is looked for in a network that is not there, and hangs", "go env -w GOPROXY="+base)
 	default:
-		add("GOPROXY", len(entries) > 1, fmt.Sprintf("is %q: others are asked besides this server", c.GOPROXY), "go env -w GOPROXY="+base)
+		add("GOPROXY", len(entries) > 1, fmt.Sprintf("is %s: others are asked besides this server", withoutUsers(entries)), "go env -w GOPROXY="+base)
 	}
 	add("GONOPROXY", c.GONOPROXY != "none" && c.GONOPROXY != "", fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the server, from a network that is not there", c.GONOPROXY), "go env -w GONOPROXY=none")
 	switch {
@@ -287,14 +306,24 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 		way, _ := http.ProxyFromEnvironment(req)
 		add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", redacted(way)), "export NO_PROXY="+req.URL.Hostname())
 	}
-	if os.Getenv("GOPROXY") != "" || os.Getenv("GOSUMDB") != "" || os.Getenv("GOFLAGS") != "" {
-		for i, k := range checks {
-			if v, ok := os.LookupEnv(k.What); ok && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
-				checks[i].Fix += fmt.Sprintf(" and take %s=%s out of the environment, which goes before it", k.What, v)
-			}
+	for i, k := range checks {
+		if os.Getenv(k.What) != "" && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
+			checks[i].Fix += fmt.Sprintf(", and take %s out of the environment, which goes before it", k.What)
 		}
 	}
 	return checks
+}
+
+// withoutUsers joins the entries of a GOPROXY value without names and passwords.
+func withoutUsers(entries []string) string {
+	list := slices.Clone(entries)
+	for i, s := range list {
+		if u, err := url.Parse(s); err == nil && u.User != nil {
+			u.User = nil
+			list[i] = u.String()
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // tooWide reports whether a pattern is for whole top-level domains or for everything.
@@ -308,12 +337,12 @@ func redacted(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
-	return u.Redacted()
+	return withoutUsers([]string{u.String()})
 }
 
 // rememberedHead asks whether the go command, which remembers the newest head of the checksum database that it saw, will accept the
 // server's: it makes the proofs that the go command will make.
-func (c clientEnv) rememberedHead(ctx context.Context, base, name string) check {
+func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, base, name string) check {
 	what := "remembered head of " + name
 	path, _, _ := strings.Cut(c.GOPATH, string(os.PathListSeparator))
 	file := filepath.Join(path, "pkg", "sumdb", filepath.FromSlash(name), "latest")
@@ -321,11 +350,22 @@ func (c clientEnv) rememberedHead(ctx context.Context, base, name string) check 
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
 		return check{what, true, "none, so this server's will be", ""}
 	}
-	fail := func(err error) check {
-		return check{what, false, err.Error(), "rm " + file}
+	forget := "rm " + file
+	fail := func(err error, fix string) check {
+		return check{what, false, err.Error(), fix}
+	}
+	// What does not fit together may be an attack, and the file is what shows it.
+	failed := func(err error, lacking string) check {
+		switch {
+		case errors.Is(err, proof.ErrMismatch):
+			return fail(err, "keep "+file+" and show it to who makes the bundles: one of two histories of the checksum database is forged")
+		case upstream.IsNotFound(err):
+			return fail(fmt.Errorf("%s: %w", lacking, err), forget)
+		}
+		return fail(err, "")
 	}
 	if err != nil {
-		return fail(err)
+		return fail(err, "")
 	}
 	db, err := proof.ParseGOSUMDB(c.GOSUMDB)
 	if err != nil || db == nil || db.Name != name {
@@ -333,37 +373,37 @@ func (c clientEnv) rememberedHead(ctx context.Context, base, name string) check 
 	}
 	old, err := db.ParseHead(data)
 	if err != nil {
-		return fail(fmt.Errorf("%s: %w", file, err))
+		return fail(fmt.Errorf("%s: %w", file, err), "keep it, and show it to who makes the bundles: it is signed by another key")
 	}
-	tiles := &serverTiles{ctx: ctx, base: base, db: "sumdb/" + name + "/"}
+	tiles := &serverTiles{ctx: ctx, client: client, db: base + "/sumdb/" + name + "/"}
 	if data, err = tiles.get("latest"); err != nil {
-		return fail(err)
+		return fail(err, "")
 	}
 	now, err := db.ParseHead(data)
 	if err != nil {
-		return fail(err)
+		return failed(err, "")
 	}
 	if old.N > now.N {
-		return fail(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N))
+		return fail(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N), forget)
 	}
 	if err := (&proof.Prover{Head: old, Source: tiles}).Edge(); err != nil {
-		return fail(fmt.Errorf("the bundle lacks what go commands need to go on from record %d, which they have seen: %w", old.N, err))
+		return failed(err, fmt.Sprintf("the bundle lacks what go commands need to go on from record %d, which they have seen", old.N))
 	}
 	if err := (&proof.Prover{Head: now, Source: tiles}).Extends(old); err != nil {
-		return fail(fmt.Errorf("the bundle's records to %d do not go on from %d: %w", now.N, old.N, err))
+		return failed(err, fmt.Sprintf("the bundle lacks what shows that its records to %d go on from %d", now.N, old.N))
 	}
 	return check{what, true, fmt.Sprintf("record %d, and the server's %d goes on from there", old.N, now.N), ""}
 }
 
 // serverTiles reads tiles from a server.
 type serverTiles struct {
-	ctx  context.Context
-	base string
-	db   string // path of the checksum database, with a slash behind it
+	ctx    context.Context
+	client *upstream.Client
+	db     string // URL of the checksum database, with a slash behind it
 }
 
 func (s *serverTiles) get(elem string) ([]byte, error) {
-	return getSmall(s.ctx, s.base, s.db+elem)
+	return s.client.GetOnce(s.ctx, s.db+elem)
 }
 
 // ReadTiles reads tiles one after another: there are few.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 
@@ -43,7 +42,11 @@ Example:
 			if err != nil {
 				return err
 			}
-			settings, err := askServer(ctx, base)
+			client, err := serverClient(ctx, base)
+			if err != nil {
+				return err
+			}
+			settings, err := askServer(ctx, client, base)
 			if err != nil {
 				return &hintError{fmt.Errorf("asking it for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
@@ -95,19 +98,19 @@ func serverURL(s string) (string, error) {
 	return strings.TrimSuffix(s, "/"), nil
 }
 
-// getSmall gets what a server inside answers at a path.
-func getSmall(ctx context.Context, base, path string) ([]byte, error) {
-	client, err := upstream.New(base, os.Getenv("GOAUTH"), 1)
+// serverClient returns a client for a server inside, with the credentials that go commands have.
+func serverClient(ctx context.Context, base string) (*upstream.Client, error) {
+	settings, err := readGoEnv(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return client.GetOnce(ctx, base+"/"+path)
+	return upstream.New(base, settings.GOAUTH, 1)
 }
 
 // askServer gets the settings of a server.
-func askServer(ctx context.Context, base string) (serve.Settings, error) {
+func askServer(ctx context.Context, client *upstream.Client, base string) (serve.Settings, error) {
 	var s serve.Settings
-	data, err := getSmall(ctx, base, "settings.json")
+	data, err := client.GetOnce(ctx, base+"/settings.json")
 	if err != nil {
 		return s, err
 	}

@@ -497,16 +497,21 @@ func (e *env) bar(max int64, what string) *progressbar.ProgressBar {
 
 // reportMissing names what could not be had and returns how much of it is not accepted.
 func (e *env) reportMissing(c *mirror.Closure) (n int) {
+	direct := false
 	for _, m := range c.Missing {
 		if !m.Allowed {
 			n++
 		}
 		what := "cannot have"
 		if m.Allowed {
-			what = "goes without (missing-ok)"
+			what = "goes without"
 		}
-		e.complain("%s the %s of %s: %s", what, m.What, m.Mod, oneLine(errors.New(m.Reason)))
+		e.complain("%s the %s of %s: %s", what, m.What, m.Mod, oneLine(errors.New(m.Asked)))
 		e.complain("  wanted by %s", oneLine(errors.New(strings.Join(m.Chain, " → "))))
+		direct = direct || strings.Contains(m.Asked, "GET direct:")
+	}
+	if direct {
+		e.hint("GOPRIVATE or GONOPROXY has it fetched directly: does \"go mod download MODULE@VERSION\" work here with GOPROXY=direct?")
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -22,21 +23,23 @@ import (
 const authTimeout = time.Minute
 
 // auth adds the credentials that GOAUTH gives to requests over https (go help goauth; cmd/go/internal/auth): netrc, git, or
-// a command that prints headers. It asks once before the first request, and once more for each host that
-// refuses a request.
+// a command that prints headers. It asks once before the first request, and again when a host
+// refuses one.
 type auth struct {
 	commands []string // of GOAUTH, in order of precedence
 	start    sync.Once
 
+	asking sync.Mutex     // held by who tells the commands of a refusal
+	asked  map[string]int // how often, by host
+
 	mu      sync.Mutex
 	headers map[string]http.Header // by URL without https://
-	asked   map[string]bool        // hosts for which the commands were told of a refusal
 	err     error                  // of the commands that failed last, nil when one worked
 }
 
 // newAuth returns the credentials of a GOAUTH value; "" means the default, netrc.
 func newAuth(goauth string) (*auth, error) {
-	a := &auth{headers: make(map[string]http.Header), asked: make(map[string]bool)}
+	a := &auth{headers: make(map[string]http.Header), asked: make(map[string]int)}
 	if goauth == "" {
 		goauth = "netrc"
 	}
@@ -44,15 +47,15 @@ func newAuth(goauth string) (*auth, error) {
 		words, err := splitQuoted(c)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("GOAUTH %q: %w", goauth, err)
+			return nil, fmt.Errorf("GOAUTH: %w", err)
 		case len(words) == 0:
-			return nil, fmt.Errorf("GOAUTH %q: an empty command", goauth)
+			return nil, errors.New("GOAUTH: an empty command")
 		case words[0] == "off" && goauth != "off":
-			return nil, fmt.Errorf("GOAUTH %q: off cannot be combined with others", goauth)
+			return nil, errors.New("GOAUTH: off cannot be combined with others")
 		case words[0] == "off":
 			return a, nil
 		case words[0] == "git" && (len(words) != 2 || !filepath.IsAbs(words[1])):
-			return nil, fmt.Errorf("GOAUTH %q: git wants the absolute path of a folder", goauth)
+			return nil, errors.New("GOAUTH: git wants the absolute path of a folder")
 		}
 		a.commands = append(a.commands, strings.TrimSpace(c))
 	}
@@ -72,18 +75,33 @@ func (a *auth) add(req *http.Request) {
 	}
 }
 
-// refresh tells the commands of a refusal, and reports whether there are other credentials now.
+// maxAsked is how often the commands are told of a refusal by one host, however many requests it refuses: a token may expire a few times in
+// a long run, and a host may want different ones for its paths.
+const maxAsked = 20
+
+// refresh tells the commands of a refusal, and reports whether there are credentials that the request did not have.
 func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
 	if a == nil || req.URL.Scheme != "https" || len(a.commands) == 0 {
 		return false
 	}
-	a.mu.Lock()
-	again := !a.asked[req.URL.Host]
-	a.asked[req.URL.Host] = true
-	a.mu.Unlock()
-	if again {
-		a.run(req.Context(), req.URL.String(), resp)
+	// One at a time: who waits here finds what the one before was told.
+	a.asking.Lock()
+	defer a.asking.Unlock()
+	if a.others(req) {
+		return true
 	}
+	host := req.URL.Host
+	switch n := a.asked[host]; {
+	case n >= maxAsked, resp.StatusCode != 401 && resp.StatusCode != 403 && n > 0: // such as a 404, of which there may be many
+		return false
+	}
+	a.asked[host]++
+	a.run(req.Context(), req.URL.String(), resp)
+	return a.others(req)
+}
+
+// others reports whether there are credentials for a request that it did not have.
+func (a *auth) others(req *http.Request) bool {
 	for key, values := range a.find(req.URL) {
 		if !slices.Equal(req.Header.Values(key), values) {
 			return true
@@ -250,6 +268,7 @@ func parseNetrc(data string) []netrcMachine {
 // git asks git's credential helpers. It runs in a folder that the user named, whose configuration is therefore trusted.
 func (a *auth) git(ctx context.Context, dir, u string) error {
 	cmd := exec.CommandContext(ctx, "git", "credential", "fill")
+	endGroup(cmd)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
 	cmd.Stdin = strings.NewReader("url=" + u + "\n")
@@ -288,6 +307,7 @@ func (a *auth) command(ctx context.Context, words []string, u string, resp *http
 		words = append(slices.Clone(words), u)
 	}
 	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	endGroup(cmd)
 	if resp != nil {
 		var in bytes.Buffer
 		fmt.Fprintf(&in, "%s %s\n", resp.Proto, resp.Status)

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/module"
 
@@ -20,6 +21,9 @@ import (
 
 // directs is how many go commands run at once: each may run a git, and wait for a server.
 const directs = 8
+
+// directTimeout is how long one question may take: a large repository is cloned in that time, a server that says nothing is not waited for longer.
+const directTimeout = 10 * time.Minute
 
 // A Direct gets modules from where their paths say, which the go command does: what it knows of version control and of
 // import paths is not repeated here. It answers paths of the GOPROXY protocol as a Client does. It is for modules that the user
@@ -79,7 +83,31 @@ func (d *Direct) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	if err == nil && int64(len(data)) > limit {
 		err = &Error{URL: "direct:" + path, Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
 	}
+	if err == nil && (r.Kind == modpath.Info || r.Kind == modpath.Latest) {
+		data, err = plainInfo(data)
+	}
 	return data, err
+}
+
+// plainInfo leaves out of a .info file what depends on how the version was asked for first, and credentials.
+func plainInfo(data []byte) ([]byte, error) {
+	var info struct {
+		Version string
+		Time    time.Time
+		Origin  *struct {
+			VCS    string `json:",omitempty"`
+			URL    string `json:",omitempty"`
+			Subdir string `json:",omitempty"`
+			Hash   string `json:",omitempty"`
+		} `json:",omitempty"`
+	}
+	if err := json.Unmarshal(data, &info); err != nil {
+		return nil, err
+	}
+	if info.Origin != nil {
+		info.Origin.URL = redact(info.Origin.URL)
+	}
+	return json.Marshal(info)
 }
 
 // Download writes the body at path, at most limit bytes of it, to f from where it stands, and
@@ -122,12 +150,13 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 		}
 		a.err = err
 	})
-	if a.err != nil {
-		return "", a.err
-	}
+	// A version whose zip cannot be made may have the rest all the same, which a module graph needs.
 	name := map[modpath.Kind]string{modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip}[r.Kind]
-	if name == "" {
+	if name == "" && a.err == nil {
 		return "", fmt.Errorf("go mod download %s@%s says nothing of the %s", r.Path, query, r.Kind)
+	}
+	if name == "" {
+		return "", a.err
 	}
 	return name, nil
 }
@@ -176,14 +205,20 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", args...)
+	asked, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(asked, "go", args...)
+	endGroup(cmd)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local")
+	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
+		"LC_ALL=C", "GIT_HTTP_LOW_SPEED_LIMIT=1000", "GIT_HTTP_LOW_SPEED_TIME=60") // bytes a second, for a minute
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case asked.Err() != nil:
+		return nil, &Error{URL: "direct:" + r.String(), Err: fmt.Errorf("no answer in %v", directTimeout)}
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, fmt.Errorf("%s is to be fetched directly, which needs the go command: %w", r.Path, err)
 	case errors.As(err, &exit):
@@ -192,12 +227,13 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	return out, err
 }
 
-// rePassing finds, in what a go command or git says, what is no answer about the module.
-var rePassing = regexp.MustCompile(`(?i)could not resolve|no such host|dial tcp|i/o timeout|timed out|connection (refused|reset)|network is unreachable|tls:|x509:|certificate|` +
-	`authentication failed|could not read username|terminal prompts disabled|permission denied|host key verification|access denied|executable file not found|no space left|not allowed by GOVCS|GOVCS disallows`)
+// reFinal finds, in what a go command or git says, that a module or a version does not exist. Everything else is trouble: a server that is
+// down must not make a module missing.
+var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|invalid version|missing \S*go\.mod at revision|does not contain package|` +
+	`repository '?\S*'? ?(does )?not (found|exist)|repository not found|does not appear to be a git repository|: 404 not found|: 410 gone|no go-import meta tags|malformed module path|` +
+	`but does not contain|invalid pseudo-version|go\.mod has .*module path|go\.mod has post-v\d+ module path`)
 
-// failed makes the error for what a go command said: an answer that the module or version does not exist, unless it is known to be
-// something else.
+// failed makes the error for what a go command said.
 func (d *Direct) failed(r modpath.Request, text string) error {
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -207,11 +243,11 @@ func (d *Direct) failed(r modpath.Request, text string) error {
 		}
 	}
 	text = printable(strings.Join(lines, "; "))
-	e := &Error{URL: "direct:" + r.String(), Text: text[:min(len(text), maxText)]}
-	if rePassing.MatchString(text) {
-		e.Err, e.Text = errors.New(e.Text), ""
-	} else {
-		e.Status = 404
+	text = text[:min(len(text), maxText)]
+	e := &Error{URL: "direct:" + r.String(), Text: text}
+	said := strings.NewReplacer(r.Path, "", "@"+r.Version, "").Replace(text) // names may look like anything
+	if e.Status = 404; !reFinal.MatchString(said) {
+		e.Status, e.Err, e.Text = 0, errors.New(text), ""
 	}
 	return e
 }

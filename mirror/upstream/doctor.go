@@ -150,13 +150,24 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 	if m.Version != "" {
 		file = modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
 	}
-	var haveModule, haveDB bool
-	for _, base := range c.bases() {
+	var haveModule, haveDB, stopped, dbStopped bool
+	for _, proxy := range c.proxies {
+		base := proxy.url
+		if base == "direct" || base == "off" {
+			break
+		}
 		f, _ := c.find(ctx, base+"/"+file.String())
+		if !stopped {
+			haveModule = haveModule || f.Layer == LayerOK
+			stopped = f.Layer != LayerNotFound && !proxy.fallOnError // go commands do not go on after a comma
+			if stopped && f.Layer != LayerOK {
+				f.Advice += "; no proxy behind it is asked: a pipe instead of the comma changes that"
+			}
+		}
 		findings = append(findings, f)
-		haveModule = haveModule || f.Layer == LayerOK
 		switch f.Layer {
 		case LayerName, LayerConnection, LayerWayOut, LayerTLS, LayerTimeout: // the same would come of it
+			dbStopped = dbStopped || !proxy.fallOnError
 			continue
 		}
 		if db == "" || dbURL != "" {
@@ -165,18 +176,40 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 		f, _ = c.find(ctx, base+"/sumdb/"+db+"/supported")
 		if f.Layer == LayerOK {
 			f, _ = c.find(ctx, base+"/sumdb/"+db+"/latest")
-			haveDB = haveDB || f.Layer == LayerOK
+			haveDB = haveDB || f.Layer == LayerOK && !dbStopped
 		} else if f.Layer == LayerNotFound {
 			f.Advice = "it does not pass the checksum database on, which is then asked directly"
+		} else {
+			dbStopped = dbStopped || !proxy.fallOnError
 		}
 		findings = append(findings, f)
 	}
-	if db != "" && !haveDB {
+	if db != "" && !haveDB && !dbStopped {
 		f, _ := c.find(ctx, cmp.Or(dbURL, "https://"+db)+"/latest")
 		findings = append(findings, f)
 		haveDB = f.Layer == LayerOK
 	}
 	return findings, haveModule && (haveDB || db == "")
+}
+
+// Doctor asks for a module as a sync asks for one that is private.
+func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
+	file := modpath.Request{Kind: modpath.List, Path: m.Path}
+	if m.Version != "" {
+		file = modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
+	}
+	f := Finding{URL: "direct:" + file.String(), Layer: LayerOK}
+	start := time.Now()
+	_, err := d.Get(ctx, file.String(), 0)
+	f.Elapsed = time.Since(start)
+	if err != nil {
+		f.Detail, f.Layer = err.Error(), LayerAnswer
+		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
+		if e := (*Error)(nil); errors.As(err, &e) && e.NotFound() {
+			f.Layer = LayerNotFound
+		}
+	}
+	return f, err == nil
 }
 
 // bases returns the URLs of the list's proxies.
@@ -191,12 +224,14 @@ func (c *Client) bases() (list []string) {
 
 // A Measure is how a proxy did.
 type Measure struct {
-	URL           string        `json:"url"` // without a password
-	Requests      int           `json:"requests"`
-	Failed        int           `json:"failed"`
-	P50, P90, P99 time.Duration // of small answers
-	Rate          float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
-	Trouble       string        `json:"trouble,omitempty"` // the first failure
+	URL      string        `json:"url"` // without a password
+	Requests int           `json:"requests"`
+	Failed   int           `json:"failed"`
+	P50      time.Duration `json:"p50Nanoseconds"` // of small answers
+	P90      time.Duration `json:"p90Nanoseconds"`
+	P99      time.Duration `json:"p99Nanoseconds"`
+	Rate     float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
+	Trouble  string        `json:"trouble,omitempty"` // the first failure
 }
 
 // probing is how many requests of a measurement are in flight: as a module graph is read.

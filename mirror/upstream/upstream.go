@@ -65,7 +65,7 @@ const (
 
 // An Error is what an upstream answered when it did not answer with a file.
 type Error struct {
-	URL    string // what was asked for, without a password
+	URL    string // what was asked for, without a user
 	Status int    // HTTP status, 0 when there was no answer
 	Text   string // the answer's first line, when it was text
 	Err    error  // what went wrong, when there was no answer, or when credentials could not be had
@@ -173,7 +173,7 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 	t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer}
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
 		if resp.StatusCode/100 == 4 {
-			return &ProxyError{proxy.Redacted(), resp.StatusCode}
+			return &ProxyError{withoutUser(proxy), resp.StatusCode}
 		}
 		return nil
 	}
@@ -184,7 +184,7 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 
 // A ProxyError is the refusal of the proxy of HTTPS_PROXY to connect to a host.
 type ProxyError struct {
-	Proxy  string // its URL, without a password
+	Proxy  string // its URL, without a user
 	Status int
 }
 
@@ -585,11 +585,24 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// redact returns a URL without its password.
+// redact returns a URL without a user's name and password: a token may be either.
 func redact(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
 		return "(unreadable URL)"
 	}
-	return u.Redacted()
+	return withoutUser(u)
+}
+
+func withoutUser(u *url.URL) string {
+	plain := *u
+	plain.User = nil
+	return plain.String()
+}
+
+// Reason says what came back, without where it was asked for: that is the business of who asked.
+func (e *Error) Reason() string {
+	plain := *e
+	plain.URL = ""
+	return strings.TrimPrefix(plain.Error(), "GET : ")
 }
