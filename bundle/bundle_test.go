@@ -298,6 +298,9 @@ func TestForgedModule(t *testing.T) {
 		"another head":    func(c *bundle.Contents) { c.Head.Hash[3] ^= 1 },
 		"head of nobody":  func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
 		"larger head":     func(c *bundle.Contents) { c.Head.N++ },
+		"Go of nobody": func(c *bundle.Contents) {
+			c.Selfs = append(c.Selfs, bundle.DataSource("self/linux-amd64.tar", make([]byte, 1024)))
+		},
 		"two h1 exchange": func(c *bundle.Contents) { c.Versions[2].H1, c.Versions[5].H1 = c.Versions[5].H1, c.Versions[2].H1 },
 		"zip without a version": func(c *bundle.Contents) {
 			c.Tiles = append(c.Tiles, bundle.DataSource("example.com/evil/@v/v1.0.0.zip", []byte("PK")))

@@ -114,6 +114,9 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 	if err := b.explainFiles(ctx, head, damage); err != nil {
 		return err
 	}
+	if err := b.deepSelfs(ctx, damage); err != nil {
+		return err
+	}
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(cap(cpu))

@@ -3,7 +3,10 @@ package mirror
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
@@ -23,6 +26,10 @@ func (r *run) askNewest(ctx context.Context, list []*wanted) error {
 	defer close(r.asked)
 	r.newest = make(map[string]newest)
 	var mu sync.Mutex
+	// One that does not answer in time is left out; the rest of the sync is waiting.
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, newestTimeout)
+	defer cancel()
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(readsInFlight)
 	last := ""
@@ -32,7 +39,7 @@ func (r *run) askNewest(ctx context.Context, list []*wanted) error {
 		}
 		last = w.mod.Path
 		eg.Go(func() error {
-			n, err := r.newestVersion(ctx, w.mod.Path)
+			n := r.newestVersion(ctx, w.mod.Path)
 			if m := (module.Version{Path: w.mod.Path, Version: n.version}); n.mod != nil && r.public(m) {
 				if _, err := r.sums.lookup(ctx, m); err != nil {
 					n.mod = nil
@@ -41,17 +48,23 @@ func (r *run) askNewest(ctx context.Context, list []*wanted) error {
 			mu.Lock()
 			defer mu.Unlock()
 			r.newest[w.mod.Path] = n
-			return err
+			return nil
 		})
 	}
-	return eg.Wait()
+	eg.Wait()
+	return whole.Err()
 }
 
 // checkNewest checks the go.mod files of newest versions. Their records are proven.
 func (r *run) checkNewest(ctx context.Context) error {
-	for path, n := range r.newest {
+	for _, path := range slices.Sorted(maps.Keys(r.newest)) {
+		n := r.newest[path]
 		m := module.Version{Path: path, Version: n.version}
 		if n.mod == nil || !r.public(m) {
+			continue
+		}
+		if r.out.DB == "" { // nothing was proven, since nothing carried has a record
+			r.newest[path] = newest{version: n.version}
 			continue
 		}
 		rec, err := r.sums.lookup(ctx, m)
@@ -69,23 +82,26 @@ func (r *run) checkNewest(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) newestVersion(ctx context.Context, path string) (n newest, err error) {
+// newestTimeout bounds asking for newest versions: it is for advice, and a proxy that is in trouble is asked for minutes.
+const newestTimeout = 30 * time.Second
+
+func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	list, _, err := r.fetch.versions(ctx, path)
 	if err != nil {
-		return n, ctx.Err()
+		return n
 	}
 	releases, prereleases, err := r.fetch.filter(ctx, path, list, nil, false)
 	if len(releases) == 0 {
 		releases = prereleases
 	}
 	if err != nil || len(releases) == 0 {
-		return n, ctx.Err()
+		return n
 	}
 	n.version = releases[len(releases)-1]
 	if n.mod, err = r.fetch.goMod(ctx, module.Version{Path: path, Version: n.version}); err != nil {
 		n.mod = nil
 	}
-	return n, ctx.Err()
+	return n
 }
 
 // judge fills in what a module's newest go.mod says of its versions: the upstream's newest, else the highest one that is

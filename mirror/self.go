@@ -1,24 +1,21 @@
 package mirror
 
 import (
-	"archive/tar"
 	"archive/zip"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/selftar"
 )
 
 // A Self is a platform whose hosts inside have nothing yet: the bundle has a tar for them, with modmirror and Go as they are
@@ -107,41 +104,15 @@ func (r *run) selfs(ctx context.Context) error {
 	return nil
 }
 
-// selfTime is the time of the files in the tar: it must not change its bytes.
-var selfTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// writeSelf writes the tar of a platform: go/… and modmirror.
+// writeSelf writes the tar of a platform.
 func (r *run) writeSelf(ctx context.Context, s Self, tool module.Version) (f File, err error) {
 	f.Path = modpath.Request{Kind: modpath.Self, Name: strings.Replace(s.Platform, "/", "-", 1)}.String()
-	out, err := r.fetch.dir.create(f.Path)
+	z, err := zip.OpenReader(r.fetch.dir.Path(versionFile(modpath.Zip, tool.Path, tool.Version)))
 	if err != nil {
 		return f, err
 	}
-	defer out.Discard()
-	sum := sha256.New()
-	w := tar.NewWriter(io.MultiWriter(out, sum))
-	add := func(name string, executable bool, size int64, from io.Reader) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		h := &tar.Header{Name: name, Mode: 0o644, Size: size, ModTime: selfTime}
-		if executable {
-			h.Mode = 0o755
-		}
-		if err := w.WriteHeader(h); err != nil {
-			return err
-		}
-		_, err := io.Copy(w, from)
-		return err
-	}
-	if err := addGo(add, r.fetch.dir.Path(versionFile(modpath.Zip, tool.Path, tool.Version)), tool); err != nil {
-		return f, err
-	}
-	file := s.File
-	if file == "" {
-		file = r.cfg.Executable
-	}
-	exe, err := os.Open(file)
+	defer z.Close()
+	exe, err := os.Open(cmp.Or(s.File, r.cfg.Executable))
 	if err != nil {
 		return f, err
 	}
@@ -150,11 +121,13 @@ func (r *run) writeSelf(ctx context.Context, s Self, tool module.Version) (f Fil
 	if err != nil {
 		return f, err
 	}
-	name := "modmirror"
-	if strings.HasPrefix(s.Platform, "windows/") {
-		name += ".exe"
+	out, err := r.fetch.dir.create(f.Path)
+	if err != nil {
+		return f, err
 	}
-	err = errors.Join(add(name, true, st.Size(), exe), w.Close())
+	defer out.Discard()
+	sum := sha256.New()
+	err = selftar.Write(ctx, io.MultiWriter(out, sum), &z.Reader, tool, exe, st.Size())
 	if err == nil {
 		f.Size, err = out.Seek(0, io.SeekCurrent)
 	}
@@ -166,39 +139,6 @@ func (r *run) writeSelf(ctx context.Context, s Self, tool module.Version) (f Fil
 	}
 	sum.Sum(f.SHA256[:0])
 	return f, err
-}
-
-// addGo adds the files of a toolchain's zip as the go command lays them out (cmd/go/internal/toolchain/select.go Exec): what is in bin and
-// pkg/tool may be executed, and a go.mod is named _go.mod in the zip.
-func addGo(add func(name string, executable bool, size int64, from io.Reader) error, file string, tool module.Version) error {
-	z, err := zip.OpenReader(file)
-	if err != nil {
-		return err
-	}
-	defer z.Close()
-	prefix := tool.String() + "/"
-	for _, e := range z.File {
-		name, ok := strings.CutPrefix(e.Name, prefix)
-		if !ok || !filepath.IsLocal(filepath.FromSlash(name)) || strings.HasSuffix(name, "/") {
-			continue
-		}
-		dir, base := path.Split(name)
-		runner, _ := path.Match("go_?*_?*_exec", base)
-		executable := dir == "bin/" || strings.HasPrefix(dir, "pkg/tool/") || strings.HasPrefix(dir, "lib/") && runner
-		if base == "_go.mod" {
-			name = dir + "go.mod"
-		}
-		from, err := e.Open()
-		if err != nil {
-			return err
-		}
-		err = add("go/"+name, executable, int64(e.UncompressedSize64), from)
-		from.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newestToolchain returns the newest toolchain for a platform among the sources.

@@ -117,7 +117,7 @@ func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 			return nil, err
 		}
 	}
-	if len(s.List) == 0 && s.VulnDB == "" {
+	if len(s.List) == 0 && len(s.Self) == 0 && s.VulnDB == "" {
 		return nil, errors.New("nothing to do: the sources name no module and no go.mod")
 	}
 	return s, nil

@@ -63,15 +63,24 @@ func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, 
 
 // lookup returns what the database says about m. It is not true before prove.
 func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record, error) {
-	c.mu.Lock()
-	l := c.lookups[m]
-	if l == nil {
-		l = new(lookup)
-		c.lookups[m] = l
+	for {
+		c.mu.Lock()
+		l := c.lookups[m]
+		if l == nil {
+			l = new(lookup)
+			c.lookups[m] = l
+		}
+		c.mu.Unlock()
+		l.once.Do(func() { l.record, l.err = c.lookupOnce(ctx, m) })
+		if ctx.Err() != nil || !errors.Is(l.err, context.Canceled) && !errors.Is(l.err, context.DeadlineExceeded) {
+			return l.record, l.err
+		}
+		c.mu.Lock() // who asked first had no more time
+		if c.lookups[m] == l {
+			delete(c.lookups, m)
+		}
+		c.mu.Unlock()
 	}
-	c.mu.Unlock()
-	l.once.Do(func() { l.record, l.err = c.lookupOnce(ctx, m) })
-	return l.record, l.err
 }
 
 func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Record, error) {

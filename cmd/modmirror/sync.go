@@ -250,6 +250,8 @@ func (f *syncFlags) defaults(src *mirror.Sources) error {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(base, ".tar") != "":
 			f.name = strings.TrimSuffix(base, ".tar")
+		case len(src.List) == 0 && len(src.Self) > 0:
+			f.name = "self"
 		case len(src.List) == 0:
 			f.name = "vulndb"
 		case src.List[0].Mod != nil:

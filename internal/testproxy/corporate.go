@@ -108,10 +108,10 @@ func (c *Corporate) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
-	c.conns.next <- tls.Server(conn, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	c.conns.hand(tls.Server(conn, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		der, err := c.certificate(&x509.Certificate{Subject: pkix.Name{CommonName: h.ServerName}, DNSNames: []string{h.ServerName}})
 		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: c.key}, err
-	}})
+	}}))
 }
 
 // certificate signs a certificate, by itself while there is no other.
@@ -146,5 +146,14 @@ func (h handed) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
+
+func (h handed) hand(conn net.Conn) {
+	select {
+	case h.next <- conn:
+	case <-h.closed:
+		conn.Close()
+	}
+}
+
 func (h handed) Addr() net.Addr { return &net.TCPAddr{} }
 func (h handed) Close() error   { close(h.closed); return nil }

@@ -202,6 +202,8 @@ func (s *Server) Add(path, version string, a *txtar.Archive) error {
 		return err
 	}
 	out.zip = zip.Bytes()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.mods[m] = out
 	return nil
 }
@@ -216,8 +218,8 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 	case modpath.List:
 		var list []string
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		only := s.only
-		s.mu.Unlock()
 		known := false
 		for m := range s.mods {
 			known = known || m.Path == r.Path
@@ -234,6 +236,8 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 		}
 		return
 	case modpath.Info, modpath.Mod, modpath.Zip:
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		m, ok := s.mods[module.Version{Path: r.Path, Version: r.Version}]
 		if !ok && r.Kind == modpath.Info { // a tag of a major that the path does not have
 			m, ok = s.mods[module.Version{Path: r.Path, Version: r.Version + "+incompatible"}]
@@ -250,7 +254,9 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 // gosum makes the record of a version.
 func (s *Server) gosum(path, version string) ([]byte, error) {
 	m := module.Version{Path: path, Version: version}
+	s.mu.Lock()
 	f, ok := s.mods[m]
+	s.mu.Unlock()
 	if !ok {
 		return nil, os.ErrNotExist
 	}

@@ -1,15 +1,19 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 // guarded is a server over TLS that answers who came with a password, and "ok" to netrc's ann and the command's token.
@@ -145,5 +149,47 @@ func TestParseCredentials(t *testing.T) {
 		if got, err := parseCredentials([]byte(bad)); err == nil {
 			t.Errorf("%q: %v", bad, got)
 		}
+	}
+}
+
+// TestAuthSideBySide has many requests refused at once, while the command that knows better is slow; and then a token that expires
+// again and again.
+func TestAuthSideBySide(t *testing.T) {
+	var token atomic.Int64
+	token.Store(1)
+	s := guarded(t, func(r *http.Request) bool { return r.Header.Get("Private-Token") == fmt.Sprint("t", token.Load()) })
+	counter := filepath.Join(t.TempDir(), "n")
+	c := authClient(t, s, s.URL, script(t, `[ $# = 1 ] || exit 0
+n=$(($(cat `+counter+` 2>/dev/null || echo 0) + 1))
+echo $n >`+counter+`
+sleep 0.2
+printf '`+s.URL+`\n\nPrivate-Token: t%s\n\n' $n`))
+	get := func() {
+		var eg errgroup.Group
+		for range 8 {
+			eg.Go(func() error {
+				_, err := c.Get(t.Context(), "m/@v/list", 0)
+				return err
+			})
+		}
+		if err := eg.Wait(); err != nil {
+			t.Errorf("token %d: %v", token.Load(), err)
+		}
+	}
+	for range 3 {
+		get()
+		token.Add(1)
+	}
+}
+
+// TestAuthHangs has a command leave a child behind that holds its output.
+func TestAuthHangs(t *testing.T) {
+	s := guarded(t, func(*http.Request) bool { return false })
+	c := authClient(t, s, s.URL, script(t, "sleep 60 & sleep 60"))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := c.Get(ctx, "m/@v/list", 0); err == nil || time.Since(start) > 20*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

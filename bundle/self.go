@@ -1,0 +1,70 @@
+package bundle
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/selftar"
+)
+
+// toolchainPath is the module whose versions are Go toolchains.
+const toolchainPath = "golang.org/toolchain"
+
+// deepSelfs checks that the Go for a host that has nothing yet is that of a toolchain in the bundle, for which the checksum database
+// vouches. For the modmirror beside it nothing but the signature does.
+func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) error {
+	platforms, err := b.Index.Selfs(ctx)
+	if err != nil {
+		return wrapBad(ctx, err)
+	}
+	for _, p := range platforms {
+		name := strings.Replace(p, "/", "-", 1)
+		rel := modpath.Request{Kind: modpath.Self, Name: name}.String()
+		f, _, err := b.Index.File(ctx, rel)
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		bad := errors.New("the bundle has no toolchain to compare its Go with")
+		for v, err := range b.Index.Versions(ctx, toolchainPath) {
+			if err != nil {
+				return wrapBad(ctx, err)
+			}
+			if v.ZipSize == nil || !strings.HasSuffix(v.Version, "."+name) {
+				continue
+			}
+			if bad = b.checkSelf(ctx, f, module.Version{Path: v.Path, Version: v.Version}); bad == nil {
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if bad != nil {
+			damage(rel, bad)
+		}
+	}
+	return nil
+}
+
+func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Version) error {
+	rel := modpath.Request{Kind: modpath.Zip, Path: tool.Path, Version: tool.Version}.String()
+	zf, ok, err := b.Index.File(ctx, rel)
+	if err != nil || !ok {
+		return fmt.Errorf("reading %s: %w", rel, err)
+	}
+	z, err := zip.NewReader(b.Content(zf), zf.Size)
+	if err != nil {
+		return err
+	}
+	if err := selftar.Check(ctx, b.Content(f), z, tool); err != nil {
+		return fmt.Errorf("%s: %w", tool.Version, err)
+	}
+	return nil
+}

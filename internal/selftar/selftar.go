@@ -1,0 +1,130 @@
+// Package selftar makes and checks the tar with Go and modmirror for a host that has nothing yet.
+//
+// It holds go/…, the files of a Go toolchain's module zip as the go command lays them out
+// (cmd/go/internal/toolchain/select.go Exec: what is in bin and pkg/tool may be executed, and a go.mod is named _go.mod in the
+// zip), in the order of the zip; and then modmirror, or modmirror.exe. The first part is a function of the zip, so whoever has
+// the zip, which the checksum database vouches for, can tell whether the tar has that Go.
+package selftar
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+)
+
+// modTime is the time of all files: it must not change the bytes.
+var modTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Write writes the tar: z is the zip of the toolchain tool, exe modmirror for the platform with a size in bytes.
+func Write(ctx context.Context, w io.Writer, z *zip.Reader, tool module.Version, exe io.Reader, size int64) error {
+	t := tar.NewWriter(w)
+	if err := writeGo(ctx, t, z, tool); err != nil {
+		return err
+	}
+	if err := add(t, exeName(tool), true, size, exe); err != nil {
+		return err
+	}
+	return t.Close()
+}
+
+func exeName(tool module.Version) string {
+	if strings.Contains(tool.Version, ".windows-") {
+		return "modmirror.exe"
+	}
+	return "modmirror"
+}
+
+func add(t *tar.Writer, name string, executable bool, size int64, from io.Reader) error {
+	h := &tar.Header{Name: name, Mode: 0o644, Size: size, ModTime: modTime}
+	if executable {
+		h.Mode = 0o755
+	}
+	if err := t.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.Copy(t, from)
+	return err
+}
+
+func writeGo(ctx context.Context, t *tar.Writer, z *zip.Reader, tool module.Version) error {
+	prefix := tool.String() + "/"
+	for _, e := range z.File {
+		name, ok := strings.CutPrefix(e.Name, prefix)
+		if !ok || !filepath.IsLocal(filepath.FromSlash(name)) || strings.HasSuffix(name, "/") {
+			continue
+		}
+		dir, base := path.Split(name)
+		runner, _ := path.Match("go_?*_?*_exec", base)
+		executable := dir == "bin/" || strings.HasPrefix(dir, "pkg/tool/") || strings.HasPrefix(dir, "lib/") && runner
+		if base == "_go.mod" {
+			name = dir + "go.mod"
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		from, err := e.Open()
+		if err != nil {
+			return err
+		}
+		err = add(t, "go/"+name, executable, int64(e.UncompressedSize64), from)
+		from.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+var errOther = errors.New("not the Go of this toolchain")
+
+// Check checks that a tar is one that Write makes of z and some modmirror.
+func Check(ctx context.Context, r io.Reader, z *zip.Reader, tool module.Version) error {
+	if err := writeGo(ctx, tar.NewWriter(&comparer{r: r}), z, tool); err != nil {
+		return err
+	}
+	t := tar.NewReader(r)
+	h, err := t.Next()
+	if err != nil {
+		return fmt.Errorf("behind its Go: %w", err)
+	}
+	if want := exeName(tool); h.Name != want || h.Typeflag != tar.TypeReg {
+		return fmt.Errorf("behind its Go is %.100q, not %s", h.Name, want)
+	}
+	if h, err := t.Next(); err != io.EOF {
+		if err == nil {
+			err = fmt.Errorf("%.100q", h.Name)
+		}
+		return fmt.Errorf("behind modmirror is something: %w", err)
+	}
+	return nil
+}
+
+// A comparer is a writer that wants what is written to be what r has.
+type comparer struct {
+	r   io.Reader
+	buf []byte
+}
+
+func (c *comparer) Write(p []byte) (int, error) {
+	if cap(c.buf) < len(p) {
+		c.buf = make([]byte, len(p))
+	}
+	got := c.buf[:len(p)]
+	if _, err := io.ReadFull(c.r, got); err != nil {
+		return 0, errors.Join(errOther, err)
+	}
+	if !bytes.Equal(got, p) {
+		return 0, errOther
+	}
+	return len(p), nil
+}
