@@ -139,7 +139,7 @@ echo "== a host with nothing"
 mkdir host
 tar xf outbox/team-*.tar self/linux-amd64.tar
 tar xf self/linux-amd64.tar -C host
-env -i HOME="$PWD/host" PATH="$PWD/host/go/bin:$PWD/host:/usr/bin:/bin" GOTOOLCHAIN=local sh -euc 'go version; modmirror version; cd host/go/src/cmd/go; go env GOROOT'
+env -i HOME="$PWD" PATH="$PWD/host/go/bin:$PWD/host:/usr/bin:/bin" GOTOOLCHAIN=local sh -euc 'go version; modmirror version; cd host/go/src/cmd/go; go env GOROOT'
 INSIDE
 if [ "$(go env GOHOSTOS)/$(go env GOHOSTARCH)" != linux/amd64 ]; then
 	echo "SKIP inside: the example's self line is for linux/amd64"

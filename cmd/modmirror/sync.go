@@ -56,7 +56,8 @@ or module you are in.
 A query is what go get knows: a version, latest, v1, ">=v1.2.0", a branch, a
 commit; or all for every released version.
 
-Proxies and checksum database are those of "go env".
+Proxies, checksum database and credentials are those of "go env"; what GOPRIVATE names is
+fetched directly, by the go command.
 
 Example:
   modmirror sync -o team.tar . ../other golang.org/x/tools/gopls@latest
