@@ -294,10 +294,10 @@ func TestForgedModule(t *testing.T) {
 			d[5] ^= 1
 			c.Tiles[0] = bundle.DataSource(c.Tiles[0].Path, d)
 		},
-		"tile left out":   func(c *bundle.Contents) { c.Tiles = nil },
-		"another head":    func(c *bundle.Contents) { c.Head.Hash[3] ^= 1 },
-		"head of nobody":  func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
-		"larger head":     func(c *bundle.Contents) { c.Head.N++ },
+		"tile left out":  func(c *bundle.Contents) { c.Tiles = nil },
+		"another head":   func(c *bundle.Contents) { c.Head.Hash[3] ^= 1 },
+		"head of nobody": func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
+		"larger head":    func(c *bundle.Contents) { c.Head.N++ },
 		"Go of nobody": func(c *bundle.Contents) {
 			c.Selfs = append(c.Selfs, bundle.DataSource("self/linux-amd64.tar", make([]byte, 1024)))
 		},

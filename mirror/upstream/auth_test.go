@@ -20,7 +20,7 @@ import (
 func guarded(t *testing.T, allow func(r *http.Request) bool) *httptest.Server {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !allow(r) {
-			http.Error(w, "who are you", 401)
+			http.Error(w, "who are you", http.StatusUnauthorized)
 			return
 		}
 		fmt.Fprint(w, "ok")
@@ -79,9 +79,9 @@ func TestAuth(t *testing.T) {
 		{"nothing", "netrc;;", "empty command"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c, err := New(s.URL, tc.goauth, 4)
+			_, err := New(s.URL, tc.goauth, 4)
 			if err == nil {
-				c = authClient(t, s, s.URL, tc.goauth)
+				c := authClient(t, s, s.URL, tc.goauth)
 				var data []byte
 				if data, err = c.Get(t.Context(), "m/@v/list", 0); err == nil && string(data) != "ok" {
 					t.Errorf("got %q", data)
@@ -100,10 +100,10 @@ func TestCredentialsStay(t *testing.T) {
 	other := guarded(t, func(r *http.Request) bool { leaked = r.Header; return true })
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Private-Token") == "" {
-			http.Error(w, "no token", 401)
+			http.Error(w, "no token", http.StatusUnauthorized)
 			return
 		}
-		http.Redirect(w, r, other.URL+"/elsewhere", 302)
+		http.Redirect(w, r, other.URL+"/elsewhere", http.StatusFound)
 	}))
 	t.Cleanup(s.Close)
 	c := authClient(t, s, s.URL, script(t, "printf '"+s.URL+"\\n\\nPrivate-Token: t0ken\\nAuthorization: Bearer x\\n\\n'"))
@@ -120,7 +120,7 @@ func TestNoCredentialsInTheClear(t *testing.T) {
 	var got string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got += r.Header.Get("Authorization")
-		http.Error(w, "who are you", 401)
+		http.Error(w, "who are you", http.StatusUnauthorized)
 	}))
 	t.Cleanup(s.Close)
 	netrc := filepath.Join(t.TempDir(), "netrc")
