@@ -216,6 +216,12 @@ func scanMissing(row scanner) (m Missing, err error) {
 	return m, err
 }
 
+// FilesBelow returns the files in a folder, whose name ends in a slash, and in those in it, by path.
+func (x *Index) FilesBelow(ctx context.Context, folder string) iter.Seq2[File, error] {
+	end := strings.TrimSuffix(folder, "/") + "0" // the character behind the slash
+	return each(ctx, x.query(selectFile+" WHERE path > ? AND path < ? ORDER BY path", folder, end), scanFile)
+}
+
 // Advised counts the versions carried whole that are retracted, and the modules that are deprecated.
 func (x *Index) Advised(ctx context.Context) (retracted, deprecated int64, err error) {
 	err = x.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM version WHERE zip_size IS NOT NULL AND retracted IS NOT NULL),
@@ -225,7 +231,7 @@ func (x *Index) Advised(ctx context.Context) (retracted, deprecated int64, err e
 
 // Selfs returns the platforms, such as linux/amd64, for which modmirror and Go are carried.
 func (x *Index) Selfs(ctx context.Context) (list []string, err error) {
-	for f, err := range each(ctx, x.query(selectFile+" WHERE path > 'self/' AND path < 'self0' ORDER BY path"), scanFile) {
+	for f, err := range x.FilesBelow(ctx, "self/") {
 		if err != nil {
 			return nil, err
 		}

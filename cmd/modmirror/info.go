@@ -152,14 +152,11 @@ Example:
 					return err
 				})
 			}
-			whole := func(yield func(index.Version, error) bool) {
-				for v, err := range b.Index.Versions(ctx, "") {
-					if (all || v.ZipSize != nil || err != nil) && !yield(v, err) {
-						return
-					}
-				}
+			versions := wholeVersions(ctx, b)
+			if all {
+				versions = b.Index.Versions(ctx, "")
 			}
-			return printEach(e.stdout, asJSON, whole, func(w io.Writer, v index.Version) error {
+			return printEach(e.stdout, asJSON, versions, func(w io.Writer, v index.Version) error {
 				size := "-"
 				if v.ZipSize != nil {
 					size = fmt.Sprint(*v.ZipSize)

@@ -128,7 +128,7 @@ var errFailed = errors.New("failed")
 
 func commands() []*command {
 	return []*command{
-		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), extractCommand(),
+		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
 		keyCommand(), trustCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
 	}
 }
