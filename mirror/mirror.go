@@ -177,25 +177,8 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 	start := time.Now()
 	all := *src
 	all.List = slices.Clone(src.List)
-	first := &run{cfg: m.cfg, fetch: &fetcher{
-		dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
-		noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
-		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
-		open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
-		mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]*resolution),
-		progress: &m.cfg.Progress.Bytes,
-	}}
+	first := m.newRun(&all)
 	defer first.fetch.discard()
-	if m.cfg.DB != nil {
-		first.sums = newChecksums(m.cfg.DB, first.fetch)
-	}
-	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
-		if !first.public(m) {
-			return rec, false
-		}
-		rec, err := first.sums.lookup(ctx, m)
-		return rec, err == nil
-	}
 	var stats Stats
 	for {
 		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{}, proven: make(chan struct{}), asked: make(chan struct{})}
@@ -219,6 +202,29 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			return r.out, nil
 		}
 	}
+}
+
+// newRun returns a run with what all rounds of a Sync share.
+func (m *Mirror) newRun(src *Sources) *run {
+	first := &run{src: src, out: &Closure{}, cfg: m.cfg, fetch: &fetcher{
+		dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
+		noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
+		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
+		open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
+		mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]*resolution),
+		progress: &m.cfg.Progress.Bytes,
+	}}
+	if m.cfg.DB != nil {
+		first.sums = newChecksums(m.cfg.DB, first.fetch)
+	}
+	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
+		if !first.public(m) {
+			return rec, false
+		}
+		rec, err := first.sums.lookup(ctx, m)
+		return rec, err == nil
+	}
+	return first
 }
 
 // A run is one round of Sync: there is a further one when versions without a go.mod import what is not carried.

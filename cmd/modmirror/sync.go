@@ -36,7 +36,7 @@ type syncFlags struct {
 	toolchains, platforms     []string
 	vulndb                    string
 	closed, keepGoing, quiet  bool
-	learn                     bool
+	learn, dryRun             bool
 	goproxy, gosumdb          string
 	parallel                  int
 }
@@ -71,6 +71,7 @@ Example:
 			fs.BoolVar(&f.learn, "learn", false, "rehearse, take what is missing into the bundle, and repeat until nothing is")
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
+			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be fetched and how large the bundle becomes, and write nothing")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
 			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
@@ -115,12 +116,14 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
-	if err := checkOutput(f.output); err != nil {
-		return err
-	}
-	key, err := signingKey(e, f.key)
-	if err != nil {
-		return err
+	var key *bundle.Key
+	if !f.dryRun {
+		if err := checkOutput(f.output); err != nil {
+			return err
+		}
+		if key, err = signingKey(e, f.key); err != nil {
+			return err
+		}
 	}
 	settings, err := readGoEnv(ctx)
 	if err != nil {
@@ -141,6 +144,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	asked := *src // and not what is added: a rehearsal is of what was named
 	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
 		return err
+	}
+	if f.dryRun {
+		return m.dryRun(ctx, e, src)
 	}
 	for round := 1; ; round++ {
 		err := makeBundle(ctx, e, f, settings, m, src, &asked, created, key)
@@ -381,6 +387,26 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 	return m, err
 }
 
+// perVersion is about how many bytes a version takes in a bundle besides its zip: .mod, .info, lookup and tiles, their tar headers and rows.
+const perVersion = 14 << 10
+
+// dryRun says what sync would do.
+func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources) error {
+	p, err := m.Plan(ctx, src)
+	if err != nil {
+		return m.failed(ctx, e, err)
+	}
+	fmt.Fprintf(e.stdout, "zips: %d, %s; to be fetched: %d, %s\n", p.Versions, bytesText(p.Bytes), p.Fetch, bytesText(p.ToFetch))
+	if p.Unknown > 0 {
+		fmt.Fprintf(e.stdout, "not in that: %s of a size that the upstream does not say\n", number(p.Unknown, "zip"))
+	}
+	if p.Missing > 0 {
+		fmt.Fprintf(e.stdout, "refused by the upstream: %d; sync names them\n", p.Missing)
+	}
+	fmt.Fprintf(e.stdout, "the bundle will have about %s\n", bytesText(p.Bytes+perVersion*int64(p.Versions+p.ModOnly)))
+	return nil
+}
+
 func sizeText(s mirror.Size) string {
 	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
@@ -391,33 +417,7 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	c, err := m.Sync(ctx, src)
 	stop()
 	if err != nil {
-		if denied, ok := errors.AsType[*mirror.DeniedError](err); ok {
-			for _, d := range denied.Modules {
-				e.complain("sync: %s is denied by the line \"deny %s\"", d.Mod, d.Line)
-				e.complain("  wanted by %s", oneLine(errors.New(strings.Join(d.Chain, " → "))))
-			}
-			return nil, errDenied
-		}
-		if unverified, ok := errors.AsType[*mirror.UnverifiedError](err); ok {
-			const some = 20
-			for _, m := range unverified.Mods[:min(some, len(unverified.Mods))] {
-				e.complain("unverified: %s", m)
-			}
-			if n := len(unverified.Mods) - some; n > 0 {
-				e.complain("unverified: %d more", n)
-			}
-			return nil, &hintError{err, "GOSUMDB=\"sum.golang.org URL\" names another place to ask; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
-		}
-		if errors.Is(err, upstream.ErrOff) || errors.Is(err, upstream.ErrDirect) {
-			return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
-		}
-		if up, ok := errors.AsType[*upstream.Error](err); ok && ctx.Err() == nil {
-			return nil, upstreamHint(up, err)
-		}
-		if _, ok := errors.AsType[*mirror.GoSumError](err); ok {
-			return nil, &hintError{err, "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
-		}
-		return nil, err
+		return nil, m.failed(ctx, e, err)
 	}
 	zips := 0
 	for _, v := range c.Versions {
@@ -441,6 +441,37 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); %s fetched, %s from GOMODCACHE",
 		number(zips, "module version"), len(c.Versions)-zips, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(), bytesText(s.Fetched), number(s.Reused, "zip"))
 	return c, nil
+}
+
+// failed explains why a sync failed.
+func (m *openedMirror) failed(ctx context.Context, e *env, err error) error {
+	if denied, ok := errors.AsType[*mirror.DeniedError](err); ok {
+		for _, d := range denied.Modules {
+			e.complain("sync: %s is denied by the line \"deny %s\"", d.Mod, d.Line)
+			e.complain("  wanted by %s", oneLine(errors.New(strings.Join(d.Chain, " → "))))
+		}
+		return errDenied
+	}
+	if unverified, ok := errors.AsType[*mirror.UnverifiedError](err); ok {
+		const some = 20
+		for _, m := range unverified.Mods[:min(some, len(unverified.Mods))] {
+			e.complain("unverified: %s", m)
+		}
+		if n := len(unverified.Mods) - some; n > 0 {
+			e.complain("unverified: %d more", n)
+		}
+		return &hintError{err, "GOSUMDB=\"sum.golang.org URL\" names another place to ask; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
+	}
+	if errors.Is(err, upstream.ErrOff) || errors.Is(err, upstream.ErrDirect) {
+		return &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
+	}
+	if up, ok := errors.AsType[*upstream.Error](err); ok && ctx.Err() == nil {
+		return upstreamHint(up, err)
+	}
+	if _, ok := errors.AsType[*mirror.GoSumError](err); ok {
+		return &hintError{err, "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
+	}
+	return err
 }
 
 // upstreamHint adds to err, for which an upstream's failure is the reason, a next step.

@@ -244,6 +244,29 @@ func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	return buf.b, err
 }
 
+// Size returns how many bytes the body at path has, -1 when the proxy does not say. It asks once.
+func (c *Client) Size(ctx context.Context, path string) (n int64, err error) {
+	err = c.each(func(base string) error {
+		req, err := http.NewRequestWithContext(ctx, "HEAD", base+"/"+path, nil)
+		if err != nil {
+			return &Error{URL: redact(base + "/" + path), Err: err}
+		}
+		req.Header.Set("User-Agent", "modmirror")
+		resp, err := c.do(req)
+		if err != nil {
+			return &Error{URL: redact(base + "/" + path), Err: unwrapURL(err)}
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 200 {
+			_, err := statusError(base+"/"+path, resp)
+			return err
+		}
+		n = resp.ContentLength
+		return nil
+	})
+	return n, err
+}
+
 // Download writes the body at path, at most limit bytes of it, to f from its
 // beginning. It calls progress, when not nil, with the number of bytes after each
 // write; a negative number takes bytes back that are fetched again.
