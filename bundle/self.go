@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -56,7 +57,10 @@ func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) erro
 func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Version) error {
 	rel := modpath.Request{Kind: modpath.Zip, Path: tool.Path, Version: tool.Version}.String()
 	zf, ok, err := b.Index.File(ctx, rel)
-	if err != nil || !ok {
+	if err == nil && !ok {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
 		return fmt.Errorf("reading %s: %w", rel, err)
 	}
 	z, err := zip.NewReader(b.Content(zf), zf.Size)

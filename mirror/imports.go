@@ -3,7 +3,10 @@ package mirror
 import (
 	"archive/zip"
 	"context"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"io"
@@ -16,10 +19,16 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// maxSource is the longest Go file in bytes whose imports are read; the rest of a longer one is not looked at.
-const maxSource = 1 << 20
+const (
+	// maxSource is the longest Go file in bytes whose imports are read. The longest real ones, which are generated, have some 10 MiB.
+	maxSource = 32 << 20
+
+	// maxImports is how many packages versions without a go.mod may import in all; docker, which is large, comes to some hundred.
+	maxImports = 5000
+)
 
 // A version that was asked for by name may be older than modules, and have no go.mod: docker/docker is, and many commands are. A go
 // command that gets or installs it finds the module of each package that it imports by asking for the latest version of every
@@ -33,6 +42,12 @@ func (r *run) addImports(to *Sources) (added bool, err error) {
 	for _, v := range r.out.Versions {
 		carried[v.Mod] = v.Zip != nil
 	}
+	known := make(map[string]bool)
+	for _, s := range to.List {
+		if s.imported {
+			known[s.Tool] = true
+		}
+	}
 	for _, b := range r.bare {
 		if !carried[b.mod] {
 			continue
@@ -42,52 +57,133 @@ func (r *run) addImports(to *Sources) (added bool, err error) {
 			return added, fmt.Errorf("reading what %s imports: %w", b.mod, err)
 		}
 		for _, p := range imports {
-			query := module.Version{Path: p, Version: "latest"}
-			if !slices.ContainsFunc(to.List, func(have Source) bool { return have.Tool == p && have.Query == query }) {
-				to.List = append(to.List, Source{Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: query, maybe: true, imported: true})
-				added = true
+			if known[p] {
+				continue
 			}
+			if known[p] = true; len(known) > maxImports {
+				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: a line \"only %[1]s\" carries it alone", r.out.Bare[0], maxImports)
+			}
+			to.List = append(to.List, Source{
+				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: module.Version{Path: p, Version: "latest"}, imported: true,
+			})
+			added = true
 		}
 	}
 	return added, nil
 }
 
 // importsOf returns the packages of other modules that a module's packages import, and their tests if those count, under any build
-// constraints, sorted.
+// constraints but ignore, sorted.
 func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 	z, err := zip.OpenReader(file)
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
-	found := make(map[string]bool)
+	found, own := make(map[string]bool), make(map[string]bool)
 	for _, e := range z.File {
 		name := strings.TrimPrefix(e.Name, m.String()+"/")
-		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") && !tests || ignored(path.Dir(name)) {
+		if !strings.HasSuffix(name, ".go") {
+			continue
+		}
+		own[path.Join(m.Path, path.Dir(name))] = true
+		if strings.HasSuffix(name, "_test.go") && !tests || ignored(path.Dir(name)) {
 			continue
 		}
 		src, err := e.Open()
 		if err != nil {
 			return nil, err
 		}
-		data, err := io.ReadAll(io.LimitReader(src, maxSource))
+		data, err := io.ReadAll(io.LimitReader(src, maxSource+1))
 		src.Close()
 		if err != nil {
 			return nil, err
 		}
-		f, _ := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly)
-		if f == nil { // nor can a go command read it
+		if len(data) > maxSource {
+			return nil, fmt.Errorf("%s has more than %d bytes", name, maxSource)
+		}
+		f, _ := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.ParseComments)
+		if f == nil || neverBuilt(f) { // nor does a go command read it
 			continue
 		}
 		for _, i := range f.Imports {
 			p, err := strconv.Unquote(i.Path.Value)
 			first, _, _ := strings.Cut(p, "/")
-			if err == nil && strings.Contains(first, ".") && module.CheckImportPath(p) == nil && p != m.Path && !strings.HasPrefix(p, m.Path+"/") {
+			if err == nil && strings.Contains(first, ".") && module.CheckImportPath(p) == nil {
 				found[p] = true
 			}
 		}
 	}
+	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] }) // a package below the module's path may be another module's
 	return slices.Sorted(maps.Keys(found)), nil
+}
+
+// neverBuilt reports whether a file has a build constraint that holds for no platform and no tag but ignore, which go mod tidy too
+// takes for unset (cmd/go/internal/imports/build.go).
+func neverBuilt(f *ast.File) bool {
+	for _, group := range f.Comments {
+		for _, c := range group.List {
+			if c.Pos() > f.Package {
+				return false
+			}
+			if x, err := constraint.Parse(c.Text); err == nil && constraint.IsGoBuild(c.Text) {
+				return !mayHold(x, true)
+			}
+		}
+	}
+	return false
+}
+
+// mayHold reports whether a constraint may be what is wanted, whatever its tags are, but for ignore, which is never set.
+func mayHold(x constraint.Expr, want bool) bool {
+	switch x := x.(type) {
+	case *constraint.TagExpr:
+		return x.Tag != "ignore" && want
+	case *constraint.NotExpr:
+		return !mayHold(x.X, !want)
+	case *constraint.AndExpr:
+		return mayHold(x.X, want) && mayHold(x.Y, want)
+	case *constraint.OrExpr:
+		return mayHold(x.X, want) || mayHold(x.Y, want)
+	}
+	return true
+}
+
+// hasPackage reports whether the zip of a module has Go files in the folder of a package.
+func hasPackage(file string, m module.Version, pkg string) (bool, error) {
+	rel, ok := strings.CutPrefix(pkg, m.Path)
+	if !ok {
+		return false, nil
+	}
+	z, err := zip.OpenReader(file)
+	if err != nil {
+		return false, err
+	}
+	defer z.Close()
+	dir := m.String() + rel
+	return slices.ContainsFunc(z.File, func(e *zip.File) bool { return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go") }), nil
+}
+
+// checkTools finds out whether each command that was asked for is in one of the modules that were carried for it.
+func (r *run) checkTools() error {
+	for i, mods := range r.tools {
+		s, found, whole := &r.src.List[i], false, true
+		for _, m := range mods {
+			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return compareMod(v.Mod, m) })
+			if whole = whole && carried && r.out.Versions[at].Zip != nil; !whole {
+				break // it is among what is missing
+			}
+			has, err := hasPackage(r.fetch.dir.Path(versionFile(modpath.Zip, m.Path, m.Version)), m, s.Tool)
+			if err != nil {
+				return err
+			}
+			found = found || has
+		}
+		if !found && whole {
+			return fmt.Errorf("%s: no package %s in %s", s.Name, s.Tool, mods[0])
+		}
+	}
+	return nil
 }
 
 // ignored reports whether go commands pass over a folder: one with an element that is testdata or vendor, or that begins with a
@@ -114,7 +210,7 @@ func (r *run) addBare(ctx context.Context, names map[module.Version]string, impo
 			continue
 		}
 		real, err := r.fetch.hasGoMod(ctx, m)
-		if isAbsent(err) {
+		if isAbsent(err) || imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
 			continue
 		}
 		if err != nil {

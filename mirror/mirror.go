@@ -181,8 +181,13 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 	defer first.fetch.discard()
 	var stats Stats
 	for {
-		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{}, proven: make(chan struct{}), asked: make(chan struct{})}
+		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{}, proven: make(chan struct{}), asked: make(chan struct{}), tools: make(map[int][]module.Version)}
+		m.cfg.Progress.Total.Store(0)
+		m.cfg.Progress.Done.Store(0)
 		err := r.sync(ctx)
+		if err == nil {
+			err = r.checkTools()
+		}
 		if err == nil {
 			err = m.dir.Sync()
 		}
@@ -206,7 +211,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 
 // newRun returns a run with what all rounds of a Sync share.
 func (m *Mirror) newRun(src *Sources) *run {
-	first := &run{src: src, out: &Closure{}, cfg: m.cfg, fetch: &fetcher{
+	first := &run{src: src, out: &Closure{}, tools: make(map[int][]module.Version), cfg: m.cfg, fetch: &fetcher{
 		dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
 		noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
 		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
@@ -235,7 +240,8 @@ type run struct {
 	fetch  *fetcher
 	sums   *checksums // nil without a checksum database
 	bare   []bare
-	newest map[string]newest // by module path, once asked is closed
+	tools  map[int][]module.Version // by the number of the source: what a command was resolved to
+	newest map[string]newest        // by module path, once asked is closed
 	asked  chan struct{}
 	proven chan struct{} // closed when every record was proven
 	early  errgroup.Group
@@ -343,6 +349,13 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			continue
 		}
 		mods, qs, err := answers[i].versions, answers[i].queries, answers[i].err
+		if s.imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+			// Not every package that an old file imports is still there, and not every one is needed: it is named.
+			miss := r.missing(s.Query, "list", []string{s.Name}, err)
+			miss.Allowed = true
+			r.out.Missing = append(r.out.Missing, miss)
+			continue
+		}
 		if s.maybe && isAbsent(err) {
 			continue
 		}
@@ -354,7 +367,12 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			return nil, err
 		}
 		r.out.Queries = append(r.out.Queries, qs...)
-		resolved[i] = mods
+		if s.Tool != "" && !s.imported {
+			r.tools[i] = mods
+		}
+		if !s.imported { // of what is imported no go command inside need be able to build all
+			resolved[i] = mods
+		}
 		for _, m := range mods {
 			if s.maybe {
 				if _, err := r.fetch.goMod(ctx, m); isAbsent(err) {
@@ -427,7 +445,10 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	r.out.Queries = slices.Compact(r.out.Queries)
 	var denied DeniedError
 	for _, w := range p.sorted() {
-		if line := r.src.denied(w.mod.Path); line != "" && w.zip {
+		if line := r.src.denied(w.mod.Path); line != "" && w.zip && (w.spare || w.spareZip) {
+			delete(p.versions, w.mod)
+			p.notes = append(p.notes, fmt.Sprintf("%s is not carried, since it is denied: %s", w.mod, strings.Join(w.chain, " → ")))
+		} else if line != "" && w.zip {
 			denied.Modules = append(denied.Modules, Denied{w.mod, line, w.chain})
 		}
 	}

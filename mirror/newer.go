@@ -83,7 +83,7 @@ func (r *run) checkNewest(ctx context.Context) error {
 }
 
 // newestTimeout bounds asking for newest versions: it is for advice, and a proxy that is in trouble is asked for minutes.
-const newestTimeout = 30 * time.Second
+var newestTimeout = 30 * time.Second // a variable for its test
 
 func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	list, _, err := r.fetch.versions(ctx, path)

@@ -391,7 +391,7 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version or missing-ok module@version", pos, strings.TrimSpace(line))
+			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
 	}
 	if err := sc.Err(); err != nil {

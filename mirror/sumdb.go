@@ -26,9 +26,9 @@ type checksums struct {
 	db    *proof.Database
 	fetch *fetcher
 
-	baseOnce sync.Once
-	base     string // URL of the database
-	baseErr  error
+	finding chan struct{} // held by who finds out where the database is
+	base    string        // its URL
+	baseErr error
 
 	mu      sync.Mutex
 	lookups map[module.Version]*lookup
@@ -40,25 +40,43 @@ type lookup struct {
 	once   sync.Once
 	record proof.Record
 	err    error
+	stale  bool // err is that who asked had no more time
 }
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
-	return &checksums{db: db, fetch: f, lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+	return &checksums{db: db, fetch: f, finding: make(chan struct{}, 1), lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
 }
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
 
-// get asks the database over the network.
-func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
-	c.baseOnce.Do(func() {
+// baseURL returns where the database is asked. Who finds out first does it for all, unless it had no time.
+func (c *checksums) baseURL(ctx context.Context) (string, error) {
+	select {
+	case c.finding <- struct{}{}:
+		defer func() { <-c.finding }()
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	if c.base == "" && c.baseErr == nil {
 		if c.base = c.db.URL; c.base == "" {
 			c.base, c.baseErr = c.fetch.up.SumDB(ctx, c.db.Name)
 		}
-	})
-	if c.baseErr != nil {
-		return nil, c.baseErr
+		if ctx.Err() != nil && c.baseErr != nil {
+			err := c.baseErr
+			c.baseErr = nil
+			return "", err
+		}
 	}
-	return c.fetch.getURL(ctx, c.base+"/"+elem, limit)
+	return c.base, c.baseErr
+}
+
+// get asks the database over the network.
+func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
+	base, err := c.baseURL(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.fetch.getURL(ctx, base+"/"+elem, limit)
 }
 
 // lookup returns what the database says about m. It is not true before prove.
@@ -71,8 +89,11 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 			c.lookups[m] = l
 		}
 		c.mu.Unlock()
-		l.once.Do(func() { l.record, l.err = c.lookupOnce(ctx, m) })
-		if ctx.Err() != nil || !errors.Is(l.err, context.Canceled) && !errors.Is(l.err, context.DeadlineExceeded) {
+		l.once.Do(func() {
+			l.record, l.err = c.lookupOnce(ctx, m)
+			l.stale = l.err != nil && ctx.Err() != nil
+		})
+		if !l.stale || ctx.Err() != nil {
 			return l.record, l.err
 		}
 		c.mu.Lock() // who asked first had no more time

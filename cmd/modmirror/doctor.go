@@ -281,7 +281,9 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 	add("GONOPROXY", c.GONOPROXY != "none" && c.GONOPROXY != "", fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the server, from a network that is not there", c.GONOPROXY), "go env -w GONOPROXY=none")
 	switch {
 	case s.SumDB == "":
-		add("GOSUMDB", c.GOSUMDB != "off", "the bundle carries no checksum database, and the go command will look for one", "go env -w GOSUMDB=off")
+		// It is not asked when every module that is carried is private, and known to be.
+		private := !slices.ContainsFunc(s.Private, func(p string) bool { return !module.MatchPrefixPatterns(c.GONOSUMDB, p) })
+		add("GOSUMDB", c.GOSUMDB != "off" && !private, "the bundle carries no checksum database, and the go command will look for one", "go env -w GOSUMDB=off")
 	case c.GOSUMDB == "off":
 		add("GOSUMDB", true, "is off: nothing checks what a new module is, although the bundle carries the proofs", "go env -w GOSUMDB="+s.SumDB)
 	default:
@@ -316,12 +318,9 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 
 // withoutUsers joins the entries of a GOPROXY value without names and passwords.
 func withoutUsers(entries []string) string {
-	list := slices.Clone(entries)
-	for i, s := range list {
-		if u, err := url.Parse(s); err == nil && u.User != nil {
-			u.User = nil
-			list[i] = u.String()
-		}
+	list := make([]string, len(entries))
+	for i, s := range entries {
+		list[i] = upstream.Redact(s)
 	}
 	return strings.Join(list, ",")
 }
@@ -337,7 +336,7 @@ func redacted(u *url.URL) string {
 	if u == nil {
 		return ""
 	}
-	return withoutUsers([]string{u.String()})
+	return upstream.Redact(u.String())
 }
 
 // rememberedHead asks whether the go command, which remembers the newest head of the checksum database that it saw, will accept the

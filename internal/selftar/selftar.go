@@ -97,7 +97,7 @@ func Check(ctx context.Context, r io.Reader, z *zip.Reader, tool module.Version)
 	if err != nil {
 		return fmt.Errorf("behind its Go: %w", err)
 	}
-	if want := exeName(tool); h.Name != want || h.Typeflag != tar.TypeReg {
+	if want := exeName(tool); h.Name != want || h.Typeflag != tar.TypeReg || h.Mode != 0o755 || h.Uid != 0 {
 		return fmt.Errorf("behind its Go is %.100q, not %s", h.Name, want)
 	}
 	if h, err := t.Next(); err != io.EOF {
@@ -106,7 +106,11 @@ func Check(ctx context.Context, r io.Reader, z *zip.Reader, tool module.Version)
 		}
 		return fmt.Errorf("behind modmirror is something: %w", err)
 	}
-	return nil
+	rest, err := io.ReadAll(io.LimitReader(r, 1)) // the reader stops at the end blocks
+	if err == nil && len(rest) > 0 {
+		err = errors.New("something is behind its end")
+	}
+	return err
 }
 
 // A comparer is a writer that wants what is written to be what r has.

@@ -82,6 +82,7 @@ func TestCheck(t *testing.T) {
 		"cut":                 {good[:len(good)/2], false},
 		"empty":               {nil, false},
 		"more behind it":      {extra("go/bin/go"), false},
+		"a second one":        {append(bytes.Clone(good), good...), false},
 		"no modmirror":        {good[:bytes.Index(good, []byte("modmirror"))], false},
 		"a flipped mode":      {bytes.Replace(good, []byte("0000755"), []byte("0004755"), 1), false},
 		"another's modmirror": {bytes.Replace(good, []byte("modmirror\x00"), []byte("modmirrox\x00"), 1), false},

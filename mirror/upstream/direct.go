@@ -105,7 +105,7 @@ func plainInfo(data []byte) ([]byte, error) {
 		return nil, err
 	}
 	if info.Origin != nil {
-		info.Origin.URL = redact(info.Origin.URL)
+		info.Origin.URL = Redact(info.Origin.URL)
 	}
 	return json.Marshal(info)
 }
@@ -142,8 +142,10 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 	if r.Kind == modpath.Latest {
 		query = "latest"
 	}
-	a := d.ask(r.Path + "@" + query)
+	key := r.Path + "@" + query
+	a := d.ask(key)
 	a.once.Do(func() {
+		defer d.forget(ctx, key)
 		out, err := d.run(ctx, r, "mod", "download", "-json", "--", r.Path+"@"+query)
 		if len(out) > 0 && json.Unmarshal(out, &a.answer) == nil && a.answer.Error != "" {
 			err = d.failed(r, a.answer.Error)
@@ -166,6 +168,7 @@ func (d *Direct) list(ctx context.Context, path string) ([]string, error) {
 	r := modpath.Request{Kind: modpath.List, Path: path}
 	a := d.ask(path)
 	a.once.Do(func() {
+		defer d.forget(ctx, path)
 		var out []byte
 		if out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", `{{range .Versions}}{{.}}{{"\n"}}{{end}}`, "--", path); a.err == nil {
 			a.versions = strings.Fields(string(out))
@@ -183,6 +186,15 @@ func (d *Direct) ask(key string) *ask {
 		d.asks[key] = a
 	}
 	return a
+}
+
+// forget has a question asked again whose answer is that there was no more time for it.
+func (d *Direct) forget(ctx context.Context, key string) {
+	if ctx.Err() != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.asks, key)
+	}
 }
 
 // run runs the go command outside of any module. What it fetches is verified as everything that is fetched: by go.sum, and
@@ -229,7 +241,7 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 
 // reFinal finds, in what a go command or git says, that a module or a version does not exist. Everything else is trouble: a server that is
 // down must not make a module missing.
-var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|invalid version|missing \S*go\.mod at revision|does not contain package|` +
+var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|missing \S*go\.mod at revision|does not contain package|` +
 	`repository '?\S*'? ?(does )?not (found|exist)|repository not found|does not appear to be a git repository|: 404 not found|: 410 gone|no go-import meta tags|malformed module path|` +
 	`but does not contain|invalid pseudo-version|go\.mod has .*module path|go\.mod has post-v\d+ module path`)
 
@@ -246,7 +258,9 @@ func (d *Direct) failed(r modpath.Request, text string) error {
 	text = text[:min(len(text), maxText)]
 	e := &Error{URL: "direct:" + r.String(), Text: text}
 	said := strings.NewReplacer(r.Path, "", "@"+r.Version, "").Replace(text) // names may look like anything
-	if e.Status = 404; !reFinal.MatchString(said) {
+	// The go command calls a git that failed an invalid version too.
+	badVersion := strings.Contains(said, "invalid version") && !strings.Contains(said, "exit status")
+	if e.Status = 404; !badVersion && !reFinal.MatchString(said) {
 		e.Status, e.Err, e.Text = 0, errors.New(text), ""
 	}
 	return e

@@ -18,16 +18,18 @@ import (
 func TestDirectFailures(t *testing.T) {
 	d := NewDirect(t.TempDir())
 	for text, found := range map[string]bool{ // whether it is trouble
-		"git.corp.example/x.git@v1.0.0: invalid version: unknown revision v1.0.0":                                          false,
-		"module git.corp.example/x.git: no matching versions for query \"latest\"":                                         false,
-		"git ls-remote -q origin: exit status 128:\n\tERROR: Repository not found.":                                        false,
-		"unrecognized import path \"corp.example/x\": reading https://corp.example/x?go-get=1: 404 Not Found":              false,
-		"unrecognized import path \"corp.example/x\": https fetch: Get \"https://corp.example/x\": dial tcp: no such host": true,
-		"git fetch: exit status 128:\n\tfatal: the remote end hung up unexpectedly":                                        true,
-		"git fetch: exit status 128:\n\terror: RPC failed; HTTP 503":                                                       true,
-		"no secure protocol found for repository":                                                                          true,
-		"git.corp.example/x.git@v1.0.0 requires go >= 1.99 (running go 1.26)":                                              true,
-		"fatal: Authentication failed for 'https://git.corp.example/x.git/'":                                               true,
+		"git.corp.example/x.git@v1.0.0: invalid version: unknown revision v1.0.0":                                                 false,
+		"module git.corp.example/x.git: no matching versions for query \"latest\"":                                                false,
+		"git ls-remote -q origin: exit status 128:\n\tERROR: Repository not found.":                                               false,
+		"unrecognized import path \"corp.example/x\": reading https://corp.example/x?go-get=1: 404 Not Found":                     false,
+		"unrecognized import path \"corp.example/x\": https fetch: Get \"https://corp.example/x\": dial tcp: no such host":        true,
+		"git fetch: exit status 128:\n\tfatal: the remote end hung up unexpectedly":                                               true,
+		"git fetch: exit status 128:\n\terror: RPC failed; HTTP 503":                                                              true,
+		"no secure protocol found for repository":                                                                                 true,
+		"git.corp.example/x.git@v1.0.0 requires go >= 1.99 (running go 1.26)":                                                     true,
+		"fatal: Authentication failed for 'https://git.corp.example/x.git/'":                                                      true,
+		"invalid version: git ls-remote -q https://127.0.0.1:1/x: exit status 128:\n\tfatal: unable to access: Failed to connect": true,
+		"invalid version: should be v0 or v1, not v2":                                                                             false,
 		"signal: killed": true,
 		"git.corp.example/unknown revision.git: connection reset by peer": true,
 	} {

@@ -133,7 +133,7 @@ func (c *Client) GetOnce(ctx context.Context, url string) ([]byte, error) {
 func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patienceToDiagnose)
 	defer cancel()
-	f := Finding{URL: redact(url), Layer: LayerOK}
+	f := Finding{URL: Redact(url), Layer: LayerOK}
 	start := time.Now()
 	body := &memory{ctx: ctx, big: c.big}
 	defer body.release()
@@ -146,12 +146,9 @@ func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) 
 // database db, which is also asked directly. It reports whether sync has what it needs: one proxy with the module, and a way to the
 // database.
 func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string) (findings []Finding, ok bool) {
-	file := modpath.Request{Kind: modpath.List, Path: m.Path}
-	if m.Version != "" {
-		file = modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
-	}
+	file := patient(m)
 	var haveModule, haveDB, stopped, dbStopped bool
-	for _, proxy := range c.proxies {
+	for i, proxy := range c.proxies {
 		base := proxy.url
 		if base == "direct" || base == "off" {
 			break
@@ -160,8 +157,8 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 		if !stopped {
 			haveModule = haveModule || f.Layer == LayerOK
 			stopped = f.Layer != LayerNotFound && !proxy.fallOnError // go commands do not go on after a comma
-			if stopped && f.Layer != LayerOK {
-				f.Advice += "; no proxy behind it is asked: a pipe instead of the comma changes that"
+			if next := i + 1; stopped && f.Layer != LayerOK && next < len(c.proxies) && c.proxies[next].url != "direct" && c.proxies[next].url != "off" {
+				f.Advice += " (no proxy behind it is asked: a pipe instead of the comma changes that)"
 			}
 		}
 		findings = append(findings, f)
@@ -192,12 +189,17 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 	return findings, haveModule && (haveDB || db == "")
 }
 
+// patient returns the file that is asked for: what a query such as latest or v1 means is found in the list.
+func patient(m module.Version) modpath.Request {
+	if m.Version == "" || m.Version == "latest" || m.Version == "upgrade" || strings.ContainsAny(m.Version, "<>") || semver.IsValid(m.Version) && strings.Count(m.Version, ".") < 2 {
+		return modpath.Request{Kind: modpath.List, Path: m.Path}
+	}
+	return modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
+}
+
 // Doctor asks for a module as a sync asks for one that is private.
 func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
-	file := modpath.Request{Kind: modpath.List, Path: m.Path}
-	if m.Version != "" {
-		file = modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
-	}
+	file := patient(m)
 	f := Finding{URL: "direct:" + file.String(), Layer: LayerOK}
 	start := time.Now()
 	_, err := d.Get(ctx, file.String(), 0)
@@ -251,7 +253,7 @@ func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
 }
 
 func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
-	m := Measure{URL: redact(base)}
+	m := Measure{URL: Redact(base)}
 	times := make([]time.Duration, 0, n)
 	count := func(f Finding) {
 		if m.Requests++; f.Layer == LayerOK {

@@ -149,7 +149,7 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 			}
 			u, err := url.Parse(entry)
 			if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
-				return nil, fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", redact(entry))
+				return nil, fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", Redact(entry))
 			}
 			if _, err := os.Stat(u.Path); u.Scheme == "file" && err != nil {
 				return nil, fmt.Errorf("GOPROXY %s: %w", entry, err)
@@ -249,12 +249,12 @@ func (c *Client) Size(ctx context.Context, path string) (n int64, err error) {
 	err = c.each(func(base string) error {
 		req, err := http.NewRequestWithContext(ctx, "HEAD", base+"/"+path, nil)
 		if err != nil {
-			return &Error{URL: redact(base + "/" + path), Err: err}
+			return &Error{URL: Redact(base + "/" + path), Err: err}
 		}
 		req.Header.Set("User-Agent", "modmirror")
 		resp, err := c.do(req)
 		if err != nil {
-			return &Error{URL: redact(base + "/" + path), Err: unwrapURL(err)}
+			return &Error{URL: Redact(base + "/" + path), Err: unwrapURL(err)}
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != 200 {
@@ -457,7 +457,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
-		return -1, &Error{URL: redact(url), Err: err}
+		return -1, &Error{URL: Redact(url), Err: err}
 	}
 	req.Header.Set("User-Agent", "modmirror")
 	have := w.Len()
@@ -467,7 +467,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 	}
 	resp, err := c.do(req)
 	if err != nil {
-		return retryable(err), &Error{URL: redact(url), Err: unwrapURL(err)}
+		return retryable(err), &Error{URL: Redact(url), Err: unwrapURL(err)}
 	}
 	defer resp.Body.Close()
 	switch {
@@ -481,7 +481,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		}
 	case resp.StatusCode == 416 && have > 0: // all was there but the end of the answer, or the file is another one
 		*etag = ""
-		return 0, &Error{URL: redact(url), Status: 416}
+		return 0, &Error{URL: Redact(url), Status: 416}
 	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
 	default:
 		pause, err := statusError(url, resp)
@@ -495,10 +495,10 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		*etag = e
 	}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		return -1, &Error{URL: redact(url), Err: errHTML}
+		return -1, &Error{URL: Redact(url), Err: errHTML}
 	}
 	if have+resp.ContentLength > limit {
-		return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
+		return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
 	}
 	start := time.Now()
 	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
@@ -509,10 +509,10 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		if n > 0 {
 			watchdog.Reset(stall)
 			if d := time.Since(start); d > patience && float64(w.Len()-have) < minRate*d.Seconds() {
-				return -1, &Error{URL: redact(url), Err: fmt.Errorf("%d bytes in %v are too few", w.Len()-have, d.Round(time.Second))}
+				return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes in %v are too few", w.Len()-have, d.Round(time.Second))}
 			}
 			if w.Len()+int64(n) > limit {
-				return -1, &Error{URL: redact(url), Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
+				return -1, &Error{URL: Redact(url), Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
 			}
 			if _, err := w.Write(buf[:n]); err != nil {
 				return -1, err
@@ -526,7 +526,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return 0, &Error{URL: redact(url), Err: fmt.Errorf("after %d bytes: %w", w.Len(), err)}
+			return 0, &Error{URL: Redact(url), Err: fmt.Errorf("after %d bytes: %w", w.Len(), err)}
 		}
 	}
 }
@@ -546,7 +546,7 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 
 // statusError makes the error for an answer that is not a file, and says when to ask again.
 func statusError(url string, resp *http.Response) (time.Duration, *Error) {
-	e := &Error{URL: redact(url), Status: resp.StatusCode}
+	e := &Error{URL: Redact(url), Status: resp.StatusCode}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxText))
 		line, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
@@ -608,8 +608,8 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// redact returns a URL without a user's name and password: a token may be either.
-func redact(s string) string {
+// Redact returns a URL without a user's name and password: a token may be either.
+func Redact(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
 		return "(unreadable URL)"
