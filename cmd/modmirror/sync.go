@@ -379,7 +379,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 			if build == all {
 				e.say("to be carried: %s", sizeText(all))
 			} else {
-				e.say("to be carried: %s; closed, so that new projects can start from each, %s", sizeText(build), sizeText(all))
+				e.say("to be carried: %s; the build lists alone, from which not every version can start a project, would be %s", sizeText(all), sizeText(build))
 			}
 		},
 		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", f.mirror, holder) },
