@@ -200,10 +200,12 @@ func (x *Index) Queries(ctx context.Context, path string) iter.Seq2[Query, error
 
 // Requirements returns the module graph.
 func (x *Index) Requirements(ctx context.Context) iter.Seq2[Requirement, error] {
-	return each(ctx, x.query("SELECT path, version, requires, wanted, indirect FROM requirement ORDER BY id"), func(row scanner) (r Requirement, err error) {
-		err = row.Scan(&r.Path, &r.Version, &r.Requires, &r.Wanted, &r.Indirect)
-		return r, err
-	})
+	return each(ctx, x.query("SELECT path, version, requires, wanted, indirect FROM requirement ORDER BY id"), scanRequirement)
+}
+
+func scanRequirement(row scanner) (r Requirement, err error) {
+	err = row.Scan(&r.Path, &r.Version, &r.Requires, &r.Wanted, &r.Indirect)
+	return r, err
 }
 
 // MissingFor returns what of a version could not be had.
@@ -220,6 +222,20 @@ func scanMissing(row scanner) (m Missing, err error) {
 func (x *Index) FilesBelow(ctx context.Context, folder string) iter.Seq2[File, error] {
 	end := strings.TrimSuffix(folder, "/") + "0" // the character behind the slash
 	return each(ctx, x.query(selectFile+" WHERE path > ? AND path < ? ORDER BY path", folder, end), scanFile)
+}
+
+// RequirementsOf returns what one version requires; that of a project is "".
+func (x *Index) RequirementsOf(ctx context.Context, path, version string) iter.Seq2[Requirement, error] {
+	return each(ctx, x.query("SELECT path, version, requires, wanted, indirect FROM requirement WHERE path = ? AND version = ? ORDER BY requires, wanted", path, version), scanRequirement)
+}
+
+// Roots returns what nothing requires: the projects, and the versions that were asked for. Only Path and Version are set.
+func (x *Index) Roots(ctx context.Context) iter.Seq2[Requirement, error] {
+	return each(ctx, x.query(`SELECT DISTINCT path, version FROM requirement WHERE version = ''
+UNION ALL SELECT m.path, v.version FROM version v JOIN module m ON m.id = v.module
+WHERE v.zip_size IS NOT NULL AND (m.path, v.version) NOT IN (SELECT requires, wanted FROM requirement) ORDER BY 1, 2`), func(row scanner) (r Requirement, err error) {
+		return r, row.Scan(&r.Path, &r.Version)
+	})
 }
 
 // Advised counts the versions carried whole that are retracted, and the modules that are deprecated.

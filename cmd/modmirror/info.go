@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
@@ -118,7 +121,7 @@ Example:
 }
 
 func listCommand() *command {
-	var asJSON, missing, all bool
+	var asJSON, missing, all, tree bool
 	return &command{
 		name:    "list",
 		summary: "list the module versions in a bundle, or what is missing",
@@ -130,10 +133,12 @@ and whether the module's newest version, carried or not, retracts it or is depre
 
 Example:
   modmirror list team.tar | grep golang.org/x
+  modmirror list --tree team.tar | less
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object a line")
 			fs.BoolVar(&all, "all", false, "also versions of which only the go.mod is carried")
+			fs.BoolVar(&tree, "tree", false, "print what requires what instead, from the projects and the versions that were asked for")
 			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -142,6 +147,12 @@ Example:
 				return err
 			}
 			defer b.Close()
+			if tree {
+				if asJSON || missing || all {
+					return usagef("--tree stands alone")
+				}
+				return printTree(ctx, e.stdout, b)
+			}
 			if missing {
 				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) error {
 					accepted := ""
@@ -177,6 +188,45 @@ Example:
 		},
 	}
 }
+
+// printTree prints the module graph as its go.mod files have it. What a version requires is printed once, the first time.
+func printTree(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
+	printed := make(map[module.Version]bool)
+	type line struct {
+		mod   module.Version
+		depth int
+	}
+	for root, err := range b.Index.Roots(ctx) {
+		if err != nil {
+			return err
+		}
+		for stack := []line{{module.Version{Path: root.Path, Version: root.Version}, 0}}; len(stack) > 0; {
+			l := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			var below []line
+			for r, err := range b.Index.RequirementsOf(ctx, l.mod.Path, l.mod.Version) {
+				if err != nil {
+					return err
+				}
+				below = append(below, line{module.Version{Path: r.Requires, Version: r.Wanted}, l.depth + 1})
+			}
+			note := ""
+			if printed[l.mod] && len(below) > 0 {
+				note, below = " (above)", nil
+			}
+			printed[l.mod] = true
+			if _, err := fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", min(l.depth, maxIndent)), l.mod, note); err != nil {
+				return err
+			}
+			slices.Reverse(below)
+			stack = append(stack, below...)
+		}
+	}
+	return nil
+}
+
+// maxIndent bounds how far a line of a tree is indented: a hostile graph may be one long chain.
+const maxIndent = 50
 
 // printEach prints rows, as tab-separated lines or as JSON.
 func printEach[T any](w io.Writer, asJSON bool, rows iter.Seq2[T, error], line func(io.Writer, T) error) error {

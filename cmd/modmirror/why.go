@@ -23,8 +23,9 @@ func whyCommand() *command {
 		usage: `
 Usage: modmirror why [flags] BUNDLE MODULE[@VERSION]
 
-Prints, for each carried version of the module, a shortest chain of requirements
-that leads to it, from a project or from a version that was asked for.
+Prints, for each version of the module that is carried whole, a shortest chain of
+requirements that leads to it, from a project or from a version that was asked for;
+with a version, for that one, also when only its go.mod is carried.
 
 Example:
   modmirror why team.tar golang.org/x/text
@@ -48,7 +49,7 @@ Example:
 				if err != nil {
 					return err
 				}
-				if version != "" && v.Version != version {
+				if version != "" && v.Version != version || version == "" && v.ZipSize == nil {
 					continue
 				}
 				c, err := why(ctx, b, module.Version{Path: v.Path, Version: v.Version})
@@ -58,7 +59,7 @@ Example:
 				chains = append(chains, c)
 			}
 			if len(chains) == 0 {
-				return &hintError{fmt.Errorf("%s: %s does not carry it", args[1], args[0]), "modmirror list --all " + args[0] + " shows what it carries"}
+				return &hintError{fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]), "modmirror list --all " + args[0] + " shows what it carries"}
 			}
 			if asJSON {
 				return writeJSON(e.stdout, chains)
