@@ -102,7 +102,7 @@ func TestProbe(t *testing.T) {
 			w.Write([]byte("v1.0.0\nv1.1.0-pre\nnonsense\n"))
 		})
 	}
-	slow, flaky, good, gone := proxy(20*time.Millisecond, false), proxy(0, true), proxy(0, false), serve(t, answer(404, "no"))
+	slow, flaky, good, gone := proxy(100*time.Millisecond, false), proxy(0, true), proxy(0, false), serve(t, answer(404, "no"))
 	c := newClient(t, gone+","+flaky+","+slow+","+good)
 	got := c.Probe(t.Context(), "example.com/m", 20)
 	var order []string
@@ -115,7 +115,7 @@ func TestProbe(t *testing.T) {
 	if m := got[0]; m.Requests != 20 || m.Failed != 0 || m.Rate == 0 || m.P50 > m.P90 || m.P90 > m.P99 || m.P99 == 0 {
 		t.Errorf("good: %+v", m)
 	}
-	if m := got[1]; m.P50 < 20*time.Millisecond {
+	if m := got[1]; m.P50 < 100*time.Millisecond {
 		t.Errorf("slow: %+v", m)
 	}
 	if m := got[2]; m.Failed == 0 || !strings.Contains(m.Trouble, "500") {
