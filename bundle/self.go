@@ -15,9 +15,6 @@ import (
 	"github.com/modmirror/modmirror/internal/selftar"
 )
 
-// toolchainPath is the module whose versions are Go toolchains.
-const toolchainPath = "golang.org/toolchain"
-
 // deepSelfs checks that the Go for a host that has nothing yet is that of a toolchain in the bundle, for which the checksum database
 // vouches. For the modmirror beside it nothing but the signature does.
 func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) error {
@@ -33,7 +30,7 @@ func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) erro
 			return wrapBad(ctx, err)
 		}
 		bad := errors.New("the bundle has no toolchain to compare its Go with")
-		for v, err := range b.Index.Versions(ctx, toolchainPath) {
+		for v, err := range b.Index.Versions(ctx, modpath.Toolchain) {
 			if err != nil {
 				return wrapBad(ctx, err)
 			}

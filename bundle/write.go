@@ -170,7 +170,7 @@ func (c *Contents) entries() ([]Source, error) {
 	}
 	for _, q := range c.Queries {
 		// A branch or a commit is answered inside as it was outside; what asks about a list is not asked as a file.
-		if q.Query == "latest" || q.Query == "upgrade" || semver.IsValid(q.Query) && strings.Count(q.Query, ".") < 2 {
+		if modpath.IsListQuery(q.Query) {
 			continue
 		}
 		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })

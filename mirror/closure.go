@@ -58,7 +58,7 @@ func (p *plan) take(g *graph, from string, zips bool) (list []module.Version) {
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(g.require), compareMod) { // who is first gives the chain
 		reqs := g.require[m]
-		if a := g.view.actual(m); a.Version != "" && m.Version != "" && !g.forgiven[m] {
+		if a := g.view.actual(m); a.Version != "" && m.Version != "" && !g.forgiven(m) {
 			p.want(a, false, chain(m))
 		}
 		for _, r := range reqs {
@@ -66,14 +66,14 @@ func (p *plan) take(g *graph, from string, zips bool) (list []module.Version) {
 		}
 	}
 	for _, m := range slices.SortedFunc(maps.Keys(g.refused), compareMod) {
-		if !g.forgiven[m] {
+		if !g.forgiven(m) {
 			p.want(g.view.actual(m), false, chain(m))
 		}
 	}
 	if zips {
 		for _, m := range g.buildList() {
 			a := g.view.actual(m)
-			if a.Version != "" && !g.forgiven[m] {
+			if a.Version != "" && !g.forgiven(m) {
 				p.want(a, true, chain(m))
 				list = append(list, a)
 			}
@@ -99,15 +99,9 @@ func chainString(list []module.Version) string { return strings.Join(chainNames(
 // loading of its module graph need.
 func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.Version, error) {
 	v := newView(s.Dir, s.Mod)
+	v.work = s.work
 	m := mainOf(s.Mod)
-	forgive := func(g *graph) {
-		for m := range g.refused {
-			if s.work.has(m) {
-				g.forgiven[m] = true
-			}
-		}
-	}
-	g, err := l.loadConsistent(ctx, v, m, func(g *graph) { forgive(g); p.take(g, s.Name, false) })
+	g, err := l.loadConsistent(ctx, v, m, func(g *graph) { p.take(g, s.Name, false) })
 	var gone *replacementError
 	if s.work != nil && errors.As(err, &gone) { // no go command can work on it without the workspace
 		p.notes = append(p.notes, fmt.Sprintf("%s is carried as a part of the workspace only: %v", s.Name, err))
@@ -121,7 +115,7 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same (modload/init.go,
 		// tidy -compat). It reads the whole unpruned graph for it, and it looks for the packages under that graph, in the zips that it selects.
 		m.deep = true
-		_, err := l.loadConsistent(ctx, v, m, func(g *graph) { forgive(g); added = append(added, p.take(g, s.Name, true)...) })
+		_, err := l.loadConsistent(ctx, v, m, func(g *graph) { added = append(added, p.take(g, s.Name, true)...) })
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Name, err)
 		}

@@ -72,6 +72,7 @@ type view struct {
 	dir     string // that local replacements are relative to
 	replace map[module.Version]module.Version
 	exclude map[module.Version]bool
+	work    *Source // of which the main module is a member, nil for none
 
 	// start is, for a project that is only imagined, what it starts from. Not all that such a project might
 	// read is read by a real one: a go.mod besides start's that cannot be read makes a leaf.
@@ -124,6 +125,9 @@ func (w *Source) has(m module.Version) bool {
 	return w != nil && (slices.ContainsFunc(w.Members, func(o Member) bool { return o.Mod.Module.Mod.Path == m.Path }) || workspaceView(w).actual(m) != m)
 }
 
+// forgiven reports whether the upstream's refusal of m is of no account, since the workspace has something else in its place.
+func (g *graph) forgiven(m module.Version) bool { return g.refused[m] && g.view.work.has(m) }
+
 // actual returns the module that stands in for m, m itself without a replacement.
 // One with an empty version is a folder.
 func (v *view) actual(m module.Version) module.Version {
@@ -145,7 +149,6 @@ type graph struct {
 	selected map[string]string                    // highest version of each path
 	parent   map[module.Version]module.Version    // what named a version first, on a shortest way
 	refused  map[module.Version]bool              // versions whose go.mod the upstream does not hand out
-	forgiven map[module.Version]bool              // those of them that are not wanted, since the workspace has others in their place
 
 	seen map[visit]bool
 	wave []visit // to be read next
@@ -306,7 +309,6 @@ func newGraph(v *view, mains ...mainModule) *graph {
 		selected: make(map[string]string),
 		parent:   make(map[module.Version]module.Version),
 		refused:  make(map[module.Version]bool),
-		forgiven: make(map[module.Version]bool),
 		seen:     make(map[visit]bool),
 	}
 	for _, m := range mains {

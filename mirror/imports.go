@@ -206,7 +206,7 @@ type bare struct {
 // addBare remembers which of some versions are bare.
 func (r *run) addBare(ctx context.Context, names map[module.Version]string, imported bool) error {
 	for _, m := range slices.SortedFunc(maps.Keys(names), compareMod) {
-		if m.Path == ToolchainPath {
+		if m.Path == modpath.Toolchain {
 			continue
 		}
 		real, err := r.fetch.hasGoMod(ctx, m)

@@ -180,20 +180,19 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 	first := m.newRun(&all)
 	defer first.fetch.discard()
 	var stats Stats
+	var vulns []File // in the first round
 	for {
-		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{}, proven: make(chan struct{}), asked: make(chan struct{}), tools: make(map[int][]module.Version)}
+		r := &run{cfg: first.cfg, fetch: first.fetch, sums: first.sums, src: &all, out: &Closure{Vulns: vulns}, proven: make(chan struct{}), asked: make(chan struct{}), tools: make(map[int][]module.Version)}
 		m.cfg.Progress.Total.Store(0)
 		m.cfg.Progress.Done.Store(0)
 		err := r.sync(ctx)
 		if err == nil {
 			err = r.checkTools()
 		}
-		if err == nil {
-			err = m.dir.Sync()
-		}
 		if err != nil {
 			return nil, err
 		}
+		vulns = r.out.Vulns
 		stats.Resolve += r.out.Stats.Resolve
 		stats.Prove += r.out.Stats.Prove
 		more, err := r.addImports(&all)
@@ -201,6 +200,12 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			return nil, err
 		}
 		if !more {
+			if err := r.selfs(ctx); err != nil {
+				return nil, err
+			}
+			if err := m.dir.Sync(); err != nil {
+				return nil, err
+			}
 			stats.Fetched, stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
 			stats.Hash, stats.Total = time.Duration(r.fetch.hashNanos.Load()), time.Since(start)
 			r.out.Stats = stats
@@ -274,7 +279,9 @@ func (r *run) sync(ctx context.Context) error {
 	missing := make([][]Missing, len(list))
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.Go(func() error { return r.prove(egctx, list) })
-	eg.Go(func() error { return r.vulndb(egctx) })
+	if r.out.Vulns == nil {
+		eg.Go(func() error { return r.vulndb(egctx) })
+	}
 	eg.Go(func() error { return r.askNewest(egctx, list) })
 	for i, w := range list {
 		eg.Go(func() (err error) {
@@ -299,9 +306,6 @@ func (r *run) sync(ctx context.Context) error {
 		return seen[key]
 	})
 	if err := r.judge(ctx); err != nil {
-		return err
-	}
-	if err := r.selfs(ctx); err != nil {
 		return err
 	}
 	return r.lists()
@@ -406,7 +410,8 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return nil, err
 	}
 	build := p.size()
-	if _, err := p.closeOver(ctx, l, append(slices.Concat(roots, lists), todo...), names, true); err != nil {
+	p.open(roots) // their build lists are known
+	if _, err := p.closeOver(ctx, l, append(lists, todo...), names, true); err != nil {
 		return nil, err
 	}
 	if err := r.addBare(ctx, names, false); err != nil {
@@ -420,6 +425,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		return nil, err
 	}
 	if r.cfg.Closed {
+		p.open(imported)
 		if _, err := p.closeOver(ctx, l, lists, imports, true); err != nil {
 			return nil, err
 		}

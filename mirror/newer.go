@@ -11,6 +11,8 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // A newest is the newest version of a module that an upstream has, carried or not. Its go.mod says which versions are
@@ -34,7 +36,7 @@ func (r *run) askNewest(ctx context.Context, list []*wanted) error {
 	eg.SetLimit(readsInFlight)
 	last := ""
 	for _, w := range list { // in order of paths
-		if !w.zip || w.mod.Path == last || w.mod.Path == ToolchainPath {
+		if !w.zip || w.mod.Path == last || w.mod.Path == modpath.Toolchain {
 			continue
 		}
 		last = w.mod.Path
@@ -90,14 +92,9 @@ func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	if err != nil {
 		return n
 	}
-	releases, prereleases, err := r.fetch.filter(ctx, path, list, nil, false)
-	if len(releases) == 0 {
-		releases = prereleases
+	if n.version, err = r.fetch.newestOf(ctx, path, list); n.version == "" || err != nil {
+		return newest{}
 	}
-	if err != nil || len(releases) == 0 {
-		return n
-	}
-	n.version = releases[len(releases)-1]
 	if n.mod, err = r.fetch.goMod(ctx, module.Version{Path: path, Version: n.version}); err != nil {
 		n.mod = nil
 	}

@@ -219,21 +219,28 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 // newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
 // there is none.
 func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*goMod, error) {
-	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
-	if err != nil {
+	v, err := f.newestOf(ctx, path, list)
+	if v == "" || err != nil {
 		return nil, err
 	}
-	if len(releases) == 0 {
-		releases = prereleases
-	}
-	if len(releases) == 0 {
-		return nil, nil
-	}
-	mod, err := f.goMod(ctx, module.Version{Path: path, Version: releases[len(releases)-1]})
+	mod, err := f.goMod(ctx, module.Version{Path: path, Version: v})
 	if isAbsent(err) {
 		return nil, nil
 	}
 	return mod, err
+}
+
+// newestOf returns the newest version of a list as latest has it, itself perhaps retracted: the highest release, else the highest
+// prerelease, else "".
+func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (string, error) {
+	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
+	if len(releases) == 0 {
+		releases = prereleases
+	}
+	if err != nil || len(releases) == 0 {
+		return "", err
+	}
+	return releases[len(releases)-1], nil
 }
 
 // revision resolves a branch, a tag or a commit: the upstream says which version it is.

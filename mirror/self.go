@@ -148,7 +148,7 @@ func (s *Sources) newestToolchain(platform string) (newest module.Version, ok bo
 		return strings.TrimSuffix(strings.TrimPrefix(m.Version, "v0.0.1-"), suffix)
 	}
 	for _, src := range s.List {
-		if m := src.Query; m.Path == ToolchainPath && strings.HasSuffix(m.Version, suffix) && !src.noZip {
+		if m := src.Query; m.Path == modpath.Toolchain && strings.HasSuffix(m.Version, suffix) && !src.noZip {
 			if !ok || later(goVersion(newest), goVersion(m)) != goVersion(newest) {
 				newest, ok = m, true
 			}

@@ -294,8 +294,7 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 }
 
 // readTile reads a tile: exact and then wider from the disk, exact and then wider from the
-// network, as the go command does (x/mod/sumdb/client.go readTile). A database need not
-// keep partial tiles once the full one exists.
+// network, as the go command does (x/mod/sumdb/client.go readTile).
 func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	full := proof.FullTile(t)
 	for _, t1 := range []tlog.Tile{t, full} {
@@ -308,13 +307,8 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 			return data[:t.W*tlog.HashSize], nil
 		}
 	}
-	data, err := s.c.get(ctx, t.Path(), int64(full.W*tlog.HashSize))
-	if err != nil && t != full && upstream.Refused(err) {
-		var wide []byte
-		if wide, err = s.c.get(ctx, full.Path(), int64(full.W*tlog.HashSize)); err == nil && len(wide) == full.W*tlog.HashSize {
-			data = wide[:t.W*tlog.HashSize]
-		}
-	}
+	get := func(t tlog.Tile) ([]byte, error) { return s.c.get(ctx, t.Path(), int64(full.W*tlog.HashSize)) }
+	data, err := proof.ReadTile(t, get, upstream.Refused)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of checksum database %s: %w", t.Path(), s.c.db.Name, err)
 	}

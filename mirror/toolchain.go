@@ -11,10 +11,9 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
-)
 
-// ToolchainPath is the module whose versions are Go toolchains (https://go.dev/ref/mod, GOTOOLCHAIN).
-const ToolchainPath = "golang.org/toolchain"
+	"github.com/modmirror/modmirror/internal/modpath"
+)
 
 const thisPlatform = runtime.GOOS + "/" + runtime.GOARCH
 
@@ -48,7 +47,7 @@ func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error
 
 // toolchainModule returns the module version that is a toolchain (cmd/go/internal/toolchain/select.go Exec).
 func toolchainModule(goVersion, platform string) module.Version {
-	return module.Version{Path: ToolchainPath, Version: "v0.0.1-" + goVersion + "." + strings.Replace(platform, "/", "-", 1)}
+	return module.Version{Path: modpath.Toolchain, Version: "v0.0.1-" + goVersion + "." + strings.Replace(platform, "/", "-", 1)}
 }
 
 // neededToolchain returns the oldest toolchain that can build a module with these go and toolchain lines, "" for none:

@@ -19,9 +19,6 @@ const (
 	maxDetailBytes = 648
 )
 
-// toolchainPath is the module whose versions are Go toolchains, for each platform.
-const toolchainPath = "golang.org/toolchain"
-
 // text answers with a status and words.
 func text(w http.ResponseWriter, status int, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
@@ -100,7 +97,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 			line("of this version only the go.mod is carried, for reading module graphs")
 		}
 	}
-	if req.Path == toolchainPath && req.Version != "" { // one for the same platform
+	if req.Path == modpath.Toolchain && req.Version != "" { // one for the same platform
 		platform := req.Version[max(0, strings.LastIndex(req.Version, ".")):]
 		carried = slices.DeleteFunc(carried, func(v string) bool { return !strings.HasSuffix(v, platform) })
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -306,7 +305,7 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 	add("GOFLAGS", strings.Contains(c.GOFLAGS, "-mod=vendor"), "has -mod=vendor: go commands read vendor folders and never ask the server", "go env -w GOFLAGS= (and look at the environment)")
 	if req, err := http.NewRequest("GET", base, nil); err == nil {
 		way, _ := http.ProxyFromEnvironment(req)
-		add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", redacted(way)), "export NO_PROXY="+req.URL.Hostname())
+		add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", upstream.Redact(fmt.Sprint(way))), "export NO_PROXY="+req.URL.Hostname())
 	}
 	for i, k := range checks {
 		if os.Getenv(k.What) != "" && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
@@ -330,13 +329,6 @@ func tooWide(pattern string) bool {
 	host, _, _ := strings.Cut(pattern, "/")
 	i := strings.LastIndex(host, "*")
 	return i >= 0 && strings.Count(host[i:], ".") < 2
-}
-
-func redacted(u *url.URL) string {
-	if u == nil {
-		return ""
-	}
-	return upstream.Redact(u.String())
 }
 
 // rememberedHead asks whether the go command, which remembers the newest head of the checksum database that it saw, will accept the
@@ -408,12 +400,7 @@ func (s *serverTiles) get(elem string) ([]byte, error) {
 // ReadTiles reads tiles one after another: there are few.
 func (s *serverTiles) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
 	for _, t := range tiles {
-		tile, err := s.get(t.Path())
-		if full := proof.FullTile(t); err != nil && t != full { // as the go command does
-			if tile, err = s.get(full.Path()); err == nil && len(tile) == full.W*tlog.HashSize {
-				tile = tile[:t.W*tlog.HashSize]
-			}
-		}
+		tile, err := proof.ReadTile(t, func(t tlog.Tile) ([]byte, error) { return s.get(t.Path()) }, func(error) bool { return true })
 		if err == nil && len(tile) != t.W*tlog.HashSize {
 			err = fmt.Errorf("%s has %d bytes", t.Path(), len(tile))
 		}

@@ -226,7 +226,7 @@ func (r *rehearsal) environ(goCmd string) []string {
 	var private []string
 	toolchain := "local"
 	for _, v := range r.closure.Versions {
-		if v.Path == mirror.ToolchainPath {
+		if v.Path == modpath.Toolchain {
 			toolchain = "auto"
 		}
 		if v.Private && !slices.Contains(private, v.Path) {

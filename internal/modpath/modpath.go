@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -26,6 +27,9 @@ const MaxLength = 2048
 // TileHeight is the height of the tiles that checksum databases serve and the
 // go command asks for (cmd/go: x/mod/sumdb.Client, default height).
 const TileHeight = 8
+
+// Toolchain is the module whose versions are Go toolchains, for each platform (https://go.dev/ref/mod, GOTOOLCHAIN).
+const Toolchain = "golang.org/toolchain"
 
 // A Kind says what a path asks for.
 type Kind int
@@ -234,6 +238,13 @@ func (r Request) String() string {
 		return "sumdb/" + r.DB + "/lookup/" + mod + "@" + vers
 	}
 	return ""
+}
+
+// IsListQuery reports whether a query is answered from the list of a module, rather than by a proxy's .info of that name: latest,
+// upgrade, a range, or the beginning of a version (cmd/go/internal/modload/query.go newQueryMatcher).
+func IsListQuery(query string) bool {
+	return query == "latest" || query == "upgrade" || strings.HasPrefix(query, "<") || strings.HasPrefix(query, ">") ||
+		semver.IsValid(query) && strings.Count(query, ".") < 2
 }
 
 // CheckFile checks that name may be the name of a file in a bundle: a relative

@@ -73,6 +73,20 @@ func ParseGOSUMDB(s string) (*Database, error) {
 	return db, nil
 }
 
+// ReadTile reads a tile by get, and when that fails in a way that no other answers does, as absent says, cuts it from the full tile: a
+// database need not keep partial tiles once the full one exists (x/mod/sumdb/client.go readTile).
+func ReadTile(t tlog.Tile, get func(tlog.Tile) ([]byte, error), absent func(error) bool) ([]byte, error) {
+	data, err := get(t)
+	if full := FullTile(t); err != nil && t != full && absent(err) {
+		if wide, fullErr := get(full); fullErr == nil && len(wide) == full.W*tlog.HashSize {
+			return wide[:t.W*tlog.HashSize], nil
+		} else if fullErr != nil {
+			return nil, fullErr
+		}
+	}
+	return data, err
+}
+
 // A Head is a signed tree head.
 type Head struct {
 	tlog.Tree

@@ -191,7 +191,7 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 
 // patient returns the file that is asked for: what a query such as latest or v1 means is found in the list.
 func patient(m module.Version) modpath.Request {
-	if m.Version == "" || m.Version == "latest" || m.Version == "upgrade" || strings.ContainsAny(m.Version, "<>") || semver.IsValid(m.Version) && strings.Count(m.Version, ".") < 2 {
+	if m.Version == "" || modpath.IsListQuery(m.Version) {
 		return modpath.Request{Kind: modpath.List, Path: m.Path}
 	}
 	return modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
