@@ -26,11 +26,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -41,70 +44,71 @@ const (
 	readmeName   = "README.txt"
 )
 
+// indexFolder is where in the state directory the verified indexes are.
+const indexFolder = "index"
+
 // manifestAt is where the manifest's content starts in the file, in bytes.
 const manifestAt = blockSize
 
 // A Bundle is an open bundle whose manifest and index were verified. Files are verified
 // by who reads them: their SHA-256 is in the index.
+//
+// The index of a delta is the catalogue of its whole line. The files of the bundles before it are read from those that
+// Attach was given.
 type Bundle struct {
 	Manifest Manifest
 	Signers  []string // "name+hash" of the trusted keys that signed
 	Index    *index.Index
 	Seen     bool // its index was found checked in the state directory
 
-	file    *os.File
-	payload int64  // where file offsets count from, in bytes
+	path    string
+	note    []byte  // the signed manifest, with all its signatures and without padding
+	medium  *Medium // nil for a catalogue alone
+	payload int64   // where file offsets count from, in bytes
+	line    []index.Bundle
+	parts   map[int64]*Bundle // the other bundles of the line that are at hand, by their number in the index
+	packs   []*pack
+	isPack  bool   // none at all, but the file of a pack, to be closed with the others
 	tmp     string // folder to remove at Close
 }
 
-// Open opens the bundle at path, believing the trusted keys. When stateDir is not "", the verified
-// copy of the index stays there and the next Open only hashes it.
+// The ends of the names of a catalogue: what is left of a bundle without its files.
+const (
+	manifestExt = ".manifest"
+	indexExt    = ".index.sqlite"
+)
+
+// Open opens the bundle at path, believing the trusted keys: a file, the first of its pieces, or the manifest of a catalogue that
+// WriteCatalogue wrote. When stateDir is not "", the verified copy of the index stays there and the next Open only hashes it.
 // Errors about what the bundle says are *NotVerifiedError.
-func Open(ctx context.Context, path string, trusted note.Verifiers, stateDir string) (*Bundle, error) {
-	b, err := open(ctx, path, trusted, stateDir)
+func Open(ctx context.Context, path string, trust *Trust, stateDir string) (*Bundle, error) {
+	b := &Bundle{path: path}
+	var err error
+	if strings.HasSuffix(path, manifestExt) {
+		err = b.openCatalogue(ctx, trust, stateDir)
+	} else if b.medium, err = openMedium(path); err == nil {
+		err = b.open(ctx, trust, stateDir)
+	}
 	if err != nil {
+		b.Close()
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	return b, nil
 }
 
-func open(ctx context.Context, path string, trusted note.Verifiers, stateDir string) (_ *Bundle, err error) {
-	st, err := os.Stat(path)
-	if err == nil && st.IsDir() {
-		return nil, errors.New("it is a folder, not a bundle")
+// open verifies what is in front of the files.
+func (b *Bundle) open(ctx context.Context, trust *Trust, stateDir string) error {
+	if err := b.readManifest(trust); err != nil {
+		return err
 	}
-	if err == nil && !st.Mode().IsRegular() { // opening a pipe could wait for ever
-		return nil, errors.New("not a regular file")
-	}
-	if err != nil {
-		return nil, errors.Unwrap(err) // the caller names the path
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	b := &Bundle{file: f}
-	defer func() {
-		if err != nil {
-			b.Close()
-		}
-	}()
-	if st, err = f.Stat(); err != nil {
-		return nil, err
-	}
-	if err := b.readManifest(trusted, st.Size()); err != nil {
-		return nil, err
-	}
-	if err := b.openIndex(ctx, stateDir); err != nil {
-		return nil, err
-	}
-	return b, nil
+	src := io.NewSectionReader(b.medium, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize)
+	return b.openIndex(ctx, src, stateDir)
 }
 
 // readManifest reads and believes the fixed part of the file.
-func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
+func (b *Bundle) readManifest(trust *Trust) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
-	if n, err := b.file.ReadAt(fixed, 0); err == io.EOF {
+	if n, err := b.medium.ReadAt(fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF {
 		return &NotVerifiedError{"file", fmt.Errorf("%d bytes are too few for a bundle", n)}
 	} else if err != nil {
 		return err
@@ -112,28 +116,110 @@ func (b *Bundle) readManifest(trusted note.Verifiers, size int64) error {
 	if !bytes.Equal(fixed[:manifestAt], Header(manifestName, ManifestSize)) {
 		return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
 	}
-	m, n, err := OpenManifest(fixed[manifestAt:manifestAt+ManifestSize], trusted)
-	if err != nil {
+	if err := b.believe(fixed[manifestAt:manifestAt+ManifestSize], trust); err != nil {
 		return err
 	}
-	if m.Base != "" {
-		return &NotVerifiedError{"MANIFEST", fmt.Errorf("it is a delta to bundle %.16s…, which this modmirror does not read yet", m.Base)}
-	}
-	if size != m.Size {
-		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", size, m.Size)}
+	m := &b.Manifest
+	if err := b.medium.checkSize(m.Size); err != nil {
+		return err
 	}
 	if !bytes.Equal(fixed[manifestAt+ManifestSize:], Header(indexName, m.IndexSize)) {
 		return &NotVerifiedError{indexName, errors.New("tar header differs")}
 	}
-	b.Manifest = m
-	for _, s := range n.Sigs {
-		b.Signers = append(b.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
-	}
-	b.payload = payloadAt(m.IndexSize)
 	if m.Size < b.payload+endSize {
 		return &NotVerifiedError{"size", errors.New("no room for the index")}
 	}
 	return nil
+}
+
+// believe takes the content of a MANIFEST entry for what it says, when enough of the trusted keys signed it, here or in the file
+// of detached signatures beside the bundle.
+func (b *Bundle) believe(data []byte, trust *Trust) error {
+	more, err := readSignatures(signaturesFile(b.path))
+	if err != nil {
+		return err
+	}
+	m, n, err := openManifest(data, more, trust)
+	if err != nil {
+		if _, statErr := os.Stat(b.path + journalExt); statErr == nil {
+			err = fmt.Errorf("%w (signing it was interrupted: run modmirror sign again)", err)
+		}
+		return err
+	}
+	b.Manifest = m
+	b.payload = payloadAt(m.IndexSize)
+	b.Signers = nil
+	for _, s := range n.Sigs {
+		b.Signers = append(b.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
+	}
+	if b.note, err = note.Sign(n); err != nil { // no new signature: all that there are
+		return err
+	}
+	return nil
+}
+
+// openCatalogue opens a manifest with the index beside it.
+func (b *Bundle) openCatalogue(ctx context.Context, trust *Trust, stateDir string) error {
+	data, err := readSmall(b.path, ManifestSize)
+	if err != nil {
+		return err
+	}
+	if err := b.believe(data, trust); err != nil {
+		return err
+	}
+	name := strings.TrimSuffix(b.path, manifestExt) + indexExt
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("the index that belongs to it: %w", err)
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return err
+	} else if st.Size() != b.Manifest.IndexSize {
+		return &NotVerifiedError{name, fmt.Errorf("%d bytes, the manifest says %d", st.Size(), b.Manifest.IndexSize)}
+	}
+	return b.openIndex(ctx, f, stateDir)
+}
+
+// readSmall reads a file of at most limit bytes.
+func readSmall(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &NotVerifiedError{name, fmt.Errorf("more than %d bytes", limit)}
+	}
+	return data, err
+}
+
+// WriteCatalogue writes what there is of the bundle without its files to dir, and returns the path of the manifest: NAME.manifest, with
+// NAME.index.sqlite beside it. That is what the next sync needs of it.
+func (b *Bundle) WriteCatalogue(dir string) (string, error) {
+	base := filepath.Join(dir, b.Manifest.Name)
+	src, err := b.Index.Open()
+	if err != nil {
+		return "", err
+	}
+	defer src.Close()
+	out, err := safefile.Create(base+indexExt, 0o666)
+	if err != nil {
+		return "", err
+	}
+	defer out.Discard()
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(out, h), src); err != nil {
+		return "", err
+	}
+	if [32]byte(h.Sum(nil)) != b.Manifest.Index {
+		return "", &NotVerifiedError{indexName, errHash}
+	}
+	if err := out.Commit(); err != nil {
+		return "", err
+	}
+	return base + manifestExt, safefile.Write(base+manifestExt, padManifest(b.note), 0o666)
 }
 
 // payloadAt returns where file offsets count from: the end of the index entry.
@@ -144,8 +230,8 @@ func payloadAt(indexSize int64) int64 {
 // openIndex brings a verified copy of the index to the disk and opens it. A copy in the
 // state directory was checked in full, against this very manifest, before it got its name, which is
 // the bundle's id.
-func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
-	dir := filepath.Join(stateDir, "index")
+func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) error {
+	dir := filepath.Join(stateDir, indexFolder)
 	if stateDir == "" || os.MkdirAll(dir, 0o700) != nil {
 		var err error
 		if b.tmp, err = os.MkdirTemp("", "modmirror-index-"); err != nil {
@@ -167,7 +253,7 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 				return &NotVerifiedError{indexName, err}
 			}
 			b.Seen = true
-			return nil
+			return b.readLine(ctx)
 		}
 	}
 	f, err := safefile.Create(name, 0o600)
@@ -176,7 +262,6 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	}
 	defer f.Discard()
 	h := sha256.New()
-	src := io.NewSectionReader(b.file, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize)
 	if _, err := io.Copy(io.MultiWriter(f, h), src); err != nil {
 		return err
 	}
@@ -195,6 +280,9 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 		return &NotVerifiedError{indexName, err}
 	}
 	b.Index = x
+	if err := b.readLine(ctx); err != nil {
+		return err
+	}
 	if err := b.checkIndex(ctx); err != nil {
 		return err
 	}
@@ -206,6 +294,51 @@ func (b *Bundle) openIndex(ctx context.Context, stateDir string) error {
 	}
 	b.Index, err = index.Open(name)
 	return err
+}
+
+// readLine reads which bundles the index is about. The last one is this bundle; those before it are the line of a delta.
+func (b *Bundle) readLine(ctx context.Context) error {
+	b.line = nil
+	for x, err := range b.Index.Bundles(ctx) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		if b.line = append(b.line, x); len(b.line) > maxLine {
+			return &NotVerifiedError{indexName, fmt.Errorf("more than %d bundles in a line", maxLine)}
+		}
+	}
+	if len(b.line) == 0 {
+		return &NotVerifiedError{indexName, errors.New("it does not name this bundle")}
+	}
+	return nil
+}
+
+// maxLine is how many bundles a line may have before a new full one must begin: two centuries of weeks.
+const maxLine = 10_000
+
+// own returns the number of this bundle in its index.
+func (b *Bundle) own() int64 { return b.line[len(b.line)-1].ID }
+
+// checkLine checks that the index is of this bundle and of those before it.
+func (b *Bundle) checkLine() error {
+	m := &b.Manifest
+	last := len(b.line) - 1
+	for i, x := range b.line {
+		bad := x.Name != m.Name
+		if i == last {
+			bad = bad || x.Digest != "" || x.Payload != 0 || x.Sequence != m.Sequence
+		} else {
+			bad = bad || parseHex(make([]byte, sha256.Size), x.Digest) != nil || strings.ToLower(x.Digest) != x.Digest ||
+				x.Payload < blockSize || x.Payload%blockSize != 0 || x.Payload > maxSize || x.Sequence >= b.line[i+1].Sequence
+		}
+		if bad {
+			return errors.New("it is of another bundle")
+		}
+	}
+	if last == 0 && m.Base != "" || last > 0 && b.line[last-1].Digest != m.Base {
+		return errors.New("it is of a line that does not end with the manifest's base")
+	}
+	return nil
 }
 
 // checkIndex checks the index in full: SQLite's own checks and every value, that it is about this
@@ -225,50 +358,104 @@ func (b *Bundle) checkIndex(ctx context.Context) error {
 	if c != m.Counts {
 		return fail("it counts %+v, the manifest %+v", c, m.Counts)
 	}
-	var own []index.Bundle
-	for x, err := range b.Index.Bundles(ctx) {
-		if err != nil {
-			return wrapBad(ctx, err)
-		}
-		own = append(own, x)
-		if want := (index.Bundle{ID: x.ID, Name: m.Name, Sequence: m.Sequence}); len(own) > 1 || x != want {
-			return fail("it is of another bundle")
-		}
+	if err := b.checkLine(); err != nil {
+		return fail("%v", err)
 	}
-	if len(own) == 0 {
-		return fail("it does not name this bundle")
+	if err := b.checkHeads(ctx); err != nil {
+		return err
 	}
-	end, n, prev := int64(0), int64(0), ""
+	end, seen, prev := int64(0), 0, index.File{}
 	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
-		n++
+		if f.Bundle != prev.Bundle { // the next of the line
+			end, prev.Path = 0, ""
+			for seen < len(b.line) && b.line[seen].ID != f.Bundle {
+				seen++
+			}
+		}
+		own := f.Bundle == b.own()
+		at := f.Offset - headerSize(f.Path)
 		switch {
-		case f.Bundle != own[0].ID, f.ID < 1, f.ID > c.Files: // so they are 1 to n
+		case seen == len(b.line), f.ID < 1, f.ID > c.Files: // so they are 1 to n
 			return fail("file %.200q has an impossible number", f.Path)
-		case n == 1 && f.Path != readmeName:
+		case own && end == 0 && f.Path != readmeName:
 			return fail("first file is %.200q, not %s", f.Path, readmeName)
-		case n > 2 && f.Path <= prev:
+		case f.Path == readmeName && (!own || end > 0):
+			return fail("%s is not the first file", readmeName)
+		case f.Path <= prev.Path && prev.Path != readmeName:
 			return fail("file %.200q is not in order", f.Path)
-		case f.Size < 0 || f.Size > maxEntry || f.Offset != end+headerSize(f.Path):
+		case f.Size < 0 || f.Size > maxEntry || at < end || at > maxSize || own && at != end: // what was replaced has left holes in the others
 			return fail("file %.200q is not where the one before it ends", f.Path)
 		}
-		if n > 1 {
+		if f.Path != readmeName {
 			if err := checkPath(f.Path, m.DB); err != nil {
 				return fail("%v", err)
 			}
 		}
 		end = f.Offset + f.Size + padding(f.Size)
-		if end > m.Size {
+		if own && end > m.Size {
 			return fail("file %.200q is past the end", f.Path)
 		}
-		prev = f.Path
+		prev = f
+	}
+	if prev.Bundle != b.own() {
+		return fail("it has no file of this bundle")
 	}
 	if b.payload+end+endSize != m.Size {
 		return fail("its files end at byte %d of %d", b.payload+end, m.Size)
 	}
 	return nil
+}
+
+// checkHeads checks that the tree heads are what their notes say, and the last one what the manifest says. The signatures on the notes are
+// checked by who knows the database's key: verify --deep, and each client.
+func (b *Bundle) checkHeads(ctx context.Context) error {
+	last := tlog.Tree{}
+	for h, err := range b.Index.Heads(ctx) {
+		if err != nil {
+			return wrapBad(ctx, err)
+		}
+		if last, err = headOf(h); err != nil {
+			return &NotVerifiedError{indexName, err}
+		}
+	}
+	if last != b.Manifest.Head {
+		return &NotVerifiedError{indexName, errors.New("its tree head is not the one that the manifest names")}
+	}
+	return nil
+}
+
+// headOf returns the tree of a head, having compared it with what the note says, whose signature is not checked.
+func headOf(h index.Head) (tlog.Tree, error) {
+	n, err := note.Open([]byte(h.Note), note.VerifierList())
+	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
+		n = u.Note
+	} else if err != nil {
+		return tlog.Tree{}, fmt.Errorf("tree head %d: %w", h.Size, err)
+	}
+	tree, err := tlog.ParseTree([]byte(n.Text))
+	if err != nil || tree.N != h.Size || tree.Hash.String() != h.Hash {
+		return tree, fmt.Errorf("tree head %d is not the one in its note", h.Size)
+	}
+	return tree, nil
+}
+
+// Heads returns the signed tree heads of the checksum database under which records of the line were ever proven, smallest first; the last
+// one is that of the bundle.
+func (b *Bundle) Heads(ctx context.Context) (heads []proof.Head, err error) {
+	for h, err := range b.Index.Heads(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		tree, err := headOf(h)
+		if err != nil {
+			return nil, &NotVerifiedError{indexName, err}
+		}
+		heads = append(heads, proof.Head{Tree: tree, Note: []byte(h.Note)})
+	}
+	return heads, nil
 }
 
 // checkPath checks that path is one of a GOPROXY tree with the checksum database db. No such path is
@@ -302,7 +489,7 @@ func hashOf(r io.Reader) (sum [32]byte, err error) {
 	return sum, err
 }
 
-// Close closes the bundle and removes what Open put aside.
+// Close closes the bundle and removes what Open put aside. Bundles that were attached are closed by who opened them.
 func (b *Bundle) Close() error {
 	var err error
 	if b.Index != nil {
@@ -311,18 +498,93 @@ func (b *Bundle) Close() error {
 	if b.tmp != "" {
 		err = errors.Join(err, os.RemoveAll(b.tmp))
 	}
-	return errors.Join(err, b.file.Close())
+	if b.medium != nil {
+		err = errors.Join(err, b.medium.Close())
+	}
+	return err
 }
 
-// File returns the open file. It must be read with ReadAt.
-func (b *Bundle) File() *os.File { return b.file }
+// ID returns the bundle's id.
+func (b *Bundle) ID() string { return b.Manifest.ID() }
 
-// Offset returns where in the file the content of f starts, in bytes.
-func (b *Bundle) Offset(f index.File) int64 { return b.payload + f.Offset }
+// Path returns where the bundle was opened.
+func (b *Bundle) Path() string { return b.path }
+
+// Line returns the bundles before this one of which the index has files or a name, oldest first.
+func (b *Bundle) Line() []index.Bundle { return b.line[:len(b.line)-1] }
+
+// Own returns the number that files of this bundle itself have in the index.
+func (b *Bundle) Own() int64 { return b.own() }
+
+// Attach has the files of earlier bundles of the line read from others, which may be of other lines.
+func (b *Bundle) Attach(others ...*Bundle) {
+	if b.parts == nil {
+		b.parts = make(map[int64]*Bundle)
+	}
+	for _, o := range others {
+		if o == nil || o.medium == nil || o.isPack {
+			continue
+		}
+		id := o.ID()
+		for _, x := range b.Line() {
+			if x.Digest == id {
+				b.parts[x.ID] = o
+			}
+		}
+	}
+}
+
+// A NotAtHandError says that a file is in another bundle of the line.
+type NotAtHandError struct {
+	Path   string
+	Bundle index.Bundle
+}
+
+// Error names the file and the bundle.
+func (e *NotAtHandError) Error() string {
+	return fmt.Sprintf("%s is in an earlier bundle of the line that is not at hand: %s, sequence %d, id %.16s", e.Path, e.Bundle.Name, e.Bundle.Sequence, e.Bundle.Digest)
+}
+
+// A Place is where the content of a file is.
+type Place struct {
+	Medium *Medium
+	Offset int64 // from the start of the medium, in bytes
+}
+
+// Find returns where the content of f is: in this bundle, in an attached one or in a pack. The error is a *NotAtHandError when it is in none.
+func (b *Bundle) Find(f index.File) (Place, error) {
+	if f.Bundle == b.own() && b.medium != nil {
+		return Place{b.medium, b.payload + f.Offset}, nil
+	}
+	if o := b.parts[f.Bundle]; o != nil {
+		return Place{o.medium, o.payload + f.Offset}, nil
+	}
+	for _, p := range b.packs {
+		if at, ok, err := p.find(f.SHA256); err != nil {
+			return Place{}, err
+		} else if ok {
+			return Place{p.medium, at}, nil
+		}
+	}
+	bad := &NotAtHandError{Path: f.Path}
+	for _, x := range b.line {
+		if x.ID == f.Bundle {
+			bad.Bundle = x
+		}
+	}
+	if bad.Bundle.Digest == "" {
+		bad.Bundle.Digest = b.ID()
+	}
+	return Place{}, bad
+}
 
 // Content returns the content of f, not yet verified.
-func (b *Bundle) Content(f index.File) *io.SectionReader {
-	return io.NewSectionReader(b.file, b.Offset(f), f.Size)
+func (b *Bundle) Content(f index.File) (*io.SectionReader, error) {
+	p, err := b.Find(f)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(p.Medium, p.Offset, f.Size), nil
 }
 
 // ReadFile returns the verified content of the small file at a path: at most limit bytes.
@@ -335,15 +597,24 @@ func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
 	}
+	return b.Read(f, limit)
+}
+
+// Read returns the verified content of a small file: at most limit bytes.
+func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
 	if f.Size > limit {
-		return nil, &NotVerifiedError{path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
+		return nil, &NotVerifiedError{f.Path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
+	}
+	content, err := b.Content(f)
+	if err != nil {
+		return nil, err
 	}
 	data := make([]byte, f.Size)
-	if _, err := b.file.ReadAt(data, b.Offset(f)); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
+	if _, err := content.ReadAt(data, 0); err != nil && !(err == io.EOF && f.Size == 0) {
+		return nil, fmt.Errorf("reading %s: %w", f.Path, err)
 	}
 	if sha256.Sum256(data) != f.SHA256 {
-		return nil, &NotVerifiedError{path, errHash}
+		return nil, &NotVerifiedError{f.Path, errHash}
 	}
 	return data, nil
 }

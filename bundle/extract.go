@@ -36,7 +36,8 @@ func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int
 	return n, nil
 }
 
-// chosen returns the files at the paths, or all of this bundle when none is named.
+// chosen returns the files at the paths, or all of this bundle when none is named. Those of a line of deltas are all its files
+// when they are extracted in its order.
 func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.File, error] {
 	return func(yield func(index.File, error) bool) {
 		for _, p := range paths {
@@ -51,11 +52,15 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 		if len(paths) > 0 {
 			return
 		}
-		b.Index.Files(ctx)(yield)
+		b.Index.FilesIn(ctx, b.own())(yield)
 	}
 }
 
 func (b *Bundle) extract(f index.File, dir string, buf []byte) error {
+	content, err := b.Content(f)
+	if err != nil {
+		return err
+	}
 	name := filepath.Join(dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		return err
@@ -66,7 +71,7 @@ func (b *Bundle) extract(f index.File, dir string, buf []byte) error {
 	}
 	defer out.Discard()
 	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{b.Content(f)}, buf); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{content}, buf); err != nil {
 		return err
 	}
 	if [32]byte(h.Sum(nil)) != f.SHA256 {

@@ -119,19 +119,27 @@ func EphemeralKey(name string) (*Key, error) {
 	return &Key{signer, vkey}, err
 }
 
-// Verifiers returns the trust in this key alone.
-func (k *Key) Verifiers() note.Verifiers {
-	v, err := note.NewVerifier(k.Verifier)
-	if err != nil {
-		return note.VerifierList()
-	}
-	return note.VerifierList(v)
-}
-
 // A Trust is the list of keys whose bundles are believed, in a file of one public key a line.
 type Trust struct {
-	File string
-	Keys []string
+	File    string
+	Keys    []string
+	Require int // how many of the keys must have signed a bundle, at least; below 1 is 1. A public key counts once, whatever its names.
+}
+
+// TrustIn returns the trust in keys alone, in the form of Key.Verifier.
+func TrustIn(keys ...string) *Trust { return &Trust{Keys: keys} }
+
+// distinct counts the public keys among those that made verified signatures.
+func (t *Trust) distinct(sigs []note.Signature) int {
+	keys := make(map[string]bool)
+	for _, s := range sigs {
+		for _, k := range t.Keys {
+			if public, ok := strings.CutPrefix(k, fmt.Sprintf("%s+%08x+", s.Name, s.Hash)); ok {
+				keys[public] = true
+			}
+		}
+	}
+	return len(keys)
 }
 
 // ReadTrust reads a trust file; one that is not there trusts nobody.

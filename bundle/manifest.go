@@ -167,9 +167,16 @@ func (m Manifest) Sign(signers ...note.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("signing manifest: %w", err)
 	}
 	if len(msg) > ManifestSize {
-		return nil, fmt.Errorf("manifest with its signatures is longer than %d bytes", ManifestSize)
+		return nil, errTooManySignatures
 	}
-	return append(msg, bytes.Repeat([]byte("\n"), ManifestSize-len(msg))...), nil
+	return padManifest(msg), nil
+}
+
+var errTooManySignatures = fmt.Errorf("manifest with its signatures is longer than %d bytes", ManifestSize)
+
+// padManifest returns the content of the MANIFEST entry for a signed note.
+func padManifest(msg []byte) []byte {
+	return append(bytes.Clone(msg), bytes.Repeat([]byte("\n"), ManifestSize-len(msg))...)
 }
 
 // A NotVerifiedError says why a bundle, or a part of it, is not believed.
@@ -200,14 +207,28 @@ func (e *UntrustedError) Error() string {
 }
 
 // OpenManifest checks the signatures on the content of a MANIFEST entry under the trusted
-// keys and parses it. One signature of a trusted key is needed; a bad one of
+// keys and parses it. As many keys as trust requires must have signed; a bad signature of
 // any trusted key is refused; those of other keys are ignored.
-func OpenManifest(data []byte, trusted note.Verifiers) (Manifest, *note.Note, error) {
+func OpenManifest(data []byte, trust *Trust) (Manifest, error) {
+	m, _, err := openManifest(data, nil, trust)
+	return m, err
+}
+
+// openManifest is OpenManifest with further signatures: a note of the same text, or nil.
+func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error) {
 	if len(data) != ManifestSize {
 		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
 	}
 	msg := append(bytes.Clone(bytes.TrimRight(data, "\n")), '\n')
-	n, err := note.Open(msg, trusted)
+	if more != nil {
+		own, _ := signatureLines(msg)
+		text, lines := signatureLines(more)
+		if !bytes.Equal(text, own) {
+			return Manifest{}, nil, &NotVerifiedError{"detached signatures", errors.New("they are of another bundle")}
+		}
+		msg = append(msg, lines...)
+	}
+	n, err := note.Open(msg, trust.Verifiers())
 	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
 		u := &UntrustedError{}
 		for _, s := range unverified.Note.UnverifiedSigs {
@@ -225,9 +246,20 @@ func OpenManifest(data []byte, trusted note.Verifiers) (Manifest, *note.Note, er
 			return Manifest{}, nil, &NotVerifiedError{"signature", fmt.Errorf("not in canonical base64: %w", err)}
 		}
 	}
+	if have := trust.distinct(n.Sigs); have < trust.Require {
+		return Manifest{}, nil, &NotVerifiedError{"signature", &TooFewError{Want: trust.Require, Have: have}}
+	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {
 		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", err}
 	}
 	return m, n, nil
+}
+
+// A TooFewError says that fewer of the trusted keys signed than are required.
+type TooFewError struct{ Want, Have int }
+
+// Error says how many are missing.
+func (e *TooFewError) Error() string {
+	return fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
 }

@@ -60,11 +60,19 @@ func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Versio
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", rel, err)
 	}
-	z, err := zip.NewReader(b.Content(zf), zf.Size)
+	toolchain, err := b.Content(zf)
 	if err != nil {
 		return err
 	}
-	if err := selftar.Check(ctx, b.Content(f), z, tool); err != nil {
+	self, err := b.Content(f)
+	if err != nil {
+		return err
+	}
+	z, err := zip.NewReader(toolchain, zf.Size)
+	if err != nil {
+		return err
+	}
+	if err := selftar.Check(ctx, self, z, tool); err != nil {
 		return fmt.Errorf("%s: %w", tool.Version, err)
 	}
 	return nil

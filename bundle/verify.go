@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/mod/module"
@@ -37,7 +38,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		report(Damage{indexName, err})
 	}
 	buf := make([]byte, 256<<10)
-	for f, err := range b.Index.Files(ctx) {
+	for f, err := range b.Index.FilesIn(ctx, b.own()) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
@@ -60,17 +61,18 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 // verifyEntry checks the header, content and padding of a file.
 func (b *Bundle) verifyEntry(f index.File, buf []byte) error {
 	h := Header(f.Path, f.Size)
-	if err := b.checkBytes(b.Offset(f)-int64(len(h)), h); err != nil {
+	at := b.payload + f.Offset
+	if err := b.checkBytes(at-int64(len(h)), h); err != nil {
 		return fmt.Errorf("tar header: %w", err)
 	}
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{b.Content(f)}, buf); err != nil {
+	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(b.medium, at, f.Size)}, buf); err != nil {
 		return err
 	}
 	if [32]byte(sum.Sum(nil)) != f.SHA256 {
 		return errHash
 	}
-	if err := b.checkBytes(b.Offset(f)+f.Size, make([]byte, padding(f.Size))); err != nil {
+	if err := b.checkBytes(at+f.Size, make([]byte, padding(f.Size))); err != nil {
 		return fmt.Errorf("padding: %w", err)
 	}
 	return nil
@@ -80,7 +82,7 @@ var errBytes = errors.New("not the bytes that must be there")
 
 func (b *Bundle) checkBytes(at int64, want []byte) error {
 	got := make([]byte, len(want))
-	if _, err := b.file.ReadAt(got, at); err != nil {
+	if _, err := b.medium.ReadAt(got, at); err != nil {
 		return err
 	}
 	if !bytes.Equal(got, want) {
@@ -91,27 +93,33 @@ func (b *Bundle) checkBytes(at int64, want []byte) error {
 
 // Deep checks what the signature alone vouches for in Verify: that every zip and
 // go.mod has the h1 that the index gives, and that every h1 of a public module stands in
-// the checksum database, by a proof under the database's own key. db may be nil
-// only for a bundle without a database. A stolen bundle key does not pass this with a forged
+// the checksum database, by a proof under the database's own key; and that the database's head continues all earlier ones of
+// the line. db may be nil only for a bundle without a database. A stolen bundle key does not pass this with a forged
 // public module. It calls progress with the bytes of each version.
-func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n int64), report func(Damage)) error {
+//
+// Of a delta everything that its line has is checked, so the bundles before it must be attached; but for files that are those of before, a bundle
+// of the line that passed Deep, or nil.
+func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, progress func(n int64), report func(Damage)) error {
 	var mu sync.Mutex
 	damage := func(path string, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		report(Damage{path, err})
 	}
-	var head proof.Head
+	var heads []proof.Head
 	if b.Manifest.DB != "" {
 		if db == nil || db.Name != b.Manifest.DB {
 			return fmt.Errorf("the bundle's checksum database is %s, whose key is not at hand: set GOSUMDB", b.Manifest.DB)
 		}
 		var err error
-		if head, err = b.proveRecords(ctx, db, damage); err != nil {
+		if heads, err = b.proveHeads(ctx, db); err != nil {
+			return err
+		}
+		if err := b.proveRecords(ctx, heads[len(heads)-1], damage); err != nil {
 			return err
 		}
 	}
-	if err := b.explainFiles(ctx, head, damage); err != nil {
+	if err := b.explainFiles(ctx, heads, before, damage); err != nil {
 		return err
 	}
 	if err := b.deepSelfs(ctx, damage); err != nil {
@@ -126,7 +134,17 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 			return wrapBad(ctx, err)
 		}
 		eg.Go(func() error {
+			same, err := b.unchanged(ctx, before, v)
+			if err != nil {
+				return wrapBad(ctx, err)
+			}
+			if same {
+				return nil
+			}
 			n, path, err := b.deepVersion(ctx, cpu, v)
+			if away, ok := errors.AsType[*NotAtHandError](err); ok {
+				return away
+			}
 			if err != nil {
 				damage(path, err)
 			}
@@ -139,61 +157,129 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, progress func(n i
 	return eg.Wait()
 }
 
-// proveRecords proves all records under the head, in batches.
-func (b *Bundle) proveRecords(ctx context.Context, db *proof.Database, damage func(string, error)) (head proof.Head, err error) {
-	latest := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
-	msg, err := b.ReadFile(ctx, latest, proof.MaxLookup)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &NotVerifiedError{latest, err}
+// unchanged reports whether before has a version with the same hashes and the same files.
+func (b *Bundle) unchanged(ctx context.Context, before *Bundle, v index.Version) (bool, error) {
+	if before == nil {
+		return false, nil
 	}
-	if err != nil {
-		return head, err
+	old, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
+	if err != nil || !ok || old.H1 != v.H1 || old.GoModH1 != v.GoModH1 || (old.ZipSize == nil) != (v.ZipSize == nil) {
+		return false, err
 	}
-	head, err = db.ParseHead(msg)
-	if err == nil && head.Tree != b.Manifest.Head {
-		err = fmt.Errorf("tree %d is not the manifest's, %d", head.N, b.Manifest.Head.N)
-	}
-	if err != nil {
-		return head, &NotVerifiedError{latest, err}
-	}
-	p := &proof.Prover{Head: head, Source: tiles{ctx, b}}
-	var batch []proof.Record
-	flush := func() error {
-		err := p.Records(batch)
-		if err != nil && ctx.Err() != nil {
-			return ctx.Err()
+	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Zip} {
+		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version}.String()
+		f1, ok1, err1 := before.Index.File(ctx, path)
+		f2, ok2, err2 := b.Index.File(ctx, path)
+		if err := errors.Join(err1, err2); err != nil || ok1 != ok2 || f1.SHA256 != f2.SHA256 || f1.Size != f2.Size {
+			return false, err
 		}
-		if err != nil { // find out which
-			for _, r := range batch {
-				if err := p.Records([]proof.Record{r}); err != nil {
-					damage(modpath.Request{Kind: modpath.SumLookup, DB: db.Name, Path: r.Mod.Path, Version: r.Mod.Version}.String(), err)
-				}
+	}
+	return true, nil
+}
+
+// proveHeads checks the signatures on all heads, that each is what the tiles say, and that the last one continues all others.
+func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.Head, error) {
+	heads, err := b.Heads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last := heads[len(heads)-1]
+	p := &proof.Prover{Head: last, Source: Tiles(ctx, b)}
+	for _, h := range heads {
+		name := fmt.Sprintf("tree head %d", h.N)
+		if _, err := db.ParseHead(h.Note); err != nil {
+			return nil, &NotVerifiedError{name, err}
+		}
+		edge := &proof.Prover{Head: h, Source: p.Source}
+		for _, err := range []error{edge.Edge(), p.Extends(h)} {
+			if away, ok := errors.AsType[*NotAtHandError](err); ok {
+				return nil, away
+			}
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				return nil, &NotVerifiedError{name, err}
 			}
 		}
-		batch = batch[:0]
-		return nil
 	}
+	path := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
+	msg, err := b.ReadFile(ctx, path, proof.MaxLookup)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &NotVerifiedError{path, err}
+	}
+	if err == nil && !bytes.Equal(msg, last.Note) {
+		err = &NotVerifiedError{path, errors.New("not the head that the manifest names")}
+	}
+	return heads, err
+}
+
+// proveRecords proves all records under the head, in batches.
+func (b *Bundle) proveRecords(ctx context.Context, head proof.Head, damage func(string, error)) error {
+	p := &proof.Prover{Head: head, Source: Tiles(ctx, b)}
+	return b.eachRecords(ctx, func(batch []proof.Record) error {
+		err := p.Records(batch)
+		if err == nil {
+			return nil
+		}
+		for _, r := range batch { // find out which
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			err := p.Records([]proof.Record{r})
+			if away, ok := errors.AsType[*NotAtHandError](err); ok {
+				return away
+			}
+			if err != nil {
+				damage(modpath.Request{Kind: modpath.SumLookup, DB: b.Manifest.DB, Path: r.Mod.Path, Version: r.Mod.Version}.String(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// eachRecords calls f with the records of the checksum database, some at a time.
+func (b *Bundle) eachRecords(ctx context.Context, f func([]proof.Record) error) error {
+	const together = 1000
+	var batch []proof.Record
 	for v, err := range b.Index.Versions(ctx, "") {
 		if err != nil {
-			return head, wrapBad(ctx, err)
+			return wrapBad(ctx, err)
 		}
 		if v.Record == nil {
 			continue
 		}
-		batch = append(batch, proof.Record{Mod: module.Version{Path: v.Path, Version: v.Version}, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1})
-		if len(batch) == 1000 {
-			if err := flush(); err != nil {
-				return head, err
+		if batch = append(batch, recordOf(v)); len(batch) == together {
+			if err := f(batch); err != nil {
+				return err
 			}
+			batch = batch[:0]
 		}
 	}
-	return head, flush()
+	if len(batch) == 0 {
+		return nil
+	}
+	return f(batch)
+}
+
+// recordOf returns the record of a version that has one.
+func recordOf(v index.Version) proof.Record {
+	return proof.Record{Mod: module.Version{Path: v.Path, Version: v.Version}, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
+}
+
+// Records returns the records of the checksum database that the bundle's line has.
+func (b *Bundle) Records(ctx context.Context) (list []proof.Record, err error) {
+	err = b.eachRecords(ctx, func(batch []proof.Record) error {
+		list = append(list, batch...)
+		return nil
+	})
+	return list, err
 }
 
 // explainFiles checks that every .mod, .zip and lookup file belongs to a version of the index, whose
 // hashes are checked: a file that no version names would be served and was never proven. A lookup file
-// must be the record under the head, and nothing else.
-func (b *Bundle) explainFiles(ctx context.Context, head proof.Head, damage func(string, error)) error {
+// must be the record under one of the heads, and nothing else.
+func (b *Bundle) explainFiles(ctx context.Context, heads []proof.Head, before *Bundle, damage func(string, error)) error {
 	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
@@ -212,10 +298,18 @@ func (b *Bundle) explainFiles(ctx context.Context, head proof.Head, damage func(
 		case !ok, r.Kind == modpath.Zip && v.ZipSize == nil, r.Kind == modpath.SumLookup && (v.Record == nil || r.DB != b.Manifest.DB):
 			damage(f.Path, errors.New("no version in the index accounts for it"))
 		case r.Kind == modpath.SumLookup:
-			data, err := b.ReadFile(ctx, f.Path, proof.MaxLookup)
-			record := proof.Record{ID: *v.Record, Mod: module.Version{Path: v.Path, Version: v.Version}, H1: v.H1, GoModH1: v.GoModH1}
-			if err == nil && !bytes.Equal(data, record.Lookup(head)) {
-				err = errors.New("not the record that the index has, under the head")
+			if same, err := b.sameLookup(ctx, before, f, v); err != nil {
+				return wrapBad(ctx, err)
+			} else if same {
+				continue
+			}
+			data, err := b.Read(f, proof.MaxLookup)
+			if away, ok := errors.AsType[*NotAtHandError](err); ok {
+				return away
+			}
+			record := recordOf(v)
+			if err == nil && !slices.ContainsFunc(heads, func(h proof.Head) bool { return record.ID < h.N && bytes.Equal(data, record.Lookup(h)) }) {
+				err = errors.New("not the record that the index has, under one of the heads")
 			}
 			if err != nil {
 				damage(f.Path, err)
@@ -225,17 +319,33 @@ func (b *Bundle) explainFiles(ctx context.Context, head proof.Head, damage func(
 	return nil
 }
 
-// tiles reads tiles out of a bundle.
-type tiles struct {
-	ctx context.Context
-	b   *Bundle
+// sameLookup reports whether before has the same lookup file for the same record.
+func (b *Bundle) sameLookup(ctx context.Context, before *Bundle, f index.File, v index.Version) (bool, error) {
+	if before == nil {
+		return false, nil
+	}
+	old, ok, err := before.Index.File(ctx, f.Path)
+	if err != nil || !ok || old.SHA256 != f.SHA256 {
+		return false, err
+	}
+	w, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
+	return ok && w.Record != nil && recordOf(w) == recordOf(v), err
 }
 
+// tiles reads tiles out of bundles.
+type tiles struct {
+	ctx     context.Context
+	bundles []*Bundle
+}
+
+// Tiles returns a source of the checksum database's tiles that bundles have, each as it is or cut from a wider one.
+func Tiles(ctx context.Context, bundles ...*Bundle) proof.TileSource { return tiles{ctx, bundles} }
+
+// ReadTiles reads tiles; what is in them is checked by who asks.
 func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	var data [][]byte
 	for _, tile := range list {
-		path := modpath.Request{Kind: modpath.SumTile, DB: t.b.Manifest.DB, Tile: tile}.String()
-		d, err := t.b.ReadFile(t.ctx, path, int64(tile.W)*tlog.HashSize)
+		d, err := t.read(tile)
 		if err != nil {
 			return nil, err
 		}
@@ -244,7 +354,48 @@ func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
 	return data, nil
 }
 
+func (t tiles) read(tile tlog.Tile) (data []byte, err error) {
+	for _, b := range t.bundles {
+		f, width, ok, err := b.Tile(t.ctx, tile)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		data, err := b.Read(f, int64(width)*tlog.HashSize)
+		if err != nil {
+			return nil, err
+		}
+		return data[:tile.W*tlog.HashSize], nil
+	}
+	return nil, fmt.Errorf("%s: %w", tile.Path(), fs.ErrNotExist)
+}
+
 func (t tiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }
+
+// Tile returns the file of a tile, or of a wider one in the same place, whose first hashes are the same.
+func (b *Bundle) Tile(ctx context.Context, tile tlog.Tile) (f index.File, width int, ok bool, err error) {
+	path := func(t tlog.Tile) string {
+		return modpath.Request{Kind: modpath.SumTile, DB: b.Manifest.DB, Tile: t}.String()
+	}
+	full := proof.FullTile(tile)
+	for _, t := range []tlog.Tile{tile, full} {
+		if f, ok, err := b.Index.File(ctx, path(t)); ok || err != nil {
+			return f, t.W, ok && f.Size == int64(t.W)*tlog.HashSize, err
+		}
+	}
+	for f, err := range b.Index.FilesBelow(ctx, path(full)+".p/") {
+		if err != nil {
+			return f, 0, false, err
+		}
+		r, err := modpath.Parse(f.Path)
+		if err == nil && r.Tile.W >= tile.W && f.Size == int64(r.Tile.W)*tlog.HashSize {
+			return f, r.Tile.W, true, nil
+		}
+	}
+	return f, 0, false, nil
+}
 
 // deepVersion checks the files of a version against its hashes. It returns the
 // bytes read and the path of what is wrong.
@@ -269,7 +420,11 @@ func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Versio
 	if !ok || f.Size != *v.ZipSize {
 		return v.ModSize, path, errors.New("the index has no such file of that size")
 	}
-	z, err := h1.Zip(ctx, cpu, m, b.Content(f), f.Size)
+	content, err := b.Content(f)
+	if err != nil {
+		return v.ModSize, path, err
+	}
+	z, err := h1.Zip(ctx, cpu, m, content, f.Size)
 	if err == nil && z.H1 != v.H1 {
 		err = fmt.Errorf("its h1 is %s, the index says %s", z.H1, v.H1)
 	}

@@ -30,6 +30,9 @@ type Source struct {
 	SHA256 [32]byte // checked when the file is written
 	File   string   // where it is; "" when it is Data
 	Data   []byte
+
+	absent bool   // its content is in an earlier bundle of the line
+	of     string // the version whose .info it is, under another name
 }
 
 // DataSource returns a file in memory.
@@ -70,33 +73,44 @@ type Contents struct {
 	Queries      []index.Query
 	Requirements []index.Requirement
 
-	DB    string     // checksum database, "" for none
-	Head  proof.Head // under which all records were proven
+	DB    string       // checksum database, "" for none
+	Head  proof.Head   // under which all records were proven
+	Heads []proof.Head // earlier ones that clients may remember, smallest first, which Head continues
 	Tiles []Source
 
 	Vulns []Source // files of the vulnerability database
 	Selfs []Source // modmirror and Go for hosts that have nothing yet
+
+	Base *Bundle                         // the bundle before it in a line of deltas, perhaps its catalogue alone; nil for a full bundle
+	Drop func(path, version string) bool // which versions of the line leave it when they are none of Versions; nil for none
 }
 
 // A Draft is a bundle that is ready to be written: everything is known but the signature.
 type Draft struct {
 	Manifest Manifest
 
-	index   string   // path of the index
-	entries []Source // the payload, in the order of the tar
+	index   string       // path of the index
+	entries []Source     // the payload, in the order of the tar
+	carried []index.File // what earlier bundles of the line have of the tree
 }
 
-// NewDraft makes the index of a bundle, in the folder tmp.
-func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
+// NewDraft makes the index of a bundle, in the folder tmp. With c.Base it is a delta: c then gets what the line has besides.
+func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 	d := &Draft{index: filepath.Join(tmp, indexName)}
-	if d.entries, err = c.entries(); err != nil {
-		return nil, err
-	}
 	d.Manifest = Manifest{Name: c.Name, Sequence: c.Sequence, Created: c.Created.UTC().Truncate(time.Second)}
 	if c.DB != "" {
 		d.Manifest.DB, d.Manifest.Head = c.DB, c.Head.Tree
 	}
-	end, err := d.writeIndex(c)
+	if c.Base != nil {
+		if c.Name != c.Base.Manifest.Name || c.Sequence <= c.Base.Manifest.Sequence {
+			return nil, fmt.Errorf("bundle %s of sequence %d cannot follow %s of sequence %d", c.Name, c.Sequence, c.Base.Manifest.Name, c.Base.Manifest.Sequence)
+		}
+		if err := c.merge(ctx); err != nil {
+			return nil, fmt.Errorf("taking over the line of %s: %w", c.Base.path, err)
+		}
+		d.Manifest.Base = c.Base.ID()
+	}
+	end, err := d.writeIndex(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +119,7 @@ func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(x.Check(context.Background(), d.Manifest.Head.N), x.Close()); err != nil {
+	if err := errors.Join(x.Check(ctx, d.Manifest.Head.N), x.Close()); err != nil {
 		return nil, fmt.Errorf("the index that was made is one that would be refused: %w", err)
 	}
 	src, err := FileSource(indexName, d.index)
@@ -121,11 +135,12 @@ func NewDraft(c *Contents, tmp string) (_ *Draft, err error) {
 }
 
 // entries returns the payload in the order of the tar.
-func (c *Contents) entries() ([]Source, error) {
+func (c *Contents) entries(ctx context.Context) ([]Source, error) {
 	var list []Source
 	add := func(req modpath.Request, data []byte) { list = append(list, DataSource(req.String(), data)) }
 	aliases := make(map[string]bool)
-	alias := func(info Source, path, query string) { // the answer to a query, as a file
+	alias := func(info Source, path, query, version string) { // the answer to a query, as a file
+		info.of = version
 		info.Path = modpath.Request{Kind: modpath.Info, Path: path, Version: query}.String()
 		if info.Path != "" && !aliases[info.Path] {
 			aliases[info.Path] = true
@@ -146,7 +161,7 @@ func (c *Contents) entries() ([]Source, error) {
 				continue
 			}
 			if tag, ok := strings.CutSuffix(v.Version.Version, "+incompatible"); ok && v.Info.Path != "" {
-				alias(v.Info, path, tag) // go get MODULE@v2.0.0 asks so, and takes the version that it says
+				alias(v.Info, path, tag, v.Version.Version) // go get MODULE@v2.0.0 asks so, and takes the version that it says
 			}
 			list = append(list, *v.Zip)
 			if !module.IsPseudoVersion(v.Version.Version) { // as proxies do: a list has tags
@@ -164,6 +179,7 @@ func (c *Contents) entries() ([]Source, error) {
 			}
 			add(modpath.Request{Kind: modpath.List, Path: path}, []byte(text))
 			info := c.Versions[latest].Info
+			info.of = c.Versions[latest].Version.Version
 			info.Path = modpath.Request{Kind: modpath.Latest, Path: path}.String()
 			list = append(list, info)
 		}
@@ -175,18 +191,30 @@ func (c *Contents) entries() ([]Source, error) {
 		}
 		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })
 		if i >= 0 && c.Versions[i].Info.Path != "" {
-			alias(c.Versions[i].Info, q.Path, q.Query)
+			alias(c.Versions[i].Info, q.Path, q.Query, q.Version)
 		}
 	}
 	if c.DB != "" {
 		add(modpath.Request{Kind: modpath.SumSupported, DB: c.DB}, nil)
 		add(modpath.Request{Kind: modpath.SumLatest, DB: c.DB}, c.Head.Note)
 		for _, v := range c.Versions {
-			if v.Record != nil {
-				m := module.Version{Path: v.Path, Version: v.Version.Version}
-				r := proof.Record{Mod: m, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
-				add(modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: m.Path, Version: m.Version}, r.Lookup(c.Head))
+			if v.Record == nil {
+				continue
 			}
+			req, r := modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: v.Path, Version: v.Version.Version}, recordOf(v.Version)
+			if c.Base != nil { // an answer with an older head is as good
+				old, ok, err := c.Base.Index.Lookup(ctx, v.Path, v.Version.Version)
+				if err != nil {
+					return nil, err
+				}
+				if f, has, err := c.Base.Index.File(ctx, req.String()); err != nil {
+					return nil, err
+				} else if ok && has && old.Record != nil && recordOf(old) == r {
+					list = append(list, Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, absent: true})
+					continue
+				}
+			}
+			add(req, r.Lookup(c.Head))
 		}
 		list = append(list, c.Tiles...)
 	}
@@ -226,12 +254,39 @@ func laterThan(a, b string) bool {
 }
 
 // writeIndex writes the index and returns where the payload ends, from its start.
-func (d *Draft) writeIndex(c *Contents) (end int64, err error) {
+func (d *Draft) writeIndex(ctx context.Context, c *Contents) (end int64, err error) {
+	entries, err := c.entries(ctx)
+	if err != nil {
+		return 0, err
+	}
 	w, err := index.Create(d.index)
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		if err != nil {
+			w.Discard()
+		}
+	}()
+	numbers := make(map[int64]int64) // of the line's bundles, by their numbers in the base
+	if c.Base != nil {
+		for _, x := range c.Base.line {
+			old := x.ID
+			if x.Digest == "" {
+				x.Digest, x.Payload = c.Base.ID(), c.Base.payload
+			}
+			numbers[old] = w.Bundle(x)
+		}
+	}
 	own := w.Bundle(index.Bundle{Name: c.Name, Sequence: c.Sequence})
+	if err := d.place(ctx, c.Base, entries, numbers); err != nil {
+		return 0, err
+	}
+	if c.DB != "" {
+		for _, h := range append(slices.Clone(c.Heads), c.Head) {
+			w.Head(index.Head{Size: h.N, Hash: h.Hash.String(), Note: string(h.Note)})
+		}
+	}
 	counts := &d.Manifest.Counts
 	var mod int64
 	for i, v := range c.Versions {
@@ -254,10 +309,13 @@ func (d *Draft) writeIndex(c *Contents) (end int64, err error) {
 		offsets[s.Path] = end + headerSize(s.Path)
 		end += entrySize(s.Path, s.Size)
 	}
-	sorted := slices.Clone(d.entries)
-	slices.SortFunc(sorted, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
-	for _, s := range sorted {
-		w.File(index.File{Path: s.Path, Bundle: own, Offset: offsets[s.Path], Size: s.Size, SHA256: s.SHA256})
+	sorted := slices.Clone(d.carried)
+	for _, s := range d.entries {
+		sorted = append(sorted, index.File{Path: s.Path, Bundle: own, Offset: offsets[s.Path], Size: s.Size, SHA256: s.SHA256})
+	}
+	slices.SortFunc(sorted, func(a, b index.File) int { return cmp.Compare(a.Path, b.Path) })
+	for _, f := range sorted {
+		w.File(f)
 	}
 	counts.Files = int64(len(sorted))
 	for _, m := range c.Missing {

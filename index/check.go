@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
 	modzip "golang.org/x/mod/zip"
 
 	"github.com/modmirror/modmirror/internal/proof"
@@ -109,6 +110,25 @@ func (x *Index) Check(ctx context.Context, tree int64) error {
 		if err != nil {
 			return badf("version %.200q of %.200q: %v", v.Version, v.Path, err)
 		}
+	}
+	var last int64
+	for h, err := range x.Heads(ctx) {
+		if err == nil {
+			_, err = tlog.ParseHash(h.Hash)
+		}
+		if err == nil && (h.Size <= last || h.Size > tree) {
+			err = fmt.Errorf("tree head %d after %d, in a tree of %d", h.Size, last, tree)
+		}
+		if err == nil {
+			err = checkTexts(h.Note)
+		}
+		if err != nil {
+			return badf("table head: %v", err)
+		}
+		last = h.Size
+	}
+	if last != tree {
+		return badf("its last tree head is %d, and the tree has %d", last, tree)
 	}
 	// A module without a version would be in no list, but among the private ones that clients are told of.
 	var empty int

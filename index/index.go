@@ -100,7 +100,8 @@ func schemaOf(ctx context.Context, db *sql.DB) (string, error) {
 
 // An Index is an open catalogue. It is safe for concurrent use.
 type Index struct {
-	db *sql.DB
+	db   *sql.DB
+	path string
 
 	fileByPath, lookup, versions *sql.Stmt
 }
@@ -166,7 +167,7 @@ func Open(path string) (*Index, error) {
 	}
 	db.SetMaxOpenConns(maxConns)
 	db.SetMaxIdleConns(maxConns)
-	x := &Index{db: db}
+	x := &Index{db: db, path: path}
 	if err := x.prepare(); err != nil {
 		db.Close()
 		return nil, err
@@ -203,6 +204,9 @@ func (x *Index) prepare() error {
 	}
 	return nil
 }
+
+// Open opens the index as the file that it is.
+func (x *Index) Open() (*os.File, error) { return os.Open(x.path) }
 
 // Close closes the index.
 func (x *Index) Close() error { return x.db.Close() }

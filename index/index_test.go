@@ -32,6 +32,7 @@ func write(t *testing.T, path string) {
 	}
 	w.Bundle(Bundle{Digest: "0011", Name: "team", Sequence: 1, Payload: 512})
 	own := w.Bundle(Bundle{Name: "team", Sequence: 2})
+	w.Head(Head{Size: 100, Hash: strings.TrimPrefix(hash("head"), "h1:"), Note: "a note"})
 	a := w.Module("example.com/a", false, "", "")
 	w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why")})
 	w.Version(a, Version{Version: "v1.1.0", H1: hash("x"), GoModH1: hash("c"), Record: ptr(int64(8)), ModSize: 11})

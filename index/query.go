@@ -17,6 +17,13 @@ type Bundle struct {
 	Payload  int64 // byte offset of its payload; 0 for the bundle that the index is in
 }
 
+// A Head is a signed tree head of the checksum database.
+type Head struct {
+	Size int64  // records in the tree
+	Hash string // of the tree, in base64
+	Note string // the signed note
+}
+
 // A File is a file of the payload.
 type File struct {
 	ID     int64 // dense, from 1
@@ -154,6 +161,19 @@ func (x *Index) query(text string, args ...any) func(context.Context) (*sql.Rows
 // Files returns all files, those of a bundle of the line together, in the order of their offsets.
 func (x *Index) Files(ctx context.Context) iter.Seq2[File, error] {
 	return each(ctx, x.query(selectFile+" ORDER BY bundle, offset"), scanFile)
+}
+
+// FilesIn returns the files of one bundle of the line, in the order of their offsets.
+func (x *Index) FilesIn(ctx context.Context, bundle int64) iter.Seq2[File, error] {
+	return each(ctx, x.query(selectFile+" WHERE bundle = ? ORDER BY offset", bundle), scanFile)
+}
+
+// Heads returns the tree heads, smallest first: the last one is that of the bundle.
+func (x *Index) Heads(ctx context.Context) iter.Seq2[Head, error] {
+	return each(ctx, x.query("SELECT size, hash, note FROM head ORDER BY id"), func(row scanner) (h Head, err error) {
+		err = row.Scan(&h.Size, &h.Hash, &h.Note)
+		return h, err
+	})
 }
 
 // Versions returns the versions of a module, or of all modules when path is "",

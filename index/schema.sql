@@ -9,6 +9,13 @@ CREATE TABLE bundle ( -- the bundles of the line, oldest first; this bundle is t
   payload  INTEGER CHECK (typeof(payload) IN ('integer', 'null')) -- where file offsets count from; NULL for this bundle: the end of its index.sqlite
 );
 
+CREATE TABLE head ( -- signed tree heads of the checksum database, smallest first: all records are proven under the last one, and that it continues each of the others
+  id   INTEGER PRIMARY KEY,
+  size INTEGER NOT NULL UNIQUE CHECK (typeof(size) = 'integer'), -- records in the tree
+  hash TEXT NOT NULL CHECK (typeof(hash) = 'text'), -- of the tree, in base64
+  note TEXT NOT NULL CHECK (typeof(note) = 'text') -- the signed note that says so
+);
+
 CREATE TABLE module (
   id         INTEGER PRIMARY KEY,
   path       TEXT NOT NULL UNIQUE CHECK (typeof(path) = 'text'),
@@ -36,7 +43,7 @@ CREATE TABLE version (
 CREATE TABLE file ( -- every file of the payload; in a line of deltas, of all its bundles
   id     INTEGER PRIMARY KEY, -- 1, 2, … in the order of paths
   path   TEXT NOT NULL UNIQUE CHECK (typeof(path) = 'text'),
-  bundle INTEGER NOT NULL REFERENCES bundle (id),
+  bundle INTEGER NOT NULL REFERENCES bundle (id), -- where it was carried; in a store it may be elsewhere, and its hash counts
   offset INTEGER NOT NULL CHECK (typeof(offset) = 'integer'), -- of the file's first byte
   size   INTEGER NOT NULL CHECK (typeof(size) = 'integer'),
   sha256 BLOB NOT NULL CHECK (typeof(sha256) = 'blob' AND length(sha256) = 32),

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -73,6 +74,11 @@ func (w *Writer) Bundle(b Bundle) int64 {
 	return w.insert("INSERT INTO bundle (digest, name, sequence, payload) VALUES (?, ?, ?, ?)", digest, b.Name, b.Sequence, payload)
 }
 
+// Head adds a tree head.
+func (w *Writer) Head(h Head) {
+	w.insert("INSERT INTO head (size, hash, note) VALUES (?, ?, ?)", h.Size, h.Hash, h.Note)
+}
+
 // Module adds a module and returns its number, which its versions need.
 func (w *Writer) Module(path string, private bool, deprecated, latest string) int64 {
 	return w.insert("INSERT INTO module (path, private, deprecated, latest) VALUES (?, ?, ?, ?)", path, private, CleanText(deprecated), latest)
@@ -111,8 +117,18 @@ func (w *Writer) Requirement(r Requirement) {
 	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)", r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)
 }
 
+// Discard gives the index up. It does nothing after Close.
+func (w *Writer) Discard() {
+	if w.db == nil {
+		return
+	}
+	w.err = cmp.Or(w.err, errors.New("given up"))
+	w.Close()
+}
+
 // Close finishes the index, or gives it up after an error, which it returns.
 func (w *Writer) Close() error {
+	defer func() { w.db = nil }()
 	for _, s := range w.stmts {
 		s.Close()
 	}

@@ -125,6 +125,7 @@ type Closure struct {
 	Queries      []Query
 	DB           string           // name of the checksum database; "" for none
 	Head         proof.Head       // that all records were proven under
+	Heads        []proof.Head     // earlier ones that clients may remember, smallest first: Head continues them
 	Notes        []string         // what is odd about it, and no reason to fail
 	Vulns        []File           // the vulnerability database, when it is carried
 	Selfs        []File           // modmirror and Go for hosts that have nothing yet
@@ -504,6 +505,11 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 			})
 		}
 	}
+	for _, l := range r.src.Lines {
+		if len(l.Records) > 0 {
+			some.Store(true)
+		}
+	}
 	if err := eg.Wait(); err != nil || !some.Load() {
 		var away *upstream.SumDBError
 		if errors.As(err, &away) {
@@ -525,13 +531,16 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	head, tiles, err := r.sums.prove(ctx, func(m module.Version) bool {
+	p, err := r.sums.prove(ctx, r.src.Lines, func(m module.Version) bool {
 		_, in := slices.BinarySearchFunc(list, m, func(w *wanted, m module.Version) int { return compareMod(w.mod, m) })
 		return in
 	})
-	r.out.DB, r.out.Head, r.out.Tiles = r.cfg.DB.Name, head, tiles
+	if err != nil {
+		return err
+	}
+	r.out.DB, r.out.Head, r.out.Heads, r.out.Tiles = r.cfg.DB.Name, p.head, p.heads, p.tiles
 	r.out.Stats.Prove = time.Since(start)
-	return err
+	return nil
 }
 
 func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {

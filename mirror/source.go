@@ -58,6 +58,21 @@ type Sources struct {
 	Self          []Self                  // hosts inside that have nothing yet
 	VulnDB        string                  // URL or folder of a vulnerability database to be carried, "" for none
 	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
+	Lines         []Line                  // lines of bundles that what is carried now joins
+}
+
+// A Line is what a line of bundles has of the checksum database. Its records are proven again, under the head of this run, and that the head
+// continues those of the line.
+type Line struct {
+	Own     bool // it is the one that is continued, and not one that is only served beside it
+	Heads   []proof.Head
+	Records []proof.Record
+	Has     func(path string) (bool, error) // whether it carries a file already
+}
+
+// AddVersion adds a module version and nothing that it needs, without its zip if only its go.mod is wanted.
+func (s *Sources) AddVersion(name string, m module.Version, zip bool) {
+	s.List = append(s.List, Source{Name: name, Alone: true, noZip: !zip, Query: m})
 }
 
 // A DeniedError says which modules of a closure a deny line forbids.

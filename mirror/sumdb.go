@@ -157,25 +157,40 @@ func (c *checksums) remembered() ([]proof.Head, error) {
 	return heads, nil
 }
 
-// prove chooses a head and proves every record under it, and that it continues
+// proven is what prove found.
+type proven struct {
+	head  proof.Head
+	heads []proof.Head // earlier ones, smallest first
+	tiles []string     // GOPROXY paths of what a go command needs to repeat the proofs
+}
+
+// prove chooses a head and proves every record under it, those of the lines too, and that it continues
 // every other head that was seen. All lookups must be done. What a go command
-// needs to repeat the proofs of what is carried is then in the mirror directory; the paths of the
-// tiles are returned.
+// needs to repeat the proofs of what is carried is then in the mirror directory.
 //
 // The head is the largest of all: answers carry different ones, and a cached
 // /latest may be older than the answer to a lookup.
-func (c *checksums) prove(ctx context.Context, carried func(module.Version) bool) (head proof.Head, tiles []string, err error) {
+func (c *checksums) prove(ctx context.Context, lines []Line, carried func(module.Version) bool) (*proven, error) {
 	msg, err := c.get(ctx, "latest", proof.MaxLookup)
 	if err != nil {
-		return head, nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
+		return nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
 	}
-	if head, err = c.db.ParseHead(msg); err != nil {
-		return head, nil, err
+	head, err := c.db.ParseHead(msg)
+	if err != nil {
+		return nil, err
 	}
 	c.heads[head.Tree] = head
 	earlier, err := c.remembered()
 	if err != nil {
-		return head, nil, err
+		return nil, err
+	}
+	for _, l := range lines {
+		for _, h := range l.Heads {
+			if h, err = c.db.ParseHead(h.Note); err != nil { // a bundle's key does not vouch for the database
+				return nil, err
+			}
+			earlier = append(earlier, h)
+		}
 	}
 	for _, h := range earlier {
 		c.heads[h.Tree] = h
@@ -185,6 +200,7 @@ func (c *checksums) prove(ctx context.Context, carried func(module.Version) bool
 			head = h
 		}
 	}
+	p := &proven{head: head, heads: proof.MergeHeads(head.N, earlier)}
 	var records, others []proof.Record
 	for m, l := range c.lookups {
 		switch {
@@ -195,25 +211,26 @@ func (c *checksums) prove(ctx context.Context, carried func(module.Version) bool
 			others = append(others, l.record)
 		}
 	}
-	for _, h := range earlier {
+	for _, h := range p.heads {
 		delete(c.heads, h.Tree)
 	}
 	source := &tileSource{ctx: ctx, c: c, save: true}
-	tiles, err = c.proveUnder(head, records, others, earlier, source)
+	p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	if errors.Is(err, proof.ErrMismatch) {
 		// It may be the disk that damaged a tile: ask for all of them again before blaming anyone.
 		source.fresh = true
-		tiles, err = c.proveUnder(head, records, others, earlier, source)
+		p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	}
 	if err != nil {
-		return head, nil, err
+		return nil, err
 	}
-	return head, tiles, c.store(head, append(records, others...))
+	return p, c.store(head, append(records, others...))
 }
 
 // proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
-// command will ask for to repeat that for records, of which others are none.
-func (c *checksums) proveUnder(head proof.Head, records, others []proof.Record, earlier []proof.Head, source *tileSource) (tiles []string, err error) {
+// command will ask for to repeat that for records and those of lines, of which others are none.
+func (c *checksums) proveUnder(found *proven, records, others []proof.Record, lines []Line, source *tileSource) (tiles []string, err error) {
+	head := found.head
 	p := &proof.Prover{Head: head, Source: source}
 	if err := p.Edge(); err != nil {
 		return nil, err
@@ -221,8 +238,15 @@ func (c *checksums) proveUnder(head proof.Head, records, others []proof.Record, 
 	if err := p.Records(records); err != nil {
 		return nil, err
 	}
+	for _, l := range lines {
+		if l.Own {
+			if err := p.Records(l.Records); err != nil {
+				return nil, err
+			}
+		}
+	}
 	var used []tlog.Tile
-	for _, h := range earlier {
+	for _, h := range found.heads {
 		// A client inside that remembers this head recomputes it from its own edge first.
 		old := &proof.Prover{Head: h, Source: source}
 		if err := old.Edge(); err != nil {
@@ -234,6 +258,22 @@ func (c *checksums) proveUnder(head proof.Head, records, others []proof.Record, 
 		used = append(used, old.Tiles()...)
 	}
 	used = append(used, p.Tiles()...)
+	for _, l := range lines {
+		if l.Own {
+			continue
+		}
+		beside := &proof.Prover{Head: head, Source: source}
+		if err := beside.Records(l.Records); err != nil {
+			return nil, err
+		}
+		for _, t := range beside.Tiles() {
+			if has, err := l.Has(c.path(t.Path())); err != nil {
+				return nil, err
+			} else if !has {
+				used = append(used, t)
+			}
+		}
+	}
 	if err := (&proof.Prover{Head: head, Source: source}).Records(others); err != nil {
 		return nil, err
 	}

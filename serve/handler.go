@@ -38,8 +38,6 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
@@ -74,51 +72,54 @@ const (
 	brief     = "public, max-age=60"
 )
 
-// A Handler serves the GOPROXY protocol, the checksum database included, from a bundle.
+// A Handler serves the GOPROXY protocol, the checksum database included, from bundles.
 type Handler struct {
-	bundle *bundle.Bundle
-	log    *slog.Logger
-	miss   func(r modpath.Request)
-	head   []byte // the signed tree head; nil without a checksum database
+	view *bundle.View
+	log  *slog.Logger
+	miss func(r modpath.Request)
+
+	refs atomic.Int64 // requests being answered, and one more while it is not retired
 
 	cache   cache
-	large   *largeFiles
+	large   map[*bundle.Bundle]*largeFiles // by the bundle whose index names the files
+	buffers *buffers
 	packing chan struct{} // held by who packs
 
 	damage atomic.Pointer[string] // the first file that did not verify
 }
 
-// NewHandler returns a handler for b. It calls miss, when not nil, with each
+// NewHandler returns a handler for a view. It calls miss, when not nil, with each
 // request for something that is not carried.
-func NewHandler(ctx context.Context, b *bundle.Bundle, log *slog.Logger, miss func(modpath.Request)) (*Handler, error) {
-	h := &Handler{bundle: b, log: log, miss: miss, packing: make(chan struct{}, 1)}
+func NewHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request)) *Handler {
+	h := &Handler{view: v, log: log, miss: miss, packing: make(chan struct{}, 1), large: make(map[*bundle.Bundle]*largeFiles), buffers: newBuffers()}
 	if h.miss == nil {
 		h.miss = func(modpath.Request) {}
 	}
-	var err error
-	if h.large, err = newLargeFiles(b, h.damaged); err != nil {
-		return nil, err
+	h.refs.Store(1)
+	for _, b := range v.Lines {
+		h.large[b] = newLargeFiles(b, h.buffers, h.damaged)
 	}
-	if b.Manifest.DB == "" {
-		return h, nil
+	return h
+}
+
+// acquire takes part in the handler, until release; ok is false when it is retired and its view closed.
+func (h *Handler) acquire() (ok bool) {
+	for {
+		n := h.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if h.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	path := modpath.Request{Kind: modpath.SumLatest, DB: b.Manifest.DB}.String()
-	if h.head, err = b.ReadFile(ctx, path, proof.MaxLookup); errors.Is(err, fs.ErrNotExist) {
-		return nil, &bundle.NotVerifiedError{What: path, Err: err}
-	} else if err != nil {
-		return nil, err
+}
+
+// release ends what acquire began. The view is closed with the last part, after the handler was retired by a release of its own.
+func (h *Handler) release() {
+	if h.refs.Add(-1) == 0 {
+		h.view.Close()
 	}
-	// Clients check the signature; here it matters that it is the head the manifest names.
-	n, err := note.Open(h.head, note.VerifierList())
-	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
-		n = u.Note
-	} else if err != nil {
-		return nil, &bundle.NotVerifiedError{What: path, Err: err}
-	}
-	if tree, err := tlog.ParseTree([]byte(n.Text)); err != nil || tree != b.Manifest.Head {
-		return nil, &bundle.NotVerifiedError{What: path, Err: errors.New("not the tree head that the manifest names")}
-	}
-	return h, nil
 }
 
 // Damage returns the path of a file that did not verify, "" while there is none.
@@ -144,6 +145,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case req.Kind == modpath.SumLookup:
 		err = h.serveLookup(w, r, path, req)
+	case req.Kind == modpath.SumLatest:
+		err = h.serveHead(w, r, path, req)
 	case req.Gzip:
 		err = h.servePacked(w, r, path, req)
 	default:
@@ -157,7 +160,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveFile serves a file of the bundle. A returned error was not answered yet.
 func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	f, ok, err := h.bundle.Index.File(r.Context(), path)
+	if data, ok, err := h.view.Merged(r.Context(), req); err != nil {
+		return err
+	} else if ok {
+		h.made(path, data, contentType(req.Kind)).serve(w, r)
+		return nil
+	}
+	f, ok, err := h.view.File(r.Context(), path)
 	if err != nil {
 		return err
 	}
@@ -167,14 +176,17 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 			return err
 		}
 	}
+	if !ok && req.Kind == modpath.SumTile {
+		return h.serveTile(w, r, path, req)
+	}
 	if !ok {
 		return h.notFound(w, r, req)
 	}
-	e := &entry{path: path, etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: h.bundle.Manifest.Created}
+	e := &entry{path: path, etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: f.In.Manifest.Created}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		e.control = immutable
-		v, ok, err := h.bundle.Index.Lookup(r.Context(), req.Path, req.Version)
+		v, ok, err := h.view.Lookup(r.Context(), req.Path, req.Version)
 		if err != nil {
 			return err
 		}
@@ -187,18 +199,40 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 		e.control = immutable
 	}
 	if f.Size > smallFile {
-		return h.large.serve(h, w, r, f, e)
+		return h.large[f.In].serve(h, w, r, f.File, e)
 	}
-	e.data = make([]byte, f.Size)
-	if _, err := h.bundle.File().ReadAt(e.data, h.bundle.Offset(f)); err != nil {
+	if e.data, err = f.In.Read(f.File, smallFile); err != nil {
+		if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
+			h.damaged(path)
+		}
 		return err
-	}
-	if sha256.Sum256(e.data) != f.SHA256 {
-		h.damaged(path)
-		return &bundle.NotVerifiedError{What: path, Err: errors.New("its SHA-256 is not the one in the index")}
 	}
 	h.cache.put(e)
 	e.serve(w, r)
+	return nil
+}
+
+// serveTile cuts a tile from a wider one: bundles of other lines may have it when this one has none.
+func (h *Handler) serveTile(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
+	data, err := h.view.Tile(r.Context(), req.DB, req.Tile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.notFound(w, r, req)
+	}
+	if err != nil {
+		return err
+	}
+	e := h.made(path, data, contentType(req.Kind))
+	e.serve(w, r)
+	return nil
+}
+
+// serveHead answers with the signed tree head that is served of a checksum database.
+func (h *Handler) serveHead(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
+	head := h.view.Head(req.DB)
+	if head == nil {
+		return h.notFound(w, r, req)
+	}
+	h.made(path, head.Note, contentType(req.Kind)).serve(w, r)
 	return nil
 }
 
@@ -207,10 +241,10 @@ var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 // byCommit returns the .info file of the carried version of a commit: the one whose Origin or whose pseudo-version
 // has it. It is not found when several versions are of other commits that begin so.
-func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.File, ok bool, err error) {
+func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
 	var found []index.Version
 	commit := "" // the longest form of it
-	for v, err := range h.bundle.Index.Versions(ctx, req.Path) {
+	for v, err := range h.view.Versions(ctx, req.Path) {
 		if err != nil {
 			return f, false, err
 		}
@@ -234,17 +268,17 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 			found = append(found, v)
 		}
 	}
-	for q, err := range h.bundle.Index.Queries(ctx, req.Path) { // a commit that was asked for outside
+	for q, err := range h.view.Queries(ctx, req.Path) { // a commit that was asked for outside
 		if err != nil {
 			return f, false, err
 		}
 		if n := min(len(q.Query), len(req.Version)); n < 7 || !reCommit.MatchString(q.Query) || q.Query[:n] != req.Version[:n] {
 			continue
 		}
-		if v, ok, err := h.bundle.Index.Lookup(ctx, q.Path, q.Version); err != nil {
+		if v, ok, err := h.view.Lookup(ctx, q.Path, q.Version); err != nil {
 			return f, false, err
 		} else if ok && v.ZipSize != nil {
-			found = append(found, v)
+			found = append(found, v.Version)
 		}
 	}
 	if len(found) == 0 {
@@ -252,7 +286,7 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f index.Fi
 	}
 	// Several tags of one commit: the go command takes the highest.
 	last := slices.MaxFunc(found, func(a, b index.Version) int { return semver.Compare(a.Version, b.Version) })
-	return h.bundle.Index.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: last.Version}.String())
+	return h.view.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: last.Version}.String())
 }
 
 // servePacked serves a file of the vulnerability database in gzip, which is how govulncheck asks for it over HTTP.
@@ -281,7 +315,7 @@ func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*
 	}
 	plain := req
 	plain.Gzip = false
-	data, err := h.bundle.ReadFile(ctx, plain.String(), maxPacked)
+	data, err := h.view.ReadFile(ctx, plain.String(), maxPacked)
 	if bad, ok := errors.AsType[*bundle.NotVerifiedError](err); ok {
 		h.damaged(bad.What)
 	}
@@ -301,7 +335,7 @@ func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*
 
 // made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
 func (h *Handler) made(path string, data []byte, contentType string) *entry {
-	e := &entry{path: path, data: data, etag: etag(sha256.Sum256(data)), contentType: contentType, control: brief, modified: h.bundle.Manifest.Created}
+	e := &entry{path: path, data: data, etag: etag(sha256.Sum256(data)), contentType: contentType, control: brief, modified: h.view.Lines[0].Manifest.Created}
 	h.cache.put(e)
 	return e
 }
@@ -310,25 +344,31 @@ func (h *Handler) made(path string, data []byte, contentType string) *entry {
 func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
 
 // serveLookup answers a lookup of the checksum database with the record in the index
-// and the bundle's head.
+// and the head that is served.
 func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	if req.DB != h.bundle.Manifest.DB {
+	head := h.view.Head(req.DB)
+	if head == nil {
 		return h.notFound(w, r, req)
 	}
-	v, ok, err := h.bundle.Index.Lookup(r.Context(), req.Path, req.Version)
+	v, ok, err := h.view.Lookup(r.Context(), req.Path, req.Version)
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if !ok || v.Record != nil && v.DB != req.DB {
 		return h.notFound(w, r, req)
 	}
 	if v.Record == nil {
-		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", v.Path, v.Version)
+		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", v.Path, v.Version.Version)
+		return nil
+	}
+	if !h.view.Proven(req.DB, *v.Record) {
+		text(w, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
+			"the next bundle of its line must be made with the catalogues of this store: modmirror extract --catalog STORE", v.Path, v.Version.Version, *v.Record, head.N)
 		return nil
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
-	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
-	h.made(path, rec.Lookup(proof.Head{Note: h.head}), contentType(req.Kind)).serve(w, r)
+	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version.Version
+	h.made(path, rec.Lookup(*head), contentType(req.Kind)).serve(w, r)
 	return nil
 }
 
@@ -398,79 +438,124 @@ func (e *entry) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// An identity tells one state of a file from another.
-type identity struct {
+// An identity tells one state of a bundle's files from another.
+type identity string
+
+// identityOf returns the identity that the files of a medium have now.
+func identityOf(m *bundle.Medium) (identity, error) {
+	var b strings.Builder
+	for _, f := range m.Files() {
+		st, err := f.Stat()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(&b, stateOf(st))
+	}
+	return identity(b.String()), nil
+}
+
+// A fileState is what tells one state of a file from another.
+type fileState struct {
 	dev, inode   uint64
 	size         int64
 	mtime, ctime int64
 }
 
-// largeFiles serves files that do not fit the cache, and remembers which were verified.
-type largeFiles struct {
-	bundle   *bundle.Bundle
-	damaged  func(path string)
-	large    chan []byte   // buffers of largeBuffer bytes that are not in use
-	small    sync.Pool     // of *[]byte of smallBuffer bytes
-	partials chan struct{} // a slot for each file that is hashed for a part of it
-
-	mu       sync.Mutex
-	id       identity
-	verified []uint64 // a bit for each file, by its number in the index
+// buffers are what transfers copy through.
+type buffers struct {
+	large chan []byte // of largeBuffer bytes, not in use
+	small sync.Pool   // of *[]byte of smallBuffer bytes
 }
 
-func newLargeFiles(b *bundle.Bundle, damaged func(string)) (*largeFiles, error) {
-	l := &largeFiles{bundle: b, damaged: damaged, large: make(chan []byte, largeBuffers), partials: make(chan struct{}, verifiers)}
-	l.small.New = func() any { buf := make([]byte, smallBuffer); return &buf }
+func newBuffers() *buffers {
+	b := &buffers{large: make(chan []byte, largeBuffers)}
+	b.small.New = func() any { buf := make([]byte, smallBuffer); return &buf }
 	for range largeBuffers {
-		l.large <- nil // made when it is first used
+		b.large <- nil // made when it is first used
 	}
-	l.verified = make([]uint64, b.Manifest.Counts.Files/64+1)
-	var err error
-	l.id, err = l.now()
-	return l, err
+	return b
 }
 
-// buffer returns a buffer and what gives it back.
-func (l *largeFiles) buffer() (buf []byte, done func()) {
+// get returns a buffer and what gives it back.
+func (b *buffers) get() (buf []byte, done func()) {
 	select {
-	case buf = <-l.large:
+	case buf = <-b.large:
 		if buf == nil {
 			buf = make([]byte, largeBuffer)
 		}
-		return buf, func() { l.large <- buf }
+		return buf, func() { b.large <- buf }
 	default:
-		p := l.small.Get().(*[]byte)
-		return *p, func() { l.small.Put(p) }
+		p := b.small.Get().(*[]byte)
+		return *p, func() { b.small.Put(p) }
 	}
 }
 
-// now returns the identity that the bundle has now.
-func (l *largeFiles) now() (identity, error) {
-	st, err := l.bundle.File().Stat()
+// largeFiles serves files that do not fit the cache, of one line, and remembers which were verified.
+type largeFiles struct {
+	bundle   *bundle.Bundle
+	buffers  *buffers
+	damaged  func(path string)
+	partials chan struct{} // a slot for each file that is hashed for a part of it
+
+	mu       sync.Mutex
+	ids      map[*bundle.Medium]identity // of where files were verified
+	verified []uint64                    // a bit for each file, by its number in the index
+}
+
+func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged func(string)) *largeFiles {
+	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, partials: make(chan struct{}, verifiers),
+		ids: make(map[*bundle.Medium]identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
+}
+
+// A located file is one whose place is known, and what its medium was when that was found out.
+type located struct {
+	index.File
+	bundle.Place
+	id identity
+}
+
+// locate finds the place of a file.
+func (l *largeFiles) locate(f index.File) (located, error) {
+	place, err := l.bundle.Find(f)
 	if err != nil {
-		return identity{}, err
+		return located{}, err
 	}
-	return identityOf(st), nil
+	id, err := identityOf(place.Medium)
+	return located{f, place, id}, err
 }
 
-// isVerified reports whether file n was verified in a bundle that was id.
-func (l *largeFiles) isVerified(n int64, id identity) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if id != l.id {
-		l.id = id
-		clear(l.verified)
+// same returns an error when the medium is not what it was.
+func (f *located) same() error {
+	if id, err := identityOf(f.Medium); err != nil || id != f.id {
+		return cmp.Or(err, errChanged)
 	}
-	return l.verified[n/64]>>(n%64)&1 == 1
+	return nil
 }
 
-// setVerified remembers that file n was verified in a bundle that was id before and is now.
-func (l *largeFiles) setVerified(n int64, id identity) {
-	now, err := l.now()
+func (f *located) content() *io.SectionReader {
+	return io.NewSectionReader(f.Medium, f.Place.Offset, f.Size)
+}
+
+// isVerified reports whether f was verified in a medium that was the same.
+func (l *largeFiles) isVerified(f *located) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil && id == now && id == l.id {
-		l.verified[n/64] |= 1 << (n % 64)
+	if known, ok := l.ids[f.Medium]; !ok || known != f.id {
+		l.ids[f.Medium] = f.id
+		if ok {
+			clear(l.verified)
+		}
+	}
+	return l.verified[f.ID/64]>>(f.ID%64)&1 == 1
+}
+
+// setVerified remembers that f was verified, if its medium is what it was before.
+func (l *largeFiles) setVerified(f *located) {
+	err := f.same()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && l.ids[f.Medium] == f.id {
+		l.verified[f.ID/64] |= 1 << (f.ID % 64)
 	}
 }
 
@@ -485,17 +570,17 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
 		return nil
 	}
-	id, err := l.now()
+	at, err := l.locate(f)
 	if err != nil {
 		return err
 	}
 	if !plain(r) {
-		p := &part{SectionReader: l.bundle.Content(f), l: l, ctx: r.Context(), renew: renewal(w), f: f, id: id}
+		p := &part{SectionReader: at.content(), l: l, ctx: r.Context(), renew: renewal(w), f: &at}
 		http.ServeContent(w, r, "", e.modified, p)
 		err = p.err
 	} else {
 		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
-		err = l.send(r.Context(), w, f, id)
+		err = l.send(r.Context(), w, &at)
 	}
 	if err != nil {
 		if r.Context().Err() == nil {
@@ -507,16 +592,16 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 }
 
 // send copies f to w. The last piece is written only when the hash of all is right or, for a file that was
-// verified in a bundle that was id, when the bundle is still that. w may be io.Discard.
-func (l *largeFiles) send(ctx context.Context, w io.Writer, f index.File, id identity) error {
-	verified := l.isVerified(f.ID, id)
+// verified before, when its medium is still what it was then. w may be io.Discard.
+func (l *largeFiles) send(ctx context.Context, w io.Writer, f *located) error {
+	verified := l.isVerified(f)
 	if verified && w == io.Discard {
 		return nil
 	}
-	all, done := l.buffer()
+	all, done := l.buffers.get()
 	defer done()
 	renew := renewal(w)
-	src := l.bundle.Content(f)
+	src := f.content()
 	sum := sha256.New()
 	for left := f.Size; left > 0; {
 		buf := all[:min(left, int64(len(all)))]
@@ -530,8 +615,10 @@ func (l *largeFiles) send(ctx context.Context, w io.Writer, f index.File, id ide
 			sum.Write(buf)
 		}
 		if left -= int64(len(buf)); left == 0 {
-			if now, err := l.now(); verified && (err != nil || now != id) {
-				return cmp.Or(err, errChanged)
+			if verified {
+				if err := f.same(); err != nil {
+					return err
+				}
 			}
 			if !verified && [32]byte(sum.Sum(nil)) != f.SHA256 {
 				l.damaged(f.Path)
@@ -547,7 +634,7 @@ func (l *largeFiles) send(ctx context.Context, w io.Writer, f index.File, id ide
 		}
 	}
 	if !verified {
-		l.setVerified(f.ID, id)
+		l.setVerified(f)
 	}
 	return nil
 }
@@ -569,8 +656,7 @@ type part struct {
 	l        *largeFiles
 	ctx      context.Context
 	renew    func()
-	f        index.File
-	id       identity
+	f        *located
 	verified bool
 	err      error // what Read returned, which ServeContent keeps to itself
 }
@@ -585,8 +671,7 @@ func (p *part) Read(b []byte) (n int, err error) {
 	}
 	p.renew()
 	if n, err = p.SectionReader.Read(b); n > 0 {
-		if now, err := p.l.now(); err != nil || now != p.id {
-			p.err = cmp.Or(err, errChanged)
+		if p.err = p.f.same(); p.err != nil {
 			return 0, p.err
 		}
 	}
@@ -601,5 +686,5 @@ func (p *part) verify() error {
 	case <-p.ctx.Done():
 		return p.ctx.Err()
 	}
-	return p.l.send(p.ctx, io.Discard, p.f, p.id)
+	return p.l.send(p.ctx, io.Discard, p.f)
 }

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// identityOf returns the identity of the file that st describes.
-func identityOf(st fs.FileInfo) identity {
-	id := identity{size: st.Size(), mtime: st.ModTime().UnixNano()}
+// stateOf returns the state of the file that st describes.
+func stateOf(st fs.FileInfo) fileState {
+	id := fileState{size: st.Size(), mtime: st.ModTime().UnixNano()}
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {
 		id.dev, id.inode, id.ctime = s.Dev, s.Ino, s.Ctim.Nano()
 	}

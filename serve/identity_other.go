@@ -4,8 +4,8 @@ package serve
 
 import "io/fs"
 
-// identityOf returns what every system knows about a file. A file that is
+// stateOf returns what every system knows about a file. A file that is
 // replaced by one of the same size and time is taken for the same.
-func identityOf(st fs.FileInfo) identity {
-	return identity{size: st.Size(), mtime: st.ModTime().UnixNano()}
+func stateOf(st fs.FileInfo) fileState {
+	return fileState{size: st.Size(), mtime: st.ModTime().UnixNano()}
 }

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,37 +40,37 @@ func text(w http.ResponseWriter, status int, format string, args ...any) {
 // notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.Request) error {
 	h.miss(req)
-	m := h.bundle.Manifest
+	title := h.view.Title()
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	made := m.Created.UTC().Format("2006-01-02")
 	switch req.Kind {
 	case modpath.Vuln:
-		if n, err := h.bundle.Index.Vulns(r.Context()); err != nil {
+		if n, err := h.view.Vulns(r.Context()); err != nil {
 			return err
 		} else if n == 0 {
-			line("bundle %s of %s carries no vulnerability database", m.Name, made)
+			line("no vulnerability database is in %s", title)
 			line("to have it carried, add a line to the list outside: vulndb")
 		} else {
-			line("the vulnerability database in bundle %s of %s has no such entry", m.Name, made)
+			line("the vulnerability database in %s has no such entry", title)
 		}
 		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
 	case modpath.Self:
 		platform := strings.Replace(req.Name, "-", "/", 1)
-		line("bundle %s of %s has no modmirror and Go for %s", m.Name, made, platform)
+		line("no modmirror and Go for %s is in %s", platform, title)
 		line("to have them carried, add a line to the list outside: self %s", platform)
 		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
 	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
-		switch {
-		case m.DB == "":
-			line("bundle %s of %s carries no checksum database", m.Name, made)
-		case req.DB != m.DB:
-			line("bundle %s of %s carries the checksum database %s, not %s", m.Name, made, m.DB, req.DB)
+		served := slices.Sorted(maps.Keys(h.view.Served()))
+		switch head := h.view.Head(req.DB); {
+		case len(served) == 0:
+			line("no checksum database is in %s", title)
+		case head == nil:
+			line("the checksum database in %s is %s, not %s", title, strings.Join(served, ", "), req.DB)
 		default:
-			line("bundle %s of %s has checksum database %s up to record %d and not this tile", m.Name, made, m.DB, m.Head.N)
-			line("if this client has seen a newer database, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", m.DB)
+			line("%s has checksum database %s up to record %d and not this tile", title, req.DB, head.N)
+			line("if this client has seen a newer database, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", req.DB)
 		}
 		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
@@ -78,15 +79,15 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 	if req.Version != "" {
 		what += "@" + req.Version
 	}
-	line("%s is not in bundle %s of %s", what, m.Name, made)
-	for miss, err := range h.bundle.Index.MissingFor(r.Context(), req.Path, req.Version) {
+	line("%s is not in %s", what, title)
+	for miss, err := range h.view.MissingFor(r.Context(), req.Path, req.Version) {
 		if err != nil {
 			return err
 		}
 		line("its %s could not be had when the bundle was made (status %d)", miss.What, miss.Status)
 	}
 	var carried []string
-	for v, err := range h.bundle.Index.Versions(r.Context(), req.Path) {
+	for v, err := range h.view.Versions(r.Context(), req.Path) {
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
@@ -46,9 +47,11 @@ func newSite(t *testing.T) *site {
 	}), t: t}
 	ready := make(chan struct{})
 	s.server = &Server{
-		Open:  func(ctx context.Context) (*bundle.Bundle, error) { return bundle.Open(ctx, s.Path, s.Trusted, "") },
+		Open: func(ctx context.Context) (*bundle.View, error) {
+			return bundle.OpenFiles(ctx, []string{s.Path}, s.Trusted, bundle.NoState())
+		},
 		Log:   slog.New(slog.DiscardHandler),
-		Ready: func(b *bundle.Bundle) { s.bundle = b; close(ready) },
+		Ready: func(v *bundle.View) { s.bundle = v.Lines[0]; close(ready) },
 		Miss: func(r modpath.Request) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -91,6 +94,16 @@ func (s *site) do(method, path string, headers ...string) (*http.Response, []byt
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	return resp, body, err
+}
+
+// offset returns where in the bundle the content of f is.
+func (s *site) offset(f index.File) int64 {
+	s.t.Helper()
+	p, err := s.bundle.Find(f)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p.Offset
 }
 
 // disk opens the bundle for writing, until the test ends.
@@ -161,7 +174,7 @@ func TestConditionalAndRange(t *testing.T) {
 			var whole []byte
 			for f, err := range s.bundle.Index.Files(ctx) {
 				if err == nil && "/"+f.Path == path {
-					whole, _ = io.ReadAll(s.bundle.Content(f))
+					whole, _ = s.bundle.Read(f, f.Size)
 				}
 			}
 			for _, tc := range []struct {
@@ -222,7 +235,7 @@ func TestNotFoundSaysWhatAndHow(t *testing.T) {
 		"/example.com/gone/@v/v1.0.0.zip":           {"its zip could not be had when the bundle was made (status 404)", "no version of this module is carried"},
 		"/example.com/nowhere/@v/list":              {"no version of this module is carried", "example.com/nowhere@latest"},
 		"/example.com/nowhere/@latest":              {"no version of this module is carried"},
-		"/sumdb/sum.golang.org/supported":           {"carries the checksum database sum.test.example/db, not sum.golang.org"},
+		"/sumdb/sum.golang.org/supported":           {"the checksum database in bundle test of 2023-11-14 is sum.test.example/db, not sum.golang.org"},
 		"/sumdb/" + s.DB.Name + "/tile/8/3/000.p/9": {"up to record", "remove $(go env GOPATH)/pkg/sumdb/" + s.DB.Name + "/latest"},
 	} {
 		resp, body, err := s.do("GET", path)
@@ -301,7 +314,7 @@ func TestNoCompleteWrongBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		if f.Path != "README.txt" && f.Size > 0 {
-			files = append(files, file{f.Path, s.bundle.Offset(f), f.Size, f.SHA256})
+			files = append(files, file{f.Path, s.offset(f), f.Size, f.SHA256})
 		}
 	}
 	disk := s.disk()
@@ -311,7 +324,7 @@ func TestNoCompleteWrongBody(t *testing.T) {
 			s := freshHandler(t, s) // with nothing verified and nothing cached
 			flip(t, disk, f.off+at)
 			status, body, err := get(s, f.path)
-			if strings.Contains(f.path, "/lookup/") { // composed, never read from the file
+			if strings.Contains(f.path, "/lookup/") || strings.HasSuffix(f.path, "/latest") && strings.HasPrefix(f.path, "sumdb/") { // composed of the index, never read from the file
 				if status != 200 {
 					t.Fatalf("%s: %d", f.path, status)
 				}
@@ -343,7 +356,7 @@ func TestOverwrittenInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := s.disk()
-	flip(t, disk, s.bundle.Offset(f)+1000)
+	flip(t, disk, s.offset(f)+1000)
 	if _, body, err := s.do("GET", largeZip); err == nil {
 		t.Errorf("a complete answer of %d bytes", len(body))
 	}
@@ -358,7 +371,7 @@ func TestOverwrittenInPlace(t *testing.T) {
 		t.Errorf("/healthz: %d", resp.StatusCode)
 	}
 	// Truncated: an error, not a crash.
-	if err := disk.Truncate(s.bundle.Offset(f) + 100); err != nil {
+	if err := disk.Truncate(s.offset(f) + 100); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.do("GET", largeZip); err == nil {
@@ -373,17 +386,17 @@ func TestChangeDuringARange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := s.server.handler.Load().large
-	id, err := l.now()
+	l := s.server.handler.Load().large[s.bundle]
+	at, err := l.locate(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &part{SectionReader: s.bundle.Content(f), l: l, ctx: ctx, renew: func() {}, f: f, id: id}
+	g := &part{SectionReader: at.content(), l: l, ctx: ctx, renew: func() {}, f: &at}
 	if _, err := g.Read(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
 	disk := s.disk()
-	flip(t, disk, s.bundle.Offset(f)+2000)
+	flip(t, disk, s.offset(f)+2000)
 	if n, err := g.Read(make([]byte, 5000)); n != 0 || !errors.Is(err, errChanged) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
@@ -413,7 +426,7 @@ func TestOverwrittenInFlight(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk := s.disk()
-	if _, err := disk.WriteAt(bytes.Repeat([]byte("EVIL"), int(f.Size/4)), s.bundle.Offset(f)); err != nil {
+	if _, err := disk.WriteAt(bytes.Repeat([]byte("EVIL"), int(f.Size/4)), s.offset(f)); err != nil {
 		t.Fatal(err)
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(io.MultiReader(bytes.NewReader(first), conn)), nil)
@@ -459,7 +472,7 @@ func TestConditionsNeedNoHash(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, bits := range s.server.handler.Load().large.verified {
+	for _, bits := range s.server.handler.Load().large[s.bundle].verified {
 		if bits != 0 {
 			t.Error("a file was hashed")
 		}
@@ -469,21 +482,12 @@ func TestConditionsNeedNoHash(t *testing.T) {
 // freshHandler returns a handler over the same bundle that has seen nothing yet.
 func freshHandler(t *testing.T, s *site) *Handler {
 	t.Helper()
-	b, err := bundle.Open(ctx, s.Path, s.Trusted, "")
-	if err != nil {
-		// The head itself is changed: the server would not even start.
-		h := &Handler{bundle: s.bundle, log: slog.New(slog.DiscardHandler), miss: func(modpath.Request) {}}
-		if h.large, err = newLargeFiles(s.bundle, h.damaged); err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	t.Cleanup(func() { b.Close() })
-	h, err := NewHandler(ctx, b, slog.New(slog.DiscardHandler), nil)
+	v, err := bundle.OpenFiles(ctx, []string{s.Path}, s.Trusted, bundle.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	t.Cleanup(func() { v.Close() })
+	return NewHandler(v, slog.New(slog.DiscardHandler), nil)
 }
 
 func get(h *Handler, path string) (status int, body []byte, err error) {
@@ -514,7 +518,7 @@ func flip(t *testing.T, f *os.File, at int64) {
 func TestHealthBeforeReady(t *testing.T) {
 	release := make(chan struct{})
 	s := &Server{
-		Open: func(ctx context.Context) (*bundle.Bundle, error) {
+		Open: func(ctx context.Context) (*bundle.View, error) {
 			<-release
 			return nil, errors.New("cannot be opened")
 		},

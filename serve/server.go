@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -31,20 +33,27 @@ const (
 	// shutdownTimeout is how long transfers may go on after a signal to stop.
 	shutdownTimeout = 30 * time.Second
 
+	// ReloadInterval is how long it may take until what was imported is served.
+	ReloadInterval = time.Second
+
 	// maxPrivate is how many private module paths the client settings name.
 	maxPrivate = 1000
 )
 
-// A Server serves a bundle over HTTP, with health checks and a landing page beside it. Open must be set.
+// A Server serves bundles over HTTP, with health checks and a landing page beside them. Open must be set.
 type Server struct {
-	// Open opens the bundle. It is called when the server listens already:
+	// Open opens the bundles. It is called when the server listens already:
 	// /healthz answers from the start, everything else once Open is done.
-	Open func(context.Context) (*bundle.Bundle, error)
+	Open func(context.Context) (*bundle.View, error)
+
+	// Reload is called every ReloadInterval. It returns a new view when there is one, which is then served, and nil else; may be nil. What is
+	// being sent of the old view is sent to its end.
+	Reload func(context.Context) (*bundle.View, error)
 
 	Log  *slog.Logger          // nil for slog.Default()
 	Miss func(modpath.Request) // told of requests for what is not carried; may be nil
 
-	Ready func(b *bundle.Bundle) // called once when the bundle is open; may be nil
+	Ready func(v *bundle.View) // called when a view is served; may be nil
 
 	handler atomic.Pointer[Handler]
 }
@@ -74,24 +83,16 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes: maxHeader,
 		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
-	var b *bundle.Bundle
 	opened := make(chan struct{})
 	go func() {
 		defer close(opened)
-		var err error
-		if b, err = s.Open(ctx); err != nil {
-			cancel(err)
-			return
-		}
-		h, err := NewHandler(ctx, b, s.Log, s.Miss)
+		v, err := s.Open(ctx)
 		if err != nil {
 			cancel(err)
 			return
 		}
-		s.handler.Store(h)
-		if s.Ready != nil {
-			s.Ready(b)
-		}
+		s.show(v)
+		s.reload(ctx)
 	}()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -110,10 +111,58 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 	<-opened
-	if b != nil {
-		err = errors.Join(err, b.Close())
+	if h := s.handler.Swap(nil); h != nil {
+		h.release()
 	}
 	return err
+}
+
+// show serves a view from now on.
+func (s *Server) show(v *bundle.View) {
+	if old := s.handler.Swap(NewHandler(v, s.Log, s.Miss)); old != nil {
+		old.release()
+	}
+	if s.Ready != nil {
+		s.Ready(v)
+	}
+}
+
+// reload serves new views as they come.
+func (s *Server) reload(ctx context.Context) {
+	if s.Reload == nil {
+		return
+	}
+	tick := time.NewTicker(ReloadInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		v, err := s.Reload(ctx)
+		switch {
+		case ctx.Err() != nil:
+			if v != nil {
+				v.Close()
+			}
+			return
+		case err != nil:
+			s.Log.Error("what is in the store now is not served", "err", err)
+		case v != nil:
+			s.show(v)
+		}
+	}
+}
+
+// current returns the handler of the view that is served, to be released, or nil while there is none.
+func (s *Server) current() *Handler {
+	for {
+		h := s.handler.Load()
+		if h == nil || h.acquire() {
+			return h
+		}
+	}
 }
 
 // ServeHTTP answers every request to the server.
@@ -123,7 +172,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text(w, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
 		return
 	}
-	h := s.handler.Load()
+	h := s.current()
+	if h != nil {
+		defer h.release()
+	}
 	switch r.URL.Path {
 	case "/healthz":
 		text(w, http.StatusOK, "ok")
@@ -179,12 +231,12 @@ func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 	}
 	var page strings.Builder
 	err = landingPage.Execute(&page, map[string]any{
-		"URL":      scheme + "://" + notInHost.ReplaceAllString(r.Host, ""),
-		"Manifest": h.bundle.Manifest,
-		"ID":       h.bundle.Manifest.ID(),
-		"Signers":  strings.Join(h.bundle.Signers, ", "),
-		"Private":  strings.Join(settings.Private, ","),
-		"VulnDB":   settings.VulnDB,
+		"URL":     scheme + "://" + notInHost.ReplaceAllString(r.Host, ""),
+		"Names":   settings.Bundle,
+		"Lines":   h.view.Lines,
+		"SumDB":   settings.SumDB,
+		"Private": strings.Join(settings.Private, ","),
+		"VulnDB":  settings.VulnDB,
 	})
 	if err != nil {
 		return err
@@ -197,18 +249,39 @@ func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// sumDB returns the checksum database that clients are to use, "" for none: Go's own when it is served.
+func (h *Handler) sumDB() string {
+	served := slices.Sorted(maps.Keys(h.view.Served()))
+	if len(served) == 0 {
+		return ""
+	}
+	if h.view.Head("sum.golang.org") != nil {
+		return "sum.golang.org"
+	}
+	return served[0]
+}
+
 func (h *Handler) clientSettings(ctx context.Context) (Settings, error) {
-	m := h.bundle.Manifest
-	s := Settings{Bundle: m.Name, Created: m.Created.UTC().Format(time.RFC3339), SumDB: m.DB, Private: []string{}}
-	for path, err := range h.bundle.Index.Private(ctx) {
+	s := Settings{Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
+	var names []string
+	for _, b := range h.view.Lines {
+		names = append(names, b.Manifest.Name)
+	}
+	s.Bundle = strings.Join(names, ", ")
+	seen := make(map[string]bool)
+	for path, err := range h.view.Private(ctx) {
 		if err != nil {
 			return s, err
 		}
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
 		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
 			break
 		}
 	}
-	n, err := h.bundle.Index.Vulns(ctx)
+	n, err := h.view.Vulns(ctx)
 	s.VulnDB = n > 0
 	return s, err
 }

@@ -12,7 +12,7 @@ import (
 // bundleContents says what of a closure goes into a bundle. path returns where the file of a
 // GOPROXY path is. Mirror knows nothing of bundles, and bundle nothing of mirrors.
 func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Contents, error) {
-	out := &bundle.Contents{DB: c.DB, Head: c.Head}
+	out := &bundle.Contents{DB: c.DB, Head: c.Head, Heads: c.Heads}
 	source := func(f mirror.File) bundle.Source {
 		return bundle.Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, File: path(f.Path)}
 	}

@@ -34,6 +34,13 @@ type bundleInfo struct {
 	Retracted  int64        `json:"retracted,omitempty"`  // versions
 	Deprecated int64        `json:"deprecated,omitempty"` // modules
 	Self       []string     `json:"self,omitempty"`       // platforms with modmirror and Go for a host that has nothing
+	Line       []lineInfo   `json:"line,omitempty"`       // the bundles before a delta, oldest first
+}
+
+// lineInfo is an earlier bundle of a line.
+type lineInfo struct {
+	ID       string `json:"id"`
+	Sequence int64  `json:"sequence"`
 }
 
 func infoCommand() *command {
@@ -55,7 +62,10 @@ Example:
 			}
 			defer b.Close()
 			m := b.Manifest
-			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil}
+			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil, nil}
+			for _, x := range b.Line() {
+				info.Line = append(info.Line, lineInfo{x.Digest, x.Sequence})
+			}
 			if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
 				return err
 			}
@@ -76,7 +86,10 @@ Example:
 				line("signed by", "%s", s)
 			}
 			line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
-			line("size", "%s in %s", bytesText(m.Size), number(m.Counts.Files, "file"))
+			if n := len(info.Line); n > 0 {
+				line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
+			}
+			line("size", "%s; %s in the catalogue", bytesText(m.Size), number(m.Counts.Files, "file"))
 			line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
 			line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
 			if m.DB != "" {

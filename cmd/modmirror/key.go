@@ -67,6 +67,23 @@ Example:
 	}
 }
 
+// trust returns the trusted keys, of which so many must have signed a bundle.
+func (e *env) trust(require int) (*bundle.Trust, error) {
+	if require < 1 {
+		return nil, usagef("--require %d: want 1 or more", require)
+	}
+	trust, err := bundle.ReadTrust(e.trustFile())
+	if err == nil {
+		trust.Require = require
+	}
+	return trust, err
+}
+
+// requireFlag adds the flag that says how many keys must have signed.
+func requireFlag(fs *pflag.FlagSet, require *int) {
+	fs.IntVar(require, "require", 1, "how `many` of the trusted keys must have signed, each public key counted once")
+}
+
 func trustCommand() *command {
 	return &command{
 		name:    "trust",

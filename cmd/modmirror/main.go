@@ -128,7 +128,7 @@ var errFailed = errors.New("failed")
 
 func commands() []*command {
 	return []*command{
-		syncCommand(), verifyCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
+		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
 		keyCommand(), trustCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
 	}
 }
@@ -234,9 +234,17 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
 	_, missed := errors.AsType[*missesError](err)
 	_, incomplete := errors.AsType[*incompleteError](err)
+	_, rollback := errors.AsType[*bundle.RollbackError](err)
+	_, unshown := errors.AsType[*bundle.UnshownError](err)
+	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
+	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
+	_, noPiece := errors.AsType[*bundle.MissingPieceError](err)
+	lineText, hasLine := lineHint(err)
 	switch {
 	case hasHint:
 		e.hint("%s", hint.hint)
+	case hasLine:
+		e.hint("%s", lineText)
 	case missed:
 		e.hint("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")
 	case usage:
@@ -247,13 +255,15 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
 	case errors.Is(err, syscall.ENOSPC) && name == "sync":
 		e.hint("make room and run it again: what was fetched is kept")
+	case errors.Is(err, syscall.ENOSPC):
+		e.hint("make room and run it again")
 	}
 	switch {
 	case usage:
 		return exitUsage
-	case notVerified, errors.Is(err, proof.ErrMismatch):
+	case notVerified, rollback, unshown, errors.Is(err, proof.ErrMismatch):
 		return exitNotVerified
-	case incomplete:
+	case incomplete, noBase, notAtHand, noPiece:
 		return exitIncomplete
 	}
 	return exitFailed

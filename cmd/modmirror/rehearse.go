@@ -20,8 +20,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/mod/sumdb/note"
-
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
@@ -44,7 +42,9 @@ const rehearseInside = "rehearse-inside"
 type rehearsal struct {
 	bundle   string // path
 	key      string // that it is signed with for now
-	command  string // for sh
+	bases    []string
+	trusted  []string // keys of the bases
+	command  string   // for sh
 	sources  *mirror.Sources
 	closure  *bundle.Contents
 	settings goEnv
@@ -55,7 +55,8 @@ type rehearsal struct {
 
 // A rehearsalPlan is what the process inside is told, as JSON.
 type rehearsalPlan struct {
-	Bundle, Key string
+	Bundle      string
+	Bases, Keys []string
 	Steps       []rehearsalStep
 	Command     string // for sh
 	Env         []string
@@ -77,7 +78,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 	if err != nil {
 		return &hintError{errors.New("rehearsing: there is no go command here"), "install Go, or leave --rehearse out"}
 	}
-	plan := rehearsalPlan{Bundle: r.bundle, Key: r.key, Command: r.command, Env: r.environ(goCmd), Misses: r.missesFile()}
+	plan := rehearsalPlan{Bundle: r.bundle, Bases: r.bases, Keys: append(r.trusted, r.key), Command: r.command, Env: r.environ(goCmd), Misses: r.missesFile()}
 	for _, dir := range []string{"home", "gopath", "gocache", "work"} {
 		if err := os.Mkdir(filepath.Join(r.tmp, dir), 0o777); err != nil {
 			return err
@@ -279,19 +280,15 @@ func rehearse(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := note.NewVerifier(plan.Key)
-	if err != nil {
-		return err
-	}
 	var misses missList
 	ready := make(chan struct{})
 	s := &serve.Server{
-		Open: func(ctx context.Context) (*bundle.Bundle, error) {
-			return bundle.Open(ctx, plan.Bundle, note.VerifierList(verifier), "")
+		Open: func(ctx context.Context) (*bundle.View, error) {
+			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), bundle.TrustIn(plan.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(e.stderr, nil)),
 		Miss:  misses.add,
-		Ready: func(*bundle.Bundle) { close(ready) },
+		Ready: func(*bundle.View) { close(ready) },
 	}
 	ctx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)

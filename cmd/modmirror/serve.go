@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,31 +27,45 @@ const serveHeap = 48 << 20
 const wantsInterval = 10 * time.Second
 
 func serveCommand() *command {
-	var addr, state string
+	var addr, state, maxAge string
+	var allowRollback bool
+	var minSequence int64
+	var require int
 	return &command{
 		name:    "serve",
-		summary: "serve a bundle as GOPROXY with checksum database (inside)",
+		summary: "serve bundles as GOPROXY with checksum database (inside)",
 		usage: `
-Usage: modmirror serve [flags] BUNDLE
+Usage: modmirror serve [flags] BUNDLE...
+       modmirror serve [flags] STORE
 
-Serves straight from the tar, read-only. The bundle must be signed by a trusted
-key. /healthz answers at once, /readyz when the bundle is verified, and / shows
-the settings that clients need.
+Serves straight from the tar, read-only: a bundle, a bundle with those before it
+in its line, or a store that modmirror import fills, where what is imported is
+served without a restart. Bundles must be signed by a trusted key. An older
+bundle than was served before is refused. /healthz answers at once, /readyz when
+the bundles are verified, and / shows the settings that clients need.
 
 Example:
   modmirror serve --addr 0.0.0.0:8080 team.tar
+  modmirror serve /srv/modmirror
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&addr, "addr", "127.0.0.1:8080", "`address` to listen on; 0.0.0.0:8080 for the whole network")
-			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified before")
+			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
+			requireFlag(fs, &require)
+			fs.BoolVar(&allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
+			fs.Int64Var(&minSequence, "min-sequence", 0, "serve no bundle below this sequence `number`: for a host that has seen none yet")
+			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			if len(args) != 1 {
-				return usagef("want one bundle")
+			if len(args) == 0 {
+				return usagef("want a bundle or a store")
 			}
-			start := time.Now()
+			age, err := parseAge(maxAge)
+			if err != nil {
+				return err
+			}
 			debug.SetMemoryLimit(serveHeap)
-			trust, err := bundle.ReadTrust(e.trustFile())
+			trust, err := e.trust(require)
 			if err != nil {
 				return err
 			}
@@ -67,27 +84,156 @@ Example:
 				l.Close()
 				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
 			}
+			log := slog.New(slog.NewTextHandler(e.stderr, nil))
+			src := &served{args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
+			start := time.Now()
 			s := &serve.Server{
 				Miss: wants.Add,
-				Log:  slog.New(slog.NewTextHandler(e.stderr, nil)),
-				Open: func(ctx context.Context) (*bundle.Bundle, error) {
-					return bundle.Open(ctx, args[0], trust.Verifiers(), state)
-				},
-				Ready: func(b *bundle.Bundle) {
-					m := b.Manifest
-					seen := "verified now"
-					if b.Seen {
-						seen = "seen before"
+				Log:  log,
+				Open: src.open,
+				Ready: func(v *bundle.View) {
+					for _, b := range v.Lines {
+						e.sayServing(b, l.Addr(), time.Since(start))
+						warnAge(log, b.Manifest, age)
 					}
-					e.say("serving %s at http://%s: %s of %s; ready after %d ms (index %s)",
-						m.Name, l.Addr(), number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), time.Since(start).Milliseconds(), seen)
 					e.hint("on a client: eval \"$(modmirror env http://%s)\"", l.Addr())
 				},
+			}
+			if src.isStore() {
+				s.Reload = func(ctx context.Context) (*bundle.View, error) {
+					start = time.Now()
+					return src.reload(ctx)
+				}
 			}
 			stop := saveWants(s.Log, wants)
 			defer stop()
 			return s.Serve(ctx, l)
 		},
+	}
+}
+
+// sayServing says what is served from now on.
+func (e *env) sayServing(b *bundle.Bundle, addr net.Addr, took time.Duration) {
+	m := b.Manifest
+	seen := "verified now"
+	if b.Seen {
+		seen = "seen before"
+	}
+	e.say("serving %s at http://%s: %s of %s, sequence %d; ready after %d ms (index %s)",
+		m.Name, addr, number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
+}
+
+// served is what serve was told to serve.
+type served struct {
+	args          []string
+	trust         *bundle.Trust
+	state         string
+	allowRollback bool
+	minSequence   int64
+	log           *slog.Logger
+
+	fingerprint string // of the store, when it was looked at last
+	tips        string // ids that are served
+}
+
+// isStore reports whether a folder is served.
+func (s *served) isStore() bool {
+	st, err := os.Stat(s.args[0])
+	return err == nil && st.IsDir() && len(s.args) == 1
+}
+
+// open opens the bundles, and refuses what is older than what was seen.
+func (s *served) open(ctx context.Context) (_ *bundle.View, err error) {
+	var v *bundle.View
+	state, err := bundle.ReadState(s.state)
+	if err != nil {
+		return nil, err
+	}
+	if s.isStore() {
+		store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
+		if err != nil {
+			return nil, err
+		}
+		if s.fingerprint, err = store.Fingerprint(); err != nil {
+			return nil, err
+		}
+		v, err = store.View(ctx, func(file string, err error) { s.log.Warn("not served", "file", file, "err", err) })
+		if err != nil {
+			return nil, err
+		}
+	} else if v, err = bundle.OpenFiles(ctx, s.args, s.trust, state); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			v.Close()
+		}
+	}()
+	for _, b := range v.Lines {
+		if b.Manifest.Sequence < s.minSequence {
+			return nil, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and %d is the least", b.Manifest.Sequence, s.minSequence)}
+		}
+		err := state.Check(ctx, b)
+		if _, ok := errors.AsType[*bundle.UnshownError](err); ok { // no attack: each client checks it for itself
+			s.log.Warn("clients may have to begin anew", "err", err)
+		} else if _, ok := errors.AsType[*bundle.RollbackError](err); ok && s.allowRollback {
+			s.log.Warn("rollback allowed", "err", err)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	if err := state.Remember(v); err != nil { // on a read-only state folder
+		s.log.Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
+	}
+	s.tips = tipsOf(v)
+	return v, nil
+}
+
+func tipsOf(v *bundle.View) string {
+	var ids strings.Builder
+	for _, b := range v.Lines {
+		ids.WriteString(b.ID() + "\n")
+	}
+	return ids.String()
+}
+
+// reload opens the store again when its files changed.
+func (s *served) reload(ctx context.Context) (*bundle.View, error) {
+	store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
+	if err != nil {
+		return nil, err
+	}
+	now, err := store.Fingerprint()
+	if err != nil || now == s.fingerprint {
+		return nil, err
+	}
+	s.fingerprint = now // an error is said once
+	return s.open(ctx)
+}
+
+// parseAge parses a duration, which may be in days.
+func parseAge(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n < 100_000 {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	} else if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return d, nil
+	}
+	return 0, usagef("%q is no time: want days or hours, such as 30d or 36h", text)
+}
+
+// warnAge warns of a bundle that is too old, or of the future. Clocks inside drift, so neither is an error.
+func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
+	age := time.Since(m.Created)
+	if max > 0 && age > max {
+		log.Warn("bundle is old", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339), "days", int(age.Hours()/24))
+	}
+	if age < -24*time.Hour {
+		log.Warn("bundle is dated in the future: is the clock right?", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339))
 	}
 }
 

@@ -39,6 +39,8 @@ type syncFlags struct {
 	learn, dryRun             bool
 	goproxy, gosumdb          string
 	parallel                  int
+	bases, drop               []string
+	full                      bool
 }
 
 func syncCommand() *command {
@@ -59,8 +61,12 @@ commit; or all for every released version.
 Proxies, checksum database and credentials are those of "go env"; what GOPRIVATE names is
 fetched directly, by the go command.
 
+With --base the bundle is a delta: it holds what the line of the base lacks, and its index is
+the catalogue of the whole line. A catalogue (modmirror extract --catalog) is base enough.
+
 Example:
   modmirror sync -o team.tar . ../other golang.org/x/tools/gopls@latest
+  modmirror sync -o team-2.tar --base team.tar . ../other
   modmirror sync -o team.tar --rehearse='go test ./...'
 `,
 		flags: func(fs *pflag.FlagSet) {
@@ -71,6 +77,10 @@ Example:
 			fs.BoolVar(&f.learn, "learn", false, "rehearse, take what is missing into the bundle, and repeat until nothing is")
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
+			fs.StringSliceVar(&f.bases, "base", nil, "make a delta to this `bundle` or catalogue; one of another line is what it will be served beside")
+			fs.BoolVar(&f.full, "full", false, "with --base: a full bundle of the whole line, to begin it again")
+			fs.StringSliceVar(&f.drop, "drop", nil, "with --base: modules of these `patterns`, perhaps with @version, leave the line; alone, all that the sources do not need")
+			fs.Lookup("drop").NoOptDefVal = dropUnused
 			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be fetched and how large the bundle becomes, and write nothing")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
@@ -107,11 +117,19 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err != nil {
 		return sourceHint(err, args)
 	}
-	if err := f.defaults(src); err != nil {
+	if len(f.bases) == 0 && (f.full || f.drop != nil) {
+		return usagef("--full and --drop are about the line of a --base")
+	}
+	if err := f.checkDrop(); err != nil {
 		return err
 	}
-	if f.sequence == 0 {
-		f.sequence = created.Unix()
+	bs, err := openBases(ctx, e, f.bases, f.name)
+	if err != nil {
+		return err
+	}
+	defer bs.close()
+	if err := f.defaults(src, bs, created); err != nil {
+		return err
 	}
 	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
@@ -142,14 +160,17 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	defer m.Close()
 	asked := *src // and not what is added: a rehearsal is of what was named
+	if err := bs.addLines(ctx, src, f); err != nil {
+		return err
+	}
 	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
 		return err
 	}
 	if f.dryRun {
-		return m.dryRun(ctx, e, src)
+		return m.dryRun(ctx, e, src, bs, f)
 	}
 	for round := 1; ; round++ {
-		err := makeBundle(ctx, e, f, settings, m, src, &asked, created, key)
+		err := makeBundle(ctx, e, f, settings, m, src, &asked, bs, created, key)
 		missed, ok := errors.AsType[*missesError](err)
 		if !ok || !f.learn {
 			return err
@@ -171,7 +192,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 const maxRounds = 50
 
 // makeBundle syncs the sources and writes the bundle. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, created time.Time, key *bundle.Key) error {
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) error {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return err
@@ -187,6 +208,12 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		return err
 	}
 	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
+	if !f.full {
+		contents.Base = bs.own
+	}
+	if f.drop != nil {
+		contents.Drop = f.dropped
+	}
 	if err := writeBundle(ctx, e, f, settings, asked, contents, key); err != nil {
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
@@ -252,7 +279,25 @@ func sourceHint(err error, args []string) error {
 }
 
 // defaults fills in output and name from each other and the sources.
-func (f *syncFlags) defaults(src *mirror.Sources) error {
+func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) (err error) {
+	if f.sequence < 0 {
+		return usagef("--sequence must be positive")
+	}
+	if f.sequence == 0 {
+		if f.sequence, err = bs.sequence(created.Unix()); err != nil {
+			return err
+		}
+	}
+	if bs.own != nil {
+		if f.sequence <= bs.own.Manifest.Sequence {
+			return usagef("--sequence %d: that of the base is %d", f.sequence, bs.own.Manifest.Sequence)
+		}
+		f.name = bs.own.Manifest.Name
+		if f.output == "" {
+			f.output = fmt.Sprintf("%s-%d.tar", f.name, f.sequence)
+		}
+		return f.checkBases()
+	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(base, ".tar") != "":
@@ -279,9 +324,6 @@ func (f *syncFlags) defaults(src *mirror.Sources) error {
 	}
 	if f.output == "" {
 		f.output = f.name + ".tar"
-	}
-	if f.sequence < 0 {
-		return usagef("--sequence must be positive")
 	}
 	return nil
 }
@@ -391,10 +433,20 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 const perVersion = 14 << 10
 
 // dryRun says what sync would do.
-func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources) error {
-	p, err := m.Plan(ctx, src)
+func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, bs *bases, f *syncFlags) error {
+	carried := func(module.Version) (bool, error) { return false, nil }
+	if bs.own != nil && !f.full {
+		carried = func(m module.Version) (bool, error) {
+			v, ok, err := bs.own.Index.Lookup(ctx, m.Path, m.Version)
+			return ok && v.ZipSize != nil, err
+		}
+	}
+	p, err := m.Plan(ctx, src, carried)
 	if err != nil {
 		return m.failed(ctx, e, err)
+	}
+	if p.Carried > 0 {
+		fmt.Fprintf(e.stdout, "in the line already: %s\n", number(p.Carried, "zip"))
 	}
 	fmt.Fprintf(e.stdout, "zips: %d, %s; to be fetched: %d, %s\n", p.Versions, bytesText(p.Bytes), p.Fetch, bytesText(p.ToFetch))
 	if p.Unknown > 0 {
@@ -557,7 +609,10 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	draft, err := bundle.NewDraft(c, tmp)
+	draft, err := bundle.NewDraft(ctx, c, tmp)
+	if need, ok := errors.AsType[*bundle.NeedError](err); ok {
+		return &hintError{err, fmt.Sprintf("add a line to the list: only %s@%s", need.Module, need.Query)}
+	}
 	if err != nil {
 		return err
 	}
@@ -594,6 +649,13 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp, learn: f.learn}
 		if r.output, err = filepath.Abs(f.output); err != nil {
 			return err
+		}
+		if c.Base != nil {
+			trust, err := e.trust(1)
+			if err != nil {
+				return err
+			}
+			r.bases, r.trusted = f.bases, trust.Keys
 		}
 		if err := r.run(ctx, e); err != nil {
 			return err

@@ -24,6 +24,7 @@ const maxDamages = 20
 
 func verifyCommand() *command {
 	var deep bool
+	var require int
 	var bad, gosumdb string
 	var private []string
 	return &command{
@@ -42,6 +43,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
+			requireFlag(fs, &require)
 			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			fs.StringSliceVar(&private, "private", nil, "no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
@@ -56,13 +58,16 @@ Example:
 				}
 			}
 			var db *proof.Database
+			var err error
 			if deep {
-				var err error
 				if db, err = pinnedDatabase(ctx, gosumdb); err != nil {
 					return err
 				}
 			}
-			v := &verification{deep: deep, db: db, private: strings.Join(private, ",")}
+			v := &verification{deep: deep, db: db, private: strings.Join(private, ","), files: args}
+			if v.trust, err = e.trust(require); err != nil {
+				return err
+			}
 			var worst error // every bundle is looked at, whatever the one before it was
 			for _, file := range args {
 				err := v.file(ctx, e, file)
@@ -112,11 +117,11 @@ func pinnedDatabase(ctx context.Context, gosumdb string) (*proof.Database, error
 
 // openBundle opens a bundle under the trusted keys.
 func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
-	trust, err := bundle.ReadTrust(e.trustFile())
+	trust, err := e.trust(1)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(ctx, file, trust.Verifiers(), "")
+	return bundle.Open(ctx, file, trust, "")
 }
 
 // A verification is what verify is to do, and what it found to be damaged.
@@ -124,16 +129,44 @@ type verification struct {
 	deep    bool
 	db      *proof.Database
 	private string // patterns of what may be outside the checksum database, "" for anything
+	trust   *bundle.Trust
+	files   []string // all that are verified: a delta needs those before it
 	bad     badList
+}
+
+// open opens a bundle, and those of the others that a deep look at a delta needs.
+func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle, done func(), err error) {
+	if b, err = bundle.Open(ctx, file, v.trust, ""); err != nil {
+		return nil, nil, err
+	}
+	opened := []*bundle.Bundle{b}
+	done = func() {
+		for _, b := range opened {
+			b.Close()
+		}
+	}
+	if !v.deep || len(b.Line()) == 0 {
+		return b, done, nil
+	}
+	for _, other := range v.files {
+		if other == file {
+			continue
+		}
+		if o, err := bundle.Open(ctx, other, v.trust, ""); err == nil { // it is verified for itself
+			opened = append(opened, o)
+		}
+	}
+	b.Attach(opened[1:]...)
+	return b, done, nil
 }
 
 // file verifies a bundle and names what is damaged.
 func (v *verification) file(ctx context.Context, e *env, file string) error {
-	b, err := openBundle(ctx, e, file)
+	b, done, err := v.open(ctx, file)
 	if err != nil {
 		return err
 	}
-	defer b.Close()
+	defer done()
 	n := 0
 	report := func(d bundle.Damage) {
 		v.bad.add(d.Path)
@@ -156,7 +189,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 	}
 	err = b.Verify(ctx, progress, report)
 	if err == nil && v.deep {
-		err = b.Deep(ctx, v.db, progress, report)
+		err = b.Deep(ctx, v.db, nil, progress, report)
 	}
 	if bar != nil {
 		bar.Finish()
@@ -172,7 +205,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 		return errDamaged
 	}
 	m := b.Manifest
-	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), b.Signers[0])
+	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), strings.Join(b.Signers, ", "))
 	if !v.deep {
 		return v.checkPrivate(ctx, e, b, file, io.Discard)
 	}
@@ -226,20 +259,26 @@ func (l *badList) text() []byte {
 
 func extractCommand() *command {
 	dir := "."
+	var catalog bool
 	return &command{
 		name:    "extract",
 		summary: "write files of a bundle to a folder, verified",
 		usage: `
 Usage: modmirror extract [flags] BUNDLE [PATH...]
+       modmirror extract --catalog [flags] BUNDLE|STORE
 
 Writes the files at the GOPROXY paths, or all, below a folder. Unlike tar it checks
-each file's hash on the way. The result works as GOPROXY=file:///FOLDER.
+each file's hash on the way. The result works as GOPROXY=file:///FOLDER; deltas are
+extracted in their order, one over the other. With --catalog it writes the two small
+files that the next sync needs of a bundle, or of each line in a store.
 
 Example:
   modmirror extract -d /srv/go team.tar
+  modmirror extract --catalog -d /media/usb /srv/modmirror
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
+			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 {
@@ -247,6 +286,12 @@ Example:
 			}
 			if st, err := os.Stat(dir); err == nil && !st.IsDir() {
 				return fmt.Errorf("%s: not a folder", dir)
+			}
+			if catalog {
+				if len(args) > 1 {
+					return usagef("--catalog takes one bundle or store")
+				}
+				return extractCatalog(ctx, e, args[0], dir)
 			}
 			b, err := openBundle(ctx, e, args[0])
 			if err != nil {
@@ -268,4 +313,43 @@ Example:
 			return nil
 		},
 	}
+}
+
+// extractCatalog writes the catalogue of a bundle, or of each line of a store.
+func extractCatalog(ctx context.Context, e *env, name, dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	var lines []*bundle.Bundle
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		trust, err := e.trust(1)
+		if err != nil {
+			return err
+		}
+		store, err := bundle.OpenStore(name, trust, stateDir())
+		if err != nil {
+			return err
+		}
+		v, err := store.View(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+		lines = v.Lines
+	} else {
+		b, err := openBundle(ctx, e, name)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		lines = []*bundle.Bundle{b}
+	}
+	for _, b := range lines {
+		file, err := b.WriteCatalogue(dir)
+		if err != nil {
+			return err
+		}
+		e.say("wrote %s and the index beside it: %s, sequence %d", file, b.Manifest.Name, b.Manifest.Sequence)
+	}
+	return nil
 }

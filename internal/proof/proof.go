@@ -13,8 +13,10 @@ package proof
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -91,6 +93,18 @@ func ReadTile(t tlog.Tile, get func(tlog.Tile) ([]byte, error), absent func(erro
 type Head struct {
 	tlog.Tree
 	Note []byte // the signed note that says so
+}
+
+// MergeHeads returns the heads of several lists that are of a smaller tree than size, smallest first, each once.
+func MergeHeads(size int64, lists ...[]Head) []Head {
+	var all []Head
+	for _, h := range slices.Concat(lists...) {
+		if h.N < size {
+			all = append(all, h)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Head) int { return cmp.Compare(a.N, b.N) })
+	return slices.CompactFunc(all, func(a, b Head) bool { return a.N == b.N })
 }
 
 // ParseHead checks the signature of a head and parses it.

@@ -54,6 +54,12 @@ func (f *File) Commit() error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
+// CommitTo is Commit to another path of the same file system than the one that was named at the start.
+func (f *File) CommitTo(path string) error {
+	f.path = path
+	return f.Commit()
+}
+
 // CommitNoSync is Commit without the sync of the folder: after a crash the file
 // may be absent, but never partial. Callers that commit many files sync each
 // folder once at the end.

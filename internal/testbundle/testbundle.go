@@ -14,7 +14,6 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
@@ -31,7 +30,7 @@ var Large = module.Version{Path: "example.com/large", Version: "v1.0.0"}
 type TB struct {
 	Path     string
 	Key      *bundle.Key
-	Trusted  note.Verifiers
+	Trusted  *bundle.Trust
 	DB       *proof.Database
 	Contents *bundle.Contents
 	Draft    *bundle.Draft
@@ -100,6 +99,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	c.Head, err = db.ParseHead(msg)
 	check(t, err)
 	p := &proof.Prover{Head: c.Head, Source: &httpTiles{up, db.Name, c}}
+	check(t, p.Edge())
 	check(t, p.Records(records))
 	if change != nil {
 		change(c)
@@ -107,7 +107,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	tb := &TB{Contents: c, DB: db}
 	tb.Key, err = bundle.EphemeralKey("tester")
 	check(t, err)
-	tb.Trusted = tb.Key.Verifiers()
+	tb.Trusted = bundle.TrustIn(tb.Key.Verifier)
 	tb.Write(t)
 	return tb
 }
@@ -116,7 +116,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 func (b *TB) Write(t testing.TB) {
 	t.Helper()
 	var err error
-	b.Draft, err = bundle.NewDraft(b.Contents, t.TempDir())
+	b.Draft, err = bundle.NewDraft(context.Background(), b.Contents, t.TempDir())
 	check(t, err)
 	b.Path = filepath.Join(t.TempDir(), "test.tar")
 	f, err := os.Create(b.Path)

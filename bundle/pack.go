@@ -1,0 +1,131 @@
+package bundle
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sort"
+
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// A pack holds contents of files by their SHA-256: those of bundles that were pruned and are still named by a newer one. It is made in a
+// store, by nobody's signature; each content is believed by its hash in a signed index.
+//
+//	contents, one behind the other
+//	table: SHA-256 and offset (8 bytes, big endian) of each, sorted by SHA-256
+//	footer: number of contents and offset of the table (8 bytes each), packMagic
+type pack struct {
+	medium *Medium
+	table  int64 // offset
+	count  int64
+}
+
+const (
+	packExt    = ".pack"
+	packMagic  = "modmpack"
+	packRecord = 32 + 8
+	packFooter = 8 + 8 + len(packMagic)
+)
+
+// openPack opens a pack. Nothing in it is believed but where things may be.
+func openPack(path string) (*pack, error) {
+	m, err := openMedium(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	p := &pack{medium: m}
+	footer := make([]byte, packFooter)
+	_, err = m.ReadAt(footer, max(m.size()-int64(packFooter), 0))
+	p.count, p.table = int64(binary.BigEndian.Uint64(footer)), int64(binary.BigEndian.Uint64(footer[8:]))
+	if err != nil || string(footer[16:]) != packMagic || p.count < 0 || p.table < 0 || p.count > m.size()/packRecord || p.table != m.size()-int64(packFooter)-p.count*packRecord {
+		m.Close()
+		return nil, &NotVerifiedError{path, errors.New("not a pack")}
+	}
+	return p, nil
+}
+
+// find returns where the content with a hash is.
+func (p *pack) find(sum [32]byte) (offset int64, ok bool, err error) {
+	record := make([]byte, packRecord)
+	i := sort.Search(int(p.count), func(i int) bool {
+		if err == nil {
+			_, err = p.medium.ReadAt(record, p.table+int64(i)*packRecord)
+		}
+		return err != nil || bytes.Compare(record[:32], sum[:]) >= 0
+	})
+	if err != nil || i == int(p.count) {
+		return 0, false, err
+	}
+	if _, err := p.medium.ReadAt(record, p.table+int64(i)*packRecord); err != nil || !bytes.Equal(record[:32], sum[:]) {
+		return 0, false, err
+	}
+	return int64(binary.BigEndian.Uint64(record[32:])), true, nil
+}
+
+// A packWriter writes a pack.
+type packWriter struct {
+	f     *safefile.File
+	w     *bufio.Writer
+	at    int64
+	table []packEntry
+}
+
+type packEntry struct {
+	sum    [32]byte
+	offset int64
+}
+
+func newPack(path string) (*packWriter, error) {
+	f, err := safefile.Create(path, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return &packWriter{f: f, w: bufio.NewWriterSize(f, 256<<10)}, nil
+}
+
+// add adds a content, which the caller verifies by calling the function that it returns.
+func (p *packWriter) add(sum [32]byte, size int64, content io.Reader) error {
+	n, err := io.Copy(p.w, content)
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	p.table = append(p.table, packEntry{sum, p.at})
+	p.at += n
+	return err
+}
+
+// commit finishes the pack.
+func (p *packWriter) commit() error {
+	slices.SortFunc(p.table, func(a, b packEntry) int {
+		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.offset, b.offset))
+	})
+	for _, e := range p.table {
+		p.w.Write(e.sum[:])
+		p.w.Write(binary.BigEndian.AppendUint64(nil, uint64(e.offset)))
+	}
+	p.w.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p.table))))
+	p.w.Write(binary.BigEndian.AppendUint64(nil, uint64(p.at)))
+	p.w.WriteString(packMagic)
+	if err := p.w.Flush(); err != nil {
+		return err
+	}
+	return p.f.Commit()
+}
+
+// discard gives the pack up.
+func (p *packWriter) discard() { p.f.Discard() }
+
+// removeQuietly removes a file that may be gone already.
+func removeIfThere(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

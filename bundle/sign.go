@@ -1,0 +1,187 @@
+package bundle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+const (
+	// journalExt ends the name of the file in which a manifest with a new signature waits while it is written into the bundle.
+	journalExt = ".signing"
+
+	// signaturesExt ends the name of the file beside a bundle that has detached signatures.
+	signaturesExt = ".sig"
+)
+
+// signaturesFile returns where detached signatures of the bundle at path are looked for.
+func signaturesFile(path string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(path, ".001"), manifestExt) + signaturesExt
+}
+
+// readSignatures reads a file of detached signatures: a signed note of the same text as the manifest. It returns nil when there is none.
+func readSignatures(name string) ([]byte, error) {
+	data, err := readSmall(name, ManifestSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, nil
+}
+
+// signatureLines returns the lines of signatures of a note, and its text.
+func signatureLines(msg []byte) (text, lines []byte) {
+	i := bytes.LastIndex(msg, []byte("\n\n"))
+	if i < 0 {
+		return msg, nil
+	}
+	return msg[:i+1], msg[i+2:]
+}
+
+// Sign adds signatures of keys to those that the bundle at path has, in place: written beside it first, so that an interruption at any
+// byte is repaired by the next Sign. The bundle must be one that trust believes, so that nobody signs what he cannot tell from a forgery.
+func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
+	m, err := openMedium(path)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+	}
+	defer m.Close()
+	if m.parts {
+		return Manifest{}, fmt.Errorf("%s is in pieces: sign it before it is split, or write the signature beside it", m.name)
+	}
+	if err := repair(path, trust); err != nil {
+		return Manifest{}, fmt.Errorf("repairing %s: %w", path, err)
+	}
+	b := &Bundle{path: path, medium: m}
+	if err := b.readManifest(trust); err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+	}
+	data, err := countersign(b.note, trust, keys)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if err := safefile.Write(path+journalExt, data, 0o666); err != nil {
+		return Manifest{}, err
+	}
+	return b.Manifest, install(path, data)
+}
+
+// repair finishes what an interrupted Sign began.
+func repair(path string, trust *Trust) error {
+	data, err := readSmall(path+journalExt, ManifestSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b := &Bundle{path: path}
+	if err := b.believe(data, trust); err != nil {
+		return fmt.Errorf("%s: %w", path+journalExt, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// It must be the same bundle, whose manifest may be half written: what follows it says so.
+	have := make([]byte, blockSize)
+	if _, err := f.ReadAt(have, manifestAt+ManifestSize); err != nil || !bytes.Equal(have, Header(indexName, b.Manifest.IndexSize)) {
+		return &NotVerifiedError{path + journalExt, errors.New("it is of another bundle")}
+	}
+	if st, err := f.Stat(); err != nil || st.Size() != b.Manifest.Size {
+		return &NotVerifiedError{path + journalExt, errors.New("it is of another bundle")}
+	}
+	return install(path, data)
+}
+
+// install writes a manifest that stands in the journal into the bundle, and removes the journal.
+func install(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, manifestAt)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Remove(path + journalExt)
+}
+
+// SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that
+// reads the bundle finds it as FILE.sig beside the bundle FILE.
+func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error) {
+	b := &Bundle{path: path}
+	var err error
+	if strings.HasSuffix(path, manifestExt) {
+		var data []byte
+		if data, err = readSmall(path, ManifestSize); err == nil {
+			err = b.believe(data, trust)
+		}
+	} else if b.medium, err = openMedium(path); err == nil {
+		defer b.medium.Close()
+		err = b.readManifest(trust)
+	}
+	if err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+	}
+	old, err := readSignatures(to)
+	if err != nil {
+		return Manifest{}, err
+	}
+	msg := []byte(b.Manifest.Text())
+	if old != nil {
+		text, lines := signatureLines(old)
+		if string(text) != b.Manifest.Text() {
+			return Manifest{}, fmt.Errorf("%s has signatures of another bundle: name another file", to)
+		}
+		msg = append(append(msg, '\n'), lines...)
+	}
+	n := &note.Note{Text: b.Manifest.Text()}
+	if old != nil {
+		if n, err = note.Open(msg, note.VerifierList()); err != nil {
+			u, ok := errors.AsType[*note.UnverifiedNoteError](err)
+			if !ok {
+				return Manifest{}, fmt.Errorf("%s: %w", to, err)
+			}
+			n = u.Note
+		}
+	}
+	data, err := note.Sign(n, signers(keys)...)
+	if err != nil {
+		return Manifest{}, err
+	}
+	return b.Manifest, safefile.Write(to, data, 0o666)
+}
+
+// countersign returns the content of a MANIFEST entry: the note with the signatures it has, and those of keys.
+func countersign(msg []byte, trust *Trust, keys []*Key) ([]byte, error) {
+	n, err := note.Open(msg, trust.Verifiers())
+	if err != nil {
+		return nil, err
+	}
+	signed, err := note.Sign(n, signers(keys)...)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	if len(signed) > ManifestSize {
+		return nil, errTooManySignatures
+	}
+	return padManifest(signed), nil
+}
+
+func signers(keys []*Key) (list []note.Signer) {
+	for _, k := range keys {
+		list = append(list, k.Signer)
+	}
+	return list
+}

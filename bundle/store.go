@@ -1,0 +1,475 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// A Store is a folder of bundles, as they were carried, of one or several lines. A bundle is there when its file has its
+// name, which Import gives it when all of it is verified; what is served is the newest of each line.
+//
+//	NAME-SEQUENCE.tar   bundles
+//	*.pack              files of bundles that were pruned
+//	incoming/           pieces of bundles that are not complete yet
+//	lock
+type Store struct {
+	Dir   string
+	Trust *Trust
+	State *State
+}
+
+const (
+	bundleExt   = ".tar"
+	incomingDir = "incoming"
+	storeLock   = "lock"
+)
+
+// OpenStore returns the store in a folder. trust says whose bundles are believed, and stateDir is where verified indexes and what was
+// seen are remembered.
+func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
+	state, err := ReadState(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{Dir: dir, Trust: trust, State: state}, nil
+}
+
+// View opens what is in the store now. skipped is told of files that are no bundles that can be believed, and why; they are not served.
+func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {
+	bundles, packs, err := s.open(skipped)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.view(ctx, bundles, packs)
+	if err != nil {
+		closeAll(bundles)
+		return nil, fmt.Errorf("store %s: %w", s.Dir, err)
+	}
+	return v, nil
+}
+
+func (s *Store) view(ctx context.Context, bundles []*Bundle, packs []*pack) (*View, error) {
+	return NewView(ctx, bundles, packs, s.State.remembered(), s.State.dir, func(b *Bundle) error {
+		if b.Index != nil {
+			return nil
+		}
+		if err := b.open(ctx, s.Trust, s.State.dir); err != nil {
+			return fmt.Errorf("opening %s: %w", b.path, err)
+		}
+		return nil
+	})
+}
+
+// OpenFiles returns the view of bundles in files, of one or several lines.
+func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) (*View, error) {
+	s := &Store{Trust: trust, State: state}
+	var bundles []*Bundle
+	for _, file := range files {
+		b, err := s.front(file)
+		if err != nil {
+			closeAll(bundles)
+			return nil, err
+		}
+		bundles = append(bundles, b)
+	}
+	v, err := s.view(ctx, bundles, nil)
+	if err != nil {
+		closeAll(bundles)
+	}
+	return v, err
+}
+
+// front opens a bundle and believes its manifest; its index is opened when it is needed.
+func (s *Store) front(file string) (*Bundle, error) {
+	m, err := openMedium(file)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", file, err)
+	}
+	b := &Bundle{path: file, medium: m}
+	if err := b.readManifest(s.Trust); err != nil {
+		b.Close()
+		return nil, fmt.Errorf("opening %s: %w", file, err)
+	}
+	return b, nil
+}
+
+func closeAll(bundles []*Bundle) {
+	for _, b := range bundles {
+		b.Close()
+	}
+}
+
+// open opens the manifests of all bundles, and the packs.
+func (s *Store) open(skipped func(string, error)) (bundles []*Bundle, packs []*pack, err error) {
+	files, err := os.ReadDir(s.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range files {
+		name := filepath.Join(s.Dir, f.Name())
+		if strings.HasPrefix(f.Name(), safefile.TempPrefix) || f.IsDir() {
+			continue
+		}
+		var err error
+		switch filepath.Ext(name) {
+		case bundleExt, ".001": // pieces that somebody put there by hand are read in place
+			var b *Bundle
+			if b, err = s.front(name); err == nil {
+				bundles = append(bundles, b)
+			}
+		case packExt:
+			var p *pack
+			if p, err = openPack(name); err == nil {
+				packs = append(packs, p)
+				bundles = append(bundles, &Bundle{path: name, medium: p.medium, isPack: true})
+			}
+		}
+		if err != nil && skipped != nil {
+			skipped(name, err)
+		}
+	}
+	return bundles, packs, nil
+}
+
+// Fingerprint changes when the files of the store do.
+func (s *Store) Fingerprint() (string, error) {
+	files, err := os.ReadDir(s.Dir)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, f := range files {
+		st, err := f.Info()
+		if err != nil || f.IsDir() || f.Name() == storeLock || strings.HasPrefix(f.Name(), safefile.TempPrefix) {
+			continue
+		}
+		fmt.Fprintf(&b, "%s %d %d\n", f.Name(), st.Size(), st.ModTime().UnixNano())
+	}
+	return b.String(), nil
+}
+
+// Lock has the store to this process alone for changes; serving goes on. It waits for another one, having called waiting.
+func (s *Store) Lock(ctx context.Context, waiting func()) (unlock func(), err error) {
+	if err := os.MkdirAll(s.Dir, 0o777); err != nil {
+		return nil, err
+	}
+	lock := flock.New(filepath.Join(s.Dir, storeLock))
+	ok, err := lock.TryLock()
+	if err == nil && !ok {
+		waiting()
+		_, err = lock.TryLockContext(ctx, 200*time.Millisecond)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking store %s: %w", s.Dir, err)
+	}
+	// What a killed run left half written is of no use to anyone.
+	left, err := filepath.Glob(filepath.Join(s.Dir, safefile.TempPrefix+"*"))
+	for _, f := range left {
+		err = errors.Join(err, removeIfThere(f))
+	}
+	if err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	return func() { lock.Unlock() }, nil
+}
+
+// Import says how a bundle is taken into a store.
+type Import struct {
+	DB            *proof.Database // checksum database whose key is known here
+	AllowRollback bool            // take it although it is older than what was seen, or not shown to be of the same log
+	MinSequence   int64           // refuse a bundle below it
+	Progress      func(n int64)   // told of bytes verified; may be nil
+	Began         func(m *Manifest)
+	Report        func(Damage) // told of each entry that does not verify
+	Warn          func(error)  // told of what AllowRollback lets pass
+}
+
+// ErrDamaged is returned by Import when it reported what does not verify.
+var ErrDamaged = errors.New("the bundle does not verify")
+
+// An AlreadyError says that the store has the bundle.
+type AlreadyError struct{ File string }
+
+// Error names the file.
+func (e *AlreadyError) Error() string { return "the store has it already: " + e.File }
+
+// Import reads a bundle from r to its end, in one pass, and takes it into the store when every byte, hash and proof of it verifies, and when it
+// continues its line. name is what it is called in messages, and where detached signatures are looked for. The store must be locked.
+func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import) (_ *Manifest, err error) {
+	temp, err := safefile.Create(filepath.Join(s.Dir, "incoming"+bundleExt), 0o666)
+	if err != nil {
+		return nil, err
+	}
+	defer temp.Discard()
+	in := &stream{r: r, f: temp.File, limit: maxSize}
+	b := &Bundle{path: name, medium: &Medium{name: name, files: []*os.File{temp.File}, ends: []int64{maxSize}, fill: in.fill}}
+	if err := b.readManifest(s.Trust); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	m := &b.Manifest
+	in.limit = m.Size
+	if im.Began != nil {
+		im.Began(m)
+	}
+	if m.Sequence < im.MinSequence {
+		return nil, &RollbackError{name, fmt.Sprintf("its sequence is %d, and %d is the least", m.Sequence, im.MinSequence)}
+	}
+	to := filepath.Join(s.Dir, fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt))
+	bundles, packs, err := s.open(nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { closeAll(bundles) }()
+	for _, have := range bundles {
+		if !have.isPack && have.ID() == b.ID() {
+			return nil, &AlreadyError{have.path}
+		}
+	}
+	if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
+		return nil, err
+	}
+	if m.Base != "" {
+		if err := s.checkBase(m, bundles, packs); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	defer func() {
+		b.medium = nil // temp is closed by itself
+		b.Close()
+		if err != nil {
+			s.State.forgetIndex(b.ID())
+		}
+	}()
+	if err := b.open(ctx, s.Trust, s.State.dir); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	b.Attach(bundles...)
+	b.packs = packs
+	if err := s.verify(ctx, b, bundles, in, im); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := s.allowed(s.State.Check(ctx, b), im); err != nil {
+		return nil, err
+	}
+	v, err := s.view(ctx, append(slices.Clone(bundles), b), packs)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if err := v.conflicts(ctx, b); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if _, err := temp.WriteAt(padManifest(b.note), manifestAt); err != nil { // with the detached signatures
+		return nil, err
+	}
+	if err := s.State.SetDeep(b.ID()); err != nil {
+		return nil, err
+	}
+	if err := temp.CommitTo(to); err != nil {
+		return nil, err
+	}
+	return m, s.State.Remember(v)
+}
+
+// allowed lets a rollback pass when it is wanted.
+func (s *Store) allowed(err error, im *Import) error {
+	_, rollback := errors.AsType[*RollbackError](err)
+	_, unshown := errors.AsType[*UnshownError](err)
+	if (rollback || unshown) && im.AllowRollback {
+		im.Warn(err)
+		return nil
+	}
+	return err
+}
+
+// checkBase checks that the bundle before this one is in the store, or was and is packed.
+func (s *Store) checkBase(m *Manifest, bundles []*Bundle, packs []*pack) error {
+	for _, b := range bundles {
+		if !b.isPack && b.ID() == m.Base {
+			return nil
+		}
+	}
+	if seen := s.State.Lines[m.Name]; seen.ID == m.Base && len(packs) > 0 {
+		return nil
+	}
+	return &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base, Sequence: s.State.Lines[m.Name].Sequence}}
+}
+
+// verify checks every byte, hash and proof.
+func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *stream, im *Import) error {
+	bad := false
+	report := func(d Damage) {
+		bad = true
+		im.Report(d)
+	}
+	if err := b.Verify(ctx, im.Progress, report); err != nil {
+		return err
+	}
+	if err := in.end(); err != nil {
+		return err
+	}
+	if bad {
+		return ErrDamaged
+	}
+	for _, x := range b.Line() {
+		if b.parts[x.ID] != nil {
+			continue
+		}
+		// A bundle that was pruned: what of it is still named must be in a pack.
+		for f, err := range b.Index.FilesIn(ctx, x.ID) {
+			if err != nil {
+				return err
+			}
+			if _, err := b.Find(f); err != nil {
+				return err
+			}
+		}
+	}
+	if s.State.WasDeep(b.ID()) {
+		return nil
+	}
+	before, err := s.newest(ctx, bundles, b.Manifest.Name)
+	if err != nil {
+		return err
+	}
+	if err := b.Deep(ctx, im.DB, before, im.Progress, report); err != nil {
+		return err
+	}
+	if bad {
+		return ErrDamaged
+	}
+	return nil
+}
+
+// newest opens the newest bundle of a line that passed Deep, nil when there is none.
+func (s *Store) newest(ctx context.Context, bundles []*Bundle, line string) (*Bundle, error) {
+	var newest *Bundle
+	for _, b := range bundles {
+		if !b.isPack && b.Manifest.Name == line && s.State.WasDeep(b.ID()) && (newest == nil || b.Manifest.Sequence > newest.Manifest.Sequence) {
+			newest = b
+		}
+	}
+	if newest == nil || newest.Index != nil {
+		return newest, nil
+	}
+	return newest, newest.open(ctx, s.Trust, s.State.dir)
+}
+
+// conflicts names a module outside the checksum database that two lines have with different contents: nothing says which is the right one.
+func (v *View) conflicts(ctx context.Context, b *Bundle) error {
+	for _, other := range v.Lines {
+		if other == b || !slices.Contains(v.Lines, b) {
+			continue
+		}
+		for path, err := range b.Index.Private(ctx) {
+			if err != nil {
+				return err
+			}
+			for x, err := range b.Index.Versions(ctx, path) {
+				if err != nil {
+					return err
+				}
+				y, ok, err := other.Index.Lookup(ctx, path, x.Version)
+				if err != nil {
+					return err
+				}
+				if ok && (x.GoModH1 != y.GoModH1 || x.H1 != "" && y.H1 != "" && x.H1 != y.H1) {
+					return &NotVerifiedError{modpath.Request{Kind: modpath.Zip, Path: path, Version: x.Version}.String(),
+						fmt.Errorf("bundle %s has it with other contents, and no checksum database says which is right", other.path)}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// A stream is copied into a file as far as it is read.
+type stream struct {
+	r     io.Reader
+	f     *os.File
+	limit int64 // no more is read
+
+	mu  sync.Mutex
+	n   int64
+	eof bool
+	buf []byte
+}
+
+// fill copies up to end, or to the end of the stream when that comes before.
+func (s *stream) fill(end int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buf == nil {
+		s.buf = make([]byte, 256<<10)
+	}
+	for s.n < end && !s.eof {
+		n, err := s.r.Read(s.buf[:min(int64(len(s.buf)), max(s.limit-s.n, 1))])
+		if _, err := s.f.WriteAt(s.buf[:n], s.n); err != nil {
+			return err
+		}
+		s.n += int64(n)
+		if s.n > s.limit {
+			return &NotVerifiedError{"size", fmt.Errorf("more than the %d bytes that the manifest says", s.limit)}
+		}
+		if err == io.EOF {
+			s.eof = true
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end checks that the stream ends where the manifest says.
+func (s *stream) end() error {
+	if err := s.fill(s.limit + 1); err != nil {
+		return err
+	}
+	if s.n != s.limit {
+		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", s.n, s.limit)}
+	}
+	return nil
+}
+
+// OpenInput opens what import reads: a bundle's file or its pieces, as one stream.
+func OpenInput(path string) (io.ReadCloser, int64, error) {
+	m, err := openMedium(path)
+	if err != nil {
+		return nil, 0, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(m, 0, m.size()), m}, m.size(), nil
+}
+
+// Lines returns the bundles of the store by line and sequence, without their indexes. The caller closes them.
+func (s *Store) Lines() ([]*Bundle, error) {
+	bundles, _, err := s.open(nil)
+	bundles = slices.DeleteFunc(bundles, func(b *Bundle) bool {
+		if b.isPack {
+			b.Close()
+		}
+		return b.isPack
+	})
+	slices.SortFunc(bundles, func(a, b *Bundle) int {
+		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
+	})
+	return bundles, err
+}

@@ -1,0 +1,492 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// A View is what lines of bundles have together: the newest bundle of each line, whose index is the catalogue of the line, with the files that
+// earlier ones have. It does not change.
+//
+// What several lines have is that of the one that was made last, but for lists and @latest, which are made of all. The
+// checksum database has one tree head for all, the one that Choose found.
+type View struct {
+	Lines []*Bundle // the one that was made last first
+
+	served map[string]*Served // by database
+	closer []*Bundle
+}
+
+// Served is which tree head of a checksum database is served, and what cannot be proven under it.
+type Served struct {
+	Size     int64   `json:"size"`
+	Hash     string  `json:"hash"`
+	Unproven []int64 `json:"unproven,omitempty"` // records, sorted; answered with 404
+	Heads    int     `json:"heads,omitempty"`    // of the lines that it is not shown to continue: clients that remember one of these fail
+
+	head proof.Head
+}
+
+// NewView returns the view of the newest bundle of each line among bundles, which it closes in Close, all of them.
+// One of which an earlier bundle is not at hand is passed over. state remembers what was computed before; "" for nothing.
+func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered map[string]tlog.Tree, stateDir string, open func(*Bundle) error) (_ *View, err error) {
+	v := &View{closer: bundles}
+	bySequence := slices.DeleteFunc(slices.Clone(bundles), func(b *Bundle) bool { return b.isPack })
+	slices.SortStableFunc(bySequence, func(a, b *Bundle) int {
+		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), -cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
+	})
+	var passed error
+	for _, b := range bySequence {
+		if n := len(v.Lines); n > 0 && v.Lines[n-1].Manifest.Name == b.Manifest.Name {
+			continue
+		}
+		if err := open(b); err != nil {
+			return nil, err
+		}
+		b.Attach(bundles...)
+		b.packs = packs
+		if err := b.complete(); err != nil {
+			passed = cmp.Or(passed, fmt.Errorf("%s: %w", b.path, err))
+			continue
+		}
+		v.Lines = append(v.Lines, b)
+	}
+	if len(v.Lines) == 0 {
+		return nil, cmp.Or(passed, errors.New("no bundle"))
+	}
+	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
+		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
+	})
+	return v, v.choose(ctx, remembered, stateDir)
+}
+
+// complete reports what of the line is neither at hand nor packed.
+func (b *Bundle) complete() error {
+	for _, x := range b.Line() {
+		if b.parts[x.ID] == nil && len(b.packs) == 0 {
+			return &MissingBaseError{x}
+		}
+	}
+	return nil
+}
+
+// A MissingBaseError says that a bundle of a line is not at hand.
+type MissingBaseError struct{ Bundle index.Bundle }
+
+// Error names the bundle.
+func (e *MissingBaseError) Error() string {
+	return fmt.Sprintf("an earlier bundle of the line is not at hand: %s, sequence %d, id %.16s", e.Bundle.Name, e.Bundle.Sequence, e.Bundle.Digest)
+}
+
+// Close closes the bundles.
+func (v *View) Close() error {
+	var errs []error
+	for _, b := range v.closer {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Title says what is served, for people: "bundle team of 2026-11-25".
+func (v *View) Title() string {
+	var names []string
+	for _, b := range v.Lines {
+		names = append(names, b.Manifest.Name+" of "+b.Manifest.Created.UTC().Format("2006-01-02"))
+	}
+	if len(names) == 1 {
+		return "bundle " + names[0]
+	}
+	const some = 3
+	text := strings.Join(names[:min(some, len(names))], ", ")
+	if n := len(names) - some; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return "the bundles " + text
+}
+
+// choose finds the head of each checksum database that is served: of the lines' heads the one that continues what was served before and under
+// which the most can be proven, the largest of those. What is found for some bundles is the same ever after, and is kept.
+func (v *View) choose(ctx context.Context, remembered map[string]tlog.Tree, stateDir string) error {
+	v.served = make(map[string]*Served)
+	byDB := make(map[string][]*Bundle)
+	for _, b := range v.Lines {
+		if b.Manifest.DB != "" {
+			byDB[b.Manifest.DB] = append(byDB[b.Manifest.DB], b)
+		}
+	}
+	for db, lines := range byDB {
+		var candidates []proof.Head
+		for _, b := range lines {
+			heads, err := b.Heads(ctx)
+			if err != nil {
+				return err
+			}
+			h := heads[len(heads)-1]
+			if !slices.ContainsFunc(candidates, func(c proof.Head) bool { return c.Tree == h.Tree }) {
+				candidates = append(candidates, h)
+			}
+		}
+		if len(candidates) == 1 {
+			v.served[db] = &Served{Size: candidates[0].N, Hash: candidates[0].Hash.String(), head: candidates[0]}
+			continue
+		}
+		name := ""
+		if stateDir != "" {
+			name = filepath.Join(stateDir, "heads", choiceKey(db, lines, remembered[db])+".json")
+		}
+		s, err := readChoice(name, candidates)
+		if err != nil {
+			return err
+		}
+		if s == nil {
+			if s, err = v.bestHead(ctx, lines, candidates, remembered[db]); err != nil {
+				return err
+			}
+			if name != "" {
+				data, err := json.Marshal(s)
+				if err != nil {
+					return err
+				}
+				safefile.Write(name, data, 0o600) // it is only computed again when this fails
+			}
+		}
+		v.served[db] = s
+	}
+	return nil
+}
+
+// choiceKey names what a choice depends on.
+func choiceKey(db string, lines []*Bundle, remembered tlog.Tree) string {
+	ids := []string{db, fmt.Sprint(remembered.N), remembered.Hash.String()}
+	for _, b := range lines {
+		ids = append(ids, b.ID())
+	}
+	slices.Sort(ids[3:])
+	return fmt.Sprintf("%x", hashText(strings.Join(ids, "\n")))
+}
+
+func readChoice(name string, candidates []proof.Head) (*Served, error) {
+	data, err := os.ReadFile(name)
+	if name == "" || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := new(Served)
+	if json.Unmarshal(data, s) != nil || !slices.IsSorted(s.Unproven) {
+		return nil, nil // found again
+	}
+	for _, c := range candidates {
+		if c.N == s.Size && c.Hash.String() == s.Hash {
+			s.head = c
+			return s, nil
+		}
+	}
+	return nil, nil
+}
+
+// bestHead chooses among heads.
+func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof.Head, remembered tlog.Tree) (*Served, error) {
+	source := Tiles(ctx, lines...)
+	var best *Served
+	bestForgets := false
+	slices.SortFunc(candidates, func(a, b proof.Head) int { return -cmp.Compare(a.N, b.N) })
+	for _, c := range candidates {
+		s := &Served{Size: c.N, Hash: c.Hash.String(), head: c}
+		p := &proof.Prover{Head: c, Source: source}
+		forgets := remembered.N > 0 && p.Extends(proof.Head{Tree: remembered}) != nil
+		for _, other := range candidates {
+			if p.Extends(other) != nil {
+				s.Heads++
+			}
+		}
+		for _, b := range lines {
+			if b.Manifest.Head == c.Tree {
+				continue // proven when it was made
+			}
+			err := b.eachRecords(ctx, func(batch []proof.Record) error {
+				if p.Records(batch) == nil {
+					return nil
+				}
+				for _, r := range batch {
+					if p.Records([]proof.Record{r}) != nil {
+						s.Unproven = append(s.Unproven, r.ID)
+					}
+				}
+				return ctx.Err()
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
+		slices.Sort(s.Unproven)
+		s.Unproven = slices.Compact(s.Unproven)
+		better := best == nil || bestForgets && !forgets ||
+			bestForgets == forgets && cmp.Or(cmp.Compare(s.Heads, best.Heads), cmp.Compare(len(s.Unproven), len(best.Unproven))) < 0
+		if better {
+			best, bestForgets = s, forgets
+		}
+	}
+	return best, nil
+}
+
+// Head returns the signed tree head of a checksum database that is served, nil when there is none.
+func (v *View) Head(db string) *proof.Head {
+	if s := v.served[db]; s != nil {
+		return &s.head
+	}
+	return nil
+}
+
+// Served returns what is served of each checksum database, by its name.
+func (v *View) Served() map[string]*Served { return v.served }
+
+// Proven reports whether a record can be proven under the head that is served.
+func (v *View) Proven(db string, record int64) bool {
+	s := v.served[db]
+	if s == nil || record >= s.Size {
+		return false
+	}
+	_, found := slices.BinarySearch(s.Unproven, record)
+	return !found
+}
+
+// UnprovenVersions calls f with each version of which the record cannot be proven under the head that is served.
+func (v *View) UnprovenVersions(ctx context.Context, f func(b *Bundle, x index.Version)) error {
+	for _, b := range v.Lines {
+		s := v.served[b.Manifest.DB]
+		if s == nil || len(s.Unproven) == 0 {
+			continue
+		}
+		for x, err := range b.Index.Versions(ctx, "") {
+			if err != nil {
+				return err
+			}
+			if x.Record != nil && !v.Proven(b.Manifest.DB, *x.Record) {
+				f(b, x)
+			}
+		}
+	}
+	return nil
+}
+
+// A Ref is a file of a view.
+type Ref struct {
+	index.File
+	In *Bundle // whose index names it
+}
+
+// File returns the file at a path.
+func (v *View) File(ctx context.Context, path string) (r Ref, ok bool, err error) {
+	lines := v.Lines
+	if len(lines) > 1 && strings.HasPrefix(path, "vulndb/") {
+		// Its index and its entries belong together.
+		b, err := v.vulnLine(ctx)
+		if b == nil || err != nil {
+			return r, false, err
+		}
+		lines = []*Bundle{b}
+	}
+	for _, b := range lines {
+		f, ok, err := b.Index.File(ctx, path)
+		if ok || err != nil {
+			return Ref{f, b}, ok, err
+		}
+	}
+	return r, false, nil
+}
+
+// vulnLine returns the line whose vulnerability database is served: the one that was made last, of those that have one.
+func (v *View) vulnLine(ctx context.Context) (*Bundle, error) {
+	for _, b := range v.Lines {
+		if _, ok, err := b.Index.File(ctx, "vulndb/index/db.json"); ok || err != nil {
+			return b, err
+		}
+	}
+	return nil, nil
+}
+
+// Vulns counts the entries of the vulnerability database.
+func (v *View) Vulns(ctx context.Context) (int64, error) {
+	b, err := v.vulnLine(ctx)
+	if b == nil || err != nil {
+		return 0, err
+	}
+	return b.Index.Vulns(ctx)
+}
+
+// ReadFile returns the verified content of the small file at a path: at most limit bytes.
+// The error wraps fs.ErrNotExist when there is no such file.
+func (v *View) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	r, ok, err := v.File(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	return r.In.Read(r.File, limit)
+}
+
+// Tile returns the content of a tile, cut from a wider one when there is only that.
+func (v *View) Tile(ctx context.Context, db string, tile tlog.Tile) ([]byte, error) {
+	var lines []*Bundle
+	for _, b := range v.Lines {
+		if b.Manifest.DB == db {
+			lines = append(lines, b)
+		}
+	}
+	return tiles{ctx, lines}.read(tile)
+}
+
+// A Carried is a version of a view.
+type Carried struct {
+	index.Version
+	DB string // checksum database of its line
+}
+
+// Lookup returns a version of a module: one with its zip before one without.
+func (v *View) Lookup(ctx context.Context, path, version string) (c Carried, ok bool, err error) {
+	for _, b := range v.Lines {
+		x, found, err := b.Index.Lookup(ctx, path, version)
+		if err != nil {
+			return c, false, err
+		}
+		if found && (!ok || c.ZipSize == nil && x.ZipSize != nil) {
+			c, ok = Carried{x, b.Manifest.DB}, true
+		}
+	}
+	return c, ok, nil
+}
+
+// Versions returns the versions of a module, by version when several lines have it.
+func (v *View) Versions(ctx context.Context, path string) iter.Seq2[index.Version, error] {
+	if len(v.Lines) == 1 {
+		return v.Lines[0].Index.Versions(ctx, path)
+	}
+	return func(yield func(index.Version, error) bool) {
+		all, _, err := v.versions(ctx, path)
+		if err != nil {
+			yield(index.Version{}, err)
+			return
+		}
+		for _, x := range all {
+			if !yield(x, nil) {
+				return
+			}
+		}
+	}
+}
+
+// versions returns the versions that all lines have of a module, and how many lines have one with its zip.
+func (v *View) versions(ctx context.Context, path string) (all []index.Version, lines int, err error) {
+	at := make(map[string]int)
+	for _, b := range v.Lines {
+		whole := false
+		for x, err := range b.Index.Versions(ctx, path) {
+			if err != nil {
+				return nil, 0, err
+			}
+			whole = whole || x.ZipSize != nil
+			i, have := at[x.Version]
+			switch {
+			case !have:
+				at[x.Version] = len(all)
+				all = append(all, x)
+			case all[i].ZipSize == nil:
+				all[i] = x
+			}
+		}
+		if whole {
+			lines++
+		}
+	}
+	slices.SortFunc(all, func(a, b index.Version) int { return cmp.Compare(a.Version, b.Version) })
+	return all, lines, nil
+}
+
+// Merged returns the answer to a request for a list or @latest of a module that several lines have; ok is false when one line answers it with
+// a file of its own.
+func (v *View) Merged(ctx context.Context, r modpath.Request) (data []byte, ok bool, err error) {
+	if len(v.Lines) == 1 || r.Kind != modpath.List && r.Kind != modpath.Latest {
+		return nil, false, nil
+	}
+	all, lines, err := v.versions(ctx, r.Path)
+	if err != nil || lines < 2 {
+		return nil, false, err
+	}
+	var list []string
+	latest := ""
+	for _, x := range all {
+		if x.ZipSize == nil {
+			continue
+		}
+		if !module.IsPseudoVersion(x.Version) {
+			list = append(list, x.Version)
+		}
+		if latest == "" || laterThan(x.Version, latest) {
+			latest = x.Version
+		}
+	}
+	if r.Kind == modpath.Latest {
+		data, err := v.ReadFile(ctx, modpath.Request{Kind: modpath.Info, Path: r.Path, Version: latest}.String(), MaxInfo)
+		return data, err == nil, err
+	}
+	semver.Sort(list)
+	var b bytes.Buffer
+	for _, x := range list {
+		b.WriteString(x + "\n")
+	}
+	return b.Bytes(), true, nil
+}
+
+// MaxInfo is the longest .info file in bytes that is put together with others.
+const MaxInfo = 64 << 10
+
+// Queries returns the questions about a module that were resolved when bundles were made; the answers that were made last first.
+func (v *View) Queries(ctx context.Context, path string) iter.Seq2[index.Query, error] {
+	return eachLine(v, func(x *index.Index) iter.Seq2[index.Query, error] { return x.Queries(ctx, path) })
+}
+
+// MissingFor returns what of a version could not be had when bundles were made.
+func (v *View) MissingFor(ctx context.Context, path, version string) iter.Seq2[index.Missing, error] {
+	return eachLine(v, func(x *index.Index) iter.Seq2[index.Missing, error] { return x.MissingFor(ctx, path, version) })
+}
+
+// Private returns the paths of the modules outside the checksum database; one may come twice.
+func (v *View) Private(ctx context.Context) iter.Seq2[string, error] {
+	return eachLine(v, func(x *index.Index) iter.Seq2[string, error] { return x.Private(ctx) })
+}
+
+// eachLine returns the rows of all lines, one line after another.
+func eachLine[T any](v *View, rows func(*index.Index) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, b := range v.Lines {
+			for x, err := range rows(b.Index) {
+				if !yield(x, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+)
+
+func importCommand() *command {
+	var dir, state, gosumdb, maxAge string
+	var require int
+	im := new(bundle.Import)
+	return &command{
+		name:    "import",
+		summary: "take carried bundles into a store, all of them checked (inside)",
+		usage: `
+Usage: modmirror import --store DIR [flags] BUNDLE...
+
+Reads each bundle once, checks every byte, hash and proof, and that it continues
+its line, and only then lets the store have it; - is stdin. A server of the store
+goes on with it. An interruption leaves the store as it was: import it again.
+
+Example:
+  modmirror import --store /srv/modmirror /media/usb/team-12.tar
+  ssh diode cat team-12.tar | modmirror import --store /srv/modmirror -
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&dir, "store", "", "`folder` of the store, made when it is not there")
+			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
+			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
+			requireFlag(fs, &require)
+			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "take a bundle although a newer one of its line was seen, or its checksum database is not shown to be the same")
+			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "take no bundle below this sequence `number`")
+			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if dir == "" {
+				return usagef("--store says which store takes it")
+			}
+			if len(args) == 0 {
+				return usagef("want a bundle, or - for stdin")
+			}
+			age, err := parseAge(maxAge)
+			if err != nil {
+				return err
+			}
+			trust, err := e.trust(require)
+			if err != nil {
+				return err
+			}
+			if im.DB, err = pinnedDatabase(ctx, gosumdb); err != nil {
+				return err
+			}
+			store, err := bundle.OpenStore(dir, trust, state)
+			if err != nil {
+				return err
+			}
+			unlock, err := store.Lock(ctx, func() { e.say("waiting for another import into %s", dir) })
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			for _, file := range args {
+				m, err := importOne(ctx, e, store, im, file)
+				if err != nil {
+					return err
+				}
+				if m != nil {
+					warnAge(slog.New(slog.NewTextHandler(e.stderr, nil)), *m, age)
+				}
+			}
+			return e.reportUnproven(ctx, store)
+		},
+	}
+}
+
+// importOne takes one bundle into the store.
+func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file string) (*bundle.Manifest, error) {
+	in, name := io.NopCloser(e.stdin), "stdin"
+	if file != "-" {
+		var err error
+		name = file
+		if in, _, err = bundle.OpenInput(file); err != nil {
+			return nil, err
+		}
+	}
+	defer in.Close()
+	var bar *progressbar.ProgressBar
+	var mu sync.Mutex
+	run := *im
+	run.Began = func(m *bundle.Manifest) { bar = e.bar(2*m.Size, "importing") }
+	run.Progress = func(n int64) {
+		if bar != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			bar.Add64(n)
+		}
+	}
+	damaged := 0
+	run.Report = func(d bundle.Damage) {
+		if damaged++; damaged <= maxDamages {
+			e.complain("%s: %s: %s", name, d.Path, oneLine(d.Err))
+		}
+	}
+	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
+	m, err := store.Import(ctx, name, in, &run)
+	if bar != nil {
+		bar.Finish()
+	}
+	already, isThere := errors.AsType[*bundle.AlreadyError](err)
+	switch {
+	case isThere:
+		e.say("%s: %v", name, already)
+		return nil, nil
+	case errors.Is(err, bundle.ErrDamaged):
+		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
+		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
+		return nil, errDamaged
+	case err != nil:
+		return nil, err
+	}
+	e.say("imported %s: %s, sequence %d, %s, id %.16s", name, m.Name, m.Sequence, bytesText(m.Size), m.ID())
+	return m, nil
+}
+
+// reportUnproven names what the store cannot prove under the tree head that it serves.
+func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
+	v, err := store.View(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	n := 0
+	err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
+		if n++; n <= maxDamages {
+			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path, x.Version, b.Manifest.Name)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	heads := 0
+	for _, s := range v.Served() {
+		heads += s.Heads
+	}
+	if n > maxDamages {
+		e.complain("and %d more", n-maxDamages)
+	}
+	if n+heads > 0 {
+		if n == 0 {
+			e.complain("the lines of the store have tree heads that are not shown to be of one checksum database")
+		}
+		e.hint("modmirror extract --catalog -d DIR %s writes what the next sync needs: modmirror sync --base LINE.manifest --base OTHER.manifest …", store.Dir)
+	}
+	return nil
+}
+
+// lineHint returns the next step after an error about a line of bundles.
+func lineHint(err error) (string, bool) {
+	if _, ok := errors.AsType[*bundle.RollbackError](err); ok {
+		return "carry the newest bundle; --allow-rollback takes this one all the same", true
+	}
+	if _, ok := errors.AsType[*bundle.UnshownError](err); ok {
+		return "make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same", true
+	}
+	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
+		return "import, or name, the bundles of the line in their order; sync --full makes one that needs no others", true
+	}
+	if _, ok := errors.AsType[*bundle.NotAtHandError](err); ok {
+		return "name the earlier bundles of the line too", true
+	}
+	if state, ok := errors.AsType[*bundle.StateError](err); ok {
+		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
+	}
+	if _, ok := errors.AsType[*bundle.TooFewError](err); ok {
+		return "modmirror sign adds a signature", true
+	}
+	return "", false
+}

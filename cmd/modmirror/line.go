@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror"
+)
+
+// dropUnused is what --drop means without a value: everything that the sources do not need any more.
+const dropUnused = "..."
+
+// bases are the bundles, or their catalogues, that a run of sync is told of: the one before it in its line, and those of other lines
+// beside which it will be served.
+type bases struct {
+	own    *bundle.Bundle // nil for none
+	beside []*bundle.Bundle
+	files  []string
+}
+
+// openBases opens what --base names. The line that is continued is that of name or, when that is "", of the first one.
+func openBases(ctx context.Context, e *env, files []string, name string) (_ *bases, err error) {
+	bs := &bases{files: files}
+	defer func() {
+		if err != nil {
+			bs.close()
+		}
+	}()
+	for _, file := range files {
+		b, err := openBundle(ctx, e, file)
+		if err != nil {
+			return nil, err
+		}
+		if name == "" {
+			name = b.Manifest.Name
+		}
+		if b.Manifest.Name != name {
+			bs.beside = append(bs.beside, b)
+			continue
+		}
+		if bs.own == nil || bs.own.Manifest.Sequence < b.Manifest.Sequence {
+			bs.own, b = b, bs.own
+		}
+		if b != nil {
+			b.Close()
+		}
+	}
+	if bs.own == nil && len(files) > 0 {
+		return nil, &hintError{fmt.Errorf("none of the bases is of the line %s", name), "--name says which line is continued; a new line has no base of its own"}
+	}
+	return bs, nil
+}
+
+func (bs *bases) close() {
+	for _, b := range append(slices.Clone(bs.beside), bs.own) {
+		if b != nil {
+			b.Close()
+		}
+	}
+}
+
+// sequence returns the number for a bundle that follows the base and is made at a time in Unix seconds.
+func (bs *bases) sequence(now int64) (int64, error) {
+	if bs.own == nil || bs.own.Manifest.Sequence < now {
+		return now, nil
+	}
+	if next := bs.own.Manifest.Sequence + 1; next > 0 {
+		return next, nil
+	}
+	return 0, errors.New("the base has the largest sequence number that there is: begin a line of another --name")
+}
+
+// addLines tells the mirror what the lines have of the checksum database and, for a full bundle, to have all versions of the own line again.
+func (bs *bases) addLines(ctx context.Context, src *mirror.Sources, f *syncFlags) error {
+	for _, b := range append(slices.Clone(bs.beside), bs.own) {
+		if b == nil {
+			continue
+		}
+		l := mirror.Line{Own: b == bs.own, Has: func(path string) (bool, error) {
+			_, ok, err := b.Index.File(ctx, path)
+			return ok, err
+		}}
+		var err error
+		if l.Heads, err = b.Heads(ctx); err != nil {
+			return err
+		}
+		if !l.Own || !f.full { // the versions of a full bundle are looked up anew
+			if l.Records, err = b.Records(ctx); err != nil {
+				return err
+			}
+		}
+		if l.Own && f.drop != nil {
+			l.Records = slices.DeleteFunc(l.Records, func(r proof.Record) bool { return f.dropped(r.Mod.Path, r.Mod.Version) })
+		}
+		src.Lines = append(src.Lines, l)
+	}
+	if bs.own == nil || !f.full {
+		return nil
+	}
+	for v, err := range bs.own.Index.Versions(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !f.dropped(v.Path, v.Version) {
+			src.AddVersion("line "+bs.own.Manifest.Name, module.Version{Path: v.Path, Version: v.Version}, v.ZipSize != nil)
+		}
+	}
+	return nil
+}
+
+// dropped reports whether a version leaves the line when the sources do not need it.
+func (f *syncFlags) dropped(modPath, version string) bool {
+	for _, pattern := range f.drop {
+		if pattern == dropUnused {
+			return true
+		}
+		pattern, v, hasVersion := strings.Cut(pattern, "@")
+		if (!hasVersion || v == version) && module.MatchPrefixPatterns(pattern, modPath) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkDrop checks the patterns of --drop.
+func (f *syncFlags) checkDrop() error {
+	for _, p := range f.drop {
+		p, _, _ := strings.Cut(p, "@")
+		if _, err := path.Match(p, ""); err != nil || p == "" {
+			return usagef("--drop %q: want a module path or a pattern as in GOPRIVATE, perhaps with @version", p)
+		}
+	}
+	return nil
+}
+
+// checkBases refuses to write a bundle over one of its bases.
+func (f *syncFlags) checkBases() error {
+	out, err := filepath.Abs(f.output)
+	if err != nil {
+		return err
+	}
+	for _, file := range f.bases {
+		if abs, err := filepath.Abs(file); err == nil && abs == out {
+			return usagef("%s is the base: name another file with -o", f.output)
+		}
+	}
+	return nil
+}
