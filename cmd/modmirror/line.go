@@ -16,8 +16,8 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// dropUnused is what --drop means without a value: everything that the sources do not need any more.
-const dropUnused = "..."
+// dropUnused is the pattern of --drop that means everything that the sources do not need any more.
+const dropUnused = "unused"
 
 // bases are the bundles, or their catalogues, that a run of sync is told of: the one before it in its line, and those of other lines
 // beside which it will be served.

@@ -79,8 +79,7 @@ Example:
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
 			fs.StringSliceVar(&f.bases, "base", nil, "make a delta to this `bundle` or catalogue; one of another line is what it will be served beside")
 			fs.BoolVar(&f.full, "full", false, "with --base: a full bundle of the whole line, to begin it again")
-			fs.StringSliceVar(&f.drop, "drop", nil, "with --base: modules of these `patterns`, perhaps with @version, leave the line; alone, all that the sources do not need")
-			fs.Lookup("drop").NoOptDefVal = dropUnused
+			fs.StringSliceVar(&f.drop, "drop", nil, "with --base: modules of these `patterns`, perhaps with @version, leave the line; \"unused\": all that the sources do not need")
 			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be fetched and how large the bundle becomes, and write nothing")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")

@@ -19,6 +19,9 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
+// byWeight are the results of verifying a bundle, the worst last.
+var byWeight = []error{nil, errIncomplete, errFailed, errDamaged}
+
 // maxDamages is how many damaged entries are named on the terminal.
 const maxDamages = 20
 
@@ -75,13 +78,16 @@ Example:
 					return ctx.Err()
 				}
 				if err != nil && !errors.Is(err, errDamaged) {
-					if e.report(ctx, "verify", err) == exitNotVerified {
+					switch e.report(ctx, "verify", err) {
+					case exitNotVerified:
 						err = errDamaged
-					} else {
+					case exitIncomplete:
+						err = errIncomplete
+					default:
 						err = errFailed
 					}
 				}
-				if err != nil && worst != errDamaged {
+				if slices.Index(byWeight, err) > slices.Index(byWeight, worst) {
 					worst = err
 				}
 			}
