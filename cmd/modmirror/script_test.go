@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 //
 //	upstream STATUS PATH [TEXT]  answer a path with a status
 //	upstream content PATH FILE   answer it with a file
-//	upstream grow                add a record to the checksum database
+//	upstream grow                add a record to the checksum database, of example.org/filler v0.0.1 and so on
+//	upstream grow N              add N records of nothing
 //	upstream only FILE           have no other versions in its lists than those of modmirror list
 //	upstream stop                go away
 //	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
@@ -98,6 +99,10 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		up.Close()
 	case len(args) == 1 && args[0] == "grow":
 		ts.Check(up.Grow())
+	case len(args) == 2 && args[0] == "grow":
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		ts.Check(up.GrowBy(n))
 	case len(args) == 2 && args[0] == "only":
 		carried := make(map[module.Version]bool)
 		for line := range strings.Lines(ts.ReadFile(args[1])) {

@@ -48,13 +48,15 @@ type Server struct {
 	GOSUMDB   string // public key of its checksum database
 	SignerKey string // private key of it
 
-	http *httptest.Server
-	mods map[module.Version]mod
+	http    *httptest.Server
+	mods    map[module.Version]mod
+	records *sumdb.TestServer
 
 	mu       sync.Mutex
 	override map[string]func(http.ResponseWriter, *http.Request)
 	asked    map[string]int
 	grown    int
+	faked    int
 	only     map[module.Version]bool // nil for all
 }
 
@@ -96,6 +98,23 @@ func (s *Server) Grow() error {
 	return s.Record(m)
 }
 
+// fakePath is the path of modules of which there are only records.
+const fakePath = "example.net/fake"
+
+// GrowBy has the checksum database grow by n records of modules of which there is nothing else.
+func (s *Server) GrowBy(n int) error {
+	s.mu.Lock()
+	first := s.faked
+	s.faked += n
+	s.mu.Unlock()
+	for i := range n {
+		if _, err := s.records.Lookup(context.Background(), module.Version{Path: fakePath, Version: fmt.Sprintf("v0.0.%d", first+i)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewWithKey starts an upstream with a checksum database of a given key, perhaps another server's, that takes in what it is asked for
 // when it is.
 func NewWithKey(dir, skey, vkey string) (*Server, error) {
@@ -114,8 +133,8 @@ func NewWithKey(dir, skey, vkey string) (*Server, error) {
 			return nil, fmt.Errorf("%s: %w", f, err)
 		}
 	}
-	records := sumdb.NewTestServer(skey, s.gosum)
-	db := http.StripPrefix("/sumdb/"+DBName, sumdb.NewServer(records))
+	s.records = sumdb.NewTestServer(skey, s.gosum)
+	db := http.StripPrefix("/sumdb/"+DBName, sumdb.NewServer(s.records))
 	s.http = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimPrefix(r.URL.Path, "/")
 		s.mu.Lock()
@@ -253,6 +272,10 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 
 // gosum makes the record of a version.
 func (s *Server) gosum(path, version string) ([]byte, error) {
+	if path == fakePath {
+		sum := h1.GoMod([]byte(version))
+		return fmt.Appendf(nil, "%s %s %s\n%[1]s %[2]s/go.mod %[3]s\n", path, version, sum), nil
+	}
 	m := module.Version{Path: path, Version: version}
 	s.mu.Lock()
 	f, ok := s.mods[m]
