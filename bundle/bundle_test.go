@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -470,6 +471,30 @@ func TestSignatures(t *testing.T) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
+	// How many have signed: a public key counts once, whatever it is called (S9, S10).
+	a, b, c := key("a"), key("b"), key("c")
+	alias := renamed(t, a, "alias")
+	for _, tc := range []struct {
+		name    string
+		signers []*bundle.Key
+		require int
+		ok      bool
+	}{
+		{"2 of 3", []*bundle.Key{a, b}, 2, true},
+		{"3 of 3", []*bundle.Key{a, b, c}, 3, true},
+		{"1 of 3", []*bundle.Key{c}, 2, false},
+		{"one trusted and one unknown", []*bundle.Key{c, others[0]}, 2, false},
+		{"one key under two names", []*bundle.Key{a, alias}, 2, false},
+		{"one key under two names, and another", []*bundle.Key{a, alias, b}, 2, true},
+		{"none required is one", []*bundle.Key{others[0]}, 0, false},
+	} {
+		trust := bundle.TrustIn(a.Verifier, alias.Verifier, b.Verifier, c.Verifier)
+		trust.Require = tc.require
+		_, err := bundle.OpenManifest(sign(tc.signers...), trust)
+		if (err == nil) != tc.ok || (err != nil && !refused(err)) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
 	// A manifest of A with the index of B.
 	other := testbundle.Make(t, modfiles, func(c *bundle.Contents) { c.Sequence = 8 })
 	f, err := os.OpenFile(other.Path, os.O_RDWR, 0)
@@ -484,6 +509,32 @@ func TestSignatures(t *testing.T) {
 		t.Errorf("manifest of another bundle: %v", err)
 	}
 }
+
+// renamed returns a key with another name: its id differs, and its public key does not.
+func renamed(t *testing.T, k *bundle.Key, name string) *bundle.Key {
+	t.Helper()
+	public, err := base64.StdEncoding.DecodeString(strings.SplitN(k.Verifier, "+", 3)[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := note.NewEd25519VerifierKey(name, public[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := note.NewVerifier(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bundle.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}
+}
+
+// renamedSigner signs by a key of another name.
+type renamedSigner struct {
+	note.Verifier
+	signer note.Signer
+}
+
+func (s renamedSigner) Sign(msg []byte) ([]byte, error) { return s.signer.Sign(msg) }
 
 // TestParseManifest gives texts that are almost right to a parser that knows one.
 func TestParseManifest(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"filippo.io/age/armor"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -25,15 +26,18 @@ type Key struct {
 	Verifier string // the public part, as "trust add" takes it: name+hash+base64
 }
 
-// keyFile is what a key file holds: comments, and the private part on a line.
+// keyFile is what a key file holds: comments, and the private part on a line, or encrypted with a passphrase as armored age.
 const keyFile = `# modmirror signing key. Keep it secret: who has it can sign bundles in your name.
 # public: %s
 %s
 `
 
-// NewKey makes a key and writes it to file with mode 0600. A file that is there is not
+// maxKeyFile is the longest key file in bytes.
+const maxKeyFile = 64 << 10
+
+// NewKey makes a key and writes it to file with mode 0600, encrypted unless the passphrase is empty. A file that is there is not
 // replaced. name "" means user@host.
-func NewKey(file, name string) (*Key, error) {
+func NewKey(file, name string, passphrase []byte) (*Key, error) {
 	if name == "" {
 		name = defaultKeyName()
 	}
@@ -47,13 +51,22 @@ func NewKey(file, name string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	private := skey
+	if len(passphrase) > 0 {
+		sealed, err := sealKey(skey, passphrase)
+		if err != nil {
+			return nil, err
+		}
+		private = strings.TrimSpace(string(sealed))
+	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, err
 	}
-	if err := safefile.Write(file, fmt.Appendf(nil, keyFile, vkey, skey), 0o600); err != nil {
+	if err := safefile.Write(file, fmt.Appendf(nil, keyFile, vkey, private), 0o600); err != nil {
 		return nil, err
 	}
-	return ReadKey(file)
+	signer, err := note.NewSigner(skey)
+	return &Key{signer, vkey}, err
 }
 
 var notNameChar = regexp.MustCompile(`[^A-Za-z0-9._@-]+`)
@@ -69,44 +82,71 @@ func defaultKeyName() string {
 	return notNameChar.ReplaceAllString(name, "-")
 }
 
-// ReadKey reads a key file. One that others may read is refused.
-func ReadKey(file string) (*Key, error) {
-	st, err := os.Stat(file)
+// ReadKey reads a key file. One that others may read is refused. passphrase is called when the key is encrypted.
+func ReadKey(file string, passphrase func() ([]byte, error)) (*Key, error) {
+	public, private, err := readKeyFile(file)
 	if err != nil {
 		return nil, err
 	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a key file", file)
+	if strings.HasPrefix(private, armor.Header) {
+		phrase, err := passphrase()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if private, err = unsealKey([]byte(private+"\n"), phrase); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		return nil, fmt.Errorf("%s: not a key file", file) // the cause would print the key
+	}
+	v, err := note.NewVerifier(public)
+	if err != nil || v.Name() != signer.Name() || v.KeyHash() != signer.KeyHash() {
+		return nil, fmt.Errorf("%s: the public part in its comment is missing or is not of this key", file)
+	}
+	return &Key{signer, public}, nil
+}
+
+// PublicKey returns the public part of the key in a file, which needs no passphrase.
+func PublicKey(file string) (string, error) {
+	public, _, err := readKeyFile(file)
+	if err == nil && public == "" {
+		err = fmt.Errorf("%s: the public part in its comment is missing", file)
+	}
+	return public, err
+}
+
+// readKeyFile returns the two parts of a key file as they stand there.
+func readKeyFile(file string) (public, private string, err error) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return "", "", err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxKeyFile {
+		return "", "", fmt.Errorf("%s: not a key file", file)
 	}
 	if st.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: mode is %#o, so others than its owner may read the key: run chmod 600 %[1]s", file, st.Mode().Perm())
+		return "", "", fmt.Errorf("%s: mode is %#o, so others than its owner may read the key: run chmod 600 %[1]s", file, st.Mode().Perm())
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
+	var lines []string
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
+		if v, ok := strings.CutPrefix(line, "# public: "); ok {
+			public = v
 		}
-		signer, err := note.NewSigner(line)
-		if err != nil {
-			return nil, fmt.Errorf("%s: not a key file", file) // the cause would print the key
+		if line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
 		}
-		k := &Key{Signer: signer}
-		for line := range strings.Lines(string(data)) {
-			if v, ok := strings.CutPrefix(line, "# public: "); ok {
-				k.Verifier = strings.TrimSpace(v)
-			}
-		}
-		v, err := note.NewVerifier(k.Verifier)
-		if err != nil || v.Name() != signer.Name() || v.KeyHash() != signer.KeyHash() {
-			return nil, fmt.Errorf("%s: the public part in its comment is missing or is not of this key", file)
-		}
-		return k, nil
 	}
-	return nil, fmt.Errorf("%s: no key in it", file)
+	if len(lines) == 0 {
+		return "", "", fmt.Errorf("%s: no key in it", file)
+	}
+	return public, strings.Join(lines, "\n"), nil
 }
 
 // EphemeralKey makes a key that is in memory only.

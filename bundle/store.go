@@ -459,15 +459,18 @@ func OpenInput(path string) (io.ReadCloser, int64, error) {
 	}{io.NewSectionReader(m, 0, m.size()), m}, m.size(), nil
 }
 
-// Lines returns the bundles of the store by line and sequence, without their indexes. The caller closes them.
-func (s *Store) Lines() ([]*Bundle, error) {
-	bundles, _, err := s.open(nil)
-	bundles = slices.DeleteFunc(bundles, func(b *Bundle) bool {
-		if b.isPack {
-			b.Close()
-		}
-		return b.isPack
-	})
+// Fronts opens the manifests of a bundle, or of all in a store: no index is opened. skipped is told of files in a store that are no bundles that can be believed.
+func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]*Bundle, error) {
+	s := &Store{Dir: name, Trust: trust}
+	if st, err := os.Stat(name); err != nil || !st.IsDir() {
+		b, err := s.front(name)
+		return []*Bundle{b}, err
+	}
+	bundles, packs, err := s.open(skipped)
+	for _, p := range packs {
+		p.medium.Close()
+	}
+	bundles = slices.DeleteFunc(bundles, func(b *Bundle) bool { return b.isPack })
 	slices.SortFunc(bundles, func(a, b *Bundle) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
 	})

@@ -43,6 +43,9 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 			return wrapBad(ctx, err)
 		}
 		if err := b.verifyEntry(f, buf); err != nil {
+			if b.medium.parts {
+				err = fmt.Errorf("in %s: %w", b.medium.PieceAt(b.payload+f.Offset), err)
+			}
 			report(Damage{f.Path, err})
 		}
 		if progress != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"filippo.io/age"
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 
@@ -17,6 +19,7 @@ import (
 
 func importCommand() *command {
 	var dir, state, gosumdb, maxAge string
+	var identities []string
 	var require int
 	im := new(bundle.Import)
 	return &command{
@@ -27,7 +30,8 @@ Usage: modmirror import --store DIR [flags] BUNDLE...
 
 Reads each bundle once, checks every byte, hash and proof, and that it continues
 its line, and only then lets the store have it; - is stdin. A server of the store
-goes on with it. An interruption leaves the store as it was: import it again.
+goes on with it. An interruption leaves the store as it was: import it again. Of a
+bundle in pieces name any piece; those that are on other disks are waited for.
 
 Example:
   modmirror import --store /srv/modmirror /media/usb/team-12.tar
@@ -38,6 +42,7 @@ Example:
 			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			requireFlag(fs, &require)
+			fs.StringSliceVar(&identities, "identity", nil, "age identity `file` that opens encrypted bundles")
 			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "take a bundle although a newer one of its line was seen, or its checksum database is not shown to be the same")
 			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "take no bundle below this sequence `number`")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
@@ -69,8 +74,12 @@ Example:
 				return err
 			}
 			defer unlock()
+			ids, err := readIdentities(identities)
+			if err != nil {
+				return err
+			}
 			for _, file := range args {
-				m, err := importOne(ctx, e, store, im, file)
+				m, err := importFile(ctx, e, store, im, file, ids)
 				if err != nil {
 					return err
 				}
@@ -83,12 +92,37 @@ Example:
 	}
 }
 
-// importOne takes one bundle into the store.
-func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file string) (*bundle.Manifest, error) {
-	in, name := io.NopCloser(e.stdin), "stdin"
-	if file != "-" {
+// importFile takes a file into the store: a bundle, or a piece of one.
+func importFile(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file string, ids []age.Identity) (*bundle.Manifest, error) {
+	isPiece, err := store.IsPiece(file)
+	if err != nil {
+		return nil, err
+	}
+	if !isPiece {
+		return importOne(ctx, e, store, im, file, file, ids)
+	}
+	staging, missing, err := store.Stage(file)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		e.say("%s waits in %s", file, staging.Dir)
+		return nil, &bundle.MissingPieceError{Names: missing}
+	}
+	m, err := importOne(ctx, e, store, im, staging.First(), file, ids)
+	if err != nil {
+		return nil, err
+	}
+	return m, staging.Remove()
+}
+
+// importOne takes one bundle into the store. Messages call it name.
+func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file, name string, ids []age.Identity) (*bundle.Manifest, error) {
+	in := io.NopCloser(e.stdin)
+	if file == "-" {
+		name = "stdin"
+	} else {
 		var err error
-		name = file
 		if in, _, err = bundle.OpenInput(file); err != nil {
 			return nil, err
 		}
@@ -112,7 +146,14 @@ func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Impo
 		}
 	}
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
-	m, err := store.Import(ctx, name, in, &run)
+	buffered := bufio.NewReaderSize(in, 64<<10)
+	plain := io.Reader(buffered)
+	if head, err := buffered.Peek(len(ageHeader)); err == nil && string(head) == ageHeader {
+		if plain, err = decrypt(name, buffered, ids); err != nil {
+			return nil, err
+		}
+	}
+	m, err := store.Import(ctx, name, plain, &run)
 	if bar != nil {
 		bar.Finish()
 	}

@@ -1,26 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/bundle"
 )
 
 func keyCommand() *command {
-	var file, name string
+	var file, name, passphraseFile string
+	var protect bool
 	return &command{
 		name:    "key",
 		summary: "make or show the signing key",
 		usage: `
-Usage: modmirror key new [--file FILE] [--name NAME]
-       modmirror key show [--file FILE]
+Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
+       modmirror key show [--file FILE|ssh-agent:COMMENT]
 
 new makes an Ed25519 key, readable by you alone. show prints its public part,
 which those who use your bundles trust with: modmirror trust add.
@@ -31,6 +35,8 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&file, "file", "", "key `file` (default key in the config folder)")
 			fs.StringVar(&name, "name", "", "`name` of a new key (default user@host)")
+			fs.BoolVar(&protect, "passphrase", false, "protect a new key with a passphrase, which is asked for")
+			fs.StringVar(&passphraseFile, "passphrase-file", "", "protect it with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
@@ -43,7 +49,14 @@ Example:
 				return usagef("--name %q: no spaces and no plus", name)
 			}
 			if args[0] == "new" {
-				key, err := bundle.NewKey(file, name)
+				var phrase []byte
+				if protect || passphraseFile != "" {
+					var err error
+					if phrase, err = e.newPassphrase(passphraseFile); err != nil {
+						return err
+					}
+				}
+				key, err := bundle.NewKey(file, name, phrase)
 				if errors.Is(err, fs.ErrExist) {
 					return &hintError{err, "modmirror key show prints its public part; to make another, name it with --file"}
 				}
@@ -54,17 +67,41 @@ Example:
 				fmt.Fprintln(e.stdout, key.Verifier)
 				return nil
 			}
-			key, err := bundle.ReadKey(file)
+			if strings.HasPrefix(file, agentPrefix) {
+				key, err := e.readKey(file, "")
+				if err != nil {
+					return err
+				}
+				fmt.Fprintln(e.stdout, key.Verifier)
+				return nil
+			}
+			public, err := bundle.PublicKey(file)
 			if noSuchFile(err) {
 				return &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new"}
 			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(e.stdout, key.Verifier)
+			fmt.Fprintln(e.stdout, public)
 			return nil
 		},
 	}
+}
+
+// newPassphrase asks for a passphrase twice, or reads it from a file.
+func (e *env) newPassphrase(file string) ([]byte, error) {
+	phrase, err := e.passphrase(file, "new passphrase: ")
+	if err == nil && len(phrase) == 0 {
+		err = errors.New("the passphrase is empty")
+	}
+	if err != nil || file != "" {
+		return phrase, err
+	}
+	again, err := e.passphrase("", "once more: ")
+	if err == nil && !bytes.Equal(phrase, again) {
+		err = errors.New("the two passphrases differ")
+	}
+	return phrase, err
 }
 
 // trust returns the trusted keys, of which so many must have signed a bundle.
@@ -90,11 +127,12 @@ func trustCommand() *command {
 		summary: "say whose bundles are believed here",
 		usage: `
 Usage: modmirror trust add KEY
-       modmirror trust list
+       modmirror trust list [BUNDLE|STORE...]
        modmirror trust remove NAME|KEY
 
 A bundle is opened only when a trusted key signed it. Get the key from the one
-who makes the bundles, by a way that you trust.
+who makes the bundles, by a way that you trust. With bundles or stores, list says
+for which of them each key vouches, and which nobody else would vouch for if it were removed.
 
 Example:
   modmirror trust add "$(cat team.pub)"
@@ -119,11 +157,8 @@ Example:
 					e.say("already trusted")
 				}
 				return nil
-			case len(args) == 1 && args[0] == "list":
-				for _, k := range trust.Keys {
-					fmt.Fprintln(e.stdout, k)
-				}
-				return nil
+			case len(args) >= 1 && args[0] == "list":
+				return listTrust(e, trust, args[1:])
 			case len(args) == 2 && args[0] == "remove":
 				removed, err := trust.Remove(args[1])
 				for _, k := range removed {
@@ -134,4 +169,40 @@ Example:
 			return usagef("want trust add KEY, trust list or trust remove NAME")
 		},
 	}
+}
+
+// listTrust prints the trusted keys, and for which bundles each vouches.
+func listTrust(e *env, trust *bundle.Trust, args []string) error {
+	var bundles []*bundle.Bundle
+	defer func() {
+		for _, b := range bundles {
+			b.Close()
+		}
+	}()
+	for _, name := range args {
+		list, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
+		if err != nil {
+			return err
+		}
+		bundles = append(bundles, list...)
+	}
+	for _, k := range trust.Keys {
+		fmt.Fprintln(e.stdout, k)
+		v, err := note.NewVerifier(k)
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
+		for _, b := range bundles {
+			if !slices.Contains(b.Signers, name) {
+				continue
+			}
+			alone := ""
+			if len(b.Signers) == 1 {
+				alone = ", this key alone"
+			}
+			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.Path(), b.Manifest.Name, b.Manifest.Sequence, alone)
+		}
+	}
+	return nil
 }

@@ -41,6 +41,8 @@ type syncFlags struct {
 	parallel                  int
 	bases, drop               []string
 	full                      bool
+	passphraseFile            string
+	packaging
 }
 
 func syncCommand() *command {
@@ -85,7 +87,9 @@ Example:
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
 			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
 			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
-			fs.StringVar(&f.key, "key", "", "signing key `file` (default key in the config folder, made when it is not there)")
+			f.packaging.flags(fs)
+			fs.StringVar(&f.key, "key", "", "signing key `file`, or ssh-agent:COMMENT (default key in the config folder, made when it is not there)")
+			fs.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
 			fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
 			fs.StringVar(&f.goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
@@ -122,6 +126,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err := f.checkDrop(); err != nil {
 		return err
 	}
+	if err := f.packaging.parse(); err != nil {
+		return err
+	}
 	bs, err := openBases(ctx, e, f.bases, f.name)
 	if err != nil {
 		return err
@@ -138,7 +145,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		if err := checkOutput(f.output); err != nil {
 			return err
 		}
-		if key, err = signingKey(e, f.key); err != nil {
+		if key, err = signingKey(e, f.key, f.passphraseFile); err != nil {
 			return err
 		}
 	}
@@ -293,14 +300,14 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		}
 		f.name = bs.own.Manifest.Name
 		if f.output == "" {
-			f.output = fmt.Sprintf("%s-%d.tar", f.name, f.sequence)
+			f.output = fmt.Sprintf("%s-%d.tar", f.name, f.sequence) + f.ext()
 		}
 		return f.checkBases()
 	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
-		case f.output != "" && f.output != "-" && strings.TrimSuffix(base, ".tar") != "":
-			f.name = strings.TrimSuffix(base, ".tar")
+		case f.output != "" && f.output != "-" && strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar") != "":
+			f.name = strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar")
 		case len(src.List) == 0 && len(src.Self) > 0:
 			f.name = "self"
 		case len(src.List) == 0:
@@ -322,9 +329,17 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		return usagef("%v (set one with --name)", err)
 	}
 	if f.output == "" {
-		f.output = f.name + ".tar"
+		f.output = f.name + ".tar" + f.ext()
 	}
 	return nil
+}
+
+// ext returns what the name of an encrypted bundle ends in.
+func (f *syncFlags) ext() string {
+	if len(f.recipients) > 0 {
+		return ageExt
+	}
+	return ""
 }
 
 // checkOutput finds out before hours of work whether the bundle can be written.
@@ -362,19 +377,12 @@ func creationTime() (time.Time, error) {
 }
 
 // signingKey reads the key, making one and trusting it here when there is none yet.
-func signingKey(e *env, file string) (*bundle.Key, error) {
-	if file != "" {
-		key, err := bundle.ReadKey(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new --file " + file}
-		}
-		return key, err
+func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
+	if _, err := os.Stat(e.keyFile()); file != "" || !errors.Is(err, fs.ErrNotExist) {
+		return e.readKey(cmp.Or(file, e.keyFile()), passphraseFile)
 	}
-	key, err := bundle.ReadKey(e.keyFile())
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	if key, err = bundle.NewKey(e.keyFile(), ""); err != nil {
+	key, err := bundle.NewKey(e.keyFile(), "", nil)
+	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
 	trust, err := bundle.ReadTrust(e.trustFile())
@@ -615,16 +623,24 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	if err != nil {
 		return err
 	}
-	wrote := func() {
+	wrote := func(name string) {
 		m := draft.Manifest
-		e.say("wrote %s: %s, signed by %s+%08x, sequence %d, id %.16s", f.output, bytesText(m.Size), key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
+		e.say("wrote %s: %s, signed by %s+%08x, sequence %d, id %.16s", name, bytesText(m.Size), key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
 	}
-	if f.output == "-" && f.rehearse == "" {
-		if err := draft.Write(ctx, e.stdout, key); err != nil {
-			return fmt.Errorf("writing to stdout: %w", err)
+	if (f.output == "-" || !f.plain()) && f.rehearse == "" {
+		s, err := f.packaging.open(f.output, e.stdout)
+		if err != nil {
+			return err
 		}
-		wrote()
-		return nil
+		defer s.discard()
+		if err := draft.Write(ctx, s, key); err != nil {
+			return fmt.Errorf("writing %s: %w", f.output, err)
+		}
+		name, err := s.commit()
+		if err == nil {
+			wrote(name)
+		}
+		return err
 	}
 	name := f.output
 	if name == "-" {
@@ -663,18 +679,29 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 			return err
 		}
 	}
-	if f.output == "-" {
-		if _, err := out.Seek(0, io.SeekStart); err != nil {
+	if f.output != "-" && f.plain() {
+		if err := out.Commit(); err != nil {
 			return err
 		}
-		if _, err := io.Copy(e.stdout, out); err != nil {
-			return fmt.Errorf("writing to stdout: %w", err)
-		}
-	} else if err := out.Commit(); err != nil {
+		wrote(f.output)
+		return nil
+	}
+	s, err := f.packaging.open(f.output, e.stdout)
+	if err != nil {
 		return err
 	}
-	wrote()
-	return nil
+	defer s.discard()
+	if _, err := out.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if err := e.copy(ctx, s, out, draft.Manifest.Size, "writing"); err != nil {
+		return fmt.Errorf("writing %s: %w", f.output, err)
+	}
+	name, err = s.commit()
+	if err == nil {
+		wrote(name)
+	}
+	return err
 }
 
 // number returns a count with its noun: 1 file, 2 files.

@@ -1,0 +1,339 @@
+package bundle
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+const (
+	// fat32Piece is the largest file of a FAT32 file system: 4 GiB minus 1 byte.
+	fat32Piece = 1<<32 - 1
+
+	// dvdPiece fits on a DVD, and is below the largest file of an ISO 9660 file system without extents, in whole sectors of 2 KiB.
+	dvdPiece = 1<<32 - 2048
+
+	// minPiece has room for a manifest and makes no million files of a bundle.
+	minPiece = 64 << 10
+
+	// maxPieces is how many can be named so that "cat NAME.*" joins them in order.
+	maxPieces = 999
+
+	// listExt ends the name of the list of pieces with their SHA-256.
+	listExt = ".sha256"
+
+	maxList = 256 << 10
+)
+
+var reSize = regexp.MustCompile(`^([0-9]{1,10})([kKMGT]?)(i?B)?$`)
+
+// ParsePieceSize parses the size of pieces: fat32, dvd, or bytes with k, M, G or T behind for powers of 1024.
+func ParsePieceSize(text string) (int64, error) {
+	switch text {
+	case "fat32":
+		return fat32Piece, nil
+	case "dvd":
+		return dvdPiece, nil
+	}
+	m := reSize.FindStringSubmatch(text)
+	if m == nil {
+		return 0, fmt.Errorf("%q is no size: want fat32, dvd, or a number such as 700M or 25G", text)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	n <<= 10 * strings.Index(" KMGT", strings.ToUpper(m[2] + " ")[:1])
+	if n < minPiece || n > maxSize {
+		return 0, fmt.Errorf("pieces of %s are too small or too large: want 64k or more", text)
+	}
+	return n, nil
+}
+
+// Volumes writes a bundle in pieces, NAME.001, NAME.002 and so on, which cat joins, with a list NAME.sha256 that sha256sum -c checks.
+// No piece has its name before all of them are whole.
+type Volumes struct {
+	base  string
+	piece int64
+	all   hash.Hash // of everything
+	files []*safefile.File
+	sums  []string
+	cur   hash.Hash
+	left  int64 // in the piece that is being written
+}
+
+// NewVolumes begins to write pieces of at most so many bytes. Pieces that are there are not overwritten: they could be mixed up with the new ones.
+func NewVolumes(base string, piece int64) (*Volumes, error) {
+	for _, name := range []string{pieceName(base, 1), base + listExt} {
+		if _, err := os.Stat(name); err == nil {
+			return nil, fmt.Errorf("%s is there already: remove the old pieces, or name other ones: %w", name, fs.ErrExist)
+		}
+	}
+	return &Volumes{base: base, piece: piece, all: sha256.New()}, nil
+}
+
+// Write writes to the pieces.
+func (v *Volumes) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		if v.left == 0 {
+			if err := v.next(); err != nil {
+				return n, err
+			}
+		}
+		part := p[:min(int64(len(p)), v.left)]
+		k, err := v.files[len(v.files)-1].Write(part)
+		v.cur.Write(part[:k])
+		v.all.Write(part[:k])
+		v.left -= int64(k)
+		n += k
+		if err != nil {
+			return n, err
+		}
+		p = p[k:]
+	}
+	return n, nil
+}
+
+// next finishes a piece and begins another one.
+func (v *Volumes) next() error {
+	if err := v.finish(); err != nil {
+		return err
+	}
+	if len(v.files) == maxPieces {
+		return fmt.Errorf("more than %d pieces: make them larger", maxPieces)
+	}
+	f, err := safefile.Create(pieceName(v.base, len(v.files)+1), 0o666)
+	if err != nil {
+		return err
+	}
+	v.files = append(v.files, f)
+	v.cur, v.left = sha256.New(), v.piece
+	return nil
+}
+
+func (v *Volumes) finish() error {
+	if len(v.files) == 0 {
+		return nil
+	}
+	v.sums = append(v.sums, hex.EncodeToString(v.cur.Sum(nil)))
+	return v.files[len(v.files)-1].Finish()
+}
+
+// Commit gives the pieces their names, and the list its.
+func (v *Volumes) Commit() error {
+	if err := v.finish(); err != nil {
+		return err
+	}
+	name := filepath.Base(v.base)
+	list := fmt.Sprintf("# %s in %d pieces; joined: cat %[1]s.[0-9]* >%[1]s\n# %x  %[1]s\n", name, len(v.files), v.all.Sum(nil))
+	for i, f := range v.files {
+		if err := f.CommitNoSync(); err != nil {
+			return err
+		}
+		list += fmt.Sprintf("%s  %s\n", v.sums[i], pieceName(name, i+1))
+	}
+	return safefile.Write(v.base+listExt, []byte(list), 0o666) // syncs the folder too
+}
+
+// Discard gives up the pieces that have no names yet.
+func (v *Volumes) Discard() {
+	for _, f := range v.files {
+		f.Discard()
+	}
+}
+
+// Pieces returns how many pieces there are.
+func (v *Volumes) Pieces() int { return len(v.files) }
+
+var rePiece = regexp.MustCompile(`^(.+)\.([0-9]{3})$`)
+
+// pieceOf splits the name of a piece.
+func pieceOf(path string) (base string, n int, ok bool) {
+	m := rePiece.FindStringSubmatch(path)
+	if m == nil {
+		return "", 0, false
+	}
+	n, _ = strconv.Atoi(m[2])
+	return m[1], n, n > 0
+}
+
+// readList reads a list of pieces: their SHA-256 by name. Nothing signs it: it only tells early which piece is missing or is none of them.
+func readList(file string) (sums map[string]string, err error) {
+	data, err := readSmall(file, maxList)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	sums = make(map[string]string)
+	sc := bufio.NewScanner(bytes.NewReader(data))
+	for sc.Scan() {
+		sum, name, ok := strings.Cut(sc.Text(), "  ")
+		if strings.HasPrefix(sum, "#") || !ok {
+			continue
+		}
+		if _, _, ok := pieceOf(name); !ok || parseHex(make([]byte, sha256.Size), sum) != nil {
+			return nil, &NotVerifiedError{file, fmt.Errorf("line %.100q is of no piece", sc.Text())}
+		}
+		sums[name] = sum
+	}
+	return sums, sc.Err()
+}
+
+// A Staging is the place in a store where the pieces of a bundle wait for one another.
+type Staging struct {
+	Dir  string
+	base string // name of the bundle
+}
+
+// IsPiece reports whether a file is one of several pieces that are not all beside it, or of which some wait in the store already, so that
+// Stage must collect them.
+func (s *Store) IsPiece(path string) (bool, error) {
+	base, _, ok := pieceOf(path)
+	if !ok {
+		return false, nil
+	}
+	if _, err := os.Stat(filepath.Join(s.Dir, incomingDir, filepath.Base(base))); err == nil {
+		return true, nil
+	}
+	missing, err := s.missingOf(base)
+	return len(missing) > 0, err
+}
+
+// missingOf returns the pieces of a bundle that are not there: by the list beside them or, without one, by the manifest in the first.
+func (s *Store) missingOf(base string) ([]string, error) {
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(filepath.Dir(base), filepath.Base(name)))
+		return err == nil
+	}
+	list, err := readList(base + listExt)
+	if err != nil {
+		return nil, err
+	}
+	if list != nil {
+		return missingPieces(filepath.Base(base), len(list), there), nil
+	}
+	first := pieceName(base, 1)
+	st, err := os.Stat(first)
+	if errors.Is(err, fs.ErrNotExist) {
+		return []string{filepath.Base(first)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.front(first)
+	if missing, ok := errors.AsType[*MissingPieceError](err); ok {
+		return missing.Names, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return missingPieces(filepath.Base(base), pieceCount(b.Manifest.Size, st.Size()), there), nil
+}
+
+// Stage copies a piece, from a disk that will be taken out, into the store, and returns which pieces are still missing. With none
+// missing the staging can be opened as a bundle. The store must be locked.
+func (s *Store) Stage(piece string) (*Staging, []string, error) {
+	base, _, _ := pieceOf(piece)
+	name := filepath.Base(base)
+	st := &Staging{Dir: filepath.Join(s.Dir, incomingDir, name), base: name}
+	if err := os.MkdirAll(st.Dir, 0o777); err != nil {
+		return nil, nil, err
+	}
+	if left, err := filepath.Glob(filepath.Join(st.Dir, safefile.TempPrefix+"*")); err == nil {
+		for _, f := range left {
+			removeIfThere(f)
+		}
+	}
+	list, err := st.takeList(base + listExt)
+	if err != nil {
+		return nil, nil, err
+	}
+	to := filepath.Join(st.Dir, filepath.Base(piece))
+	in, err := os.Open(piece)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.Close()
+	want := list[filepath.Base(piece)]
+	if list != nil && want == "" {
+		return nil, nil, &NotVerifiedError{piece, fmt.Errorf("the list of %s names no such piece", name)}
+	}
+	if !staged(to, in) {
+		out, err := safefile.Create(to, 0o666)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer out.Discard()
+		h := sha256.New()
+		if _, err := io.Copy(io.MultiWriter(out, h), in); err != nil {
+			return nil, nil, err
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); want != "" && got != want {
+			return nil, nil, &NotVerifiedError{piece, fmt.Errorf("it is damaged, or a piece of another bundle: its SHA-256 is %s, and the list has %s", got, want)}
+		}
+		if err := out.Commit(); err != nil {
+			return nil, nil, err
+		}
+	}
+	missing, err := s.missingOf(filepath.Join(st.Dir, name))
+	return st, missing, err
+}
+
+// staged reports whether a piece is there already: of the same size and the same beginning. What is in it is verified in the end.
+func staged(to string, in *os.File) bool {
+	a, err1 := os.Stat(to)
+	b, err2 := in.Stat()
+	if err1 != nil || err2 != nil || a.Size() != b.Size() {
+		return false
+	}
+	f, err := os.Open(to)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	x, y := make([]byte, minPiece), make([]byte, minPiece)
+	n, _ := f.ReadAt(x, 0)
+	m, _ := in.ReadAt(y, 0)
+	return n == m && bytes.Equal(x, y)
+}
+
+// takeList takes over the list of pieces from a disk that has it, unless there is one, which must then be the same.
+func (st *Staging) takeList(file string) (map[string]string, error) {
+	own := filepath.Join(st.Dir, st.base+listExt)
+	data, err := readSmall(file, maxList)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	old, oldErr := readSmall(own, maxList)
+	switch {
+	case err == nil && oldErr == nil && !bytes.Equal(data, old):
+		return nil, &NotVerifiedError{file, fmt.Errorf("it is the list of another %s than the one whose pieces are being collected in %s: remove that folder to give those up", st.base, st.Dir)}
+	case err == nil && oldErr != nil:
+		if err := safefile.Write(own, data, 0o666); err != nil {
+			return nil, err
+		}
+	}
+	return readList(own)
+}
+
+// First returns the path of the first piece.
+func (st *Staging) First() string { return filepath.Join(st.Dir, pieceName(st.base, 1)) }
+
+// Remove removes the pieces, which the store has as a bundle now.
+func (st *Staging) Remove() error { return os.RemoveAll(st.Dir) }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/modmirror/modmirror/bundle"
+)
+
+// agentPrefix begins a --key that is in ssh-agent.
+const agentPrefix = "ssh-agent"
+
+func signCommand() *command {
+	var keys []string
+	var to, passphraseFile string
+	return &command{
+		name:    "sign",
+		summary: "add a signature to a bundle",
+		usage: `
+Usage: modmirror sign [flags] BUNDLE...
+
+Adds a signature to those that a bundle has, in its file, or with --to beside it,
+for media that cannot be written to: every command finds BUNDLE.sig. The bundle
+must be signed by a trusted key already; verify it before you vouch for it. Its id
+does not change. An interruption is repaired by the next run.
+
+Example:
+  modmirror verify --deep team.tar && modmirror sign --key approver.key team.tar
+  modmirror sign --key ssh-agent:alice@example.com --to team.tar.sig team.tar
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringSliceVar(&keys, "key", nil, "signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
+			fs.StringVar(&passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
+			fs.StringVar(&to, "to", "", "`file` for the signature, or to add it to")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) == 0 || to != "" && len(args) != 1 {
+				return usagef("want a bundle")
+			}
+			trust, err := e.trust(1)
+			if err != nil {
+				return err
+			}
+			if len(keys) == 0 {
+				keys = []string{e.keyFile()}
+			}
+			var signers []*bundle.Key
+			for _, k := range keys {
+				key, err := e.readKey(k, passphraseFile)
+				if err != nil {
+					return err
+				}
+				signers = append(signers, key)
+			}
+			for _, file := range args {
+				var m bundle.Manifest
+				var err error
+				if to != "" {
+					m, err = bundle.SignDetached(file, to, trust, signers...)
+				} else {
+					m, err = bundle.Sign(file, trust, signers...)
+				}
+				if errors.Is(err, fs.ErrPermission) && to == "" {
+					return &hintError{err, "--to " + file + ".sig writes the signature beside it"}
+				}
+				if err != nil {
+					return err
+				}
+				for _, key := range signers {
+					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(), key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// readKey reads a key from a file, or finds it in ssh-agent.
+func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
+	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
+		key, err := bundle.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
+		if err != nil {
+			return nil, &hintError{err, "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
+		}
+		return key, nil
+	}
+	key, err := bundle.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hintError{fmt.Errorf("there is no key %s", name), "modmirror key new --file " + name}
+	}
+	return key, err
+}
+
+// passphrase reads a passphrase from a file or, without one, from the terminal.
+func (e *env) passphrase(file, prompt string) ([]byte, error) {
+	if file != "" {
+		var data []byte
+		var err error
+		if file == "-" {
+			data = make([]byte, 4096)
+			var n int
+			n, err = e.stdin.Read(data)
+			data = data[:n]
+		} else {
+			data, err = os.ReadFile(file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the passphrase: %w", err)
+		}
+		line, _, _ := bytes.Cut(data, []byte("\n"))
+		return bytes.TrimSuffix(line, []byte("\r")), nil
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, &hintError{errors.New("the key has a passphrase, and there is no terminal to ask for it"), "--passphrase-file FILE reads it"}
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	defer fmt.Fprintln(tty)
+	return term.ReadPassword(int(tty.Fd()))
+}
