@@ -91,6 +91,8 @@ type fetcher struct {
 	reused    atomic.Int64 // zips that were in a module cache
 	hashNanos atomic.Int64 // spent hashing zips, over all cores
 
+	lock      *Lock        // answers queries when there is one
+
 	mu       sync.Mutex
 	resolved map[module.Version]*resolution // queries
 	mods     map[module.Version]*staged     // go.mod files that were got

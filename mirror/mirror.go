@@ -133,6 +133,8 @@ type Closure struct {
 	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
+	resolved map[string][]string // versions by module@query, for a lock
+
 	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
 }
 
@@ -210,6 +212,12 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			stats.Fetched, stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
 			stats.Hash, stats.Total = time.Duration(r.fetch.hashNanos.Load()), time.Since(start)
 			r.out.Stats = stats
+			r.out.resolved = r.fetch.resolutions()
+			if src.Lock != nil {
+				if err := src.Lock.check(r.out); err != nil {
+					return nil, err
+				}
+			}
 			return r.out, nil
 		}
 	}
@@ -223,7 +231,7 @@ func (m *Mirror) newRun(src *Sources) *run {
 		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
 		open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
 		mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*goMod), resolved: make(map[module.Version]*resolution),
-		progress: &m.cfg.Progress.Bytes,
+		progress: &m.cfg.Progress.Bytes, lock: src.Lock,
 	}}
 	if m.cfg.DB != nil {
 		first.sums = newChecksums(m.cfg.DB, first.fetch)
@@ -531,7 +539,7 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	p, err := r.sums.prove(ctx, r.src.Lines, func(m module.Version) bool {
+	p, err := r.sums.prove(ctx, r.src, func(m module.Version) bool {
 		_, in := slices.BinarySearchFunc(list, m, func(w *wanted, m module.Version) int { return compareMod(w.mod, m) })
 		return in
 	})

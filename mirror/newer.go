@@ -88,11 +88,19 @@ func (r *run) checkNewest(ctx context.Context) error {
 var newestTimeout = 30 * time.Second // a variable for its test
 
 func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
-	list, _, err := r.fetch.versions(ctx, path)
-	if err != nil {
-		return n
+	var err error
+	if r.src.Lock != nil {
+		n.version = r.src.Lock.latest(path)
+	} else {
+		list, _, err := r.fetch.versions(ctx, path)
+		if err != nil {
+			return n
+		}
+		if n.version, err = r.fetch.newestOf(ctx, path, list); err != nil {
+			return newest{}
+		}
 	}
-	if n.version, err = r.fetch.newestOf(ctx, path, list); n.version == "" || err != nil {
+	if n.version == "" {
 		return newest{}
 	}
 	if n.mod, err = r.fetch.goMod(ctx, module.Version{Path: path, Version: n.version}); err != nil {

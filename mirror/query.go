@@ -334,8 +334,47 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 		f.resolved[m] = r
 	}
 	f.mu.Unlock()
-	r.once.Do(func() { f.resolveOnce(ctx, m, r) })
+	r.once.Do(func() {
+		if f.lock != nil {
+			f.resolveLocked(m, r)
+		} else {
+			f.resolveOnce(ctx, m, r)
+		}
+	})
 	return r.versions, r.query, r.err
+}
+
+// resolveLocked answers a query as the lock says that it was answered.
+func (f *fetcher) resolveLocked(m module.Version, r *resolution) {
+	versions, ok := f.lock.Queries[m.String()]
+	switch {
+	case !ok:
+		r.err = &LockError{fmt.Sprintf("%s was not asked for when the lock was made: the sources changed", m)}
+	case len(versions) == 0:
+		r.err = &absentError{errors.New("there was none when the lock was made")}
+	default:
+		for _, v := range versions {
+			r.versions = append(r.versions, module.Version{Path: m.Path, Version: v})
+		}
+		r.query = m.Version != allQuery
+	}
+}
+
+// resolutions returns what all queries were resolved to, by module@query.
+func (f *fetcher) resolutions() map[string][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make(map[string][]string, len(f.resolved))
+	for m, r := range f.resolved {
+		versions := []string{}
+		if r.err == nil { // an error that was no reason to fail is that there is none
+			for _, v := range r.versions {
+				versions = append(versions, v.Version)
+			}
+		}
+		all[m.String()] = versions
+	}
+	return all
 }
 
 func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resolution) {

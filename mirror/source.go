@@ -59,6 +59,7 @@ type Sources struct {
 	VulnDB        string                  // URL or folder of a vulnerability database to be carried, "" for none
 	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
 	Lines         []Line                  // lines of bundles that what is carried now joins
+	Lock          *Lock                   // what must come out; nil for what there is now
 }
 
 // A Line is what a line of bundles has of the checksum database. Its records are proven again, under the head of this run, and that the head

@@ -159,8 +159,9 @@ func (c *checksums) remembered() ([]proof.Head, error) {
 
 // proven is what prove found.
 type proven struct {
-	head  proof.Head
-	heads []proof.Head // earlier ones, smallest first
+	head   proof.Head
+	newest proof.Head   // the largest that was seen: another one than head with a lock only
+	heads  []proof.Head // earlier ones, smallest first
 	tiles []string     // GOPROXY paths of what a go command needs to repeat the proofs
 }
 
@@ -170,7 +171,8 @@ type proven struct {
 //
 // The head is the largest of all: answers carry different ones, and a cached
 // /latest may be older than the answer to a lookup.
-func (c *checksums) prove(ctx context.Context, lines []Line, carried func(module.Version) bool) (*proven, error) {
+func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module.Version) bool) (*proven, error) {
+	lines := src.Lines
 	msg, err := c.get(ctx, "latest", proof.MaxLookup)
 	if err != nil {
 		return nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
@@ -200,7 +202,17 @@ func (c *checksums) prove(ctx context.Context, lines []Line, carried func(module
 			head = h
 		}
 	}
-	p := &proven{head: head, heads: proof.MergeHeads(head.N, earlier)}
+	p := &proven{head: head, newest: head, heads: proof.MergeHeads(head.N, earlier)}
+	if src.Lock != nil {
+		if p.head, earlier, err = src.Lock.heads(c.db); err != nil {
+			return nil, err
+		}
+		c.heads[p.head.Tree] = p.head
+		if p.newest.N < p.head.N {
+			p.newest = p.head
+		}
+		p.heads = proof.MergeHeads(p.head.N, earlier)
+	}
 	var records, others []proof.Record
 	for m, l := range c.lookups {
 		switch {
@@ -224,7 +236,7 @@ func (c *checksums) prove(ctx context.Context, lines []Line, carried func(module
 	if err != nil {
 		return nil, err
 	}
-	return p, c.store(head, append(records, others...))
+	return p, c.store(p.head, append(records, others...))
 }
 
 // proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
@@ -278,7 +290,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 		return nil, err
 	}
 	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
-	check := &proof.Prover{Head: head, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
+	check := &proof.Prover{Head: found.newest, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
 	for _, h := range c.heads {

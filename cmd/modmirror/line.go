@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
 )
 
@@ -154,4 +157,65 @@ func (f *syncFlags) checkBases() error {
 		}
 	}
 	return nil
+}
+
+// readLock reads the lock that a run must follow, nil when there is none yet.
+func (f *syncFlags) readLock() (*mirror.Lock, error) {
+	if f.lock == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(f.lock)
+	if noSuchFile(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	lock, err := mirror.ParseLock(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.lock, err)
+	}
+	return lock, nil
+}
+
+// useLock takes name, sequence and time of the bundle from a lock.
+func (f *syncFlags) useLock(lock *mirror.Lock) error {
+	if err := bundle.CheckName(lock.Name); err != nil {
+		return fmt.Errorf("%s: %w", f.lock, err)
+	}
+	if f.name != "" && f.name != lock.Name || f.sequence != 0 && f.sequence != lock.Sequence {
+		return usagef("%s is of bundle %s, sequence %d", f.lock, lock.Name, lock.Sequence)
+	}
+	f.name, f.sequence = lock.Name, lock.Sequence
+	return nil
+}
+
+// checkLock checks that the base is the one of a lock.
+func (bs *bases) checkLock(lock *mirror.Lock) error {
+	id := ""
+	if bs.own != nil {
+		id = bs.own.ID()
+	}
+	if lock != nil && lock.Base != id {
+		return fmt.Errorf("lock: the base is %.16q, and was %.16q when it was made", id, lock.Base)
+	}
+	return nil
+}
+
+// writeLock writes what a bundle was made of.
+func (f *syncFlags) writeLock(e *env, c *mirror.Closure, bs *bases, created time.Time, tidied map[string]string, learned []string) error {
+	lock := mirror.NewLock(c)
+	lock.Name, lock.Sequence, lock.Created = f.name, f.sequence, created.UTC().Truncate(time.Second)
+	lock.Tidied, lock.Learned = tidied, learned
+	if bs.own != nil {
+		lock.Base = bs.own.ID()
+	}
+	data, err := lock.Encode()
+	if err == nil {
+		err = safefile.Write(f.lock, data, 0o666)
+	}
+	if err == nil {
+		e.say("wrote %s, of which the same bytes can be made again", f.lock)
+	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/testproxy"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 //	upstream content PATH FILE   answer it with a file
 //	upstream grow                add a record to the checksum database, of example.org/filler v0.0.1 and so on
 //	upstream grow N              add N records of nothing
+//	upstream publish MODULE VERSION  have a new version, of nothing but a go.mod
 //	upstream only FILE           have no other versions in its lists than those of modmirror list
 //	upstream stop                go away
 //	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
@@ -103,6 +105,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		n, err := strconv.Atoi(args[1])
 		ts.Check(err)
 		ts.Check(up.GrowBy(n))
+	case len(args) == 3 && args[0] == "publish":
+		ts.Check(up.Add(args[1], args[2], &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + args[1] + "\n")}}}))
 	case len(args) == 2 && args[0] == "only":
 		carried := make(map[module.Version]bool)
 		for line := range strings.Lines(ts.ReadFile(args[1])) {

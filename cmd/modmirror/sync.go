@@ -41,7 +41,7 @@ type syncFlags struct {
 	parallel                  int
 	bases, drop               []string
 	full                      bool
-	passphraseFile            string
+	passphraseFile, lock      string
 	packaging
 }
 
@@ -87,6 +87,7 @@ Example:
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
 			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
 			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
+			fs.StringVar(&f.lock, "lock", "", "`file` that says what comes out: made when it is not there, else the same bytes are made again, or it is an error")
 			f.packaging.flags(fs)
 			fs.StringVar(&f.key, "key", "", "signing key `file`, or ssh-agent:COMMENT (default key in the config folder, made when it is not there)")
 			fs.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
@@ -129,6 +130,19 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err := f.packaging.parse(); err != nil {
 		return err
 	}
+	if f.dryRun && f.lock != "" {
+		return usagef("--lock and --dry-run do not go together")
+	}
+	lock, err := f.readLock()
+	if err != nil {
+		return err
+	}
+	if lock != nil {
+		if err := f.useLock(lock); err != nil {
+			return err
+		}
+		src.Lock, created = lock, lock.Created
+	}
 	bs, err := openBases(ctx, e, f.bases, f.name)
 	if err != nil {
 		return err
@@ -169,19 +183,33 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err := bs.addLines(ctx, src, f); err != nil {
 		return err
 	}
-	if err := addTidied(ctx, e, src, f.rehearse != ""); err != nil {
+	tidied, err := addTidied(ctx, e, src, f.rehearse != "")
+	if err != nil {
 		return err
 	}
+	if lock != nil {
+		src.Learn(lock.Learned)
+	}
+	if err := bs.checkLock(lock); err != nil {
+		return err
+	}
+	var learnedAll []string
 	if f.dryRun {
 		return m.dryRun(ctx, e, src, bs, f)
 	}
 	for round := 1; ; round++ {
-		err := makeBundle(ctx, e, f, settings, m, src, &asked, bs, created, key)
+		c, err := makeBundle(ctx, e, f, settings, m, src, &asked, bs, created, key)
+		if c != nil && f.lock != "" && lock == nil {
+			if lockErr := f.writeLock(e, c, bs, created, tidied, learnedAll); lockErr != nil {
+				return lockErr
+			}
+		}
 		missed, ok := errors.AsType[*missesError](err)
 		if !ok || !f.learn {
 			return err
 		}
 		learned := src.Learn(missed.misses)
+		learnedAll = append(learnedAll, missed.misses...)
 		if len(learned) == 0 || round == maxRounds {
 			for _, m := range missed.misses {
 				e.complain("asked for and not in the bundle: %s", m)
@@ -197,21 +225,21 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 // maxRounds is how often a rehearsal that learns is repeated.
 const maxRounds = 50
 
-// makeBundle syncs the sources and writes the bundle. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) error {
+// makeBundle syncs the sources and writes the bundle, of which it returns the closure. A rehearsal is of what was asked for.
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	missing := e.reportMissing(closure)
 	if missing > 0 && !f.keepGoing {
 		e.complain("sync: %s could not be had, so no bundle was written", number(missing, "file"))
 		e.hint("--keep-going writes it without them; a list line \"missing-ok module@version\" accepts one")
-		return errIncomplete
+		return nil, errIncomplete
 	}
 	contents, err := bundleContents(closure, m.Path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
 	if !f.full {
@@ -224,14 +252,14 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
 			os.Remove(changed.File)
-			return &hintError{fmt.Errorf("%w: %w", err, proof.ErrMismatch), "the file was removed from the mirror directory: run sync again"}
+			return nil, &hintError{fmt.Errorf("%w: %w", err, proof.ErrMismatch), "the file was removed from the mirror directory: run sync again"}
 		}
-		return err
+		return nil, err
 	}
 	if missing > 0 {
-		return errIncomplete
+		return closure, errIncomplete
 	}
-	return nil
+	return closure, nil
 }
 
 // enclosing returns the folder of the go.work or go.mod that a go command would take here: in the working
@@ -504,6 +532,9 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 
 // failed explains why a sync failed.
 func (m *openedMirror) failed(ctx context.Context, e *env, err error) error {
+	if _, ok := errors.AsType[*mirror.LockError](err); ok {
+		return &hintError{fmt.Errorf("lock: %w", err), "remove the lock to make a new one of what there is now"}
+	}
 	if denied, ok := errors.AsType[*mirror.DeniedError](err); ok {
 		for _, d := range denied.Modules {
 			e.complain("sync: %s is denied by the line \"deny %s\"", d.Mod, d.Line)

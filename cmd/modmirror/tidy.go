@@ -22,14 +22,17 @@ const tidyTimeout = time.Minute
 // go command completes such a file itself, inside too, and which versions it takes then depends on what is
 // imported, which no go.mod says. It is asked with what its module cache has and no network; when
 // that is not enough, nobody knows before a rehearsal, and that is said.
-func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool) error {
+//
+// With a lock it is what the lock has. It returns the go.mod files that were added, by the sources' names.
+func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool) (map[string]string, error) {
+	added := make(map[string]string)
 	for _, s := range slices.Clone(src.List) {
 		if s.Mod == nil {
 			continue
 		}
-		tidied, err := tidy(ctx, s)
+		tidied, err := tidied(ctx, src.Lock, s)
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 		if err != nil {
 			if !rehearsed && !s.InWork {
@@ -42,11 +45,24 @@ func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool)
 				e.say("%s is not tidy: what \"go mod tidy\" would add is carried too", s.Name)
 				s.Mod = tidied
 				src.List = append(src.List, s)
+				added[s.Name] = string(modfile.Format(tidied.Syntax))
 				break
 			}
 		}
 	}
-	return nil
+	return added, nil
+}
+
+// tidied returns the go.mod of a project as go mod tidy has it, or had it when the lock was made.
+func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.File, error) {
+	if lock == nil {
+		return tidy(ctx, s)
+	}
+	text, ok := lock.Tidied[s.Name]
+	if !ok {
+		return s.Mod, nil
+	}
+	return modfile.Parse("go.mod", []byte(text), nil)
 }
 
 // tidy returns the go.mod that "go mod tidy" makes of a project, which stays as it is.
