@@ -90,9 +90,9 @@ func newPack(path string) (*packWriter, error) {
 	return &packWriter{f: f, w: bufio.NewWriterSize(f, 256<<10)}, nil
 }
 
-// add adds a content, which the caller verifies by calling the function that it returns.
-func (p *packWriter) add(sum [32]byte, size int64, content io.Reader) error {
-	n, err := io.Copy(p.w, content)
+// add adds a content, which the caller verifies before commit.
+func (p *packWriter) add(sum [32]byte, size int64, content io.Reader, buf []byte) error {
+	n, err := io.CopyBuffer(struct{ io.Writer }{p.w}, content, buf)
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -122,7 +122,7 @@ func (p *packWriter) commit() error {
 // discard gives the pack up.
 func (p *packWriter) discard() { p.f.Discard() }
 
-// removeQuietly removes a file that may be gone already.
+// removeIfThere removes a file that may be gone already.
 func removeIfThere(name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

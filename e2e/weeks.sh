@@ -16,7 +16,7 @@ export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp
 # A package of each, and how many releases back the line begins.
 packages=(
 	golang.org/x/text/language golang.org/x/net/html golang.org/x/crypto/ssh golang.org/x/sys/unix golang.org/x/sync/errgroup golang.org/x/term
-	golang.org/x/mod/semver golang.org/x/time/rate golang.org/x/tools/go/ast/astutil github.com/spf13/pflag github.com/spf13/cobra github.com/spf13/cast
+	golang.org/x/mod/semver golang.org/x/time/rate golang.org/x/tools/go/ast/astutil github.com/spf13/pflag github.com/spf13/cast
 	github.com/stretchr/testify/assert github.com/google/uuid github.com/google/go-cmp/cmp github.com/fatih/color github.com/mattn/go-isatty
 	github.com/gorilla/mux github.com/sirupsen/logrus github.com/rs/zerolog go.uber.org/zap gopkg.in/yaml.v3 github.com/BurntSushi/toml
 	github.com/klauspost/compress/zstd github.com/schollz/progressbar/v3 github.com/cespare/xxhash/v2 github.com/hashicorp/golang-lru/v2

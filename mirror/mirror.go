@@ -213,6 +213,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			stats.Hash, stats.Total = time.Duration(r.fetch.hashNanos.Load()), time.Since(start)
 			r.out.Stats = stats
 			r.out.resolved = r.fetch.resolutions()
+			r.touch()
 			if src.Lock != nil {
 				if err := src.Lock.check(r.out); err != nil {
 					return nil, err

@@ -1,0 +1,161 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Pruned is what Prune removed, or would remove.
+type Pruned struct {
+	Bundles []string // files
+	Bytes   int64    // of them, and of packs that were replaced
+	Packed  int      // files that the newest indexes still name, in the new pack
+	Pack    int64    // its size in bytes
+}
+
+// Prune removes all but the newest keep bundles of each line. What the newest index of a line names of those that go is packed
+// first, verified. The store must be locked; what is being served of a removed file is served to its end.
+func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, error) {
+	bundles, packs, err := s.open(nil)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.view(ctx, bundles, packs)
+	if err != nil {
+		closeAll(bundles)
+		return nil, err
+	}
+	defer v.Close()
+	p := &Pruned{}
+	goes := s.older(bundles, v, keep)
+	if len(goes) == 0 {
+		return p, nil
+	}
+	for _, b := range bundles {
+		if goes[b] || b.isPack {
+			p.Bytes += b.medium.size()
+		}
+		if goes[b] {
+			p.Bundles = append(p.Bundles, b.path)
+		}
+	}
+	name := filepath.Join(s.Dir, fmt.Sprintf("pruned-%d%s", time.Now().UnixNano(), packExt))
+	if err := s.repack(ctx, v, goes, name, p, dryRun); err != nil || dryRun {
+		return p, err
+	}
+	var errs []error
+	for _, b := range bundles {
+		if goes[b] || b.isPack {
+			for _, f := range b.medium.files {
+				errs = append(errs, removeIfThere(f.Name()))
+			}
+		}
+		if goes[b] {
+			s.State.forgetIndex(b.ID())
+		}
+	}
+	return p, errors.Join(errs...)
+}
+
+// older returns the bundles that go: those below the newest keep of their line, and none that is served.
+func (s *Store) older(bundles []*Bundle, v *View, keep int) map[*Bundle]bool {
+	goes := make(map[*Bundle]bool)
+	for _, b := range bundles {
+		if b.isPack || slices.Contains(v.Lines, b) {
+			continue
+		}
+		newer := 0
+		for _, o := range bundles {
+			if !o.isPack && o.Manifest.Name == b.Manifest.Name && o.Manifest.Sequence > b.Manifest.Sequence {
+				newer++
+			}
+		}
+		goes[b] = newer >= keep
+	}
+	for b, yes := range goes {
+		if !yes {
+			delete(goes, b)
+		}
+	}
+	return goes
+}
+
+// repack writes what the newest indexes name and no bundle that stays has. Nothing is written when there is no such file.
+func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name string, p *Pruned, dryRun bool) error {
+	var w *packWriter
+	packed := make(map[[32]byte]bool)
+	buf := make([]byte, 256<<10)
+	for _, b := range v.Lines {
+		for f, err := range b.Index.Files(ctx) {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+			if o := b.parts[f.Bundle]; f.Bundle == b.own() || o != nil && !goes[o] || packed[f.SHA256] {
+				continue
+			}
+			packed[f.SHA256] = true
+			p.Packed++
+			p.Pack += f.Size
+			if dryRun {
+				continue
+			}
+			content, err := b.Content(f)
+			if err != nil {
+				return err
+			}
+			if w == nil {
+				if w, err = newPack(name); err != nil {
+					return err
+				}
+				defer w.discard()
+			}
+			h := sha256.New()
+			if err := w.add(f.SHA256, f.Size, io.TeeReader(struct{ io.Reader }{content}, h), buf); err != nil {
+				return err
+			}
+			if [32]byte(h.Sum(nil)) != f.SHA256 {
+				return &NotVerifiedError{f.Path, errHash}
+			}
+		}
+	}
+	if w == nil {
+		return nil
+	}
+	return w.commit()
+}
+
+// PruneState removes copies of indexes in the state directory that no bundle of the store is served with, when they were not used for an age.
+func (s *Store) PruneState(ctx context.Context, age time.Duration) error {
+	v, err := s.View(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	dir := filepath.Join(s.State.dir, indexFolder)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		id := strings.TrimSuffix(f.Name(), ".sqlite")
+		st, err := f.Info()
+		if err != nil || time.Since(st.ModTime()) < age || slices.ContainsFunc(v.Lines, func(b *Bundle) bool { return b.ID() == id }) {
+			continue
+		}
+		if err := removeIfThere(filepath.Join(dir, f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
