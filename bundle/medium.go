@@ -99,7 +99,7 @@ func (m *Medium) Close() error {
 func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
 	if m.fill != nil {
 		if err := m.fill(at + int64(len(p))); err != nil {
-			return 0, err
+			return 0, &fillError{err}
 		}
 	}
 	if len(m.files) == 1 {
@@ -124,6 +124,12 @@ func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
 	}
 	return n, nil
 }
+
+// A fillError is one of copying a stream: nothing is known of what it would have brought.
+type fillError struct{ err error }
+
+func (e *fillError) Error() string { return e.err.Error() }
+func (e *fillError) Unwrap() error { return e.err }
 
 // PieceAt returns the name of the file that has a byte of the bundle.
 func (m *Medium) PieceAt(at int64) string {

@@ -75,16 +75,17 @@ func ReadState(dir string) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	s = &State{dir: dir}
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, &StateError{name, err}
+	}
+	if s.Lines == nil || s.Served == nil {
+		return nil, &StateError{name, errors.New("a part is missing")}
 	}
 	for n, seen := range s.Lines {
 		if CheckName(n) != nil || parseHex(make([]byte, sha256.Size), seen.ID) != nil || seen.Sequence < 0 {
 			return nil, &StateError{name, errors.New("impossible values")}
 		}
-	}
-	if s.Lines == nil || s.Served == nil {
-		return nil, &StateError{name, errors.New("a part is missing")}
 	}
 	return s, nil
 }
@@ -102,6 +103,9 @@ func (e *StateError) Error() string {
 
 // Unwrap returns the reason.
 func (e *StateError) Unwrap() error { return e.Err }
+
+// Dir returns the state directory.
+func (s *State) Dir() string { return s.dir }
 
 // remembered returns the heads that were served.
 func (s *State) remembered() map[string]tlog.Tree {

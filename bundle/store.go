@@ -327,26 +327,19 @@ func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *st
 	if bad {
 		return ErrDamaged
 	}
-	for _, x := range b.Line() {
-		if b.parts[x.ID] != nil {
-			continue
+	if s.State.WasDeep(b.ID()) { // in another store, or before it was removed from this one
+		if err := b.checkCarried(ctx, nil, func(path string, err error) { report(Damage{path, err}) }); err != nil || !bad {
+			return err
 		}
-		// A bundle that was pruned: what of it is still named must be in a pack.
-		for f, err := range b.Index.FilesIn(ctx, x.ID) {
-			if err != nil {
-				return err
-			}
-			if _, err := b.Find(f); err != nil {
-				return err
-			}
-		}
-	}
-	if s.State.WasDeep(b.ID()) {
-		return nil
+		return ErrDamaged
 	}
 	before, err := s.newest(ctx, bundles, b.Manifest.Name)
 	if err != nil {
 		return err
+	}
+	if before != nil {
+		before.Attach(bundles...)
+		before.packs = b.packs
 	}
 	if err := b.Deep(ctx, im.DB, before, im.Progress, report); err != nil {
 		return err

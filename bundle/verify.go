@@ -34,19 +34,29 @@ type Damage struct {
 // it cannot go on reading.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
 	// The index entry's padding is covered by nothing else.
-	if err := b.checkBytes(b.payload-padding(b.Manifest.IndexSize), make([]byte, padding(b.Manifest.IndexSize))); err != nil {
-		report(Damage{indexName, err})
+	check := func(path string, err error) error {
+		if fill, ok := errors.AsType[*fillError](err); ok {
+			return fill
+		}
+		if err != nil {
+			report(Damage{path, err})
+		}
+		return nil
+	}
+	if err := check(indexName, b.checkBytes(b.payload-padding(b.Manifest.IndexSize), make([]byte, padding(b.Manifest.IndexSize)))); err != nil {
+		return err
 	}
 	buf := make([]byte, 256<<10)
 	for f, err := range b.Index.FilesIn(ctx, b.own()) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
-		if err := b.verifyEntry(f, buf); err != nil {
-			if b.medium.parts {
-				err = fmt.Errorf("in %s: %w", b.medium.PieceAt(b.payload+f.Offset), err)
-			}
-			report(Damage{f.Path, err})
+		err := b.verifyEntry(f, buf)
+		if err != nil && b.medium.parts {
+			err = fmt.Errorf("in %s: %w", b.medium.PieceAt(b.payload+f.Offset), err)
+		}
+		if err := check(f.Path, err); err != nil {
+			return err
 		}
 		if progress != nil {
 			progress(entrySize(f.Path, f.Size))
@@ -55,10 +65,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 			return err
 		}
 	}
-	if err := b.checkBytes(b.Manifest.Size-endSize, make([]byte, endSize)); err != nil {
-		report(Damage{"end of archive", err})
-	}
-	return nil
+	return check("end of archive", b.checkBytes(b.Manifest.Size-endSize, make([]byte, endSize)))
 }
 
 // verifyEntry checks the header, content and padding of a file.
@@ -125,6 +132,9 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, p
 	if err := b.explainFiles(ctx, heads, before, damage); err != nil {
 		return err
 	}
+	if err := b.checkCarried(ctx, before, damage); err != nil {
+		return err
+	}
 	if err := b.deepSelfs(ctx, damage); err != nil {
 		return err
 	}
@@ -158,6 +168,45 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, p
 		})
 	}
 	return eg.Wait()
+}
+
+// checkCarried checks that the files of earlier bundles are where the index says, with the SHA-256 that it says; those of which before
+// says the same are.
+func (b *Bundle) checkCarried(ctx context.Context, before *Bundle, damage func(string, error)) error {
+	buf := make([]byte, 256<<10)
+	for _, x := range b.Line() {
+		for f, err := range b.Index.FilesIn(ctx, x.ID) {
+			if err != nil {
+				return wrapBad(ctx, err)
+			}
+			at, err := b.Find(f)
+			if err != nil {
+				return err
+			}
+			if before != nil {
+				old, ok, err := before.Index.File(ctx, f.Path)
+				if err != nil {
+					return wrapBad(ctx, err)
+				}
+				if ok && old.SHA256 == f.SHA256 && old.Size == f.Size {
+					if place, err := before.Find(old); err == nil && place == at {
+						continue
+					}
+				}
+			}
+			h := sha256.New()
+			if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(at.Medium, at.Offset, f.Size)}, buf); err != nil {
+				return err
+			}
+			if [32]byte(h.Sum(nil)) != f.SHA256 {
+				damage(f.Path, fmt.Errorf("in the earlier bundle %s: %w", at.Medium.name, errHash))
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 // unchanged reports whether before has a version with the same hashes and the same files.

@@ -51,6 +51,56 @@ wait "$pid" 2>/dev/null || true
 sync interrupted interrupted.tar 2>/dev/null
 cmp interrupted.tar killed.tar || fail "another bundle after Ctrl-C"
 
+echo "== kill -9 of import at 50 random moments"
+sync line base.tar 2>/dev/null || fail "a line"
+mkdir other
+(cd other && go mod init example.org/other 2>/dev/null && GOFLAGS=-mod=mod go get golang.org/x/text@v0.21.0 2>/dev/null)
+SOURCE_DATE_EPOCH=1700604800 GOMODCACHE=$tmp/none ./modmirror sync --mirror line --base base.tar -o delta.tar other 2>sync.log || { cat sync.log; fail "the delta"; }
+import() { ./modmirror import --store store --state state "$@"; }
+for i in $(seq 50); do
+	import base.tar delta.tar 2>import.log &
+	pid=$!
+	sleep "0.$(printf %03d $((RANDOM % 500)))"
+	kill -9 "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	for f in store/*.tar; do
+		[ ! -e "$f" ] || ./modmirror verify "$f" >/dev/null || fail "$f does not verify after kill $i"
+	done
+	[ $((i % 7)) != 0 ] || rm -rf store state
+done
+import base.tar delta.tar 2>import.log || { cat import.log; fail "the import after the kills"; }
+./modmirror verify --deep store/team-*.tar >/dev/null
+cmp base.tar store/team-1700000000.tar
+cmp delta.tar store/team-1700604800.tar
+[ -z "$(find store -name '.modmirror-tmp-*')" ] || fail "leftovers in the store"
+
+echo "== kill -9 of sign and prune at random moments"
+./modmirror key new --file second.key --name second >second.pub 2>/dev/null
+./modmirror trust add "$(cat second.pub)" 2>/dev/null
+for i in $(seq 20); do
+	cp base.tar signed.tar
+	./modmirror sign --key second.key signed.tar 2>/dev/null &
+	pid=$!
+	sleep "0.0$(printf %02d $((RANDOM % 60)))"
+	kill -9 "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	./modmirror sign --key second.key signed.tar 2>/dev/null || fail "signing again after kill $i"
+	./modmirror verify --require 2 signed.tar >/dev/null || fail "two signatures after kill $i"
+	[ ! -e signed.tar.signing ] || fail "a journal is left"
+done
+for i in $(seq 20); do
+	rm -rf pruned pruned-state
+	cp -r store pruned
+	cp -r state pruned-state
+	./modmirror prune --store pruned --state pruned-state --keep 1 >/dev/null 2>&1 &
+	pid=$!
+	sleep "0.$(printf %03d $((RANDOM % 300)))"
+	kill -9 "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	./modmirror prune --store pruned --state pruned-state --keep 1 >/dev/null 2>prune.log || { cat prune.log; fail "pruning again after kill $i"; }
+	[ "$(ls pruned/*.tar | wc -l) $(ls pruned/*.pack | wc -l)" = "1 1" ] || fail "after kill $i: $(ls pruned)"
+done
+
 if unshare -rm true 2>/dev/null; then
 	echo "== a full disk under the bundle, and under the mirror directory"
 	mkdir small
@@ -65,6 +115,27 @@ if unshare -rm true 2>/dev/null; then
 	grep -q 'no space left on device' full2.log || fail "$(cat full2.log)"
 	[ ! -s full.left ] && [ ! -s full2.left ] && [ ! -e full2.tar ] || fail "left behind: $(cat full.left full2.left)"
 	./modmirror verify good.tar >/dev/null
+
+	echo "== a full disk under import, split and prune"
+	unshare -rm sh -c '
+		mount -t tmpfs -o size=5m none small
+		./modmirror import --store small/store --state state-full base.tar 2>full3.log; echo $? >full3.status
+		find small -type f ! -name lock >full3.left
+		./modmirror split --split 1M -o small/pieces.tar base.tar 2>full4.log; echo $? >full4.status
+		find small -name "pieces*" >full4.left
+		umount small
+		mount -t tmpfs -o size=40m none small
+		cp store/* small/ 2>/dev/null
+		dd if=/dev/zero of=small/filler bs=1M 2>/dev/null
+		./modmirror prune --store small --state state --keep 1 2>full5.log >/dev/null; echo $? >full5.status
+		rm -f small/filler
+		for f in small/*.tar; do cmp "$f" "store/$(basename "$f")" || echo differs; done >full5.left'
+	[ "$(cat full3.status) $(cat full4.status) $(cat full5.status)" = "1 1 1" ] || fail "exit codes $(cat full3.status full4.status full5.status): $(cat full3.log full4.log full5.log)"
+	for n in 3 4 5; do
+		grep -q 'no space left on device' full$n.log || fail "$(cat full$n.log)"
+		[ ! -s full$n.left ] || fail "left behind: $(cat full$n.left)"
+	done
+	import base.tar 2>import.log || fail "the store after a full disk elsewhere"
 else
 	echo "SKIP: a full disk needs mount namespaces"
 fi
@@ -81,6 +152,12 @@ if strace -qq -o /dev/null true 2>/dev/null; then
 	done
 	sync broken broken.tar 2>/dev/null || fail "the run after it"
 	cmp broken.tar killed.tar
+	if strace -f -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO ./modmirror import --store nosync --state nosync-state base.tar 2>broken.log; then
+		fail "import succeeded although fsync fails"
+	fi
+	grep -q 'input/output error' broken.log || fail "$(cat broken.log)"
+	[ -z "$(find nosync -name '*.tar')" ] || fail "a bundle in the store although fsync fails"
+	./modmirror import --store nosync --state nosync-state base.tar 2>/dev/null || fail "the import after it"
 else
 	echo "SKIP: no strace here"
 fi

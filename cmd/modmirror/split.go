@@ -52,16 +52,17 @@ func (p *packaging) plain() bool { return p.piece == 0 && len(p.recipients) == 0
 // A sink takes the bytes of a bundle.
 type sink struct {
 	io.Writer
+	name    string                 // for messages
 	commit  func() (string, error) // makes what was written visible, and says what it is called
 	discard func()                 // does nothing after commit
 }
 
 // open begins to write name, - for stdout.
 func (p *packaging) open(name string, stdout io.Writer) (*sink, error) {
-	s := &sink{}
+	s := &sink{name: name}
 	switch {
 	case name == "-":
-		s.Writer = stdout
+		s.Writer, s.name = stdout, "stdout"
 		s.commit, s.discard = func() (string, error) { return "stdout", nil }, func() {}
 	case p.piece > 0:
 		v, err := bundle.NewVolumes(name, p.piece)

@@ -665,7 +665,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		}
 		defer s.discard()
 		if err := draft.Write(ctx, s, key); err != nil {
-			return fmt.Errorf("writing %s: %w", f.output, err)
+			return fmt.Errorf("writing %s: %w", s.name, err)
 		}
 		name, err := s.commit()
 		if err == nil {
@@ -726,7 +726,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		return err
 	}
 	if err := e.copy(ctx, s, out, draft.Manifest.Size, "writing"); err != nil {
-		return fmt.Errorf("writing %s: %w", f.output, err)
+		return fmt.Errorf("writing %s: %w", s.name, err)
 	}
 	name, err = s.commit()
 	if err == nil {

@@ -1,0 +1,434 @@
+package bundle_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testbundle"
+)
+
+// next writes the delta that follows tb in its line: the same contents under the same head, after change.
+func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.Contents)) *testbundle.TB {
+	t.Helper()
+	base, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer base.Close()
+	c := *tb.Contents
+	c.Base, c.Sequence = base, sequence
+	if change != nil {
+		change(&c)
+	}
+	out := *tb
+	out.Contents = &c
+	out.Write(t)
+	return &out
+}
+
+// store returns an empty store.
+func newStore(t testing.TB, trust *bundle.Trust) *bundle.Store {
+	t.Helper()
+	s, err := bundle.OpenStore(filepath.Join(t.TempDir(), "store"), trust, filepath.Join(t.TempDir(), "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// take imports a bundle as the command does.
+func take(t testing.TB, s *bundle.Store, tb *testbundle.TB, change func(*bundle.Import)) error {
+	t.Helper()
+	unlock, err := s.Lock(ctx, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	in, _, err := bundle.OpenInput(tb.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	im := &bundle.Import{DB: tb.DB, Report: func(d bundle.Damage) { t.Logf("%s: %v", d.Path, d.Err) }, Warn: func(err error) { t.Log(err) }}
+	if change != nil {
+		change(im)
+	}
+	_, err = s.Import(ctx, tb.Path, in, im)
+	return err
+}
+
+// TestSequences are the vectors S16 to S20 of threats.md, against an import and what is remembered of it.
+func TestSequences(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil) // sequence 7
+	at := func(sequence int64, name string) *testbundle.TB {
+		out := *tb
+		c := *tb.Contents
+		c.Sequence, c.Name = sequence, name
+		out.Contents = &c
+		out.Write(t)
+		return &out
+	}
+	for _, tc := range []struct {
+		name string
+		next *testbundle.TB
+		ok   bool
+	}{
+		{"higher", at(8, "test"), true},
+		{"lower", at(6, "test"), false},
+		{"same sequence, same bundle", tb, true},
+		{"same sequence, other id", func() *testbundle.TB {
+			other := *tb
+			c := *tb.Contents
+			c.Created = c.Created.Add(time.Second)
+			other.Contents = &c
+			other.Write(t)
+			return &other
+		}(), false},
+		{"lower, of another line", at(1, "other"), true},
+		{"the largest integer", at(math.MaxInt64, "test"), true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStore(t, tb.Trusted)
+			if err := take(t, s, tb, nil); err != nil {
+				t.Fatal(err)
+			}
+			err := take(t, s, tc.next, nil)
+			if already, ok := errors.AsType[*bundle.AlreadyError](err); ok && tc.next == tb {
+				err = nil
+				_ = already
+			}
+			rollback, refused := errors.AsType[*bundle.RollbackError](err)
+			if (err == nil) != tc.ok || err != nil && !refused {
+				t.Fatalf("got %v", err)
+			}
+			if tc.ok {
+				return
+			}
+			// After a restart, and with another store, too.
+			state, stateErr := bundle.ReadState(stateOf(s))
+			if stateErr != nil {
+				t.Fatal(stateErr)
+			}
+			b, openErr := bundle.Open(ctx, tc.next.Path, tb.Trusted, "")
+			if openErr != nil {
+				t.Fatal(openErr)
+			}
+			defer b.Close()
+			if err := state.Check(ctx, b); err == nil || !strings.Contains(err.Error(), rollback.Reason) {
+				t.Errorf("after a restart: %v", err)
+			}
+			warned := false
+			if err := take(t, s, tc.next, func(im *bundle.Import) { im.AllowRollback, im.Warn = true, func(error) { warned = true } }); err != nil || !warned {
+				t.Errorf("allowed: %v, warned %v", err, warned)
+			}
+		})
+	}
+	// S20: the state is not there, damaged, read-only.
+	s := newStore(t, tb.Trusted)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(stateOf(s), "lines.json")
+	for _, damage := range []string{"", "{", "{}", `{"lines":{"test":{"sequence":-1}},"served":{}}`, `{"lines":{"../x":{"sequence":1,"id":"00"}},"served":{}}`, "null"} {
+		if err := os.WriteFile(file, []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := bundle.ReadState(stateOf(s))
+		if _, ok := errors.AsType[*bundle.StateError](err); !ok {
+			t.Errorf("state %q: %v", damage, err)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := bundle.ReadState(stateOf(s)); err != nil || len(state.Lines) != 0 {
+		t.Errorf("no state: %v", err)
+	}
+}
+
+func stateOf(s *bundle.Store) string { return s.State.Dir() }
+
+// TestLog are the vectors D12 to D15 of threats.md: what the checksum database's heads in a line of bundles may be.
+func TestLog(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	head := tb.Contents.Head
+	mark := func(size int64, change func(*tlog.Tree)) proof.Head { // signed by nobody that counts here
+		tree := tlog.Tree{N: size, Hash: head.Hash}
+		change(&tree)
+		return proof.Head{Tree: tree, Note: forgedNote(t, tree)}
+	}
+	remember := func(t *testing.T, seen tlog.Tree) *bundle.State {
+		t.Helper()
+		s := newStore(t, tb.Trusted)
+		if err := take(t, s, tb, nil); err != nil {
+			t.Fatal(err)
+		}
+		state, err := bundle.ReadState(stateOf(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := state.Lines["test"]
+		was.Sequence, was.Head = 1, bundle.Tree{Size: seen.N, Hash: seen.Hash.String()}
+		state.Lines["test"] = was
+		return state
+	}
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	fork := mark(head.N, func(t *tlog.Tree) { t.Hash[0] ^= 1 })
+	smaller := mark(head.N+5, func(*tlog.Tree) {})
+	older, err := olderTree(b, head, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := older
+	wrong.Hash[3] ^= 1
+	for _, tc := range []struct {
+		name     string
+		seen     tlog.Tree
+		rollback bool
+	}{
+		{"the same head", head.Tree, false},
+		{"D12 fork at the same size", fork.Tree, true},
+		{"D12 fork at an earlier size", wrong, true},
+		{"D13 a smaller head than was seen", smaller.Tree, true},
+		{"an earlier head of the same log", older, false},
+	} {
+		err := remember(t, tc.seen).Check(ctx, b)
+		if _, ok := errors.AsType[*bundle.RollbackError](err); ok != tc.rollback || err != nil && !ok {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	// D12 in the heads that a bundle itself names, D14 one that is newer than its own, D15 a tile that is missing.
+	for name, change := range map[string]func(*bundle.Contents){
+		"a head of another key":    func(c *bundle.Contents) { c.Heads = []proof.Head{{Tree: older, Note: forgedNote(t, older)}} },
+		"a fork among its heads":   func(c *bundle.Contents) { c.Heads = []proof.Head{{Tree: wrong, Note: forgedNote(t, wrong)}} },
+		"heads not in order":       func(c *bundle.Contents) { c.Heads = []proof.Head{mark(head.N+1, func(*tlog.Tree) {})} },
+		"the same head twice":      func(c *bundle.Contents) { c.Heads = []proof.Head{head} },
+		"a head that is no note":   func(c *bundle.Contents) { c.Heads = []proof.Head{{Tree: older, Note: []byte("x\n")}} },
+		"a consistency tile fewer": func(c *bundle.Contents) { c.Tiles = c.Tiles[:len(c.Tiles)-1] },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := *tb.Contents
+			change(&c)
+			bad := *tb
+			bad.Contents = &c
+			if d, err := bundle.NewDraft(ctx, &c, t.TempDir()); err != nil {
+				return // refused before it is signed
+			} else if err := d.Close(); err != nil {
+				t.Fatal(err)
+			}
+			bad.Write(t)
+			if err := verify(bad.Path, bad.Trusted, bad.DB); err == nil {
+				t.Error("accepted")
+			}
+			if err := take(t, newStore(t, tb.Trusted), &bad, nil); err == nil {
+				t.Error("imported")
+			}
+		})
+	}
+}
+
+// olderTree returns an earlier tree of the log, computed from the tiles of a bundle.
+func olderTree(b *bundle.Bundle, head proof.Head, n int64) (tlog.Tree, error) {
+	h, err := tlog.TreeHash(n, tlog.TileHashReader(head.Tree, tileReader{bundle.Tiles(ctx, b)}))
+	return tlog.Tree{N: n, Hash: h}, err
+}
+
+type tileReader struct{ proof.TileSource }
+
+func (tileReader) Height() int                     { return 8 }
+func (tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// forgedNote returns the note of a tree, signed by a key that nobody knows in the name of the database.
+func forgedNote(t *testing.T, tree tlog.Tree) []byte {
+	t.Helper()
+	skey, _, err := note.GenerateKey(zeros{}, "sum.test.example/db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(skey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := note.Sign(&note.Note{Text: string(tlog.FormatTree(tree))}, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestHostileLine has a thief of the bundle key sign deltas that are not what they should be.
+func TestHostileLine(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	delta := next(t, tb, 8, func(c *bundle.Contents) {
+		c.Vulns = []bundle.Source{bundle.DataSource("vulndb/index/db.json", []byte("{}"))}
+	})
+	for name, change := range map[string]func([]byte) []byte{
+		"base of another name":     sqlite(t, "UPDATE bundle SET name = 'other' WHERE id = 1"),
+		"base of another id":       sqlite(t, "UPDATE bundle SET digest = replace(digest, substr(digest, 1, 1), 'f') || '' WHERE id = 1; UPDATE bundle SET digest = '0' || substr(digest, 2) WHERE id = 1"),
+		"base with no id":          sqlite(t, "UPDATE bundle SET digest = NULL WHERE id = 1"),
+		"base that is newer":       sqlite(t, "UPDATE bundle SET sequence = 9 WHERE id = 1"),
+		"base with a wild payload": sqlite(t, "UPDATE bundle SET payload = 9223372036854775295 WHERE id = 1"),
+		"base without a payload":   sqlite(t, "UPDATE bundle SET payload = NULL WHERE id = 1"),
+		"base left out":            sqlite(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle WHERE id = 1"),
+		"files of no bundle":       sqlite(t, "PRAGMA foreign_keys = OFF; UPDATE file SET bundle = 7 WHERE bundle = 1"),
+		"own file in the base":     sqlite(t, "UPDATE file SET bundle = 1, offset = 1000000 WHERE path LIKE 'vulndb/%'"),
+		"overlap in the base":      sqlite(t, "UPDATE file SET size = size + 100000 WHERE id = 3"),
+		"offset in the base":       sqlite(t, "UPDATE file SET offset = -512 WHERE id = 3"),
+		"README in the base":       sqlite(t, "UPDATE file SET path = 'README.tx' WHERE path = 'README.txt'; UPDATE file SET path = 'README.txt' WHERE id = 3"),
+		"head of another size":     sqlite(t, "UPDATE head SET size = size - 1"),
+		"head without note":        sqlite(t, "UPDATE head SET note = ''"),
+		"head of another hash":     sqlite(t, "UPDATE head SET hash = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"),
+		"no head":                  sqlite(t, "DELETE FROM head"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			forged := *delta
+			forged.Path = delta.Forge(t, change)
+			if err := verify(forged.Path, delta.Trusted, nil); !refused(err) {
+				t.Errorf("got %v, want it refused", err)
+			}
+		})
+	}
+	// It says that the base has other contents than it has: verified, and not imported.
+	forged := *delta
+	forged.Path = delta.Forge(t, sqlite(t, "UPDATE file SET sha256 = zeroblob(32) WHERE path = 'example.com/hello/@v/v1.1.0.zip'"))
+	s := newStore(t, tb.Trusted)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(t, s, &forged, nil); err == nil {
+		t.Error("a delta that says other things about its base was imported")
+	}
+	if err := take(t, s, delta, nil); err != nil {
+		t.Errorf("the good one: %v", err)
+	}
+	// A delta without its base, and under another line's.
+	if err := take(t, newStore(t, tb.Trusted), delta, nil); err == nil {
+		t.Error("imported without its base")
+	} else if _, ok := errors.AsType[*bundle.MissingBaseError](err); !ok {
+		t.Errorf("without its base: %v", err)
+	}
+}
+
+// TestImportStream cuts, lengthens and damages the stream that is imported: the store has nothing of it, and takes the good one then.
+func TestImportStream(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	good, err := os.ReadFile(tb.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStore(t, tb.Trusted)
+	unlock, err := s.Lock(ctx, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	feed := func(r io.Reader) error {
+		_, err := s.Import(ctx, "stream", r, &bundle.Import{DB: tb.DB, Report: func(bundle.Damage) {}})
+		return err
+	}
+	for n := 0; n < len(good); n += len(good)/40 + 1 {
+		if err := feed(bytes.NewReader(good[:n])); err == nil {
+			t.Fatalf("cut to %d bytes: accepted", n)
+		}
+		if err := feed(io.MultiReader(bytes.NewReader(good[:n]), failing{})); !errors.Is(err, errPulled) && !refused(err) {
+			t.Fatalf("an error after %d bytes: %v", n, err)
+		}
+		bad := bytes.Clone(good)
+		bad[n] ^= 1
+		if err := feed(bytes.NewReader(bad)); err == nil {
+			t.Fatalf("byte %d changed: accepted", n)
+		}
+	}
+	for _, more := range []string{"\x00", strings.Repeat("x", 1<<20)} {
+		if err := feed(io.MultiReader(bytes.NewReader(good), strings.NewReader(more))); !refused(err) {
+			t.Errorf("%d bytes behind it: %v", len(more), err)
+		}
+	}
+	files, err := filepath.Glob(s.Dir + "/*.tar")
+	if left, _ := filepath.Glob(s.Dir + "/.modmirror*"); err != nil || len(files)+len(left) != 0 {
+		t.Errorf("left in the store: %v %v", files, left)
+	}
+	if err := feed(iotestOneByte{bytes.NewReader(good)}); err != nil {
+		t.Fatalf("the good one, slowly: %v", err)
+	}
+	got, err := os.ReadFile(filepath.Join(s.Dir, "test-7.tar"))
+	if err != nil || !bytes.Equal(got, good) {
+		t.Error("what is in the store is not what was carried")
+	}
+}
+
+var errPulled = errors.New("media pulled")
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errPulled }
+
+// iotestOneByte returns little at a time, as pipes do.
+type iotestOneByte struct{ r io.Reader }
+
+func (o iotestOneByte) Read(p []byte) (int, error) { return o.r.Read(p[:min(len(p), 1000)]) }
+
+// TestHundredBundles makes a line of a hundred: the last one alone tells where everything is, and looking it up takes no longer than in the first.
+func TestHundredBundles(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	first := tb
+	files := []string{tb.Path}
+	for i := range int64(99) {
+		tb = next(t, tb, 8+i, func(c *bundle.Contents) {
+			c.Vulns = []bundle.Source{bundle.DataSource("vulndb/index/db.json", fmt.Appendf(nil, `{"modified":%d}`, i))}
+		})
+		files = append(files, tb.Path)
+	}
+	look := func(files []string) time.Duration {
+		v, err := bundle.OpenFiles(ctx, files, tb.Trusted, bundle.NoState())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		if len(v.Lines) != 1 {
+			t.Fatalf("%d lines", len(v.Lines))
+		}
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			for range 300 {
+				r, ok, err := v.File(context.Background(), "example.com/hello/@v/v1.1.0.zip")
+				if err != nil || !ok {
+					t.Fatal(ok, err)
+				}
+				if _, err := r.In.Read(r.File, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+			}
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	one, hundred := look([]string{first.Path}), look(files)
+	t.Logf("300 lookups with reading: %v in a bundle, %v in a line of %d", one, hundred, len(files))
+	if hundred > 2*one {
+		t.Errorf("a lookup costs %v in a hundred bundles, %v in one", hundred/300, one/300)
+	}
+}
