@@ -38,6 +38,9 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		if fill, ok := errors.AsType[*fillError](err); ok {
 			return fill
 		}
+		if b.medium.fill != nil && errors.Is(err, io.EOF) { // everything behind it would be damaged too
+			return &NotVerifiedError{"size", fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
+		}
 		if err != nil {
 			report(Damage{path, err})
 		}

@@ -91,7 +91,7 @@ type fetcher struct {
 	reused    atomic.Int64 // zips that were in a module cache
 	hashNanos atomic.Int64 // spent hashing zips, over all cores
 
-	lock      *Lock        // answers queries when there is one
+	lock *Lock // answers queries when there is one
 
 	mu       sync.Mutex
 	resolved map[module.Version]*resolution // queries

@@ -162,7 +162,7 @@ type proven struct {
 	head   proof.Head
 	newest proof.Head   // the largest that was seen: another one than head with a lock only
 	heads  []proof.Head // earlier ones, smallest first
-	tiles []string     // GOPROXY paths of what a go command needs to repeat the proofs
+	tiles  []string     // GOPROXY paths of what a go command needs to repeat the proofs
 }
 
 // prove chooses a head and proves every record under it, those of the lines too, and that it continues
