@@ -68,8 +68,9 @@ type Bundle struct {
 	line    []index.Bundle
 	parts   map[int64]*Bundle // the other bundles of the line that are at hand, by their number in the index
 	packs   []*pack
-	isPack  bool   // none at all, but the file of a pack, to be closed with the others
-	tmp     string // folder to remove at Close
+	with    []*Bundle // opened together with this one, to be closed with it
+	isPack  bool      // none at all, but the file of a pack, to be closed with the others
+	tmp     string    // folder to remove at Close
 }
 
 // The ends of the names of a catalogue: what is left of a bundle without its files.
@@ -500,6 +501,11 @@ func (b *Bundle) Close() error {
 	}
 	if b.medium != nil {
 		err = errors.Join(err, b.medium.Close())
+	}
+	for _, o := range b.with {
+		if o != b {
+			err = errors.Join(err, o.Close())
+		}
 	}
 	return err
 }

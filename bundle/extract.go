@@ -15,8 +15,8 @@ import (
 )
 
 // Extract writes files of the bundle below dir, verified: those at the paths, or all
-// when none is named. A file that does not verify is not written and ends the work.
-func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int, err error) {
+// when none is named. A file that does not verify is not written and ends the work. wrote is told of each file.
+func (b *Bundle) Extract(ctx context.Context, dir string, paths []string, wrote func(index.File) error) (n int, err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return 0, err
 	}
@@ -27,6 +27,9 @@ func (b *Bundle) Extract(ctx context.Context, dir string, paths []string) (n int
 		}
 		if err == nil {
 			err = b.extract(f, dir, buf)
+		}
+		if err == nil {
+			err = wrote(f)
 		}
 		if err != nil {
 			return n, err
@@ -50,6 +53,10 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 			}
 		}
 		if len(paths) > 0 {
+			return
+		}
+		if b.with != nil { // a whole store is at hand
+			b.Index.Files(ctx)(yield)
 			return
 		}
 		b.Index.FilesIn(ctx, b.own())(yield)

@@ -95,6 +95,26 @@ func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) 
 	return v, err
 }
 
+// OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
+func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
+	s := &Store{Dir: dir, Trust: trust, State: NoState()}
+	v, err := s.View(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(v.Lines) > 1 {
+		defer v.Close()
+		var names []string
+		for _, b := range v.Lines {
+			names = append(names, b.path)
+		}
+		return nil, fmt.Errorf("store %s has %d lines; the newest bundle of each is %s", dir, len(names), strings.Join(names, ", "))
+	}
+	b := v.Lines[0]
+	b.with = v.closer
+	return b, nil
+}
+
 // front opens a bundle and believes its manifest; its index is opened when it is needed.
 func (s *Store) front(file string) (*Bundle, error) {
 	m, err := openMedium(file)

@@ -72,9 +72,11 @@ type Query struct {
 
 // A Requirement is a require line: Path at Version requires Requires at Wanted.
 type Requirement struct {
-	Path, Version    string
-	Requires, Wanted string
-	Indirect         bool
+	Path     string `json:"path"`
+	Version  string `json:"version,omitempty"` // "" for a project
+	Requires string `json:"requires"`
+	Wanted   string `json:"wanted"`
+	Indirect bool   `json:"indirect,omitempty"`
 }
 
 // Counts is what an index holds.

@@ -151,7 +151,7 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object a line")
 			fs.BoolVar(&all, "all", false, "also versions of which only the go.mod is carried")
-			fs.BoolVar(&tree, "tree", false, "print what requires what instead, from the projects and the versions that were asked for")
+			fs.BoolVar(&tree, "tree", false, "print what requires what instead, from the projects and the versions that were asked for; with --json a line of go.mod an object")
 			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -161,8 +161,11 @@ Example:
 			}
 			defer b.Close()
 			if tree {
-				if asJSON || missing || all {
-					return usagef("--tree stands alone")
+				if missing || all {
+					return usagef("--tree goes with --json only")
+				}
+				if asJSON {
+					return printEach(e.stdout, true, b.Index.Requirements(ctx), func(io.Writer, index.Requirement) error { return nil })
 				}
 				return printTree(ctx, e.stdout, b)
 			}

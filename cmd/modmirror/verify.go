@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -121,11 +124,14 @@ func pinnedDatabase(ctx context.Context, gosumdb string) (*proof.Database, error
 	return proof.ParseGOSUMDB(gosumdb)
 }
 
-// openBundle opens a bundle under the trusted keys.
+// openBundle opens a bundle under the trusted keys, or the newest one in a store of one line.
 func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
 	trust, err := e.trust(1)
 	if err != nil {
 		return nil, err
+	}
+	if st, err := os.Stat(file); err == nil && st.IsDir() {
+		return bundle.OpenNewest(ctx, file, trust)
 	}
 	return bundle.Open(ctx, file, trust, "")
 }
@@ -265,12 +271,12 @@ func (l *badList) text() []byte {
 
 func extractCommand() *command {
 	dir := "."
-	var catalog bool
+	var catalog, asJSON bool
 	return &command{
 		name:    "extract",
 		summary: "write files of a bundle to a folder, verified",
 		usage: `
-Usage: modmirror extract [flags] BUNDLE [PATH...]
+Usage: modmirror extract [flags] BUNDLE|STORE [PATH...]
        modmirror extract --catalog [flags] BUNDLE|STORE
 
 Writes the files at the GOPROXY paths, or all, below a folder. Unlike tar it checks
@@ -284,6 +290,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file that was written")
 			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -304,7 +311,12 @@ Example:
 				return err
 			}
 			defer b.Close()
-			n, err := b.Extract(ctx, dir, args[1:])
+			n, err := b.Extract(ctx, dir, args[1:], func(f index.File) error {
+				if !asJSON {
+					return nil
+				}
+				return json.NewEncoder(e.stdout).Encode(extracted{f.Path, f.Size, hex.EncodeToString(f.SHA256[:])})
+			})
 			if err != nil {
 				if n > 0 {
 					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
@@ -319,6 +331,13 @@ Example:
 			return nil
 		},
 	}
+}
+
+// extracted is what extract prints with --json.
+type extracted struct {
+	Path   string `json:"path"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
 }
 
 // extractCatalog writes the catalogue of a bundle, or of each line of a store.
