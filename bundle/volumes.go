@@ -235,6 +235,9 @@ func (s *Store) missingOf(base string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if encrypted(first) { // nothing but a list tells how many there are; age tells whether the last one is there
+		return nil, nil
+	}
 	b, err := s.front(first)
 	if missing, ok := errors.AsType[*MissingPieceError](err); ok {
 		return missing.Names, nil
@@ -244,6 +247,21 @@ func (s *Store) missingOf(base string) ([]string, error) {
 	}
 	defer b.Close()
 	return missingPieces(filepath.Base(base), pieceCount(b.Manifest.Size, st.Size()), there), nil
+}
+
+// AgeHeader begins an encrypted file (https://c2sp.org/age).
+const AgeHeader = "age-encryption.org/v1\n"
+
+// encrypted reports whether a file begins as an encrypted one.
+func encrypted(file string) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(AgeHeader))
+	_, err = io.ReadFull(f, head)
+	return err == nil && string(head) == AgeHeader
 }
 
 // Stage copies a piece, from a disk that will be taken out, into the store, and returns which pieces are still missing. With none

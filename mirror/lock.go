@@ -84,7 +84,7 @@ func (l *Lock) Encode() ([]byte, error) {
 
 // NewLock returns the lock of a closure. The caller says what the bundle is.
 func NewLock(c *Closure) *Lock {
-	l := &Lock{Format: lockFormat, DB: c.DB, Head: string(c.Head.Note), Queries: c.resolved, Missing: c.Missing, Files: hashFiles(c)}
+	l := &Lock{Format: lockFormat, DB: c.DB, Head: string(c.Head.Note), Queries: c.Resolved, Missing: c.Missing, Files: hashFiles(c)}
 	for _, h := range c.Heads {
 		l.Heads = append(l.Heads, string(h.Note))
 	}

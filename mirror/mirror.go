@@ -133,7 +133,7 @@ type Closure struct {
 	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
-	resolved map[string][]string // versions by module@query, for a lock
+	Resolved map[string][]string // versions by module@query; none where there was no such thing
 
 	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
 }
@@ -212,7 +212,7 @@ func (m *Mirror) Sync(ctx context.Context, src *Sources) (*Closure, error) {
 			stats.Fetched, stats.Reused = r.fetch.bytes.Load(), r.fetch.reused.Load()
 			stats.Hash, stats.Total = time.Duration(r.fetch.hashNanos.Load()), time.Since(start)
 			r.out.Stats = stats
-			r.out.resolved = r.fetch.resolutions()
+			r.out.Resolved = r.fetch.resolutions()
 			r.touch()
 			if src.Lock != nil {
 				if err := src.Lock.check(r.out); err != nil {

@@ -148,7 +148,7 @@ func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Impo
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	plain := io.Reader(buffered)
-	if head, err := buffered.Peek(len(ageHeader)); err == nil && string(head) == ageHeader {
+	if head, err := buffered.Peek(len(bundle.AgeHeader)); err == nil && string(head) == bundle.AgeHeader {
 		if plain, err = decrypt(name, buffered, ids); err != nil {
 			return nil, err
 		}

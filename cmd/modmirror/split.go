@@ -170,9 +170,6 @@ Example:
 // ageExt ends the name of an encrypted bundle.
 const ageExt = ".age"
 
-// ageHeader begins an encrypted file (https://c2sp.org/age).
-const ageHeader = "age-encryption.org/v1\n"
-
 // copy copies under a progress bar, until it is interrupted.
 func (e *env) copy(ctx context.Context, w io.Writer, r io.Reader, size int64, what string) error {
 	bar := e.bar(size, what)
