@@ -53,7 +53,7 @@ func newStore(t testing.TB, trust *bundle.Trust) *bundle.Store {
 // take imports a bundle as the command does.
 func take(t testing.TB, s *bundle.Store, tb *testbundle.TB, change func(*bundle.Import)) error {
 	t.Helper()
-	unlock, err := s.Lock(ctx, func() {})
+	unlock, err := s.Lock(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestImportStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newStore(t, tb.Trusted)
-	unlock, err := s.Lock(ctx, func() {})
+	unlock, err := s.Lock(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

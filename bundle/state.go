@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/internal/proof"
@@ -219,11 +218,11 @@ func (s *State) update(change func(*State) bool) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	lock := flock.New(filepath.Join(s.dir, stateName+".lock"))
-	if err := lock.Lock(); err != nil {
-		return fmt.Errorf("locking %s: %w", s.dir, err)
+	unlock, err := safefile.Lock(context.Background(), filepath.Join(s.dir, stateName+".lock"), nil) // held for a moment only
+	if err != nil {
+		return err
 	}
-	defer lock.Unlock()
+	defer unlock()
 	now, err := ReadState(s.dir)
 	if err != nil {
 		return err

@@ -11,9 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/gofrs/flock"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -184,30 +181,19 @@ func (s *Store) Fingerprint() (string, error) {
 	return b.String(), nil
 }
 
-// Lock has the store to this process alone for changes; serving goes on. It waits for another one, having called waiting.
-func (s *Store) Lock(ctx context.Context, waiting func()) (unlock func(), err error) {
+// Lock has the store to this process alone for changes; serving goes on. It waits for another one, having called waiting with who that is.
+func (s *Store) Lock(ctx context.Context, waiting func(holder string)) (unlock func() error, err error) {
 	if err := os.MkdirAll(s.Dir, 0o777); err != nil {
 		return nil, err
 	}
-	lock := flock.New(filepath.Join(s.Dir, storeLock))
-	ok, err := lock.TryLock()
-	if err == nil && !ok {
-		waiting()
-		_, err = lock.TryLockContext(ctx, 200*time.Millisecond)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("locking store %s: %w", s.Dir, err)
-	}
-	// What a killed run left half written is of no use to anyone.
-	left, err := filepath.Glob(filepath.Join(s.Dir, safefile.TempPrefix+"*"))
-	for _, f := range left {
-		err = errors.Join(err, removeIfThere(f))
-	}
-	if err != nil {
-		lock.Unlock()
+	if unlock, err = safefile.Lock(ctx, filepath.Join(s.Dir, storeLock), waiting); err != nil {
 		return nil, err
 	}
-	return func() { lock.Unlock() }, nil
+	if err := safefile.Sweep(s.Dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 // Import says how a bundle is taken into a store.

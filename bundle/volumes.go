@@ -273,10 +273,8 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	if err := os.MkdirAll(st.Dir, 0o777); err != nil {
 		return nil, nil, err
 	}
-	if left, err := filepath.Glob(filepath.Join(st.Dir, safefile.TempPrefix+"*")); err == nil {
-		for _, f := range left {
-			removeIfThere(f)
-		}
+	if err := safefile.Sweep(st.Dir); err != nil {
+		return nil, nil, err
 	}
 	list, err := st.takeList(base + listExt)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -30,8 +29,8 @@ const syncsInFlight = 32
 // verified. Beside each .zip stands .hashes, with its h1 and its SHA-256 in hex, so that a
 // file is hashed once in its life here.
 type Dir struct {
-	root string
-	lock *flock.Flock
+	root   string
+	unlock func() error
 
 	flushing sync.Mutex // one at a time
 	mu       sync.Mutex
@@ -61,29 +60,11 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 	if err := os.MkdirAll(filepath.Join(root, tmpDir), 0o777); err != nil {
 		return nil, fmt.Errorf("making mirror directory: %w", err)
 	}
-	d := &Dir{root: root, lock: flock.New(filepath.Join(root, lockFile)), pending: make(map[string]*safefile.File), dirty: make(map[string]bool)}
-	ok, err := d.lock.TryLock()
-	if err == nil && !ok {
-		holder, _ := os.ReadFile(filepath.Join(root, lockFile))
-		if waiting != nil {
-			waiting(strings.TrimSpace(string(holder)))
-		}
-		_, err = d.lock.TryLockContext(ctx, 200*time.Millisecond)
+	d := &Dir{root: root, pending: make(map[string]*safefile.File), dirty: make(map[string]bool)}
+	if d.unlock, err = safefile.Lock(ctx, filepath.Join(root, lockFile), waiting); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("locking mirror directory %s: %w", root, err)
-	}
-	host, _ := os.Hostname()
-	os.WriteFile(filepath.Join(root, lockFile), fmt.Appendf(nil, "process %d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666)
-
-	// What a killed run left half written is of no use to anyone.
-	left, err := os.ReadDir(filepath.Join(root, tmpDir))
-	for _, f := range left {
-		if strings.HasPrefix(f.Name(), safefile.TempPrefix) {
-			err = errors.Join(err, os.Remove(filepath.Join(root, tmpDir, f.Name())))
-		}
-	}
-	if err != nil {
+	if err := safefile.Sweep(filepath.Join(root, tmpDir)); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -91,7 +72,7 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 }
 
 // Close syncs the folders that changed and gives the lock back.
-func (d *Dir) Close() error { return errors.Join(d.Sync(), d.lock.Unlock()) }
+func (d *Dir) Close() error { return errors.Join(d.Sync(), d.unlock()) }
 
 // Sync gives the files that were written their names and makes them survive a crash.
 func (d *Dir) Sync() error {

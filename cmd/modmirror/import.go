@@ -69,7 +69,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			unlock, err := store.Lock(ctx, func() { e.say("waiting for another import into %s", dir) })
+			unlock, err := store.Lock(ctx, func(holder string) { e.say("waiting for the store %s: %s has it", dir, holder) })
 			if err != nil {
 				return err
 			}

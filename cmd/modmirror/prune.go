@@ -83,7 +83,7 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 	if err != nil {
 		return err
 	}
-	unlock, err := s.Lock(ctx, func() { e.say("waiting for an import into %s", dir) })
+	unlock, err := s.Lock(ctx, func(holder string) { e.say("waiting for the store %s: %s has it", dir, holder) })
 	if err != nil {
 		return err
 	}
