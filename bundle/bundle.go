@@ -27,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -110,12 +111,15 @@ func (b *Bundle) open(ctx context.Context, trust *Trust, stateDir string) error 
 func (b *Bundle) readManifest(trust *Trust) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
 	if n, err := b.medium.ReadAt(fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF {
+		if bytes.HasPrefix(fixed, []byte(AgeHeader)) {
+			return b.notLike(fixed)
+		}
 		return &NotVerifiedError{"file", fmt.Errorf("%d bytes are too few for a bundle", n)}
 	} else if err != nil {
 		return err
 	}
 	if !bytes.Equal(fixed[:manifestAt], Header(manifestName, ManifestSize)) {
-		return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
+		return b.notLike(fixed)
 	}
 	if err := b.believe(fixed[manifestAt:manifestAt+ManifestSize], trust); err != nil {
 		return err
@@ -133,6 +137,23 @@ func (b *Bundle) readManifest(trust *Trust) error {
 	return nil
 }
 
+// notLike returns the error for a file that does not begin like a bundle.
+func (b *Bundle) notLike(begin []byte) error {
+	switch {
+	case bytes.HasPrefix(begin, []byte(AgeHeader)):
+		return errors.New("it is encrypted: only import reads it, with --identity")
+	case bytes.HasPrefix(begin, []byte("SQLite format 3\x00")):
+		return errors.New("it is the index of a catalogue: name the " + manifestExt + " file beside it")
+	}
+	if base, n, ok := pieceOf(b.path); ok && n > 1 {
+		return fmt.Errorf("it is a piece: name the first one, %s", pieceName(base, 1))
+	}
+	return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
+}
+
+// errCatalogue is the error of what needs the files of a bundle.
+var errCatalogue = errors.New("it is a catalogue, which has no files: name the bundle itself")
+
 // believe takes the content of a MANIFEST entry for what it says, when enough of the trusted keys signed it, here or in the file
 // of detached signatures beside the bundle.
 func (b *Bundle) believe(data []byte, trust *Trust) error {
@@ -141,6 +162,9 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 		return err
 	}
 	m, n, err := openManifest(data, more, trust)
+	if errors.Is(err, errOtherSignatures) {
+		return &NotVerifiedError{signaturesFile(b.path), fmt.Errorf("%w: remove it, or put that of this bundle there", errOtherSignatures)}
+	}
 	if err != nil {
 		if _, statErr := os.Stat(b.path + journalExt); statErr == nil {
 			err = fmt.Errorf("%w (signing it was interrupted: run modmirror sign again)", err)
@@ -169,9 +193,9 @@ func (b *Bundle) openCatalogue(ctx context.Context, trust *Trust, stateDir strin
 		return err
 	}
 	name := strings.TrimSuffix(b.path, manifestExt) + indexExt
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
-		return fmt.Errorf("the index that belongs to it: %w", err)
+		return fmt.Errorf("%s, the index that belongs to it: %w", name, err)
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err != nil {
@@ -184,9 +208,9 @@ func (b *Bundle) openCatalogue(ctx context.Context, trust *Trust, stateDir strin
 
 // readSmall reads a file of at most limit bytes.
 func readSmall(name string, limit int64) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
@@ -254,6 +278,8 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 				return &NotVerifiedError{indexName, err}
 			}
 			b.Seen = true
+			now := time.Now()
+			os.Chtimes(name, now, now) // in use
 			return b.readLine(ctx)
 		}
 	}
@@ -513,6 +539,9 @@ func (b *Bundle) Close() error {
 // ID returns the bundle's id.
 func (b *Bundle) ID() string { return b.Manifest.ID() }
 
+// HasFiles reports whether the files are there, and not only the catalogue.
+func (b *Bundle) HasFiles() bool { return b.medium != nil }
+
 // Path returns where the bundle was opened.
 func (b *Bundle) Path() string { return b.path }
 
@@ -572,14 +601,14 @@ func (b *Bundle) Find(f index.File) (Place, error) {
 			return Place{p.medium, at}, nil
 		}
 	}
+	if f.Bundle == b.own() {
+		return Place{}, errCatalogue
+	}
 	bad := &NotAtHandError{Path: f.Path}
 	for _, x := range b.line {
 		if x.ID == f.Bundle {
 			bad.Bundle = x
 		}
-	}
-	if bad.Bundle.Digest == "" {
-		bad.Bundle.Digest = b.ID()
 	}
 	return Place{}, bad
 }

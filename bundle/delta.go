@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -37,6 +38,10 @@ func (c *Contents) merge(ctx context.Context) error {
 	}
 	dropped := make(map[[2]string]bool)
 	news := len(c.Versions)
+	platforms, err := c.carriedSelfs(ctx)
+	if err != nil {
+		return err
+	}
 	for old, err := range base.Index.Versions(ctx, "") {
 		if err != nil {
 			return err
@@ -44,15 +49,27 @@ func (c *Contents) merge(ctx context.Context) error {
 		key := [2]string{old.Path, old.Version}
 		i, again := have[key]
 		switch {
-		case !again && c.Drop != nil && c.Drop(old.Path, old.Version):
+		case c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(platforms, old):
+			if again { // it is carried as it is now
+				continue
+			}
 			dropped[key] = true
+			c.Dropped = append(c.Dropped, old.Path+"@"+old.Version)
 			continue
+		case again && (c.Versions[i].GoModH1 != old.GoModH1 || c.Versions[i].H1 != "" && old.H1 != "" && c.Versions[i].H1 != old.H1):
+			return fmt.Errorf("%s@%s is not what the line has: it was tagged again (its h1 was %s, of the go.mod %s); --drop %[1]s@%[2]s lets the new one in",
+				old.Path, old.Version, old.H1, old.GoModH1)
 		case !again:
 			if j, ok := first[old.Path]; ok {
 				if c.Versions[j].Private != old.Private {
 					return fmt.Errorf("%s is outside the checksum database in one of line and this run only: make a full bundle", old.Path)
 				}
 				old.Deprecated, old.Latest = c.Versions[j].Deprecated, c.Versions[j].Latest
+			}
+			if c.Retracted != nil {
+				if reason, known := c.Retracted(old.Path, old.Version); known {
+					old.Retracted = reason
+				}
 			}
 			i = len(c.Versions)
 			c.Versions = append(c.Versions, Version{Version: old})
@@ -66,7 +83,7 @@ func (c *Contents) merge(ctx context.Context) error {
 			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version.Version, b.Version.Version))
 		})
 	}
-	if err := c.mergeRows(ctx, dropped); err != nil {
+	if err := c.mergeRows(ctx, base, dropped); err != nil {
 		return err
 	}
 	heads, err := base.Heads(ctx)
@@ -123,7 +140,11 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 			}
 		case modpath.Info: // what clients have seen stays
 			if v.Info.SHA256 != f.SHA256 {
-				v.Info = s
+				if again && v.Info.Path != "" { // for answers under other names
+					fresh := v.Info
+					s.fresh = &fresh
+				}
+				v.Info, v.Time, v.Origin = s, old.Time, old.Origin
 			}
 		case modpath.Zip: // of the same h1, perhaps packed in another way
 			if v.H1 == old.H1 || v.H1 == "" {
@@ -134,9 +155,45 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 	return nil
 }
 
-// mergeRows adds what the line's index says besides versions and files.
-func (c *Contents) mergeRows(ctx context.Context, dropped map[[2]string]bool) error {
-	x := c.Base.Index
+// carriedSelfs returns for which platforms, as they end the versions of toolchains, the line has a modmirror and Go that are not made anew.
+func (c *Contents) carriedSelfs(ctx context.Context) (platforms []string, err error) {
+	list, err := c.Base.Index.Selfs(ctx)
+	for _, p := range list {
+		name := strings.Replace(p, "/", "-", 1)
+		path := modpath.Request{Kind: modpath.Self, Name: name}.String()
+		if !slices.ContainsFunc(c.Selfs, func(s Source) bool { return s.Path == path }) {
+			platforms = append(platforms, "."+name)
+		}
+	}
+	return platforms, err
+}
+
+// keeps reports whether a version is a toolchain that is needed to verify the Go of a carried self.
+func keeps(platforms []string, v index.Version) bool {
+	return v.Path == modpath.Toolchain && slices.ContainsFunc(platforms, func(p string) bool { return strings.HasSuffix(v.Version, p) })
+}
+
+// mergeWhole adds to a full bundle what the line's index says besides versions and files.
+func (c *Contents) mergeWhole(ctx context.Context) error {
+	have := make(map[[2]string]bool, len(c.Versions))
+	for _, v := range c.Versions {
+		have[[2]string{v.Path, v.Version.Version}] = true
+	}
+	gone := make(map[[2]string]bool)
+	for old, err := range c.Whole.Index.Versions(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if key := [2]string{old.Path, old.Version}; !have[key] {
+			gone[key] = true
+		}
+	}
+	return c.mergeRows(ctx, c.Whole, gone)
+}
+
+// mergeRows adds what the index of the line's last bundle says besides versions and files.
+func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped map[[2]string]bool) error {
+	x := base.Index
 	asked := make(map[[2]string]bool)
 	for _, q := range c.Queries {
 		asked[[2]string{q.Path, q.Query}] = true
@@ -164,7 +221,7 @@ func (c *Contents) mergeRows(ctx context.Context, dropped map[[2]string]bool) er
 		if err != nil {
 			return err
 		}
-		if known[r] || r.Version == "" && (projects[r.Path] || c.Drop != nil) || dropped[[2]string{r.Path, r.Version}] {
+		if known[r] || r.Version == "" && (projects[r.Path] || c.DropUnused) || dropped[[2]string{r.Path, r.Version}] {
 			continue
 		}
 		c.Requirements = append(c.Requirements, r)
@@ -172,11 +229,11 @@ func (c *Contents) mergeRows(ctx context.Context, dropped map[[2]string]bool) er
 	slices.SortFunc(c.Requirements, func(a, b index.Requirement) int {
 		return slices.Compare([]string{a.Path, a.Version, a.Requires, a.Wanted}, []string{b.Path, b.Version, b.Requires, b.Wanted})
 	})
-	return c.mergeMissing(ctx)
+	return c.mergeMissing(ctx, base, dropped)
 }
 
 // mergeMissing adds what the line is missing and is not carried now either.
-func (c *Contents) mergeMissing(ctx context.Context) error {
+func (c *Contents) mergeMissing(ctx context.Context, base *Bundle, dropped map[[2]string]bool) error {
 	known := make(map[[3]string]bool)
 	for _, m := range c.Missing {
 		known[[3]string{m.Path, m.Version, m.What}] = true
@@ -186,12 +243,12 @@ func (c *Contents) mergeMissing(ctx context.Context) error {
 		v := &c.Versions[i]
 		versions[[2]string{v.Path, v.Version.Version}] = v
 	}
-	for m, err := range c.Base.Index.Missing(ctx) {
+	for m, err := range base.Index.Missing(ctx) {
 		if err != nil {
 			return err
 		}
 		v := versions[[2]string{m.Path, m.Version}]
-		if known[[3]string{m.Path, m.Version, m.What}] || c.Drop != nil ||
+		if known[[3]string{m.Path, m.Version, m.What}] || c.DropUnused || dropped[[2]string{m.Path, m.Version}] ||
 			v != nil && (m.What != "zip" || v.Zip != nil) && (m.What != "info" || v.Info.Path != "") {
 			continue
 		}
@@ -203,17 +260,33 @@ func (c *Contents) mergeMissing(ctx context.Context) error {
 // place says which of the payload's entries go into this bundle, and which the line has already, with the numbers that their bundles
 // have in the new index.
 func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbers map[int64]int64) error {
+	carried := func(s Source) (bool, error) {
+		if base == nil || s.Path == readmeName {
+			return false, nil
+		}
+		f, ok, err := base.Index.File(ctx, s.Path)
+		if err != nil || !ok || f.SHA256 != s.SHA256 || f.Size != s.Size {
+			return false, err
+		}
+		f.Bundle = numbers[f.Bundle]
+		d.carried = append(d.carried, f)
+		return true, nil
+	}
 	for _, s := range entries {
-		if base != nil && s.Path != readmeName {
-			f, ok, err := base.Index.File(ctx, s.Path)
-			if err != nil {
+		has, err := carried(s)
+		if err != nil {
+			return err
+		}
+		if !has && s.fresh != nil { // what this run fetched is as good under another name
+			fresh := *s.fresh
+			fresh.Path = s.Path
+			s = fresh
+			if has, err = carried(s); err != nil {
 				return err
 			}
-			if ok && f.SHA256 == s.SHA256 && f.Size == s.Size {
-				f.Bundle = numbers[f.Bundle]
-				d.carried = append(d.carried, f)
-				continue
-			}
+		}
+		if has {
+			continue
 		}
 		if s.absent {
 			r, err := modpath.Parse(s.Path)

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bufio"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -168,6 +169,19 @@ type Trust struct {
 
 // TrustIn returns the trust in keys alone, in the form of Key.Verifier.
 func TrustIn(keys ...string) *Trust { return &Trust{Keys: keys} }
+
+// made reports whether a line of a signed note is, by its key's name and hash, of one of the keys.
+func (t *Trust) made(line string) bool {
+	f := strings.Fields(line)
+	if len(f) != 3 {
+		return false
+	}
+	id, err := base64.StdEncoding.DecodeString(f[2])
+	if err != nil || len(id) < 4 {
+		return false
+	}
+	return slices.ContainsFunc(t.Keys, func(k string) bool { return strings.HasPrefix(k, fmt.Sprintf("%s+%x+", f[1], id[:4])) })
+}
 
 // distinct counts the public keys among those that made verified signatures.
 func (t *Trust) distinct(sigs []note.Signature) int {

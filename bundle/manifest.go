@@ -224,9 +224,16 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 		own, _ := signatureLines(msg)
 		text, lines := signatureLines(more)
 		if !bytes.Equal(text, own) {
-			return Manifest{}, nil, &NotVerifiedError{"detached signatures", errors.New("they are of another bundle")}
+			return Manifest{}, nil, errOtherSignatures
 		}
-		msg = append(msg, lines...)
+		for line := range strings.Lines(string(lines)) {
+			if trust.made(line) {
+				msg = append(msg, line...)
+			}
+		}
+		if len(msg) > ManifestSize {
+			return Manifest{}, nil, &NotVerifiedError{"detached signatures", errTooManySignatures}
+		}
 	}
 	n, err := note.Open(msg, trust.Verifiers())
 	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
@@ -247,7 +254,11 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 		}
 	}
 	if have := trust.distinct(n.Sigs); have < trust.Require {
-		return Manifest{}, nil, &NotVerifiedError{"signature", &TooFewError{Want: trust.Require, Have: have}}
+		few := &TooFewError{Want: trust.Require, Have: have}
+		for _, s := range n.UnverifiedSigs {
+			few.Others = append(few.Others, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
+		}
+		return Manifest{}, nil, &NotVerifiedError{"signature", few}
 	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {
@@ -256,10 +267,20 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 	return m, n, nil
 }
 
+// errOtherSignatures is the error about detached signatures beside a bundle that are of another one.
+var errOtherSignatures = errors.New("it has signatures of another bundle")
+
 // A TooFewError says that fewer of the trusted keys signed than are required.
-type TooFewError struct{ Want, Have int }
+type TooFewError struct {
+	Want, Have int
+	Others     []string // "name+hash" of the keys that signed too and are not trusted
+}
 
 // Error says how many are missing.
 func (e *TooFewError) Error() string {
-	return fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
+	text := fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
+	if len(e.Others) > 0 {
+		text += "; also signed by " + strings.Join(e.Others, ", ") + ", not trusted here"
+	}
+	return text
 }

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"syscall"
 )
 
 // A Medium is where the bytes of a bundle are: a file, the pieces of one in order (team.tar.001, …), or a file into which a
@@ -27,6 +29,9 @@ func pieceName(base string, n int) string { return fmt.Sprintf("%s.%03d", base, 
 
 // openMedium opens a bundle's file, or its pieces when the name is that of the first one, or when there are only those.
 func openMedium(path string) (_ *Medium, err error) {
+	if strings.HasSuffix(path, manifestExt) {
+		return nil, errCatalogue
+	}
 	base, isPiece := strings.CutSuffix(path, ".001")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !isPiece {
 		if _, err := os.Stat(pieceName(path, 1)); err == nil {
@@ -53,26 +58,40 @@ func openMedium(path string) (_ *Medium, err error) {
 }
 
 func (m *Medium) add(path string) error {
-	st, err := os.Stat(path)
-	if err == nil && st.IsDir() {
-		return errors.New("it is a folder, not a bundle")
-	}
-	if err == nil && !st.Mode().IsRegular() { // opening a pipe could wait for ever
-		return errors.New("not a regular file")
-	}
+	f, err := openRegular(path)
 	if err != nil {
-		return errors.Unwrap(err) // the caller names the path
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return errors.Unwrap(err)
+		return err
 	}
 	m.files = append(m.files, f)
-	if st, err = f.Stat(); err != nil {
+	st, err := f.Stat()
+	if err != nil {
 		return err
 	}
 	m.ends = append(m.ends, m.size()+st.Size())
 	return nil
+}
+
+// openRegular opens a regular file and nothing else: to open a pipe could wait for ever. The caller names the path in errors.
+func openRegular(path string) (*os.File, error) {
+	st, err := os.Stat(path)
+	switch {
+	case err == nil && st.IsDir():
+		return nil, errors.New("it is a folder, not a bundle")
+	case err == nil && !st.Mode().IsRegular():
+		return nil, errors.New("not a regular file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be another one by now
+	}
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if st, err = f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, cmp.Or(err, errors.New("not a regular file"))
+	}
+	return f, nil
 }
 
 // size returns how many bytes there are, or were when it was opened.
@@ -131,10 +150,17 @@ type fillError struct{ err error }
 func (e *fillError) Error() string { return e.err.Error() }
 func (e *fillError) Unwrap() error { return e.err }
 
-// PieceAt returns the name of the file that has a byte of the bundle.
-func (m *Medium) PieceAt(at int64) string {
-	i := sort.Search(len(m.ends), func(i int) bool { return m.ends[i] > at })
-	return m.files[min(i, len(m.files)-1)].Name()
+// piecesAt returns the names of the files that have some bytes of the bundle.
+func (m *Medium) piecesAt(at, size int64) string {
+	var names []string
+	start := int64(0)
+	for i, end := range m.ends {
+		if start < at+max(size, 1) && end > at {
+			names = append(names, m.files[i].Name())
+		}
+		start = end
+	}
+	return strings.Join(names, " or ")
 }
 
 // checkSize checks that there are as many bytes as the manifest says, and names the piece that is missing or of another bundle.
@@ -147,6 +173,9 @@ func (m *Medium) checkSize(want int64) error {
 	}
 	piece := m.ends[0]
 	n := pieceCount(want, piece)
+	if n > maxPieces {
+		return &NotVerifiedError{m.files[0].Name(), fmt.Errorf("with pieces of %d bytes there would be more than %d", piece, maxPieces)}
+	}
 	if n > len(m.files) {
 		return &MissingPieceError{Names: missingPieces(m.name, n, func(name string) bool {
 			_, err := os.Stat(name)
@@ -168,7 +197,7 @@ func pieceCount(size, piece int64) int {
 	if piece <= 0 {
 		return 0
 	}
-	return int((size + piece - 1) / piece)
+	return int(min((size+piece-1)/piece, maxPieces+1))
 }
 
 // missingPieces returns the names of the pieces, of n, that are not there.

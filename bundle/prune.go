@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -24,7 +24,8 @@ type Pruned struct {
 // Prune removes all but the newest keep bundles of each line. What the newest index of a line names of those that go is packed
 // first, verified. The store must be locked; what is being served of a removed file is served to its end.
 func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, error) {
-	bundles, packs, err := s.open(nil)
+	var skipped error // what it needs nobody can tell
+	bundles, packs, err := s.open(func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +35,9 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 		return nil, err
 	}
 	defer v.Close()
+	if skipped = cmp.Or(skipped, errors.Join(v.Passed...)); skipped != nil {
+		return nil, fmt.Errorf("nothing is pruned while a bundle of the store cannot be served: %w", skipped)
+	}
 	p := &Pruned{}
 	goes := s.older(bundles, v, keep)
 	if len(goes) == 0 {
@@ -135,27 +139,14 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 	return w.commit()
 }
 
-// PruneState removes copies of indexes in the state directory that no bundle of the store is served with, when they were not used for an age.
-func (s *Store) PruneState(ctx context.Context, age time.Duration) error {
-	v, err := s.View(ctx, nil)
+// AbandonedPieces returns the folders of pieces that have waited for others for longer than an age.
+func (s *Store) AbandonedPieces(age time.Duration) ([]string, error) {
+	dirs, err := filepath.Glob(filepath.Join(s.Dir, incomingDir, "*"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer v.Close()
-	dir := filepath.Join(s.State.dir, indexFolder)
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		id := strings.TrimSuffix(f.Name(), ".sqlite")
-		st, err := f.Info()
-		if err != nil || time.Since(st.ModTime()) < age || slices.ContainsFunc(v.Lines, func(b *Bundle) bool { return b.ID() == id }) {
-			continue
-		}
-		if err := removeIfThere(filepath.Join(dir, f.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.DeleteFunc(dirs, func(dir string) bool {
+		st, err := os.Stat(dir)
+		return err != nil || time.Since(st.ModTime()) < age
+	}), nil
 }

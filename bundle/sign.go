@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -23,7 +24,10 @@ const (
 
 // signaturesFile returns where detached signatures of the bundle at path are looked for.
 func signaturesFile(path string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(path, ".001"), manifestExt) + signaturesExt
+	if base, _, ok := pieceOf(path); ok {
+		path = base
+	}
+	return strings.TrimSuffix(path, manifestExt) + signaturesExt
 }
 
 // readSignatures reads a file of detached signatures: a signed note of the same text as the manifest. It returns nil when there is none.
@@ -65,6 +69,9 @@ func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
 	if err := b.readManifest(trust); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
+	if err := b.checkIndexBytes(); err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+	}
 	data, err := countersign(b.note, trust, keys)
 	if err != nil {
 		return Manifest{}, err
@@ -88,20 +95,30 @@ func repair(path string, trust *Trust) error {
 	if err := b.believe(data, trust); err != nil {
 		return fmt.Errorf("%s: %w", path+journalExt, err)
 	}
-	f, err := os.Open(path)
-	if err != nil {
+	if b.medium, err = openMedium(path); err != nil {
 		return err
 	}
-	defer f.Close()
-	// It must be the same bundle, whose manifest may be half written: what follows it says so.
-	have := make([]byte, blockSize)
-	if _, err := f.ReadAt(have, manifestAt+ManifestSize); err != nil || !bytes.Equal(have, Header(indexName, b.Manifest.IndexSize)) {
-		return &NotVerifiedError{path + journalExt, errors.New("it is of another bundle")}
+	defer b.medium.Close()
+	// It must be of this very bundle, whose manifest may be half written: its index, which covers all the rest, says so, and the manifest too
+	// when it is whole. Else a journal that somebody put there would have another bundle signed.
+	other := &NotVerifiedError{path + journalExt, errors.New("it is of another bundle; remove it")}
+	if b.medium.size() != b.Manifest.Size || b.checkIndexBytes() != nil {
+		return other
 	}
-	if st, err := f.Stat(); err != nil || st.Size() != b.Manifest.Size {
-		return &NotVerifiedError{path + journalExt, errors.New("it is of another bundle")}
+	whole := &Bundle{path: path, medium: b.medium}
+	if err := whole.readManifest(trust); err == nil && whole.Manifest != b.Manifest {
+		return other
 	}
 	return install(path, data)
+}
+
+// checkIndexBytes checks that the index in the file is the one that the manifest names.
+func (b *Bundle) checkIndexBytes() error {
+	sum, err := hashOf(io.NewSectionReader(b.medium, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize))
+	if err == nil && sum != b.Manifest.Index {
+		err = &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+	}
+	return err
 }
 
 // install writes a manifest that stands in the journal into the bundle, and removes the journal.
@@ -115,6 +132,39 @@ func install(path string, data []byte) error {
 		return err
 	}
 	return os.Remove(path + journalExt)
+}
+
+// addSignatures adds the signatures of a signed manifest to those that the bundle at path, of the same manifest, has.
+func addSignatures(path string, msg []byte, trust *Trust) error {
+	if err := repair(path, trust); err != nil {
+		return fmt.Errorf("repairing %s: %w", path, err)
+	}
+	m, err := openMedium(path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer m.Close()
+	b := &Bundle{path: path, medium: m}
+	lenient := &Trust{Keys: trust.Keys}
+	if err := b.readManifest(lenient); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	_, n, err := openManifest(padManifest(b.note), msg, lenient)
+	if err != nil {
+		return err
+	}
+	signed, err := note.Sign(n)
+	if err != nil {
+		return err
+	}
+	if len(signed) > ManifestSize {
+		return errTooManySignatures
+	}
+	data := padManifest(signed)
+	if err := safefile.Write(path+journalExt, data, 0o666); err != nil {
+		return err
+	}
+	return install(path, data)
 }
 
 // SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that

@@ -22,7 +22,7 @@ import (
 // taken for the newest. It is a file in the state directory; one that is not there has seen nothing.
 type State struct {
 	Lines  map[string]Seen `json:"lines"`  // by name
-	Served map[string]Tree `json:"served"` // by database: the head that clients may remember
+	Served map[string]Tree `json:"served"` // by servedKey: the head that clients may remember
 
 	dir string
 }
@@ -106,13 +106,9 @@ func (e *StateError) Unwrap() error { return e.Err }
 // Dir returns the state directory.
 func (s *State) Dir() string { return s.dir }
 
-// remembered returns the heads that were served.
-func (s *State) remembered() map[string]tlog.Tree {
-	m := make(map[string]tlog.Tree)
-	for db, t := range s.Served {
-		m[db] = t.tree()
-	}
-	return m
+// remembered returns the heads that were served in a place, by database.
+func (s *State) remembered(place string) func(db string) tlog.Tree {
+	return func(db string) tlog.Tree { return s.Served[servedKey(place, db)].tree() }
 }
 
 // A RollbackError says that a bundle is not newer than what was seen before.
@@ -190,25 +186,33 @@ func (e *UnshownError) Error() string {
 	return fmt.Sprintf("%s does not show that its checksum database continues the one of %d records that was served before, so clients that remember that would refuse it", e.Bundle, e.Size)
 }
 
-// Remember has the state remember the bundles of a view and the heads that are served. Nothing is written when nothing is new.
-func (s *State) Remember(v *View) error {
+// Remember has the state remember the bundles of a view and the heads that are served in a place: a store's folder, or what tells bundles in
+// files from others. Nothing is written when nothing is new. A newer bundle that was seen in between stays the one that is remembered, unless
+// a rollback is allowed.
+func (s *State) Remember(v *View, place string, rollback bool) error {
 	return s.update(func(s *State) (changed bool) {
 		for _, b := range v.Lines {
 			m := &b.Manifest
-			if old, ok := s.Lines[m.Name]; !ok || old.ID != b.ID() {
-				s.Lines[m.Name] = Seen{m.Sequence, b.ID(), m.DB, treeOf(m.Head), time.Now().UTC().Truncate(time.Second)}
-				changed = true
+			old, ok := s.Lines[m.Name]
+			if ok && (old.ID == b.ID() || old.Sequence >= m.Sequence && !rollback) {
+				continue
 			}
+			s.Lines[m.Name] = Seen{m.Sequence, b.ID(), m.DB, treeOf(m.Head), time.Now().UTC().Truncate(time.Second)}
+			changed = true
 		}
 		for db, served := range v.served {
-			if t := treeOf(served.head.Tree); s.Served[db] != t {
-				s.Served[db] = t
+			key := servedKey(place, db)
+			if t := treeOf(served.head.Tree); s.Served[key] != t {
+				s.Served[key] = t
 				changed = true
 			}
 		}
 		return changed
 	})
 }
+
+// servedKey names a checksum database as it is served in a place.
+func servedKey(place, db string) string { return db + " in " + place }
 
 // update changes the file, one process at a time.
 func (s *State) update(change func(*State) bool) error {

@@ -29,6 +29,8 @@ type Store struct {
 	Dir   string
 	Trust *Trust
 	State *State
+
+	place string // what heads are remembered under
 }
 
 const (
@@ -44,25 +46,43 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{Dir: dir, Trust: trust, State: state}, nil
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{Dir: dir, Trust: trust, State: state, place: abs}, nil
 }
 
-// View opens what is in the store now. skipped is told of files that are no bundles that can be believed, and why; they are not served.
+// View opens what is in the store now. skipped, which may be nil, is told of files that are no bundles that can be believed, and why; they are not served.
 func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {
-	bundles, packs, err := s.open(skipped)
+	var first error
+	bundles, packs, err := s.open(func(file string, err error) {
+		first = cmp.Or(first, err)
+		if skipped != nil {
+			skipped(file, err)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
 	v, err := s.view(ctx, bundles, packs)
 	if err != nil {
 		closeAll(bundles)
+		if first != nil && len(bundles) == 0 {
+			err = first
+		}
 		return nil, fmt.Errorf("store %s: %w", s.Dir, err)
 	}
 	return v, nil
 }
 
+// Remember has the state remember what of the store is served.
+func (s *Store) Remember(v *View, rollback bool) error {
+	return s.State.Remember(v, s.place, rollback)
+}
+
 func (s *Store) view(ctx context.Context, bundles []*Bundle, packs []*pack) (*View, error) {
-	return NewView(ctx, bundles, packs, s.State.remembered(), s.State.dir, func(b *Bundle) error {
+	return NewView(ctx, bundles, packs, s.State.remembered(s.place), s.State.dir, func(b *Bundle) error {
 		if b.Index != nil {
 			return nil
 		}
@@ -77,6 +97,7 @@ func (s *Store) view(ctx context.Context, bundles []*Bundle, packs []*pack) (*Vi
 func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) (*View, error) {
 	s := &Store{Trust: trust, State: state}
 	var bundles []*Bundle
+	var names []string
 	for _, file := range files {
 		b, err := s.front(file)
 		if err != nil {
@@ -84,12 +105,30 @@ func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) 
 			return nil, err
 		}
 		bundles = append(bundles, b)
+		names = append(names, b.Manifest.Name)
 	}
+	s.place = placeOf(names)
 	v, err := s.view(ctx, bundles, nil)
 	if err != nil {
 		closeAll(bundles)
 	}
 	return v, err
+}
+
+// placeOf returns what heads are remembered under when bundles in files are served: their lines.
+func placeOf(names []string) string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ",")
+}
+
+// Place returns what the heads that a view serves are remembered under when it is of bundles in files.
+func (v *View) Place() string {
+	var names []string
+	for _, b := range v.Lines {
+		names = append(names, b.Manifest.Name)
+	}
+	return placeOf(names)
 }
 
 // OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
@@ -145,7 +184,7 @@ func (s *Store) open(skipped func(string, error)) (bundles []*Bundle, packs []*p
 		}
 		var err error
 		switch filepath.Ext(name) {
-		case bundleExt, ".001": // pieces that somebody put there by hand are read in place
+		case bundleExt:
 			var b *Bundle
 			if b, err = s.front(name); err == nil {
 				bundles = append(bundles, b)
@@ -189,7 +228,18 @@ func (s *Store) Lock(ctx context.Context, waiting func(holder string)) (unlock f
 	if unlock, err = safefile.Lock(ctx, filepath.Join(s.Dir, storeLock), waiting); err != nil {
 		return nil, err
 	}
-	if err := safefile.Sweep(s.Dir); err != nil {
+	state, err := ReadState(s.State.dir) // who had the lock may have changed it
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	s.State = state
+	err = safefile.Sweep(s.Dir)
+	journals, _ := filepath.Glob(filepath.Join(s.Dir, "*"+bundleExt+journalExt))
+	for _, j := range journals { // of signatures that a killed import was adding
+		err = errors.Join(err, repair(strings.TrimSuffix(j, journalExt), &Trust{Keys: s.Trust.Keys}))
+	}
+	if err != nil {
 		unlock()
 		return nil, err
 	}
@@ -211,10 +261,19 @@ type Import struct {
 var ErrDamaged = errors.New("the bundle does not verify")
 
 // An AlreadyError says that the store has the bundle.
-type AlreadyError struct{ File string }
+type AlreadyError struct {
+	File   string
+	Signed []string // "name+hash" of keys whose signatures were added to the store's copy
+}
 
 // Error names the file.
-func (e *AlreadyError) Error() string { return "the store has it already: " + e.File }
+func (e *AlreadyError) Error() string {
+	text := "the store has it already: " + e.File
+	if len(e.Signed) > 0 {
+		text += ", which now has the signatures of " + strings.Join(e.Signed, ", ") + " too"
+	}
+	return text
+}
 
 // Import reads a bundle from r to its end, in one pass, and takes it into the store when every byte, hash and proof of it verifies, and when it
 // continues its line. name is what it is called in messages, and where detached signatures are looked for. The store must be locked.
@@ -238,34 +297,36 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, &RollbackError{name, fmt.Sprintf("its sequence is %d, and %d is the least", m.Sequence, im.MinSequence)}
 	}
 	to := filepath.Join(s.Dir, fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt))
-	bundles, packs, err := s.open(nil)
+	// What is in the store counts, whatever is required of what comes in now.
+	lenient := *s
+	lenient.Trust = &Trust{Keys: s.Trust.Keys}
+	bundles, packs, err := lenient.open(nil)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { closeAll(bundles) }()
-	for _, have := range bundles {
-		if !have.isPack && have.ID() == b.ID() {
-			return nil, &AlreadyError{have.path}
-		}
+	if err := s.newer(ctx, b, bundles, im); err != nil {
+		return nil, err
 	}
 	if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
 		return nil, err
 	}
-	if m.Base != "" {
-		if err := s.checkBase(m, bundles, packs); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
+	if err := s.checkBase(b, bundles, packs, im); err != nil {
+		return nil, err
 	}
 	defer func() {
 		b.medium = nil // temp is closed by itself
 		b.Close()
-		if err != nil {
-			s.State.forgetIndex(b.ID())
-		}
 	}()
 	if err := b.open(ctx, s.Trust, s.State.dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	committed := false
+	defer func() {
+		if !committed && !b.Seen { // else a server may be reading it
+			s.State.forgetIndex(b.ID())
+		}
+	}()
 	b.Attach(bundles...)
 	b.packs = packs
 	if err := s.verify(ctx, b, bundles, in, im); err != nil {
@@ -290,7 +351,66 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	if err := temp.CommitTo(to); err != nil {
 		return nil, err
 	}
-	return m, s.State.Remember(v)
+	committed = true
+	if err := s.Remember(v, im.AllowRollback); err != nil {
+		return nil, fmt.Errorf("%s is in the store, and that could not be remembered, so import it again: %w", name, err)
+	}
+	return m, nil
+}
+
+// newer compares a bundle with those of its line that are in the store. One with the same id is an *AlreadyError, if it is whole; then signatures
+// that it has besides are added to it, and it is remembered.
+func (s *Store) newer(ctx context.Context, b *Bundle, bundles []*Bundle, im *Import) error {
+	m := &b.Manifest
+	for _, have := range bundles {
+		if have.isPack || have.Manifest.Name != m.Name {
+			continue
+		}
+		switch {
+		case have.ID() == b.ID():
+			if s.intact(ctx, have) != nil {
+				continue // it is carried again to replace that
+			}
+			already := &AlreadyError{File: have.path}
+			for _, k := range b.Signers {
+				if !slices.Contains(have.Signers, k) {
+					already.Signed = append(already.Signed, k)
+				}
+			}
+			if len(already.Signed) > 0 {
+				if err := addSignatures(have.path, b.note, s.Trust); err != nil {
+					return err
+				}
+			}
+			if v, err := s.View(ctx, nil); err == nil { // else the others of the line have too few signatures
+				defer v.Close()
+				if err := s.Remember(v, false); err != nil {
+					return err
+				}
+			}
+			return already
+		case have.Manifest.Sequence == m.Sequence:
+			return &RollbackError{b.path, fmt.Sprintf("%s is another bundle with sequence %d: two exist under one number", have.path, m.Sequence)}
+		case have.Manifest.Sequence > m.Sequence:
+			err := &RollbackError{b.path, fmt.Sprintf("its sequence is %d, and the store has %s", m.Sequence, have.path)}
+			if err := s.allowed(err, im); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// intact verifies every byte of a bundle in the store.
+func (s *Store) intact(ctx context.Context, have *Bundle) error {
+	b, err := Open(ctx, have.path, &Trust{Keys: s.Trust.Keys}, "")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var bad error
+	err = b.Verify(ctx, nil, func(d Damage) { bad = cmp.Or(bad, d.Err) })
+	return cmp.Or(err, bad)
 }
 
 // allowed lets a rollback pass when it is wanted.
@@ -304,17 +424,37 @@ func (s *Store) allowed(err error, im *Import) error {
 	return err
 }
 
-// checkBase checks that the bundle before this one is in the store, or was and is packed.
-func (s *Store) checkBase(m *Manifest, bundles []*Bundle, packs []*pack) error {
-	for _, b := range bundles {
-		if !b.isPack && b.ID() == m.Base {
-			return nil
-		}
-	}
-	if seen := s.State.Lines[m.Name]; seen.ID == m.Base && len(packs) > 0 {
+// checkBase checks that a delta follows the newest bundle of its line, and that this is in the store, or was and is packed.
+func (s *Store) checkBase(b *Bundle, bundles []*Bundle, packs []*pack, im *Import) error {
+	m := &b.Manifest
+	if m.Base == "" {
 		return nil
 	}
-	return &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base, Sequence: s.State.Lines[m.Name].Sequence}}
+	var base, newest *Bundle
+	for _, have := range bundles {
+		if have.isPack || have.Manifest.Name != m.Name {
+			continue
+		}
+		if have.ID() == m.Base {
+			base = have
+		}
+		if newest == nil || newest.Manifest.Sequence < have.Manifest.Sequence {
+			newest = have
+		}
+	}
+	if base == nil {
+		if seen := s.State.Lines[m.Name]; seen.ID == m.Base && len(packs) > 0 {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", b.path, &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base}})
+	}
+	if n := len(base.Signers); n < s.Trust.Require {
+		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{"signature", &TooFewError{Want: s.Trust.Require, Have: n}})
+	}
+	if newest.Manifest.Sequence < m.Sequence && newest != base {
+		return s.allowed(&RollbackError{b.path, fmt.Sprintf("it was made on top of sequence %d, and what %s brought since would be gone", base.Manifest.Sequence, newest.path)}, im)
+	}
+	return nil
 }
 
 // verify checks every byte, hash and proof.
@@ -367,31 +507,48 @@ func (s *Store) newest(ctx context.Context, bundles []*Bundle, line string) (*Bu
 	if newest == nil || newest.Index != nil {
 		return newest, nil
 	}
-	return newest, newest.open(ctx, s.Trust, s.State.dir)
+	if err := newest.open(ctx, s.Trust, s.State.dir); err != nil {
+		return nil, ctx.Err() // without it everything is checked
+	}
+	return newest, nil
 }
 
-// conflicts names a module outside the checksum database that two lines have with different contents: nothing says which is the right one.
+// conflicts names a version outside the checksum database that another line has with different contents, in or outside of the database: nothing
+// says which is the right one.
 func (v *View) conflicts(ctx context.Context, b *Bundle) error {
+	if !slices.Contains(v.Lines, b) {
+		return nil
+	}
 	for _, other := range v.Lines {
-		if other == b || !slices.Contains(v.Lines, b) {
+		if other == b {
 			continue
 		}
-		for path, err := range b.Index.Private(ctx) {
+		for _, pair := range [][2]*Bundle{{b, other}, {other, b}} {
+			if err := conflict(ctx, pair[0], pair[1]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// conflict compares the versions of x that are outside the checksum database with those of y.
+func conflict(ctx context.Context, x, y *Bundle) error {
+	for path, err := range x.Index.Private(ctx) {
+		if err != nil {
+			return err
+		}
+		for v, err := range x.Index.Versions(ctx, path) {
 			if err != nil {
 				return err
 			}
-			for x, err := range b.Index.Versions(ctx, path) {
-				if err != nil {
-					return err
-				}
-				y, ok, err := other.Index.Lookup(ctx, path, x.Version)
-				if err != nil {
-					return err
-				}
-				if ok && (x.GoModH1 != y.GoModH1 || x.H1 != "" && y.H1 != "" && x.H1 != y.H1) {
-					return &NotVerifiedError{modpath.Request{Kind: modpath.Zip, Path: path, Version: x.Version}.String(),
-						fmt.Errorf("bundle %s has it with other contents, and no checksum database says which is right", other.path)}
-				}
+			w, ok, err := y.Index.Lookup(ctx, path, v.Version)
+			if err != nil {
+				return err
+			}
+			if ok && (v.GoModH1 != w.GoModH1 || v.H1 != "" && w.H1 != "" && v.H1 != w.H1) {
+				return &NotVerifiedError{modpath.Request{Kind: modpath.Zip, Path: path, Version: v.Version}.String(),
+					fmt.Errorf("bundle %s, sequence %d, has it outside the checksum database, with other contents than %s, sequence %d", x.Manifest.Name, x.Manifest.Sequence, y.Manifest.Name, y.Manifest.Sequence)}
 			}
 		}
 	}

@@ -33,6 +33,9 @@ type Damage struct {
 // order of the file. Manifest and index were verified by Open. It fails only when
 // it cannot go on reading.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
+	if b.medium == nil {
+		return errCatalogue
+	}
 	// The index entry's padding is covered by nothing else.
 	check := func(path string, err error) error {
 		if fill, ok := errors.AsType[*fillError](err); ok {
@@ -46,6 +49,10 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		}
 		return nil
 	}
+	// The copy of the index that is read may be one that was checked before.
+	if err := check(indexName, b.checkIndexBytes()); err != nil {
+		return err
+	}
 	if err := check(indexName, b.checkBytes(b.payload-padding(b.Manifest.IndexSize), make([]byte, padding(b.Manifest.IndexSize)))); err != nil {
 		return err
 	}
@@ -56,7 +63,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		}
 		err := b.verifyEntry(f, buf)
 		if err != nil && b.medium.parts {
-			err = fmt.Errorf("in %s: %w", b.medium.PieceAt(b.payload+f.Offset), err)
+			err = fmt.Errorf("in %s: %w", b.medium.piecesAt(b.payload+f.Offset, f.Size), err)
 		}
 		if err := check(f.Path, err); err != nil {
 			return err

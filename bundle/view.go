@@ -30,7 +30,8 @@ import (
 // What several lines have is that of the one that was made last, but for lists and @latest, which are made of all. The
 // checksum database has one tree head for all, the one that Choose found.
 type View struct {
-	Lines []*Bundle // the one that was made last first
+	Lines  []*Bundle // the one that was made last first
+	Passed []error   // why the newest bundle of a line, or a whole line, is not there
 
 	served map[string]*Served // by database
 	closer []*Bundle
@@ -48,13 +49,12 @@ type Served struct {
 
 // NewView returns the view of the newest bundle of each line among bundles, which it closes in Close, all of them.
 // One of which an earlier bundle is not at hand is passed over. state remembers what was computed before; "" for nothing.
-func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered map[string]tlog.Tree, stateDir string, open func(*Bundle) error) (_ *View, err error) {
+func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered func(db string) tlog.Tree, stateDir string, open func(*Bundle) error) (_ *View, err error) {
 	v := &View{closer: bundles}
 	bySequence := slices.DeleteFunc(slices.Clone(bundles), func(b *Bundle) bool { return b.isPack })
 	slices.SortStableFunc(bySequence, func(a, b *Bundle) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), -cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
 	})
-	var passed error
 	for _, b := range bySequence {
 		if n := len(v.Lines); n > 0 && v.Lines[n-1].Manifest.Name == b.Manifest.Name {
 			continue
@@ -65,13 +65,16 @@ func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered m
 		b.Attach(bundles...)
 		b.packs = packs
 		if err := b.complete(); err != nil {
-			passed = cmp.Or(passed, fmt.Errorf("%s: %w", b.path, err))
+			v.Passed = append(v.Passed, fmt.Errorf("%s: %w", b.path, err))
 			continue
 		}
 		v.Lines = append(v.Lines, b)
 	}
 	if len(v.Lines) == 0 {
-		return nil, cmp.Or(passed, errors.New("no bundle"))
+		if len(v.Passed) > 0 {
+			return nil, v.Passed[0]
+		}
+		return nil, errors.New("no bundle")
 	}
 	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
 		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
@@ -94,7 +97,11 @@ type MissingBaseError struct{ Bundle index.Bundle }
 
 // Error names the bundle.
 func (e *MissingBaseError) Error() string {
-	return fmt.Sprintf("an earlier bundle of the line is not at hand: %s, sequence %d, id %.16s", e.Bundle.Name, e.Bundle.Sequence, e.Bundle.Digest)
+	sequence := ""
+	if e.Bundle.Sequence > 0 {
+		sequence = fmt.Sprintf("sequence %d, ", e.Bundle.Sequence)
+	}
+	return fmt.Sprintf("an earlier bundle of the line is not at hand: %s, %sid %.16s", e.Bundle.Name, sequence, e.Bundle.Digest)
 }
 
 // Close closes the bundles.
@@ -125,7 +132,7 @@ func (v *View) Title() string {
 
 // choose finds the head of each checksum database that is served: of the lines' heads the one that continues what was served before and under
 // which the most can be proven, the largest of those. What is found for some bundles is the same ever after, and is kept.
-func (v *View) choose(ctx context.Context, remembered map[string]tlog.Tree, stateDir string) error {
+func (v *View) choose(ctx context.Context, remembered func(db string) tlog.Tree, stateDir string) error {
 	v.served = make(map[string]*Served)
 	byDB := make(map[string][]*Bundle)
 	for _, b := range v.Lines {
@@ -151,14 +158,14 @@ func (v *View) choose(ctx context.Context, remembered map[string]tlog.Tree, stat
 		}
 		name := ""
 		if stateDir != "" {
-			name = filepath.Join(stateDir, "heads", choiceKey(db, lines, remembered[db])+".json")
+			name = filepath.Join(stateDir, "heads", choiceKey(db, lines, remembered(db))+".json")
 		}
 		s, err := readChoice(name, candidates)
 		if err != nil {
 			return err
 		}
 		if s == nil {
-			if s, err = v.bestHead(ctx, lines, candidates, remembered[db]); err != nil {
+			if s, err = v.bestHead(ctx, lines, candidates, remembered(db)); err != nil {
 				return err
 			}
 			if name != "" {
@@ -214,9 +221,17 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 	for _, c := range candidates {
 		s := &Served{Size: c.N, Hash: c.Hash.String(), head: c}
 		p := &proof.Prover{Head: c, Source: source}
-		forgets := remembered.N > 0 && p.Extends(proof.Head{Tree: remembered}) != nil
+		forgets := false
+		if remembered.N > 0 {
+			var err error
+			if forgets, err = unshown(p.Extends(proof.Head{Tree: remembered})); err != nil {
+				return nil, err
+			}
+		}
 		for _, other := range candidates {
-			if p.Extends(other) != nil {
+			if not, err := unshown(p.Extends(other)); err != nil {
+				return nil, err
+			} else if not {
 				s.Heads++
 			}
 		}
@@ -225,11 +240,13 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 				continue // proven when it was made
 			}
 			err := b.eachRecords(ctx, func(batch []proof.Record) error {
-				if p.Records(batch) == nil {
-					return nil
+				if not, err := unshown(p.Records(batch)); err != nil || !not {
+					return err
 				}
 				for _, r := range batch {
-					if p.Records([]proof.Record{r}) != nil {
+					if not, err := unshown(p.Records([]proof.Record{r})); err != nil {
+						return err
+					} else if not {
 						s.Unproven = append(s.Unproven, r.ID)
 					}
 				}
@@ -248,6 +265,18 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 		}
 	}
 	return best, nil
+}
+
+// unshown reports whether an error of a proof means that it cannot be made from what the bundles have. Others, such as those of a disk, are errors
+// and say nothing about that.
+func unshown(err error) (bool, error) {
+	if err == nil {
+		return false, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, proof.ErrMismatch) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Head returns the signed tree head of a checksum database that is served, nil when there is none.
@@ -359,24 +388,35 @@ func (v *View) Tile(ctx context.Context, db string, tile tlog.Tile) ([]byte, err
 	return tiles{ctx, lines}.read(tile)
 }
 
-// A Carried is a version of a view.
-type Carried struct {
-	index.Version
-	DB string // checksum database of its line
-}
-
 // Lookup returns a version of a module: one with its zip before one without.
-func (v *View) Lookup(ctx context.Context, path, version string) (c Carried, ok bool, err error) {
+func (v *View) Lookup(ctx context.Context, path, version string) (x index.Version, ok bool, err error) {
 	for _, b := range v.Lines {
-		x, found, err := b.Index.Lookup(ctx, path, version)
+		y, found, err := b.Index.Lookup(ctx, path, version)
 		if err != nil {
-			return c, false, err
+			return x, false, err
 		}
-		if found && (!ok || c.ZipSize == nil && x.ZipSize != nil) {
-			c, ok = Carried{x, b.Manifest.DB}, true
+		if found && (!ok || x.ZipSize == nil && y.ZipSize != nil) {
+			x, ok = y, true
 		}
 	}
-	return c, ok, nil
+	return x, ok, nil
+}
+
+// Record returns a version whose record of a checksum database is carried, and can be proven under the head that is served if any line's can.
+func (v *View) Record(ctx context.Context, db, path, version string) (x index.Version, ok bool, err error) {
+	for _, b := range v.Lines {
+		if b.Manifest.DB != db {
+			continue
+		}
+		y, found, err := b.Index.Lookup(ctx, path, version)
+		if err != nil {
+			return x, false, err
+		}
+		if found && y.Record != nil && (!ok || v.Proven(db, *y.Record)) {
+			x, ok = y, true
+		}
+	}
+	return x, ok, nil
 }
 
 // Versions returns the versions of a module, by version when several lines have it.

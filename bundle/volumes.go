@@ -158,6 +158,9 @@ func (v *Volumes) Discard() {
 // Pieces returns how many pieces there are.
 func (v *Volumes) Pieces() int { return len(v.files) }
 
+// rePieceBase is what a bundle in pieces may be called: its name becomes that of a folder.
+var rePieceBase = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`)
+
 var rePiece = regexp.MustCompile(`^(.+)\.([0-9]{3})$`)
 
 // pieceOf splits the name of a piece.
@@ -167,7 +170,7 @@ func pieceOf(path string) (base string, n int, ok bool) {
 		return "", 0, false
 	}
 	n, _ = strconv.Atoi(m[2])
-	return m[1], n, n > 0
+	return m[1], n, n > 0 && rePieceBase.MatchString(filepath.Base(m[1]))
 }
 
 // readList reads a list of pieces: their SHA-256 by name. Nothing signs it: it only tells early which piece is missing or is none of them.
@@ -200,18 +203,60 @@ type Staging struct {
 	base string // name of the bundle
 }
 
-// IsPiece reports whether a file is one of several pieces that are not all beside it, or of which some wait in the store already, so that
-// Stage must collect them.
-func (s *Store) IsPiece(path string) (bool, error) {
+// Pieces returns the pieces of the bundle that a file is one of, those that are beside it, in order; nil when it is none. The name without
+// .001 stands for the pieces too.
+func Pieces(path string) []string {
 	base, _, ok := pieceOf(path)
 	if !ok {
-		return false, nil
+		if _, err := os.Stat(path); err == nil || !rePieceBase.MatchString(filepath.Base(path)) {
+			return nil
+		}
+		base = path
 	}
-	if _, err := os.Stat(filepath.Join(s.Dir, incomingDir, filepath.Base(base))); err == nil {
+	files, err := filepath.Glob(escapeGlob(base) + ".[0-9][0-9][0-9]")
+	if err != nil {
+		return nil
+	}
+	return files
+}
+
+// escapeGlob has filepath.Glob take a name for what it is.
+func escapeGlob(name string) string {
+	return strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(name)
+}
+
+// MustStage reports whether pieces are not all there, or some of their bundle wait in the store already, so that Stage must collect them.
+func (s *Store) MustStage(pieces []string) (bool, error) {
+	base, _, _ := pieceOf(pieces[0])
+	if left, err := filepath.Glob(filepath.Join(s.Dir, incomingDir, filepath.Base(base), "*.[0-9][0-9][0-9]")); err == nil && len(left) > 0 {
 		return true, nil
 	}
 	missing, err := s.missingOf(base)
 	return len(missing) > 0, err
+}
+
+// CheckPieces names a piece that is not what the list beside it says, with a *NotVerifiedError. Without a list it says nothing.
+func CheckPieces(pieces []string) error {
+	base, _, _ := pieceOf(pieces[0])
+	list, err := readList(base + listExt)
+	if err != nil || list == nil {
+		return err
+	}
+	for _, p := range pieces {
+		f, err := openRegular(p)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		sum, err := hashOf(f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		if want := list[filepath.Base(p)]; hex.EncodeToString(sum[:]) != want {
+			return &NotVerifiedError{p, fmt.Errorf("it is damaged, or a piece of another bundle: its SHA-256 is %x, and the list has %s", sum, want)}
+		}
+	}
+	return nil
 }
 
 // missingOf returns the pieces of a bundle that are not there: by the list beside them or, without one, by the manifest in the first.
@@ -280,17 +325,29 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	to := filepath.Join(st.Dir, filepath.Base(piece))
-	in, err := os.Open(piece)
-	if err != nil {
+	if sigs, err := readSignatures(base + signaturesExt); err != nil {
 		return nil, nil, err
+	} else if sigs != nil {
+		if err := safefile.Write(filepath.Join(st.Dir, name+signaturesExt), sigs, 0o666); err != nil {
+			return nil, nil, err
+		}
+	}
+	to := filepath.Join(st.Dir, filepath.Base(piece))
+	if st, err := os.Lstat(piece); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		return nil, nil, fmt.Errorf("%s: a link is no piece", piece)
+	}
+	in, err := openRegular(piece)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", piece, err)
 	}
 	defer in.Close()
 	want := list[filepath.Base(piece)]
 	if list != nil && want == "" {
 		return nil, nil, &NotVerifiedError{piece, fmt.Errorf("the list of %s names no such piece", name)}
 	}
-	if !staged(to, in) {
+	if same, err := staged(to, in); err != nil {
+		return nil, nil, err
+	} else if !same {
 		out, err := safefile.Create(to, 0o666)
 		if err != nil {
 			return nil, nil, err
@@ -311,22 +368,36 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	return st, missing, err
 }
 
-// staged reports whether a piece is there already: of the same size and the same beginning. What is in it is verified in the end.
-func staged(to string, in *os.File) bool {
-	a, err1 := os.Stat(to)
-	b, err2 := in.Stat()
-	if err1 != nil || err2 != nil || a.Size() != b.Size() {
-		return false
-	}
+// staged reports whether a piece is there already, with the same contents. What they are is verified in the end.
+func staged(to string, in *os.File) (bool, error) {
 	f, err := os.Open(to)
 	if err != nil {
-		return false
+		return false, nil
 	}
 	defer f.Close()
-	x, y := make([]byte, minPiece), make([]byte, minPiece)
-	n, _ := f.ReadAt(x, 0)
-	m, _ := in.ReadAt(y, 0)
-	return n == m && bytes.Equal(x, y)
+	a, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	b, err := in.Stat()
+	if err != nil || a.Size() != b.Size() {
+		return false, err
+	}
+	x, y := make([]byte, 256<<10), make([]byte, 256<<10)
+	for at := int64(0); at < a.Size(); {
+		n, err := f.ReadAt(x, at)
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		if _, err := in.ReadAt(y[:n], at); err != nil && err != io.EOF {
+			return false, err
+		}
+		if n == 0 || !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+		at += int64(n)
+	}
+	return true, nil
 }
 
 // takeList takes over the list of pieces from a disk that has it, unless there is one, which must then be the same.
@@ -339,13 +410,18 @@ func (st *Staging) takeList(file string) (map[string]string, error) {
 	old, oldErr := readSmall(own, maxList)
 	switch {
 	case err == nil && oldErr == nil && !bytes.Equal(data, old):
-		return nil, &NotVerifiedError{file, fmt.Errorf("it is the list of another %s than the one whose pieces are being collected in %s: remove that folder to give those up", st.base, st.Dir)}
+		return nil, fmt.Errorf("%s is the list of another %s than the one whose pieces wait in %s: remove that folder to give those up", file, st.base, st.Dir)
 	case err == nil && oldErr != nil:
 		if err := safefile.Write(own, data, 0o666); err != nil {
 			return nil, err
 		}
 	}
 	return readList(own)
+}
+
+// MissingOf returns which pieces are still missing of those that wait.
+func (s *Store) MissingOf(st *Staging) ([]string, error) {
+	return s.missingOf(filepath.Join(st.Dir, st.base))
 }
 
 // First returns the path of the first piece.

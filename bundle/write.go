@@ -31,8 +31,9 @@ type Source struct {
 	File   string   // where it is; "" when it is Data
 	Data   []byte
 
-	absent bool   // its content is in an earlier bundle of the line
-	of     string // the version whose .info it is, under another name
+	absent bool    // its content is in an earlier bundle of the line
+	fresh  *Source // an .info of the same version that was fetched now, when that of the line is another one
+	of     string  // the version whose .info it is, under another name
 }
 
 // DataSource returns a file in memory.
@@ -83,6 +84,11 @@ type Contents struct {
 
 	Base *Bundle                         // the bundle before it in a line of deltas, perhaps its catalogue alone; nil for a full bundle
 	Drop func(path, version string) bool // which versions of the line leave it when they are none of Versions; nil for none
+
+	Whole      *Bundle                                                 // the last bundle of the line that a full bundle begins again; nil for none
+	DropUnused bool                                                    // what only earlier projects needed leaves the line too
+	Retracted  func(path, version string) (reason *string, known bool) // what is known now of a version of the line; may be nil
+	Dropped    []string                                                // set by NewDraft: the versions that left
 }
 
 // A Draft is a bundle that is ready to be written: everything is known but the signature.
@@ -109,6 +115,10 @@ func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 			return nil, fmt.Errorf("taking over the line of %s: %w", c.Base.path, err)
 		}
 		d.Manifest.Base = c.Base.ID()
+	} else if c.Whole != nil {
+		if err := c.mergeWhole(ctx); err != nil {
+			return nil, fmt.Errorf("taking over the line of %s: %w", c.Whole.path, err)
+		}
 	}
 	end, err := d.writeIndex(ctx, c)
 	if err != nil {

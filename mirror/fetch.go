@@ -113,7 +113,10 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.disowned(ctx, m, data)) && check(data) == nil
 	}
 	if !good() {
-		if data, ok = f.cached(rel); !good() {
+		if kind != modpath.Info { // which the go command writes in its own way, so that another machine would have other bytes
+			data, ok = f.cached(rel)
+		}
+		if !good() {
 			if data, err = f.get(ctx, m, rel, limit); err != nil {
 				return nil, nil, err
 			}

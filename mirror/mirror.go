@@ -135,6 +135,8 @@ type Closure struct {
 
 	Resolved map[string][]string // versions by module@query; none where there was no such thing
 
+	newestMods map[string]*goMod // by module path: what judges its versions
+
 	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
 }
 

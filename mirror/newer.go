@@ -130,6 +130,12 @@ func (r *run) judge(ctx context.Context) error {
 				return err
 			}
 		}
+		if r.out.newestMods == nil {
+			r.out.newestMods = make(map[string]*goMod)
+		}
+		if mod != nil {
+			r.out.newestMods[same[0].Mod.Path] = mod
+		}
 		for i := range same {
 			same[i].Latest = r.newest[same[i].Mod.Path].version
 			if mod != nil {
@@ -139,6 +145,16 @@ func (r *run) judge(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Retraction returns what the newest go.mod of a module of the closure says of any version of it; known is false for other modules.
+func (c *Closure) Retraction(path, version string) (reason string, is, known bool) {
+	mod := c.newestMods[path]
+	if mod == nil {
+		return "", false, false
+	}
+	reason, is = retracted(mod, version)
+	return reason, is, true
 }
 
 // highestGoMod returns the go.mod of the highest of a module's versions that is carried with its zip, nil when there is none that

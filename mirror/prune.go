@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
 )
 
 // Pruned is what Prune removed, or would remove.
@@ -62,6 +63,8 @@ func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.V
 	p := &Pruned{}
 	before := time.Now().Add(-age)
 	lists := make(map[string]bool) // modules of which versions go
+	var stays []module.Version
+	var tiles []string // that are old
 	err := filepath.WalkDir(m.dir.root, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
 			err = ctx.Err()
@@ -81,20 +84,23 @@ func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.V
 			return nil
 		}
 		st, err := d.Info()
-		if err != nil || !st.ModTime().Before(before) {
+		if err != nil {
 			return err
 		}
+		old := st.ModTime().Before(before)
 		req, err := modpath.Parse(rel)
 		switch {
-		case strings.HasPrefix(rel, quarantineDir+"/"), err == nil && req.Kind == modpath.SumTile:
-			p.Tiles++
+		case strings.HasPrefix(rel, quarantineDir+"/") && old:
 			p.Bytes += st.Size()
 			if !dryRun {
 				return os.Remove(name)
 			}
+		case err == nil && req.Kind == modpath.SumTile && old:
+			tiles = append(tiles, rel)
 		case err == nil && req.Kind == modpath.Mod:
 			v := module.Version{Path: req.Path, Version: req.Version}
-			if keep[v] {
+			if keep[v] || !old {
+				stays = append(stays, v)
 				return nil
 			}
 			p.Versions = append(p.Versions, v)
@@ -103,6 +109,9 @@ func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.V
 		return nil
 	})
 	if err != nil {
+		return p, err
+	}
+	if err := m.pruneTiles(ctx, tiles, stays, p, dryRun); err != nil {
 		return p, err
 	}
 	slices.SortFunc(p.Versions, compareMod)
@@ -126,6 +135,46 @@ func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.V
 		}
 	}
 	return p, nil
+}
+
+// pruneTiles removes tiles that no version that stays, and no remembered head, is proven by.
+func (m *Mirror) pruneTiles(ctx context.Context, tiles []string, stays []module.Version, p *Pruned, dryRun bool) error {
+	if len(tiles) == 0 || m.cfg.DB == nil {
+		return nil
+	}
+	c := newChecksums(m.cfg.DB, m.newRun(&Sources{}).fetch)
+	var records []proof.Record
+	for _, v := range stays {
+		lookup := modpath.Request{Kind: modpath.SumLookup, DB: m.cfg.DB.Name, Path: v.Path, Version: v.Version}
+		data, ok, err := m.dir.read(lookup.String())
+		if err != nil {
+			return err
+		}
+		if r, _, err := m.cfg.DB.ParseLookup(v, data); ok && err == nil {
+			records = append(records, r)
+		}
+	}
+	needed, err := c.needed(ctx, records)
+	if err != nil {
+		return fmt.Errorf("finding out which tiles of the checksum database are needed: %w", err)
+	}
+	for _, rel := range tiles {
+		if needed[rel] {
+			continue
+		}
+		p.Tiles++
+		st, err := os.Stat(m.dir.Path(rel))
+		if err != nil {
+			return err
+		}
+		p.Bytes += st.Size()
+		if !dryRun {
+			if err := os.Remove(m.dir.Path(rel)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // dropFromList takes versions out of a module's list.

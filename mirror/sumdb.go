@@ -173,11 +173,13 @@ type proven struct {
 // /latest may be older than the answer to a lookup.
 func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module.Version) bool) (*proven, error) {
 	lines := src.Lines
-	msg, err := c.get(ctx, "latest", proof.MaxLookup)
-	if err != nil {
-		return nil, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
+	var head proof.Head
+	var err error
+	if src.Lock != nil { // which names the head
+		head, _, err = src.Lock.heads(c.db)
+	} else {
+		head, err = c.latest(ctx)
 	}
-	head, err := c.db.ParseHead(msg)
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +239,31 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 		return nil, err
 	}
 	return p, c.store(p.head, append(records, others...))
+}
+
+// latest asks the database for its newest head.
+func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
+	msg, err := c.get(ctx, "latest", proof.MaxLookup)
+	if err != nil {
+		return proof.Head{}, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
+	}
+	return c.db.ParseHead(msg)
+}
+
+// needed returns the paths of the tiles that prove the records of versions in the mirror directory, and the heads that it remembers, under the
+// largest of these. Nothing is asked over the network but what the upstream is.
+func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[string]bool, error) {
+	heads, err := c.remembered()
+	if err != nil || len(heads) == 0 {
+		return nil, err
+	}
+	found := &proven{head: heads[len(heads)-1], newest: heads[len(heads)-1], heads: heads[:len(heads)-1]}
+	tiles, err := c.proveUnder(found, records, nil, nil, &tileSource{ctx: ctx, c: c})
+	needed := make(map[string]bool, len(tiles))
+	for _, t := range tiles {
+		needed[t] = true
+	}
+	return needed, err
 }
 
 // proveUnder proves records and earlier heads, and returns the paths of the tiles that a go

@@ -268,17 +268,20 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.R
 			found = append(found, v)
 		}
 	}
+	var asked []index.Query
 	for q, err := range h.view.Queries(ctx, req.Path) { // a commit that was asked for outside
 		if err != nil {
 			return f, false, err
 		}
-		if n := min(len(q.Query), len(req.Version)); n < 7 || !reCommit.MatchString(q.Query) || q.Query[:n] != req.Version[:n] {
-			continue
+		if n := min(len(q.Query), len(req.Version)); n >= 7 && reCommit.MatchString(q.Query) && q.Query[:n] == req.Version[:n] {
+			asked = append(asked, q)
 		}
+	}
+	for _, q := range asked { // now that no connection to the index is held
 		if v, ok, err := h.view.Lookup(ctx, q.Path, q.Version); err != nil {
 			return f, false, err
 		} else if ok && v.ZipSize != nil {
-			found = append(found, v.Version)
+			found = append(found, v)
 		}
 	}
 	if len(found) == 0 {
@@ -350,24 +353,28 @@ func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path strin
 	if head == nil {
 		return h.notFound(w, r, req)
 	}
-	v, ok, err := h.view.Lookup(r.Context(), req.Path, req.Version)
+	v, ok, err := h.view.Record(r.Context(), req.DB, req.Path, req.Version)
 	if err != nil {
 		return err
 	}
-	if !ok || v.Record != nil && v.DB != req.DB {
-		return h.notFound(w, r, req)
-	}
-	if v.Record == nil {
-		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", v.Path, v.Version.Version)
+	if !ok {
+		x, carried, err := h.view.Lookup(r.Context(), req.Path, req.Version)
+		if err != nil {
+			return err
+		}
+		if !carried || x.Record != nil {
+			return h.notFound(w, r, req)
+		}
+		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", req.Path, req.Version)
 		return nil
 	}
 	if !h.view.Proven(req.DB, *v.Record) {
 		text(w, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
-			"the next bundle of its line must be made with the catalogues of this store: modmirror extract --catalog STORE", v.Path, v.Version.Version, *v.Record, head.N)
+			"the next bundle of its line must be made with the catalogues of this store: modmirror extract --catalog STORE", v.Path, v.Version, *v.Record, head.N)
 		return nil
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
-	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version.Version
+	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
 	h.made(path, rec.Lookup(*head), contentType(req.Kind)).serve(w, r)
 	return nil
 }
@@ -439,19 +446,19 @@ func (e *entry) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // An identity tells one state of a bundle's files from another.
-type identity string
+type identity []fileState
 
 // identityOf returns the identity that the files of a medium have now.
 func identityOf(m *bundle.Medium) (identity, error) {
-	var b strings.Builder
+	var id identity
 	for _, f := range m.Files() {
 		st, err := f.Stat()
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		fmt.Fprintln(&b, stateOf(st))
+		id = append(id, stateOf(st))
 	}
-	return identity(b.String()), nil
+	return id, nil
 }
 
 // A fileState is what tells one state of a file from another.
@@ -459,6 +466,18 @@ type fileState struct {
 	dev, inode   uint64
 	size         int64
 	mtime, ctime int64
+	links        uint64
+}
+
+// same reports whether an identity is still that of the same contents. A file that lost or got a name, as one that was pruned while it is
+// sent, has another ctime and is the same.
+func (id identity) same(now identity) bool {
+	return slices.EqualFunc(id, now, func(a, b fileState) bool {
+		if a.links != b.links {
+			a.ctime, a.links = b.ctime, b.links
+		}
+		return a == b
+	})
 }
 
 // buffers are what transfers copy through.
@@ -526,7 +545,7 @@ func (l *largeFiles) locate(f index.File) (located, error) {
 
 // same returns an error when the medium is not what it was.
 func (f *located) same() error {
-	if id, err := identityOf(f.Medium); err != nil || id != f.id {
+	if id, err := identityOf(f.Medium); err != nil || !f.id.same(id) {
 		return cmp.Or(err, errChanged)
 	}
 	return nil
@@ -540,7 +559,7 @@ func (f *located) content() *io.SectionReader {
 func (l *largeFiles) isVerified(f *located) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known, ok := l.ids[f.Medium]; !ok || known != f.id {
+	if known, ok := l.ids[f.Medium]; !ok || !slices.Equal(known, f.id) {
 		l.ids[f.Medium] = f.id
 		if ok {
 			clear(l.verified)
@@ -554,7 +573,7 @@ func (l *largeFiles) setVerified(f *located) {
 	err := f.same()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil && l.ids[f.Medium] == f.id {
+	if err == nil && slices.Equal(l.ids[f.Medium], f.id) {
 		l.verified[f.ID/64] |= 1 << (f.ID % 64)
 	}
 }

@@ -10,6 +10,7 @@ func stateOf(st fs.FileInfo) fileState {
 	id := fileState{size: st.Size(), mtime: st.ModTime().UnixNano()}
 	if s, ok := st.Sys().(*syscall.Stat_t); ok {
 		id.dev, id.inode, id.ctime = s.Dev, s.Ino, s.Ctim.Nano()
+		id.links = uint64(s.Nlink)
 	}
 	return id
 }

@@ -186,6 +186,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			text(w, http.StatusServiceUnavailable, "not ready: the bundle is being verified")
 		case h.Damage() != "":
 			text(w, http.StatusServiceUnavailable, "not ready: %s does not verify; carry the bundle again", h.Damage())
+		case len(h.view.Passed) > 0:
+			text(w, http.StatusOK, "ready, but not all of it is served: %v", h.view.Passed[0])
 		default:
 			text(w, http.StatusOK, "ready")
 		}

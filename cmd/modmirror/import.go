@@ -2,11 +2,17 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"filippo.io/age"
@@ -69,17 +75,18 @@ Example:
 			if err != nil {
 				return err
 			}
+			ids, err := readIdentities(identities)
+			if err != nil {
+				return err
+			}
 			unlock, err := store.Lock(ctx, func(holder string) { e.say("waiting for the store %s: %s has it", dir, holder) })
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			ids, err := readIdentities(identities)
-			if err != nil {
-				return err
-			}
-			for _, file := range args {
-				m, err := importFile(ctx, e, store, im, file, ids)
+			imp := &importer{e: e, store: store, im: im, ids: ids, staged: make(map[string]*bundle.Staging)}
+			for _, file := range inOrder(args, trust) {
+				m, err := imp.file(ctx, file)
 				if err != nil {
 					return err
 				}
@@ -87,37 +94,118 @@ Example:
 					warnAge(slog.New(slog.NewTextHandler(e.stderr, nil)), *m, age)
 				}
 			}
+			if err := imp.finish(ctx); err != nil {
+				return err
+			}
 			return e.reportUnproven(ctx, store)
 		},
 	}
 }
 
-// importFile takes a file into the store: a bundle, or a piece of one.
-func importFile(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file string, ids []age.Identity) (*bundle.Manifest, error) {
-	isPiece, err := store.IsPiece(file)
-	if err != nil {
-		return nil, err
+// inOrder returns files with those that are bundles in the order of their lines and sequences, and the pieces of one bundle as the first of them.
+func inOrder(args []string, trust *bundle.Trust) []string {
+	var files []string
+	var seen []string
+	for _, file := range args {
+		pieces := bundle.Pieces(file)
+		switch {
+		case slices.Contains(seen, file): // a piece, or what stands beside pieces, of one that was named
+			continue
+		case len(pieces) > 0:
+			base := strings.TrimSuffix(pieces[0], filepath.Ext(pieces[0]))
+			seen = append(seen, append(pieces, base+".sha256", base+".sig")...)
+			file = pieces[0]
+		}
+		files = append(files, file)
 	}
-	if !isPiece {
-		return importOne(ctx, e, store, im, file, file, ids)
+	type place struct {
+		name     string
+		sequence int64
 	}
-	staging, missing, err := store.Stage(file)
-	if err != nil {
-		return nil, err
+	at := make(map[string]place)
+	for _, file := range files {
+		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
+			continue
+		}
+		if list, err := bundle.Fronts(file, &bundle.Trust{Keys: trust.Keys}, nil); err == nil {
+			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
+			list[0].Close()
+		}
 	}
-	if len(missing) > 0 {
-		e.say("%s waits in %s", file, staging.Dir)
-		return nil, &bundle.MissingPieceError{Names: missing}
-	}
-	m, err := importOne(ctx, e, store, im, staging.First(), file, ids)
-	if err != nil {
-		return nil, err
-	}
-	return m, staging.Remove()
+	slices.SortStableFunc(files, func(a, b string) int {
+		return cmp.Or(cmp.Compare(at[a].name, at[b].name), cmp.Compare(at[a].sequence, at[b].sequence))
+	})
+	return files
 }
 
-// importOne takes one bundle into the store. Messages call it name.
-func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Import, file, name string, ids []age.Identity) (*bundle.Manifest, error) {
+// An importer takes files into a store.
+type importer struct {
+	e      *env
+	store  *bundle.Store
+	im     *bundle.Import
+	ids    []age.Identity
+	staged map[string]*bundle.Staging // by its folder
+}
+
+// file takes a file into the store: a bundle, or the pieces of one that are there.
+func (i *importer) file(ctx context.Context, file string) (*bundle.Manifest, error) {
+	pieces := bundle.Pieces(file)
+	if len(pieces) == 0 {
+		return i.bundle(ctx, file, file)
+	}
+	must, err := i.store.MustStage(pieces)
+	if err != nil {
+		return nil, err
+	}
+	if !must {
+		m, err := i.bundle(ctx, pieces[0], pieces[0])
+		if err != nil && ctx.Err() == nil {
+			if bad := bundle.CheckPieces(pieces); bad != nil {
+				i.e.complain("%s", oneLine(bad))
+			}
+		}
+		return m, err
+	}
+	for _, p := range pieces {
+		staging, _, err := i.store.Stage(p)
+		if err != nil {
+			return nil, err
+		}
+		i.e.say("%s waits in %s", p, staging.Dir)
+		i.staged[staging.Dir] = staging
+	}
+	return nil, nil
+}
+
+// finish imports the bundles of which all pieces have come, and says what is missing of the others.
+func (i *importer) finish(ctx context.Context) error {
+	missing := &bundle.MissingPieceError{}
+	for _, dir := range slices.Sorted(maps.Keys(i.staged)) {
+		staging := i.staged[dir]
+		names, err := i.store.MissingOf(staging)
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			missing.Names = append(missing.Names, names...)
+			continue
+		}
+		if _, err := i.bundle(ctx, staging.First(), staging.First()); err != nil {
+			return err
+		}
+		if err := staging.Remove(); err != nil {
+			return err
+		}
+	}
+	if len(missing.Names) > 0 {
+		return missing
+	}
+	return nil
+}
+
+// bundle takes one bundle into the store. Messages call it name.
+func (i *importer) bundle(ctx context.Context, file, name string) (*bundle.Manifest, error) {
+	e := i.e
 	in := io.NopCloser(e.stdin)
 	if file == "-" {
 		name = "stdin"
@@ -130,7 +218,7 @@ func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Impo
 	defer in.Close()
 	var bar *progressbar.ProgressBar
 	var mu sync.Mutex
-	run := *im
+	run := *i.im
 	run.Began = func(m *bundle.Manifest) { bar = e.bar(2*m.Size, "importing") }
 	run.Progress = func(n int64) {
 		if bar != nil {
@@ -149,11 +237,11 @@ func importOne(ctx context.Context, e *env, store *bundle.Store, im *bundle.Impo
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	plain := io.Reader(buffered)
 	if head, err := buffered.Peek(len(bundle.AgeHeader)); err == nil && string(head) == bundle.AgeHeader {
-		if plain, err = decrypt(name, buffered, ids); err != nil {
+		if plain, err = decrypt(name, buffered, i.ids); err != nil {
 			return nil, err
 		}
 	}
-	m, err := store.Import(ctx, name, plain, &run)
+	m, err := i.store.Import(ctx, name, plain, &run)
 	if bar != nil {
 		bar.Finish()
 	}
@@ -180,6 +268,9 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 		return err
 	}
 	defer v.Close()
+	for _, err := range v.Passed {
+		e.complain("not served: %s", oneLine(err))
+	}
 	n := 0
 	err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
 		if n++; n <= maxDamages {
@@ -208,7 +299,7 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 // lineHint returns the next step after an error about a line of bundles.
 func lineHint(err error) (string, bool) {
 	if _, ok := errors.AsType[*bundle.RollbackError](err); ok {
-		return "carry the newest bundle; --allow-rollback takes this one all the same", true
+		return "carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number", true
 	}
 	if _, ok := errors.AsType[*bundle.UnshownError](err); ok {
 		return "make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same", true
@@ -217,13 +308,13 @@ func lineHint(err error) (string, bool) {
 		return "import, or name, the bundles of the line in their order; sync --full makes one that needs no others", true
 	}
 	if _, ok := errors.AsType[*bundle.NotAtHandError](err); ok {
-		return "name the earlier bundles of the line too", true
+		return "name a store that has the whole line; verify takes all bundles of a line together", true
 	}
 	if state, ok := errors.AsType[*bundle.StateError](err); ok {
 		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
 	}
 	if _, ok := errors.AsType[*bundle.TooFewError](err); ok {
-		return "modmirror sign adds a signature", true
+		return "modmirror sign adds a signature, and modmirror trust add has one count", true
 	}
 	return "", false
 }

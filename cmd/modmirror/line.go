@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
@@ -28,27 +29,35 @@ type bases struct {
 	own    *bundle.Bundle // nil for none
 	beside []*bundle.Bundle
 	files  []string
+	line   map[string]bool // ids of the bundles of the own line that were named with their files
 }
 
 // openBases opens what --base names. The line that is continued is that of name or, when that is "", of the first one.
 func openBases(ctx context.Context, e *env, files []string, name string) (_ *bases, err error) {
-	bs := &bases{files: files}
+	bs := &bases{files: files, line: make(map[string]bool)}
 	defer func() {
 		if err != nil {
 			bs.close()
 		}
 	}()
+	named := name != ""
 	for _, file := range files {
 		b, err := openBundle(ctx, e, file)
 		if err != nil {
 			return nil, err
 		}
-		if name == "" {
+		switch {
+		case name == "":
 			name = b.Manifest.Name
+		case !named && b.Manifest.Name != name:
+			return nil, usagef("the bases are of the lines %s and %s: --name says which one is continued", name, b.Manifest.Name)
 		}
 		if b.Manifest.Name != name {
 			bs.beside = append(bs.beside, b)
 			continue
+		}
+		if b.HasFiles() {
+			bs.line[b.ID()] = true
 		}
 		if bs.own == nil || bs.own.Manifest.Sequence < b.Manifest.Sequence {
 			bs.own, b = b, bs.own
@@ -80,6 +89,93 @@ func (bs *bases) sequence(now int64) (int64, error) {
 		return next, nil
 	}
 	return 0, errors.New("the base has the largest sequence number that there is: begin a line of another --name")
+}
+
+// rehearsable reports which bundle of the line is not at hand: a rehearsal of a delta serves all of them.
+func (bs *bases) rehearsable() error {
+	if bs.own == nil {
+		return nil
+	}
+	lacking := &incompleteError{}
+	for _, x := range append(slices.Clone(bs.own.Line()), index.Bundle{Digest: bs.own.ID(), Sequence: bs.own.Manifest.Sequence}) {
+		if !bs.line[x.Digest] {
+			lacking.err = fmt.Errorf("the rehearsal of a delta needs all bundles of its line, and sequence %d, id %.16s, is not among the bases", x.Sequence, x.Digest)
+			return &hintError{lacking, "name all of them with --base, or leave --rehearse out"}
+		}
+	}
+	return nil
+}
+
+// wholeSources refuses a full bundle that would lack what of the line belongs to no version, and is not asked for again.
+func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncFlags) error {
+	n, err := bs.own.Index.Vulns(ctx)
+	if err != nil {
+		return err
+	}
+	if n > 0 && src.VulnDB == "" && f.vulndb == "" {
+		return &hintError{errors.New("the line has a vulnerability database, and the full bundle would have none"), "--vulndb carries it, or a line \"vulndb\" in the list"}
+	}
+	selfs, err := bs.own.Index.Selfs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range selfs {
+		if !slices.ContainsFunc(src.Self, func(s mirror.Self) bool { return s.Platform == p }) {
+			return &hintError{fmt.Errorf("the line has modmirror and Go for %s, and the full bundle would not", p), "a line \"self " + p + "\" in a list carries them"}
+		}
+	}
+	return nil
+}
+
+// have takes out of what is missing what the line has already, and says so: an upstream need not have it for ever.
+func (bs *bases) have(ctx context.Context, e *env, c *mirror.Closure) error {
+	if bs.own == nil {
+		return nil
+	}
+	x := bs.own.Index
+	var lost error
+	c.Missing = slices.DeleteFunc(c.Missing, func(m mirror.Missing) bool {
+		v, ok, err := x.Lookup(ctx, m.Mod.Path, m.Mod.Version)
+		if err != nil {
+			lost = err
+		}
+		if !ok || m.What == "zip" && v.ZipSize == nil || m.What == "list" {
+			return false
+		}
+		e.say("cannot have the %s of %s any more; the line has it: %s", m.What, m.Mod, oneLine(errors.New(m.Asked)))
+		return true
+	})
+	return lost
+}
+
+// sayDropped says what left the line, and what of the patterns did not.
+func (f *syncFlags) sayDropped(e *env, c *bundle.Contents) {
+	if f.drop == nil {
+		return
+	}
+	const some = 10
+	if n := len(c.Dropped); n > 0 {
+		more := ""
+		if n > some {
+			more = fmt.Sprintf(" and %d more", n-some)
+		}
+		e.say("%s left the line: %s%s", number(n, "version"), strings.Join(c.Dropped[:min(n, some)], ", "), more)
+	}
+	for _, pattern := range f.drop {
+		one := &syncFlags{drop: []string{pattern}}
+		matches := func(name string) bool {
+			path, version, _ := strings.Cut(name, "@")
+			return one.dropped(path, version)
+		}
+		if pattern == dropUnused || slices.ContainsFunc(c.Dropped, matches) {
+			continue
+		}
+		if slices.ContainsFunc(c.Versions, func(v bundle.Version) bool { return one.dropped(v.Path, v.Version.Version) }) {
+			e.say("what --drop %s matches is carried, since the sources need it", pattern)
+		} else {
+			e.say("--drop %s matches nothing in the line", pattern)
+		}
+	}
 }
 
 // addLines tells the mirror what the lines have of the checksum database and, for a full bundle, to have all versions of the own line again.
@@ -206,7 +302,7 @@ func (bs *bases) checkLock(lock *mirror.Lock) error {
 func (f *syncFlags) writeLock(e *env, c *mirror.Closure, bs *bases, created time.Time, tidied map[string]string, learned []string) error {
 	lock := mirror.NewLock(c)
 	lock.Name, lock.Sequence, lock.Created = f.name, f.sequence, created.UTC().Truncate(time.Second)
-	lock.Tidied, lock.Learned = tidied, learned
+	lock.Tidied, lock.Learned, lock.Index = tidied, learned, f.index
 	if bs.own != nil {
 		lock.Base = bs.own.ID()
 	}

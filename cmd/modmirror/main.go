@@ -134,7 +134,7 @@ func commands() []*command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error like others: temporary files are removed
 	e := &env{stdin: os.Stdin, stdout: &output{File: os.Stdout}, stderr: os.Stderr}
 	code := e.main(ctx, os.Args[1:])

@@ -18,8 +18,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// unusedState is how long a verified index that no store needs stays in the state folder.
-const unusedState = 30 * 24 * time.Hour
+// abandonedPieces is how long pieces wait for the others of their bundle before prune removes them.
+const abandonedPieces = 30 * 24 * time.Hour
 
 func pruneCommand() *command {
 	var store, state, dir, olderThan string
@@ -72,8 +72,8 @@ Example:
 }
 
 func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun bool) error {
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		return fmt.Errorf("%s: not a folder", dir)
+	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+		return fmt.Errorf("%s: not a store that import made", dir)
 	}
 	trust, err := e.trust(1)
 	if err != nil {
@@ -100,15 +100,25 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 		verb = "would remove"
 	}
 	e.say("%s %s, %s in all; %s of it are still in use, %s", verb, number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
-	if dryRun {
-		return nil
+	abandoned, err := s.AbandonedPieces(abandonedPieces)
+	if err != nil {
+		return err
 	}
-	return s.PruneState(ctx, unusedState)
+	for _, dir := range abandoned {
+		fmt.Fprintln(e.stdout, dir)
+		if dryRun {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, locks, bundles, args []string, dryRun bool) error {
-	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		return fmt.Errorf("%s: not a folder", dir)
+	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
+		return fmt.Errorf("%s: not a mirror directory", dir)
 	}
 	keep := make(map[module.Version]bool)
 	for _, file := range locks {

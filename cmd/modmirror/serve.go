@@ -133,7 +133,7 @@ type served struct {
 	log           *slog.Logger
 
 	fingerprint string // of the store, when it was looked at last
-	tips        string // ids that are served
+	failed      string // the error of the last reload
 }
 
 // isStore reports whether a folder is served.
@@ -143,8 +143,9 @@ func (s *served) isStore() bool {
 }
 
 // open opens the bundles, and refuses what is older than what was seen.
-func (s *served) open(ctx context.Context) (_ *bundle.View, err error) {
+func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	var v *bundle.View
+	var place func(*bundle.View, bool) error
 	state, err := bundle.ReadState(s.state)
 	if err != nil {
 		return nil, err
@@ -154,9 +155,16 @@ func (s *served) open(ctx context.Context) (_ *bundle.View, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.fingerprint, err = store.Fingerprint(); err != nil {
+		fingerprint, err := store.Fingerprint()
+		if err != nil {
 			return nil, err
 		}
+		defer func() {
+			if opened != nil {
+				s.fingerprint = fingerprint
+			}
+		}()
+		place = store.Remember
 		v, err = store.View(ctx, func(file string, err error) { s.log.Warn("not served", "file", file, "err", err) })
 		if err != nil {
 			return nil, err
@@ -182,19 +190,16 @@ func (s *served) open(ctx context.Context) (_ *bundle.View, err error) {
 			return nil, err
 		}
 	}
-	if err := state.Remember(v); err != nil { // on a read-only state folder
+	for _, err := range v.Passed {
+		s.log.Error("not served", "err", err)
+	}
+	if place == nil {
+		place = func(v *bundle.View, rollback bool) error { return state.Remember(v, v.Place(), rollback) }
+	}
+	if err := place(v, s.allowRollback); err != nil { // on a read-only state folder
 		s.log.Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
 	}
-	s.tips = tipsOf(v)
 	return v, nil
-}
-
-func tipsOf(v *bundle.View) string {
-	var ids strings.Builder
-	for _, b := range v.Lines {
-		ids.WriteString(b.ID() + "\n")
-	}
-	return ids.String()
 }
 
 // reload opens the store again when its files changed.
@@ -207,8 +212,15 @@ func (s *served) reload(ctx context.Context) (*bundle.View, error) {
 	if err != nil || now == s.fingerprint {
 		return nil, err
 	}
-	s.fingerprint = now // an error is said once
-	return s.open(ctx)
+	v, err := s.open(ctx)
+	if err != nil && err.Error() == s.failed {
+		return nil, nil // it was said
+	}
+	s.failed = ""
+	if err != nil {
+		s.failed = err.Error()
+	}
+	return v, err
 }
 
 // parseAge parses a duration, which may be in days.

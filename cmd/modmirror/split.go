@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -61,6 +62,8 @@ type sink struct {
 func (p *packaging) open(name string, stdout io.Writer) (*sink, error) {
 	s := &sink{name: name}
 	switch {
+	case name == "-" && p.piece > 0:
+		return nil, usagef("--split writes files: name them with -o")
 	case name == "-":
 		s.Writer, s.name = stdout, "stdout"
 		s.commit, s.discard = func() (string, error) { return "stdout", nil }, func() {}
@@ -222,10 +225,25 @@ func decrypt(name string, r io.Reader, ids []age.Identity) (io.Reader, error) {
 	}
 	plain, err := age.Decrypt(r, ids...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
-		return nil, fmt.Errorf("%s is encrypted to other identities than the given ones", name)
+		return nil, &hintError{fmt.Errorf("%s is encrypted to other identities than the given ones", name), "--identity FILE names the age identity that opens it"}
 	}
 	if err != nil {
 		return nil, &bundle.NotVerifiedError{What: name, Err: err}
 	}
-	return plain, nil
+	return &decrypted{plain, name}, nil
+}
+
+// decrypted has what age does not accept be a failure of verification.
+type decrypted struct {
+	r    io.Reader
+	name string
+}
+
+func (d *decrypted) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	var path *fs.PathError
+	if err != nil && err != io.EOF && !errors.As(err, &path) { // but for what the disk says
+		err = &bundle.NotVerifiedError{What: d.name, Err: err}
+	}
+	return n, err
 }

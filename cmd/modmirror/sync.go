@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +44,7 @@ type syncFlags struct {
 	bases, drop               []string
 	full                      bool
 	passphraseFile, lock      string
+	index                     string // SHA-256 of the index of what was written
 	packaging
 }
 
@@ -151,6 +154,16 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err := f.defaults(src, bs, created); err != nil {
 		return err
 	}
+	if f.rehearse != "" && !f.full {
+		if err := bs.rehearsable(); err != nil {
+			return err
+		}
+	}
+	if f.full {
+		if err := bs.wholeSources(ctx, src, f); err != nil {
+			return err
+		}
+	}
 	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
@@ -231,6 +244,11 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 	if err != nil {
 		return nil, err
 	}
+	if !f.full {
+		if err := bs.have(ctx, e, closure); err != nil {
+			return nil, err
+		}
+	}
 	missing := e.reportMissing(closure)
 	if missing > 0 && !f.keepGoing {
 		e.complain("sync: %s could not be had, so no bundle was written", number(missing, "file"))
@@ -242,13 +260,22 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		return nil, err
 	}
 	contents.Name, contents.Sequence, contents.Created = f.name, f.sequence, created
-	if !f.full {
+	if f.full {
+		contents.Whole = bs.own
+	} else {
 		contents.Base = bs.own
 	}
 	if f.drop != nil {
-		contents.Drop = f.dropped
+		contents.Drop, contents.DropUnused = f.dropped, slices.Contains(f.drop, dropUnused)
 	}
-	if err := writeBundle(ctx, e, f, settings, asked, contents, key); err != nil {
+	contents.Retracted = func(path, version string) (*string, bool) {
+		reason, is, known := closure.Retraction(path, version)
+		if !is {
+			return nil, known
+		}
+		return &reason, known
+	}
+	if err := writeBundle(ctx, e, f, settings, asked, src.Lock, contents, key); err != nil {
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
 			os.Remove(changed.File)
@@ -379,6 +406,9 @@ func checkOutput(name string) error {
 		return fmt.Errorf("%s is a folder: name a file in it", name)
 	} else if err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("%s: not a regular file", name)
+	}
+	if _, err := os.Stat(name + ".sig"); err == nil {
+		return fmt.Errorf("%s.sig is there, with signatures of an older bundle: remove it first", name)
 	}
 	f, err := safefile.Create(name, 0o666)
 	if _, statErr := os.Stat(filepath.Dir(name)); noSuchFile(statErr) {
@@ -641,7 +671,7 @@ func (e *env) reportMissing(c *mirror.Closure) (n int) {
 }
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
-func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, c *bundle.Contents, key *bundle.Key) error {
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
 	if err != nil {
 		return err
@@ -654,9 +684,15 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	if err != nil {
 		return err
 	}
+	f.index = hex.EncodeToString(draft.Manifest.Index[:])
+	if lock != nil && lock.Index != f.index {
+		return &hintError{fmt.Errorf("lock: %w", &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}),
+			"remove the lock to make a new one of what there is now"}
+	}
+	f.sayDropped(e, c)
 	wrote := func(name string) {
 		m := draft.Manifest
-		e.say("wrote %s: %s, signed by %s+%08x, sequence %d, id %.16s", name, bytesText(m.Size), key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
+		e.say("wrote %s: %s of %s, signed by %s+%08x, sequence %d, id %.16s", name, bytesText(m.Size), m.Name, key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
 	}
 	if (f.output == "-" || !f.plain()) && f.rehearse == "" {
 		s, err := f.packaging.open(f.output, e.stdout)

@@ -346,6 +346,7 @@ func extractCatalog(ctx context.Context, e *env, name, dir string) error {
 		return err
 	}
 	var lines []*bundle.Bundle
+	var passed []error
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
 		trust, err := e.trust(1)
 		if err != nil {
@@ -360,7 +361,7 @@ func extractCatalog(ctx context.Context, e *env, name, dir string) error {
 			return err
 		}
 		defer v.Close()
-		lines = v.Lines
+		lines, passed = v.Lines, v.Passed
 	} else {
 		b, err := openBundle(ctx, e, name)
 		if err != nil {
@@ -375,6 +376,12 @@ func extractCatalog(ctx context.Context, e *env, name, dir string) error {
 			return err
 		}
 		e.say("wrote %s and the index beside it: %s, sequence %d", file, b.Manifest.Name, b.Manifest.Sequence)
+	}
+	for _, err := range passed {
+		e.complain("not in the catalogues: %s", oneLine(err))
+	}
+	if len(passed) > 0 {
+		return errIncomplete
 	}
 	return nil
 }

@@ -1,0 +1,51 @@
+// Command bare serves the small files of a tree from memory with nothing but net/http: what a server can at best be compared with.
+//
+//	bare -addr 127.0.0.1:8081 TREE
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// maxFile is the largest file in bytes that is kept.
+const maxFile = 64 << 10
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8081", "address")
+	flag.Parse()
+	files := make(map[string][]byte)
+	root := flag.Arg(0)
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if st, err := d.Info(); err != nil || st.Size() > maxFile {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		files["/"+filepath.ToSlash(rel)], err = os.ReadFile(name)
+		return err
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("ready")
+	log.Fatal(http.ListenAndServe(*addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data, ok := files[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+		w.Write(data)
+	})))
+}
