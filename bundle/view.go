@@ -74,7 +74,7 @@ func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered f
 		if len(v.Passed) > 0 {
 			return nil, v.Passed[0]
 		}
-		return nil, errors.New("no bundle")
+		return nil, errors.New("there is no bundle in it")
 	}
 	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
 		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
@@ -111,6 +111,15 @@ func (v *View) Close() error {
 		errs = append(errs, b.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// Bundles returns all bundles of the view, those of a line in its order; only those of Lines have their index.
+func (v *View) Bundles() []*Bundle {
+	list := slices.DeleteFunc(slices.Clone(v.closer), func(b *Bundle) bool { return b.isPack })
+	slices.SortFunc(list, func(a, b *Bundle) int {
+		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
+	})
+	return list
 }
 
 // Title says what is served, for people: "bundle team of 2026-11-25".

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -235,6 +236,30 @@ func (s *Store) MustStage(pieces []string) (bool, error) {
 	return len(missing) > 0, err
 }
 
+// HasPieces returns the file of the store that is the bundle of some pieces, "" when there is none or the first piece, which says so, is not among them.
+func (s *Store) HasPieces(pieces []string) (string, error) {
+	if _, n, _ := pieceOf(pieces[0]); n != 1 {
+		return "", nil
+	}
+	b := &Bundle{path: pieces[0], medium: &Medium{name: pieces[0]}}
+	defer b.Close()
+	if err := b.medium.add(pieces[0]); err != nil {
+		return "", fmt.Errorf("%s: %w", pieces[0], err)
+	}
+	fixed := make([]byte, ManifestSize)
+	if _, err := b.medium.ReadAt(fixed, manifestAt); err != nil || b.believe(fixed, &Trust{Keys: s.Trust.Keys}) != nil {
+		return "", nil // who reads it all says why
+	}
+	bundles, err := Fronts(s.Dir, &Trust{Keys: s.Trust.Keys}, func(string, error) {})
+	defer closeAll(bundles)
+	for _, have := range bundles {
+		if have.ID() == b.ID() {
+			return have.path, err
+		}
+	}
+	return "", err
+}
+
 // CheckPieces names a piece that is not what the list beside it says, with a *NotVerifiedError. Without a list it says nothing.
 func CheckPieces(pieces []string) error {
 	base, _, _ := pieceOf(pieces[0])
@@ -285,7 +310,11 @@ func (s *Store) missingOf(base string) ([]string, error) {
 	}
 	b, err := s.front(first)
 	if missing, ok := errors.AsType[*MissingPieceError](err); ok {
-		return missing.Names, nil
+		names := slices.Clone(missing.Names)
+		for i := range names {
+			names[i] = filepath.Base(names[i])
+		}
+		return names, nil
 	}
 	if err != nil {
 		return nil, err
@@ -312,7 +341,10 @@ func encrypted(file string) bool {
 // Stage copies a piece, from a disk that will be taken out, into the store, and returns which pieces are still missing. With none
 // missing the staging can be opened as a bundle. The store must be locked.
 func (s *Store) Stage(piece string) (*Staging, []string, error) {
-	base, _, _ := pieceOf(piece)
+	base, _, ok := pieceOf(piece)
+	if !ok {
+		return nil, nil, fmt.Errorf("%s: not the name of a piece", piece)
+	}
 	name := filepath.Base(base)
 	st := &Staging{Dir: filepath.Join(s.Dir, incomingDir, name), base: name}
 	if err := os.MkdirAll(st.Dir, 0o777); err != nil {

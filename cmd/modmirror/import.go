@@ -166,6 +166,12 @@ func (i *importer) file(ctx context.Context, file string) (*bundle.Manifest, err
 		}
 		return m, err
 	}
+	if have, err := i.store.HasPieces(pieces); err != nil {
+		return nil, err
+	} else if have != "" {
+		i.e.say("%s: %v", pieces[0], &bundle.AlreadyError{File: have})
+		return nil, nil
+	}
 	for _, p := range pieces {
 		staging, _, err := i.store.Stage(p)
 		if err != nil {

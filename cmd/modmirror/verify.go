@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -37,7 +38,7 @@ func verifyCommand() *command {
 		name:    "verify",
 		summary: "check every byte of bundles; --deep every hash and proof again",
 		usage: `
-Usage: modmirror verify [flags] BUNDLE...
+Usage: modmirror verify [flags] BUNDLE|STORE...
 
 Checks the signature, the index and every byte. With --deep also the h1 of every
 zip and go.mod, and that every public module's hashes stand in the checksum
@@ -164,21 +165,68 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 		if other == file {
 			continue
 		}
-		if o, err := bundle.Open(ctx, other, v.trust, ""); err == nil { // it is verified for itself
-			opened = append(opened, o)
+		if list, err := bundle.Fronts(other, v.trust, nil); err == nil { // it is verified for itself
+			opened = append(opened, list...)
 		}
 	}
 	b.Attach(opened[1:]...)
 	return b, done, nil
 }
 
+// store verifies all bundles of a store, deep the newest of each line with what it needs of the others and of packs.
+func (v *verification) store(ctx context.Context, e *env, dir string) error {
+	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
+	bad := 0
+	view, err := s.View(ctx, func(file string, err error) {
+		bad++
+		e.complain("%s: %s", file, oneLine(err))
+	})
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	for _, err := range view.Passed {
+		bad++
+		e.complain("%s", oneLine(err))
+	}
+	var worst error
+	for _, b := range view.Bundles() {
+		deep := v.deep && slices.Contains(view.Lines, b)
+		if b.Index == nil {
+			if b, err = bundle.Open(ctx, b.Path(), v.trust, ""); err != nil {
+				return err
+			}
+		}
+		err := v.check(ctx, e, b, b.Path(), deep)
+		if !slices.Contains(view.Lines, b) {
+			b.Close()
+		}
+		if err != nil && !errors.Is(err, errDamaged) {
+			return err
+		}
+		worst = cmp.Or(worst, err)
+	}
+	if bad > 0 {
+		return errDamaged
+	}
+	return worst
+}
+
 // file verifies a bundle and names what is damaged.
 func (v *verification) file(ctx context.Context, e *env, file string) error {
+	if st, err := os.Stat(file); err == nil && st.IsDir() {
+		return v.store(ctx, e, file)
+	}
 	b, done, err := v.open(ctx, file)
 	if err != nil {
 		return err
 	}
 	defer done()
+	return v.check(ctx, e, b, file, v.deep)
+}
+
+// check verifies an open bundle and names what is damaged.
+func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file string, deep bool) error {
 	n := 0
 	report := func(d bundle.Damage) {
 		v.bad.add(d.Path)
@@ -187,7 +235,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 		}
 	}
 	total := b.Manifest.Size
-	if v.deep {
+	if deep {
 		total *= 2
 	}
 	bar := e.bar(total, "verifying")
@@ -199,8 +247,8 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 			bar.Add64(n)
 		}
 	}
-	err = b.Verify(ctx, progress, report)
-	if err == nil && v.deep {
+	err := b.Verify(ctx, progress, report)
+	if err == nil && deep {
 		err = b.Deep(ctx, v.db, nil, progress, report)
 	}
 	if bar != nil {
@@ -218,7 +266,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 	}
 	m := b.Manifest
 	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), strings.Join(b.Signers, ", "))
-	if !v.deep {
+	if !deep {
 		return v.checkPrivate(ctx, e, b, file, io.Discard)
 	}
 	fmt.Fprintf(e.stdout, "%s: deep: %s with the right h1; ", file, number(m.Counts.Versions+m.Counts.ModOnly, "module version"))
