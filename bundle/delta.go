@@ -293,9 +293,46 @@ func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbe
 			if err != nil {
 				return err
 			}
+			if f, ok, err := sameAnswer(ctx, base, r, s.of); err != nil {
+				return err
+			} else if ok { // in other words
+				f.Bundle = numbers[f.Bundle]
+				d.carried = append(d.carried, f)
+				continue
+			}
 			return &NeedError{Path: s.Path, Module: r.Path, Query: s.of}
 		}
 		d.entries = append(d.entries, s)
 	}
 	return nil
+}
+
+// sameAnswer returns the file of the line that answers @latest or a query with the same version as now.
+func sameAnswer(ctx context.Context, base *Bundle, r modpath.Request, version string) (f index.File, ok bool, err error) {
+	was := ""
+	switch r.Kind {
+	case modpath.Latest:
+		for v, err := range base.Index.Versions(ctx, r.Path) {
+			if err != nil {
+				return f, false, err
+			}
+			if v.ZipSize != nil && (was == "" || laterThan(v.Version, was)) {
+				was = v.Version
+			}
+		}
+	case modpath.Info:
+		was = r.Version + "+incompatible" // its tag
+		for q, err := range base.Index.Queries(ctx, r.Path) {
+			if err != nil {
+				return f, false, err
+			}
+			if q.Query == r.Version {
+				was = q.Version
+			}
+		}
+	}
+	if was != version {
+		return f, false, nil
+	}
+	return base.Index.File(ctx, r.String())
 }

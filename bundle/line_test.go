@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.C
 	}
 	defer base.Close()
 	c := *tb.Contents
+	c.Versions = slices.Clone(c.Versions)
 	c.Base, c.Sequence = base, sequence
 	if change != nil {
 		change(&c)

@@ -166,12 +166,13 @@ var rePiece = regexp.MustCompile(`^(.+)\.([0-9]{3})$`)
 
 // pieceOf splits the name of a piece.
 func pieceOf(path string) (base string, n int, ok bool) {
-	m := rePiece.FindStringSubmatch(path)
+	dir, name := filepath.Split(path)
+	m := rePiece.FindStringSubmatch(name)
 	if m == nil {
 		return "", 0, false
 	}
 	n, _ = strconv.Atoi(m[2])
-	return m[1], n, n > 0 && rePieceBase.MatchString(filepath.Base(m[1]))
+	return dir + m[1], n, n > 0 && rePieceBase.MatchString(m[1])
 }
 
 // readList reads a list of pieces: their SHA-256 by name. Nothing signs it: it only tells early which piece is missing or is none of them.

@@ -1,11 +1,13 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,9 +15,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/internal/proof"
@@ -1024,5 +1028,38 @@ func TestSameChains(t *testing.T) {
 		if diff := gocmp.Diff(first, c.Missing); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+}
+
+// TestPruneKeepsProofs: of what is kept the proofs are kept too, however old they are.
+func TestPruneKeepsProofs(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync("example.com/hello@v1.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := make(map[module.Version]bool)
+	for _, v := range c.Versions {
+		keep[v.Mod] = true
+	}
+	old := time.Now().Add(-100 * 24 * time.Hour)
+	err = filepath.WalkDir(w.dir, func(name string, _ fs.DirEntry, err error) error {
+		return cmp.Or(err, os.Chtimes(name, old, old))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := Open(t.Context(), w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := m.Prune(t.Context(), 90*24*time.Hour, keep, false)
+	m.Close()
+	if err != nil || len(p.Versions) > 0 {
+		t.Fatal(p, err)
+	}
+	dir := project(t, "module x\n\ngo 1.20\n\nrequire example.com/hello v1.1.0\n", "x.go", "package x\n")
+	if out, err := w.goFrom(dir, "file://"+w.dir, "mod", "download", "example.com/hello@v1.1.0"); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -1,0 +1,348 @@
+package bundle_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/testbundle"
+)
+
+// variant writes a bundle of the same contents after change.
+func variant(t testing.TB, tb *testbundle.TB, change func(*bundle.Contents)) *testbundle.TB {
+	t.Helper()
+	out := *tb
+	c := *tb.Contents
+	c.Versions = slices.Clone(c.Versions)
+	change(&c)
+	out.Contents = &c
+	out.Write(t)
+	return &out
+}
+
+func read(t testing.TB, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func write(t testing.TB, file string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// later is a change that makes another bundle.
+func later(c *bundle.Contents) { c.Created = c.Created.Add(time.Second) }
+
+// vulns is a change that gives a delta something to carry.
+func vulns(i int) func(*bundle.Contents) {
+	return func(c *bundle.Contents) {
+		c.Vulns = []bundle.Source{bundle.DataSource("vulndb/index/db.json", fmt.Appendf(nil, `{"modified":%d}`, i))}
+	}
+}
+
+// reopened returns the store as another process sees it.
+func reopened(t testing.TB, s *bundle.Store, trust *bundle.Trust, state string) *bundle.Store {
+	t.Helper()
+	again, err := bundle.OpenStore(s.Dir, trust, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+// TestForeignJournal puts the manifest of another bundle beside one that is signed: what is signed stays the one that was verified.
+func TestForeignJournal(t *testing.T) {
+	good := testbundle.Make(t, modfiles, nil)
+	evil := variant(t, good, later)
+	before := read(t, good.Path)
+	write(t, good.Path+".signing", read(t, evil.Path)[512:512+bundle.ManifestSize])
+	approver, err := bundle.EphemeralKey("approver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !refused(err) {
+		t.Errorf("signing beside a foreign journal: %v", err)
+	}
+	if !bytes.Equal(read(t, good.Path), before) {
+		t.Error("the bundle was changed")
+	}
+	// And one whose index is not the one in the manifest is not signed at all.
+	data := bytes.Clone(before)
+	data[512+bundle.ManifestSize+512+5000] ^= 1
+	write(t, good.Path, data)
+	if err := os.Remove(good.Path + ".signing"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !refused(err) {
+		t.Errorf("signing a damaged bundle: %v", err)
+	}
+}
+
+// TestDetachedSignatures: those of keys that nobody trusts here do not count, whatever room they take; those of another bundle are refused.
+func TestDetachedSignatures(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	text := tb.Draft.Manifest.Text()
+	room := (bundle.ManifestSize - len(text) - 20) / 4 * 4
+	write(t, tb.Path+".sig", []byte(text+"\n— x "+strings.Repeat("AAAA", room/4)+"\n"))
+	if err := take(t, newStore(t, tb.Trusted), tb, nil); err != nil {
+		t.Errorf("a long signature of an unknown key: %v", err)
+	}
+	other := variant(t, tb, later)
+	approver, err := bundle.EphemeralKey("approver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.SignDetached(other.Path, other.Path+".sig", tb.Trusted, approver); err != nil {
+		t.Fatal(err)
+	}
+	write(t, tb.Path+".sig", read(t, other.Path+".sig"))
+	if _, err := bundle.Open(ctx, tb.Path, tb.Trusted, ""); !refused(err) {
+		t.Errorf("signatures of another bundle: %v", err)
+	}
+}
+
+// TestImportReadsIndex damages the index of a bundle that was seen before: import reads what is carried, and not what it remembers.
+func TestImportReadsIndex(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	s := newStore(t, tb.Trusted)
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, stateOf(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	bad := *tb
+	bad.Path = filepath.Join(t.TempDir(), "bad.tar")
+	data := read(t, tb.Path)
+	data[512+bundle.ManifestSize+512+3000] ^= 1
+	write(t, bad.Path, data)
+	if err := take(t, s, &bad, nil); err == nil {
+		t.Error("imported with a damaged index")
+	}
+	if _, err := os.Stat(filepath.Join(stateOf(s), "index", tb.Draft.Manifest.ID()+".sqlite")); err != nil {
+		t.Errorf("the index that a server may be using is gone: %v", err)
+	}
+}
+
+// TestStoreIsNotOverwritten: what is in a store counts, whatever a process remembers of it.
+func TestStoreIsNotOverwritten(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	delta := next(t, tb, 8, vulns(1))
+	other := variant(t, tb, later) // under the number of the base
+	s := newStore(t, tb.Trusted)
+	waiting := reopened(t, s, tb.Trusted, stateOf(s)) // it has read the state, and waits for the lock
+	for _, x := range []*testbundle.TB{tb, delta} {
+		if err := take(t, s, x, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, store := range map[string]*bundle.Store{"waited": waiting, "another state": reopened(t, s, tb.Trusted, t.TempDir())} {
+		for _, allow := range []bool{false, true} {
+			err := take(t, store, other, func(im *bundle.Import) { im.AllowRollback = allow })
+			if _, ok := errors.AsType[*bundle.RollbackError](err); !ok {
+				t.Errorf("%s, allowed %v: %v", name, allow, err)
+			}
+		}
+	}
+	if !bytes.Equal(read(t, filepath.Join(s.Dir, "test-7.tar")), read(t, tb.Path)) {
+		t.Error("the base was overwritten")
+	}
+	// Two deltas to one base: the second would take away what the first brought.
+	fork := next(t, tb, 9, vulns(2))
+	err := take(t, s, fork, nil)
+	if _, ok := errors.AsType[*bundle.RollbackError](err); !ok {
+		t.Errorf("a fork of the line: %v", err)
+	}
+}
+
+// TestCarriedAgain: a bundle that was damaged in the store is replaced by the one that is carried again.
+func TestCarriedAgain(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	s := newStore(t, tb.Trusted)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(s.Dir, "test-7.tar")
+	data := read(t, name)
+	data[len(data)-100000] ^= 1
+	write(t, name, data)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read(t, name), read(t, tb.Path)) {
+		t.Error("it is still damaged")
+	}
+	err := take(t, s, tb, nil)
+	if _, ok := errors.AsType[*bundle.AlreadyError](err); !ok {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+// TestPruneKeepsWhatItCannotRead: nothing is pruned while a bundle cannot be opened, since nobody knows what it needs.
+func TestPruneKeepsWhatItCannotRead(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	keyB, err := bundle.EphemeralKey("keyb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := bundle.TrustIn(tb.Key.Verifier, keyB.Verifier)
+	b1 := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
+	b1.Key, b1.Trusted = keyB, both
+	b1.Write(t)
+	s := newStore(t, both)
+	for _, x := range []*testbundle.TB{tb, next(t, tb, 8, vulns(1)), b1, next(t, b1, 8, vulns(3))} {
+		if err := take(t, s, x, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := reopened(t, s, tb.Trusted, stateOf(s)).Prune(ctx, 1, false); !refused(err) {
+		t.Errorf("pruned without knowing a line: %v", err)
+	}
+	p, err := reopened(t, s, both, stateOf(s)).Prune(ctx, 1, false)
+	if err != nil || len(p.Bundles) != 2 || p.Packed == 0 {
+		t.Fatal(p, err)
+	}
+	v, err := s.View(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for _, b := range v.Lines {
+		for f, err := range b.Index.Files(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.Read(f, f.Size); err != nil {
+				t.Errorf("%s: %v", b.Manifest.Name, err)
+			}
+		}
+	}
+}
+
+// TestConflictingLines: a version outside the checksum database that two lines have with other contents is refused, whichever comes first.
+func TestConflictingLines(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	secret := func(c *bundle.Contents) {
+		c.Name = "other"
+		for i := range c.Versions {
+			if v := &c.Versions[i]; v.Private {
+				zip := bundle.DataSource(v.Zip.Path, c.Versions[2].Zip.Data)
+				v.GoMod = bundle.DataSource(v.GoMod.Path, []byte("module corp.example/secret\n\ngo 1.21\n"))
+				v.GoModH1, v.ModSize = "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", v.GoMod.Size
+				v.Zip, v.ZipSize = &zip, &zip.Size
+			}
+		}
+	}
+	other := variant(t, tb, secret)
+	for _, order := range [][]*testbundle.TB{{tb, other}, {other, tb}} {
+		s := newStore(t, tb.Trusted)
+		if err := s.State.SetDeep(other.Draft.Manifest.ID()); err != nil { // what it says of itself is not the question here
+			t.Fatal(err)
+		}
+		if err := take(t, s, order[0], nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := take(t, s, order[1], nil); !refused(err) {
+			t.Errorf("%s after %s: %v", order[1].Contents.Name, order[0].Contents.Name, err)
+		}
+	}
+}
+
+// TestStateNeverGoesBack: a server that read the state before an import does not take it back.
+func TestStateNeverGoesBack(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	s := newStore(t, tb.Trusted)
+	state, err := bundle.ReadState(stateOf(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := take(t, s, variant(t, tb, func(c *bundle.Contents) { c.Sequence = 8 }), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, allow := range []bool{false, true} {
+		if err := state.Remember(v, v.Place(), allow); err != nil {
+			t.Fatal(err)
+		}
+		now, err := bundle.ReadState(stateOf(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := now.Lines["test"].Sequence; (got == 8) == allow {
+			t.Errorf("rollback allowed: %v; it remembers %d", allow, got)
+		}
+	}
+}
+
+// TestHostilePieces: names that leave the store's folder, pieces without end, and what is no file at all.
+func TestHostilePieces(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	data := read(t, tb.Path)
+	s := newStore(t, tb.Trusted)
+	for _, name := range []string{"...001", "..001", ".001", "-x.001", "a\nb.001"} {
+		piece := filepath.Join(t.TempDir(), name)
+		write(t, piece, data)
+		if len(bundle.Pieces(piece)) > 0 {
+			t.Errorf("%q is taken for a piece", name)
+		}
+		if _, _, err := s.Stage(piece); err == nil {
+			t.Errorf("%q is staged", name)
+		}
+	}
+	// A manifest that is signed, behind a piece of one byte: there would be millions.
+	dir := t.TempDir()
+	write(t, dir+"/team.tar.001", data[:1])
+	write(t, dir+"/team.tar.002", data[1:20000])
+	if _, err := bundle.Open(ctx, dir+"/team.tar.001", tb.Trusted, ""); !refused(err) {
+		t.Errorf("pieces of a byte: %v", err)
+	}
+	// A piece that was damaged behind its beginning is replaced by the good one.
+	n := len(data) / 2
+	dir = t.TempDir()
+	bad := bytes.Clone(data[n:])
+	bad[len(bad)-20000] ^= 1
+	stage := func(name string, content []byte) (missing []string) {
+		t.Helper()
+		write(t, filepath.Join(dir, name), content)
+		_, missing, err := s.Stage(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return missing
+	}
+	unlock, err := s.Lock(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	stage("team.tar.001", data[:len(data)-n])
+	if missing := stage("team.tar.002", bytes.Clone(bad)); len(missing) > 0 {
+		t.Fatal(missing)
+	}
+	stage("team.tar.002", data[len(data)-n:])
+	in, _, err := bundle.OpenInput(filepath.Join(s.Dir, "incoming", "team.tar", "team.tar.001"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if got, err := io.ReadAll(in); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("the good piece did not replace the damaged one: %v", err)
+	}
+}
