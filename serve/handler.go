@@ -31,6 +31,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -407,17 +408,32 @@ type entry struct {
 	contentType string
 	control     string
 	modified    time.Time
+
+	once   sync.Once
+	values headerValues
 }
 
-// headers sets the response headers.
+// headerValues are the values of an entry's response headers, as net/http has them. They are made once: a small file is sent in some
+// microseconds, of which making them would be one.
+type headerValues struct{ contentType, etag, control, modified, length []string }
+
+var (
+	acceptBytes = []string{"bytes"}
+	noSniff     = []string{"nosniff"}
+)
+
+// headers sets the response headers, under their canonical names.
 func (e *entry) headers(w http.ResponseWriter) {
+	e.once.Do(func() {
+		e.values = headerValues{[]string{e.contentType}, []string{e.etag}, []string{e.control}, nil, []string{strconv.Itoa(len(e.data))}}
+		if !e.modified.IsZero() {
+			e.values.modified = []string{e.modified.UTC().Format(http.TimeFormat)}
+		}
+	})
 	h := w.Header()
-	h.Set("Content-Type", e.contentType)
-	h.Set("ETag", e.etag)
-	h.Set("Cache-Control", e.control)
-	h.Set("X-Content-Type-Options", "nosniff")
-	if !e.modified.IsZero() {
-		h.Set("Last-Modified", e.modified.UTC().Format(http.TimeFormat))
+	h["Content-Type"], h["Etag"], h["Cache-Control"], h["X-Content-Type-Options"] = e.values.contentType, e.values.etag, e.values.control, noSniff
+	if e.values.modified != nil {
+		h["Last-Modified"] = e.values.modified
 	}
 }
 
@@ -438,8 +454,8 @@ func (e *entry) serve(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", e.modified, bytes.NewReader(e.data))
 		return
 	}
-	w.Header().Set("Accept-Ranges", "bytes")
-	w.Header().Set("Content-Length", fmt.Sprint(len(e.data)))
+	h := w.Header()
+	h["Accept-Ranges"], h["Content-Length"] = acceptBytes, e.values.length
 	if r.Method != http.MethodHead {
 		w.Write(e.data)
 	}
