@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -55,6 +56,9 @@ type Server struct {
 
 	Ready func(v *bundle.View) // called when a view is served; may be nil
 
+	TLS    *TLS    // nil for plain HTTP
+	Access *Access // who may read; nil for everyone. Only with TLS.
+
 	handler atomic.Pointer[Handler]
 }
 
@@ -72,6 +76,21 @@ type Settings struct {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Log == nil {
 		s.Log = slog.Default()
+	}
+	if s.Access != nil && s.TLS == nil {
+		return ErrNoTLS
+	}
+	if s.Access != nil {
+		if err := s.Access.open(s.Log); err != nil {
+			return err
+		}
+	}
+	if s.TLS != nil {
+		config, err := s.TLS.config(s.Log)
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, config)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -192,6 +211,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			text(w, http.StatusOK, "ready")
 		}
 		return
+	}
+	if s.Access != nil {
+		if _, ok := s.Access.who(r); !ok {
+			deny(w)
+			return
+		}
 	}
 	if h == nil {
 		w.Header().Set("Retry-After", "1")

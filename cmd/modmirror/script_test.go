@@ -162,9 +162,9 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	sc := bufio.NewScanner(stderr)
 	for sc.Scan() {
 		ts.Logf("serve: %s", sc.Text())
-		if _, rest, ok := strings.Cut(sc.Text(), " at http://"); ok {
-			host, _, _ := strings.Cut(rest, ": ")
-			ts.Setenv("PROXY", "http://"+host)
+		if _, rest, ok := strings.Cut(sc.Text(), " at http"); ok {
+			url, _, _ := strings.Cut(rest, ": ")
+			ts.Setenv("PROXY", "http"+url)
 			go func() {
 				for sc.Scan() { // keep the pipe empty
 				}

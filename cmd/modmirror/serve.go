@@ -30,6 +30,8 @@ func serveCommand() *command {
 	var addr, state, maxAge string
 	var allowRollback bool
 	var minSequence int64
+	var security serve.TLS
+	var access serve.Access
 	var require int
 	return &command{
 		name:    "serve",
@@ -54,6 +56,11 @@ Example:
 			requireFlag(fs, &require)
 			fs.BoolVar(&allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
 			fs.Int64Var(&minSequence, "min-sequence", 0, "serve no bundle below this sequence `number`: for a host that has seen none yet")
+			fs.StringVar(&security.CertFile, "tls-cert", "", "certificate `file` (PEM), read again when it changes")
+			fs.StringVar(&security.KeyFile, "tls-key", "", "`file` of its key")
+			fs.StringVar(&security.ClientCA, "client-ca", "", "only clients with a certificate of the CAs in this `file` may read")
+			fs.StringVar(&access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only")
+			fs.StringVar(&access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN; with TLS only")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -63,6 +70,13 @@ Example:
 			age, err := parseAge(maxAge)
 			if err != nil {
 				return err
+			}
+			withTLS := security.CertFile != ""
+			switch {
+			case withTLS != (security.KeyFile != ""), security.ClientCA != "" && !withTLS:
+				return usagef("want --tls-cert and --tls-key together, and --client-ca with both")
+			case (access.Htpasswd != "" || access.Tokens != "") && !withTLS:
+				return usagef("--htpasswd and --tokens: %v; add --tls-cert and --tls-key", serve.ErrNoTLS)
 			}
 			debug.SetMemoryLimit(serveHeap)
 			trust, err := e.trust(require)
@@ -87,17 +101,27 @@ Example:
 			log := slog.New(slog.NewTextHandler(e.stderr, nil))
 			src := &served{args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
 			start := time.Now()
+			scheme := "http"
+			if withTLS {
+				scheme = "https"
+			}
 			s := &serve.Server{
 				Miss: wants.Add,
 				Log:  log,
 				Open: src.open,
 				Ready: func(v *bundle.View) {
 					for _, b := range v.Lines {
-						e.sayServing(b, l.Addr(), time.Since(start))
+						e.sayServing(b, scheme, l.Addr(), time.Since(start))
 						warnAge(log, b.Manifest, age)
 					}
-					e.hint("on a client: eval \"$(modmirror env http://%s)\"", l.Addr())
+					e.hint("on a client: eval \"$(modmirror env %s://%s)\"", scheme, l.Addr())
 				},
+			}
+			if withTLS {
+				s.TLS = &security
+			}
+			if access.Htpasswd != "" || access.Tokens != "" {
+				s.Access = &access
 			}
 			if src.isStore() {
 				s.Reload = func(ctx context.Context) (*bundle.View, error) {
@@ -113,14 +137,14 @@ Example:
 }
 
 // sayServing says what is served from now on.
-func (e *env) sayServing(b *bundle.Bundle, addr net.Addr, took time.Duration) {
+func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took time.Duration) {
 	m := b.Manifest
 	seen := "verified now"
 	if b.Seen {
 		seen = "seen before"
 	}
-	e.say("serving %s at http://%s: %s of %s, sequence %d; ready after %d ms (index %s)",
-		m.Name, addr, number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
+	e.say("serving %s at %s://%s: %s of %s, sequence %d; ready after %d ms (index %s)",
+		m.Name, scheme, addr, number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
 }
 
 // served is what serve was told to serve.
