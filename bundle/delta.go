@@ -36,7 +36,8 @@ func (c *Contents) merge(ctx context.Context) error {
 		have[[2]string{v.Path, v.Version.Version}] = i
 		first[v.Path] = i
 	}
-	dropped := make(map[[2]string]bool)
+	dropped, anew := make(map[[2]string]bool), make(map[[2]string]bool)
+	advice := make(map[string]index.Version) // of modules of which nothing is known now
 	news := len(c.Versions)
 	platforms, err := c.carriedSelfs(ctx)
 	if err != nil {
@@ -51,6 +52,7 @@ func (c *Contents) merge(ctx context.Context) error {
 		switch {
 		case c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(platforms, old):
 			if again { // it is carried as it is now
+				anew[key] = true
 				continue
 			}
 			dropped[key] = true
@@ -64,18 +66,26 @@ func (c *Contents) merge(ctx context.Context) error {
 				if c.Versions[j].Private != old.Private {
 					return fmt.Errorf("%s is outside the checksum database in one of line and this run only: make a full bundle", old.Path)
 				}
-				old.Deprecated, old.Latest = c.Versions[j].Deprecated, c.Versions[j].Latest
-			}
-			if c.Retracted != nil {
-				if reason, known := c.Retracted(old.Path, old.Version); known {
-					old.Retracted = reason
-				}
 			}
 			i = len(c.Versions)
 			c.Versions = append(c.Versions, Version{Version: old})
 		}
-		if err := c.carry(ctx, &c.Versions[i], old, again); err != nil {
+		v := &c.Versions[i]
+		if reason, known := c.advice(old.Path, old.Version); known {
+			v.Retracted = reason
+		} else {
+			v.Retracted, advice[old.Path] = old.Retracted, old
+		}
+		if err := c.carry(ctx, v, old, again); err != nil {
 			return err
+		}
+	}
+	for i := range c.Versions { // what is said of a module is said of all its versions
+		v := &c.Versions[i]
+		if old, ok := advice[v.Path]; ok {
+			v.Deprecated, v.Latest = old.Deprecated, old.Latest
+		} else if j, ok := first[v.Path]; ok {
+			v.Deprecated, v.Latest = c.Versions[j].Deprecated, c.Versions[j].Latest
 		}
 	}
 	if len(c.Versions) > news {
@@ -83,7 +93,7 @@ func (c *Contents) merge(ctx context.Context) error {
 			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version.Version, b.Version.Version))
 		})
 	}
-	if err := c.mergeRows(ctx, base, dropped); err != nil {
+	if err := c.mergeRows(ctx, base, dropped, anew); err != nil {
 		return err
 	}
 	heads, err := base.Heads(ctx)
@@ -188,11 +198,20 @@ func (c *Contents) mergeWhole(ctx context.Context) error {
 			gone[key] = true
 		}
 	}
-	return c.mergeRows(ctx, c.Whole, gone)
+	return c.mergeRows(ctx, c.Whole, gone, nil)
 }
 
-// mergeRows adds what the index of the line's last bundle says besides versions and files.
-func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped map[[2]string]bool) error {
+// advice returns whether a version of the line is retracted, if that is known now.
+func (c *Contents) advice(path, version string) (reason *string, known bool) {
+	if c.Retracted == nil {
+		return nil, false
+	}
+	return c.Retracted(path, version)
+}
+
+// mergeRows adds what the index of the line's last bundle says besides versions and files. What dropped versions say is left out, and the
+// requirements of those that were made anew.
+func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped, anew map[[2]string]bool) error {
 	x := base.Index
 	asked := make(map[[2]string]bool)
 	for _, q := range c.Queries {
@@ -221,7 +240,7 @@ func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped map[[2]s
 		if err != nil {
 			return err
 		}
-		if known[r] || r.Version == "" && (projects[r.Path] || c.DropUnused) || dropped[[2]string{r.Path, r.Version}] {
+		if known[r] || r.Version == "" && (projects[r.Path] || c.DropUnused) || dropped[[2]string{r.Path, r.Version}] || anew[[2]string{r.Path, r.Version}] {
 			continue
 		}
 		c.Requirements = append(c.Requirements, r)

@@ -134,22 +134,10 @@ func install(path string, data []byte) error {
 	return os.Remove(path + journalExt)
 }
 
-// addSignatures adds the signatures of a signed manifest to those that the bundle at path, of the same manifest, has.
-func addSignatures(path string, msg []byte, trust *Trust) error {
-	if err := repair(path, trust); err != nil {
-		return fmt.Errorf("repairing %s: %w", path, err)
-	}
-	m, err := openMedium(path)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	defer m.Close()
-	b := &Bundle{path: path, medium: m}
-	lenient := &Trust{Keys: trust.Keys}
-	if err := b.readManifest(lenient); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	_, n, err := openManifest(padManifest(b.note), msg, lenient)
+// addSignatures adds the signatures of a signed manifest to those that a bundle of a store, of the same manifest, has: beside it, since a server may be
+// sending its bytes.
+func addSignatures(have *Bundle, msg []byte, trust *Trust) error {
+	_, n, err := openManifest(padManifest(have.note), msg, &Trust{Keys: trust.Keys})
 	if err != nil {
 		return err
 	}
@@ -160,11 +148,7 @@ func addSignatures(path string, msg []byte, trust *Trust) error {
 	if len(signed) > ManifestSize {
 		return errTooManySignatures
 	}
-	data := padManifest(signed)
-	if err := safefile.Write(path+journalExt, data, 0o666); err != nil {
-		return err
-	}
-	return install(path, data)
+	return safefile.Write(signaturesFile(have.path), signed, 0o666)
 }
 
 // SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that

@@ -50,6 +50,9 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil { // when it is there already
+		abs = real
+	}
 	return &Store{Dir: dir, Trust: trust, State: state, place: abs}, nil
 }
 
@@ -134,9 +137,14 @@ func (v *View) Place() string {
 // OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
 func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
 	s := &Store{Dir: dir, Trust: trust, State: NoState()}
-	v, err := s.View(ctx, nil)
+	var skipped error
+	v, err := s.View(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
 		return nil, err
+	}
+	if skipped = cmp.Or(skipped, errors.Join(v.Passed...)); skipped != nil {
+		v.Close()
+		return nil, fmt.Errorf("store %s: what is the newest bundle cannot be told: %w", dir, skipped)
 	}
 	if len(v.Lines) > 1 {
 		defer v.Close()
@@ -235,10 +243,6 @@ func (s *Store) Lock(ctx context.Context, waiting func(holder string)) (unlock f
 	}
 	s.State = state
 	err = safefile.Sweep(s.Dir)
-	journals, _ := filepath.Glob(filepath.Join(s.Dir, "*"+bundleExt+journalExt))
-	for _, j := range journals { // of signatures that a killed import was adding
-		err = errors.Join(err, repair(strings.TrimSuffix(j, journalExt), &Trust{Keys: s.Trust.Keys}))
-	}
 	if err != nil {
 		unlock()
 		return nil, err
@@ -305,14 +309,20 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, err
 	}
 	defer func() { closeAll(bundles) }()
-	if err := s.newer(ctx, b, bundles, im); err != nil {
+	again, err := s.again(ctx, b, bundles)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
-		return nil, err
-	}
-	if err := s.checkBase(b, bundles, packs, im); err != nil {
-		return nil, err
+	if !again {
+		if err := s.newer(b, bundles, im); err != nil {
+			return nil, err
+		}
+		if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
+			return nil, err
+		}
+		if err := s.checkBase(b, bundles, packs, im); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		b.medium = nil // temp is closed by itself
@@ -332,10 +342,18 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	if err := s.verify(ctx, b, bundles, in, im); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := s.allowed(s.State.Check(ctx, b), im); err != nil {
+	if !again {
+		if err := s.allowed(s.State.Check(ctx, b), im); err != nil {
+			return nil, err
+		}
+	}
+	others, _, err := s.open(nil)
+	defer closeAll(others)
+	if err != nil {
 		return nil, err
 	}
-	v, err := s.view(ctx, append(slices.Clone(bundles), b), packs)
+	served := slices.DeleteFunc(slices.Clone(others), func(o *Bundle) bool { return !o.isPack && o.ID() == b.ID() })
+	v, err := s.view(ctx, append(served, b), packs)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -358,37 +376,60 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	return m, nil
 }
 
-// newer compares a bundle with those of its line that are in the store. One with the same id is an *AlreadyError, if it is whole; then signatures
-// that it has besides are added to it, and it is remembered.
-func (s *Store) newer(ctx context.Context, b *Bundle, bundles []*Bundle, im *Import) error {
+// again reports whether a bundle is one that the store has, or had: one that is damaged, or that a newer one of its line names and that is gone. It
+// is carried again then. One that is there and whole is an *AlreadyError; signatures that it has besides are added to it, and it is remembered.
+func (s *Store) again(ctx context.Context, b *Bundle, bundles []*Bundle) (bool, error) {
+	for _, have := range bundles {
+		if have.isPack || have.ID() != b.ID() {
+			continue
+		}
+		if s.intact(ctx, have) != nil {
+			return true, nil
+		}
+		already := &AlreadyError{File: have.path}
+		for _, k := range b.Signers {
+			if !slices.Contains(have.Signers, k) {
+				already.Signed = append(already.Signed, k)
+			}
+		}
+		if len(already.Signed) > 0 {
+			if err := addSignatures(have, b.note, s.Trust); err != nil {
+				return false, err
+			}
+		}
+		if v, err := s.View(ctx, nil); err == nil { // else the others of the line have too few signatures
+			defer v.Close()
+			if err := s.Remember(v, false); err != nil {
+				return false, err
+			}
+		}
+		return false, already
+	}
+	for _, have := range bundles {
+		if have.isPack || have.Manifest.Name != b.Manifest.Name || have.Manifest.Sequence <= b.Manifest.Sequence {
+			continue
+		}
+		newer, err := Open(ctx, have.path, &Trust{Keys: s.Trust.Keys}, "")
+		if err != nil {
+			continue // it says nothing
+		}
+		names := slices.ContainsFunc(newer.Line(), func(x index.Bundle) bool { return x.Digest == b.ID() })
+		newer.Close()
+		if names {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// newer compares a bundle with those of its line that are in the store.
+func (s *Store) newer(b *Bundle, bundles []*Bundle, im *Import) error {
 	m := &b.Manifest
 	for _, have := range bundles {
 		if have.isPack || have.Manifest.Name != m.Name {
 			continue
 		}
 		switch {
-		case have.ID() == b.ID():
-			if s.intact(ctx, have) != nil {
-				continue // it is carried again to replace that
-			}
-			already := &AlreadyError{File: have.path}
-			for _, k := range b.Signers {
-				if !slices.Contains(have.Signers, k) {
-					already.Signed = append(already.Signed, k)
-				}
-			}
-			if len(already.Signed) > 0 {
-				if err := addSignatures(have.path, b.note, s.Trust); err != nil {
-					return err
-				}
-			}
-			if v, err := s.View(ctx, nil); err == nil { // else the others of the line have too few signatures
-				defer v.Close()
-				if err := s.Remember(v, false); err != nil {
-					return err
-				}
-			}
-			return already
 		case have.Manifest.Sequence == m.Sequence:
 			return &RollbackError{b.path, fmt.Sprintf("%s is another bundle with sequence %d: two exist under one number", have.path, m.Sequence)}
 		case have.Manifest.Sequence > m.Sequence:

@@ -346,3 +346,88 @@ func TestHostilePieces(t *testing.T) {
 		t.Errorf("the good piece did not replace the damaged one: %v", err)
 	}
 }
+
+// TestLineIsRepaired: a bundle that is damaged or gone, and that a newer one of its line names, is carried again.
+func TestLineIsRepaired(t *testing.T) {
+	tb := variant(t, testbundle.Make(t, modfiles, nil), func(c *bundle.Contents) { c.Sequence = 9 }) // before 10 as a number, and not as a name
+	delta := next(t, tb, 10, vulns(1))
+	s := newStore(t, tb.Trusted)
+	for _, x := range []*testbundle.TB{tb, delta} {
+		if err := take(t, s, x, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := take(t, s, tb, nil)
+	if _, ok := errors.AsType[*bundle.AlreadyError](err); !ok {
+		t.Errorf("what is there, again: %v", err)
+	}
+	name := filepath.Join(s.Dir, "test-9.tar")
+	data := read(t, name)
+	data[len(data)-100000] ^= 1
+	write(t, name, data)
+	for _, trouble := range []string{"damaged", "gone"} {
+		if err := take(t, s, tb, nil); err != nil {
+			t.Errorf("%s: %v", trouble, err)
+		}
+		if !bytes.Equal(read(t, name), read(t, tb.Path)) {
+			t.Errorf("%s: it was not replaced", trouble)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestLinesApart: what is wrong with one line is no reason to refuse, or not to serve, another one.
+func TestLinesApart(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	other := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
+	approver, err := bundle.EphemeralKey("approver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bundle.Sign(other.Path, tb.Trusted, approver); err != nil {
+		t.Fatal(err)
+	}
+	two := bundle.TrustIn(tb.Key.Verifier, approver.Verifier)
+	s := newStore(t, two)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	strict := bundle.TrustIn(two.Keys...)
+	strict.Require = 2
+	s = reopened(t, s, strict, stateOf(s))
+	if err := take(t, s, other, nil); err != nil {
+		t.Errorf("beside a line with one signature: %v", err)
+	}
+	// The second signature comes later: the bundle itself, which may be on its way to a client, stays as it is.
+	before := read(t, filepath.Join(s.Dir, "test-7.tar"))
+	if _, err := bundle.Sign(tb.Path, two, approver); err != nil {
+		t.Fatal(err)
+	}
+	err = take(t, s, tb, nil)
+	if already, ok := errors.AsType[*bundle.AlreadyError](err); !ok || len(already.Signed) != 1 {
+		t.Errorf("signed since: %v", err)
+	}
+	if !bytes.Equal(before, read(t, filepath.Join(s.Dir, "test-7.tar"))) {
+		t.Error("the bundle in the store was written to")
+	}
+	v, err := s.View(ctx, nil)
+	if err != nil || len(v.Lines) != 2 {
+		t.Fatal(v, err)
+	}
+	v.Close()
+	name := filepath.Join(s.Dir, "test-7.tar")
+	data := read(t, name)
+	data[512+bundle.ManifestSize+512+5000] ^= 1 // of the index
+	write(t, name, data)
+	fresh := reopened(t, s, strict, t.TempDir())
+	v, err = fresh.View(ctx, nil)
+	if err != nil || len(v.Lines) != 1 || v.Lines[0].Manifest.Name != "other" || len(v.Passed) != 1 {
+		t.Fatal(v, err)
+	}
+	v.Close()
+	if _, err := bundle.OpenNewest(ctx, s.Dir, strict); err == nil {
+		t.Error("the newest bundle of a store is told although one cannot be read")
+	}
+}

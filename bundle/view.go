@@ -44,7 +44,8 @@ type Served struct {
 	Unproven []int64 `json:"unproven,omitempty"` // records, sorted; answered with 404
 	Heads    int     `json:"heads,omitempty"`    // of the lines that it is not shown to continue: clients that remember one of these fail
 
-	head proof.Head
+	head    proof.Head
+	damaged bool // something that would be needed to tell is damaged
 }
 
 // NewView returns the view of the newest bundle of each line among bundles, which it closes in Close, all of them.
@@ -55,11 +56,18 @@ func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered f
 	slices.SortStableFunc(bySequence, func(a, b *Bundle) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), -cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
 	})
+	seen := make(map[string]bool)
 	for _, b := range bySequence {
-		if n := len(v.Lines); n > 0 && v.Lines[n-1].Manifest.Name == b.Manifest.Name {
+		if seen[b.Manifest.Name] { // the newest of its line was there, or nothing is served of it: an older one would be a rollback
 			continue
 		}
-		if err := open(b); err != nil {
+		seen[b.Manifest.Name] = true
+		err := open(b)
+		if _, bad := errors.AsType[*NotVerifiedError](err); bad {
+			v.Passed = append(v.Passed, err)
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		b.Attach(bundles...)
@@ -111,15 +119,6 @@ func (v *View) Close() error {
 		errs = append(errs, b.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// Bundles returns all bundles of the view, those of a line in its order; only those of Lines have their index.
-func (v *View) Bundles() []*Bundle {
-	list := slices.DeleteFunc(slices.Clone(v.closer), func(b *Bundle) bool { return b.isPack })
-	slices.SortFunc(list, func(a, b *Bundle) int {
-		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
-	})
-	return list
 }
 
 // Title says what is served, for people: "bundle team of 2026-11-25".
@@ -177,7 +176,7 @@ func (v *View) choose(ctx context.Context, remembered func(db string) tlog.Tree,
 			if s, err = v.bestHead(ctx, lines, candidates, remembered(db)); err != nil {
 				return err
 			}
-			if name != "" {
+			if name != "" && !s.damaged {
 				data, err := json.Marshal(s)
 				if err != nil {
 					return err
@@ -233,12 +232,12 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 		forgets := false
 		if remembered.N > 0 {
 			var err error
-			if forgets, err = unshown(p.Extends(proof.Head{Tree: remembered})); err != nil {
+			if forgets, err = s.unshown(p.Extends(proof.Head{Tree: remembered})); err != nil {
 				return nil, err
 			}
 		}
 		for _, other := range candidates {
-			if not, err := unshown(p.Extends(other)); err != nil {
+			if not, err := s.unshown(p.Extends(other)); err != nil {
 				return nil, err
 			} else if not {
 				s.Heads++
@@ -249,11 +248,11 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 				continue // proven when it was made
 			}
 			err := b.eachRecords(ctx, func(batch []proof.Record) error {
-				if not, err := unshown(p.Records(batch)); err != nil || !not {
+				if not, err := s.unshown(p.Records(batch)); err != nil || !not {
 					return err
 				}
 				for _, r := range batch {
-					if not, err := unshown(p.Records([]proof.Record{r})); err != nil {
+					if not, err := s.unshown(p.Records([]proof.Record{r})); err != nil {
 						return err
 					} else if not {
 						s.Unproven = append(s.Unproven, r.ID)
@@ -278,9 +277,13 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 
 // unshown reports whether an error of a proof means that it cannot be made from what the bundles have. Others, such as those of a disk, are errors
 // and say nothing about that.
-func unshown(err error) (bool, error) {
+func (s *Served) unshown(err error) (bool, error) {
 	if err == nil {
 		return false, nil
+	}
+	if _, bad := errors.AsType[*NotVerifiedError](err); bad { // which is no reason to serve nothing
+		s.damaged = true
+		return true, nil
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, proof.ErrMismatch) {
 		return true, nil

@@ -3,6 +3,8 @@ package bundle
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -237,32 +239,39 @@ func (s *Store) MustStage(pieces []string) (bool, error) {
 	return len(missing) > 0, err
 }
 
-// HasPieces returns the file of the store that is the bundle of some pieces, "" when there is none or the first piece, which says so, is not among them.
-func (s *Store) HasPieces(pieces []string) (string, error) {
-	if _, n, _ := pieceOf(pieces[0]); n != 1 {
-		return "", nil
+// HasPieces returns an *AlreadyError when the store has the bundle of some pieces, whole, and the first piece, which says so, is among them. Pieces that
+// wait are removed then.
+func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
+	base, n, _ := pieceOf(pieces[0])
+	if n != 1 {
+		return nil
 	}
 	b := &Bundle{path: pieces[0], medium: &Medium{name: pieces[0]}}
 	defer b.Close()
 	if err := b.medium.add(pieces[0]); err != nil {
-		return "", fmt.Errorf("%s: %w", pieces[0], err)
+		return fmt.Errorf("%s: %w", pieces[0], err)
 	}
 	fixed := make([]byte, ManifestSize)
 	if _, err := b.medium.ReadAt(fixed, manifestAt); err != nil || b.believe(fixed, &Trust{Keys: s.Trust.Keys}) != nil {
-		return "", nil // who reads it all says why
+		return nil // who reads it all says why
 	}
 	bundles, err := Fronts(s.Dir, &Trust{Keys: s.Trust.Keys}, func(string, error) {})
 	defer closeAll(bundles)
-	for _, have := range bundles {
-		if have.ID() == b.ID() {
-			return have.path, err
-		}
+	if err != nil {
+		return err
 	}
-	return "", err
+	_, err = s.again(ctx, b, bundles)
+	if _, ok := errors.AsType[*AlreadyError](err); ok {
+		return cmp.Or(os.RemoveAll(filepath.Join(s.Dir, incomingDir, filepath.Base(base))), err)
+	}
+	return err
 }
 
 // CheckPieces names a piece that is not what the list beside it says, with a *NotVerifiedError. Without a list it says nothing.
 func CheckPieces(pieces []string) error {
+	if len(pieces) == 0 {
+		return nil
+	}
 	base, _, _ := pieceOf(pieces[0])
 	list, err := readList(base + listExt)
 	if err != nil || list == nil {

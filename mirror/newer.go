@@ -124,17 +124,16 @@ func (r *run) judge(ctx context.Context) error {
 		same := vs[:n]
 		vs = vs[n:]
 		mod := r.newest[same[0].Mod.Path].mod
-		if mod == nil {
+		if mod != nil {
+			if r.out.newestMods == nil {
+				r.out.newestMods = make(map[string]*goMod)
+			}
+			r.out.newestMods[same[0].Mod.Path] = mod
+		} else {
 			var err error
 			if mod, err = r.highestGoMod(ctx, same); err != nil {
 				return err
 			}
-		}
-		if r.out.newestMods == nil {
-			r.out.newestMods = make(map[string]*goMod)
-		}
-		if mod != nil {
-			r.out.newestMods[same[0].Mod.Path] = mod
 		}
 		for i := range same {
 			same[i].Latest = r.newest[same[i].Mod.Path].version
@@ -147,7 +146,8 @@ func (r *run) judge(ctx context.Context) error {
 	return nil
 }
 
-// Retraction returns what the newest go.mod of a module of the closure says of any version of it; known is false for other modules.
+// Retraction returns what the newest go.mod of a module of the closure says of any version of it; known is false for other modules, and when the
+// upstream did not say which version is the newest.
 func (c *Closure) Retraction(path, version string) (reason string, is, known bool) {
 	mod := c.newestMods[path]
 	if mod == nil {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"filippo.io/age"
 	"github.com/schollz/progressbar/v3"
@@ -84,17 +85,8 @@ Example:
 				return err
 			}
 			defer unlock()
-			imp := &importer{e: e, store: store, im: im, ids: ids, staged: make(map[string]*bundle.Staging)}
-			for _, file := range inOrder(args, trust) {
-				m, err := imp.file(ctx, file)
-				if err != nil {
-					return err
-				}
-				if m != nil {
-					warnAge(slog.New(slog.NewTextHandler(e.stderr, nil)), *m, age)
-				}
-			}
-			if err := imp.finish(ctx); err != nil {
+			imp := &importer{e: e, store: store, im: im, ids: ids, trust: trust, age: age, staged: make(map[string]*bundle.Staging)}
+			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
 			return e.reportUnproven(ctx, store)
@@ -102,22 +94,106 @@ Example:
 	}
 }
 
-// inOrder returns files with those that are bundles in the order of their lines and sequences, and the pieces of one bundle as the first of them.
-func inOrder(args []string, trust *bundle.Trust) []string {
-	var files []string
+// An importer takes files into a store.
+type importer struct {
+	e      *env
+	store  *bundle.Store
+	im     *bundle.Import
+	ids    []age.Identity
+	trust  *bundle.Trust
+	age    time.Duration
+	staged map[string]*bundle.Staging // by the first piece that waits
+}
+
+// all takes files into the store: bundles, in the order of their lines and sequences, and the pieces that are there of others. A bundle of which
+// pieces are still missing waits in the store.
+func (i *importer) all(ctx context.Context, args []string) error {
+	files, missing, err := i.gather(ctx, args)
+	if err != nil {
+		return err
+	}
+	for _, file := range inOrder(files, i.trust) {
+		m, err := i.bundle(ctx, file)
+		if err != nil {
+			if bad := bundle.CheckPieces(bundle.Pieces(file)); bad != nil && ctx.Err() == nil {
+				i.e.complain("%s", oneLine(bad))
+			}
+			return err
+		}
+		if staging := i.staged[file]; staging != nil {
+			if err := staging.Remove(); err != nil {
+				return err
+			}
+		}
+		if m != nil {
+			warnAge(slog.New(slog.NewTextHandler(i.e.stderr, nil)), *m, i.age)
+		}
+	}
+	if len(missing) > 0 {
+		return &bundle.MissingPieceError{Names: missing}
+	}
+	return nil
+}
+
+// gather returns what is to be imported, pieces by the first of them, having copied those into the store that must wait for others there, and
+// what is missing of those.
+func (i *importer) gather(ctx context.Context, args []string) (files, missing []string, err error) {
 	var seen []string
+	waiting := make(map[string]*bundle.Staging)
 	for _, file := range args {
 		pieces := bundle.Pieces(file)
-		switch {
-		case slices.Contains(seen, file): // a piece, or what stands beside pieces, of one that was named
+		if slices.Contains(seen, file) { // a piece, or what stands beside pieces, of one that was named
 			continue
-		case len(pieces) > 0:
-			base := strings.TrimSuffix(pieces[0], filepath.Ext(pieces[0]))
-			seen = append(seen, append(pieces, base+".sha256", base+".sig")...)
-			file = pieces[0]
 		}
-		files = append(files, file)
+		if len(pieces) == 0 {
+			files = append(files, file)
+			continue
+		}
+		base := strings.TrimSuffix(pieces[0], filepath.Ext(pieces[0]))
+		seen = append(seen, append(pieces, base+".sha256", base+".sig")...)
+		must, err := i.store.MustStage(pieces)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !must {
+			files = append(files, pieces[0])
+			continue
+		}
+		err = i.store.HasPieces(ctx, pieces)
+		if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
+			i.e.say("%s: %v", pieces[0], already)
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range pieces {
+			staging, _, err := i.store.Stage(p)
+			if err != nil {
+				return nil, nil, err
+			}
+			i.e.say("%s waits in %s", p, staging.Dir)
+			waiting[staging.Dir] = staging
+		}
 	}
+	for _, dir := range slices.Sorted(maps.Keys(waiting)) {
+		names, err := i.store.MissingOf(waiting[dir])
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(names) > 0 {
+			missing = append(missing, names...)
+			continue
+		}
+		first := waiting[dir].First()
+		files = append(files, first)
+		i.staged[first] = waiting[dir]
+	}
+	return files, missing, nil
+}
+
+// inOrder returns files with those that are bundles in the order of their lines and sequences.
+func inOrder(files []string, trust *bundle.Trust) []string {
 	type place struct {
 		name     string
 		sequence int64
@@ -138,80 +214,9 @@ func inOrder(args []string, trust *bundle.Trust) []string {
 	return files
 }
 
-// An importer takes files into a store.
-type importer struct {
-	e      *env
-	store  *bundle.Store
-	im     *bundle.Import
-	ids    []age.Identity
-	staged map[string]*bundle.Staging // by its folder
-}
-
-// file takes a file into the store: a bundle, or the pieces of one that are there.
-func (i *importer) file(ctx context.Context, file string) (*bundle.Manifest, error) {
-	pieces := bundle.Pieces(file)
-	if len(pieces) == 0 {
-		return i.bundle(ctx, file, file)
-	}
-	must, err := i.store.MustStage(pieces)
-	if err != nil {
-		return nil, err
-	}
-	if !must {
-		m, err := i.bundle(ctx, pieces[0], pieces[0])
-		if err != nil && ctx.Err() == nil {
-			if bad := bundle.CheckPieces(pieces); bad != nil {
-				i.e.complain("%s", oneLine(bad))
-			}
-		}
-		return m, err
-	}
-	if have, err := i.store.HasPieces(pieces); err != nil {
-		return nil, err
-	} else if have != "" {
-		i.e.say("%s: %v", pieces[0], &bundle.AlreadyError{File: have})
-		return nil, nil
-	}
-	for _, p := range pieces {
-		staging, _, err := i.store.Stage(p)
-		if err != nil {
-			return nil, err
-		}
-		i.e.say("%s waits in %s", p, staging.Dir)
-		i.staged[staging.Dir] = staging
-	}
-	return nil, nil
-}
-
-// finish imports the bundles of which all pieces have come, and says what is missing of the others.
-func (i *importer) finish(ctx context.Context) error {
-	missing := &bundle.MissingPieceError{}
-	for _, dir := range slices.Sorted(maps.Keys(i.staged)) {
-		staging := i.staged[dir]
-		names, err := i.store.MissingOf(staging)
-		if err != nil {
-			return err
-		}
-		if len(names) > 0 {
-			missing.Names = append(missing.Names, names...)
-			continue
-		}
-		if _, err := i.bundle(ctx, staging.First(), staging.First()); err != nil {
-			return err
-		}
-		if err := staging.Remove(); err != nil {
-			return err
-		}
-	}
-	if len(missing.Names) > 0 {
-		return missing
-	}
-	return nil
-}
-
-// bundle takes one bundle into the store. Messages call it name.
-func (i *importer) bundle(ctx context.Context, file, name string) (*bundle.Manifest, error) {
-	e := i.e
+// bundle takes one bundle into the store.
+func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, error) {
+	e, name := i.e, file
 	in := io.NopCloser(e.stdin)
 	if file == "-" {
 		name = "stdin"

@@ -29,12 +29,13 @@ type bases struct {
 	own    *bundle.Bundle // nil for none
 	beside []*bundle.Bundle
 	files  []string
-	line   map[string]bool // ids of the bundles of the own line that were named with their files
+	line   map[string]bool         // ids of the bundles of the own line that were named with their files
+	kept   map[module.Version]bool // versions that are needed and that only the line has
 }
 
 // openBases opens what --base names. The line that is continued is that of name or, when that is "", of the first one.
 func openBases(ctx context.Context, e *env, files []string, name string) (_ *bases, err error) {
-	bs := &bases{files: files, line: make(map[string]bool)}
+	bs := &bases{files: files, line: make(map[string]bool), kept: make(map[module.Version]bool)}
 	defer func() {
 		if err != nil {
 			bs.close()
@@ -143,6 +144,7 @@ func (bs *bases) have(ctx context.Context, e *env, c *mirror.Closure) error {
 			return false
 		}
 		e.say("cannot have the %s of %s any more; the line has it: %s", m.What, m.Mod, oneLine(errors.New(m.Asked)))
+		bs.kept[m.Mod] = true
 		return true
 	})
 	return lost

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -156,9 +158,16 @@ type served struct {
 	minSequence   int64
 	log           *slog.Logger
 
-	fingerprint string // of the store, when it was looked at last
-	failed      string // the error of the last reload
+	fingerprint string   // of the store, when it was looked at last
+	lines       []string // that are served
+
+	failed string    // the error of the last reload
+	tried  string    // fingerprint of what could not be served
+	last   time.Time // when that was tried
 }
+
+// retryInterval is how long it takes until a store that could not be served is tried again, when nothing in it changes: the trouble may have been elsewhere.
+const retryInterval = 30 * time.Second
 
 // isStore reports whether a folder is served.
 func (s *served) isStore() bool {
@@ -223,28 +232,55 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	if err := place(v, s.allowRollback); err != nil { // on a read-only state folder
 		s.log.Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
 	}
+	s.lines = nil
+	for _, b := range v.Lines {
+		s.lines = append(s.lines, b.Manifest.Name)
+	}
 	return v, nil
 }
 
 // reload opens the store again when its files changed.
 func (s *served) reload(ctx context.Context) (*bundle.View, error) {
+	v, err := s.changed(ctx)
+	if err == nil {
+		if v != nil {
+			s.failed = ""
+		}
+		return v, nil
+	}
+	if err.Error() == s.failed {
+		return nil, nil // it was said
+	}
+	s.failed = err.Error()
+	return nil, err
+}
+
+// changed is reload, which says each error each time.
+func (s *served) changed(ctx context.Context) (*bundle.View, error) {
 	store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
 	if err != nil {
 		return nil, err
 	}
 	now, err := store.Fingerprint()
-	if err != nil || now == s.fingerprint {
+	if err != nil || now == s.fingerprint || now == s.tried && time.Since(s.last) < retryInterval {
 		return nil, err
 	}
+	s.tried, s.last = now, time.Now()
+	lines := s.lines
 	v, err := s.open(ctx)
-	if err != nil && err.Error() == s.failed {
-		return nil, nil // it was said
-	}
-	s.failed = ""
 	if err != nil {
-		s.failed = err.Error()
+		return nil, err
 	}
-	return v, err
+	for _, name := range lines {
+		if !slices.ContainsFunc(v.Lines, func(b *bundle.Bundle) bool { return b.Manifest.Name == name }) {
+			// Better the old one than none.
+			err := cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
+			v.Close()
+			s.lines, s.fingerprint = lines, ""
+			return nil, fmt.Errorf("what was served before goes on: %w", err)
+		}
+	}
+	return v, nil
 }
 
 // parseAge parses a duration, which may be in days.

@@ -244,6 +244,7 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 	if err != nil {
 		return nil, err
 	}
+	all := slices.Clone(closure.Missing)
 	if !f.full {
 		if err := bs.have(ctx, e, closure); err != nil {
 			return nil, err
@@ -266,8 +267,12 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		contents.Base = bs.own
 	}
 	if f.drop != nil {
-		contents.Drop, contents.DropUnused = f.dropped, slices.Contains(f.drop, dropUnused)
+		contents.DropUnused = slices.Contains(f.drop, dropUnused)
+		contents.Drop = func(path, version string) bool {
+			return !bs.kept[module.Version{Path: path, Version: version}] && f.dropped(path, version)
+		}
 	}
+	closure.Missing = all // for a lock
 	contents.Retracted = func(path, version string) (*string, bool) {
 		reason, is, known := closure.Retraction(path, version)
 		if !is {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -173,43 +172,56 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 	return b, done, nil
 }
 
-// store verifies all bundles of a store, deep the newest of each line with what it needs of the others and of packs.
+// store verifies all bundles of a store, and deep the newest of each line with what it needs of the others and of packs.
 func (v *verification) store(ctx context.Context, e *env, dir string) error {
-	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
 	bad := 0
-	view, err := s.View(ctx, func(file string, err error) {
+	fail := func(file string, err error) {
 		bad++
 		e.complain("%s: %s", file, oneLine(err))
-	})
+	}
+	fronts, err := bundle.Fronts(dir, v.trust, fail)
+	if err != nil {
+		return err
+	}
+	for _, front := range fronts {
+		front.Close()
+		b, err := bundle.Open(ctx, front.Path(), v.trust, "")
+		if err == nil {
+			err = v.check(ctx, e, b, front.Path(), false)
+			b.Close()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, errDamaged) {
+			bad++
+		} else if err != nil {
+			fail(front.Path(), err)
+		}
+	}
+	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
+	view, err := s.View(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer view.Close()
 	for _, err := range view.Passed {
-		bad++
-		e.complain("%s", oneLine(err))
+		fail(dir, err)
 	}
-	var worst error
-	for _, b := range view.Bundles() {
-		deep := v.deep && slices.Contains(view.Lines, b)
-		if b.Index == nil {
-			if b, err = bundle.Open(ctx, b.Path(), v.trust, ""); err != nil {
-				return err
-			}
+	for _, b := range view.Lines {
+		if !v.deep {
+			continue
 		}
-		err := v.check(ctx, e, b, b.Path(), deep)
-		if !slices.Contains(view.Lines, b) {
-			b.Close()
-		}
-		if err != nil && !errors.Is(err, errDamaged) {
+		if err := v.check(ctx, e, b, b.Path(), true); errors.Is(err, errDamaged) {
+			bad++
+		} else if err != nil {
 			return err
 		}
-		worst = cmp.Or(worst, err)
 	}
 	if bad > 0 {
 		return errDamaged
 	}
-	return worst
+	return nil
 }
 
 // file verifies a bundle and names what is damaged.
@@ -404,12 +416,12 @@ func extractCatalog(ctx context.Context, e *env, name, dir string) error {
 		if err != nil {
 			return err
 		}
-		v, err := store.View(ctx, nil)
+		v, err := store.View(ctx, func(file string, err error) { passed = append(passed, fmt.Errorf("%s: %w", file, err)) })
 		if err != nil {
 			return err
 		}
 		defer v.Close()
-		lines, passed = v.Lines, v.Passed
+		lines, passed = v.Lines, append(passed, v.Passed...)
 	} else {
 		b, err := openBundle(ctx, e, name)
 		if err != nil {
