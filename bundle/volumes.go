@@ -193,7 +193,7 @@ func readList(file string) (sums map[string]string, err error) {
 		if strings.HasPrefix(sum, "#") || !ok {
 			continue
 		}
-		if _, _, ok := pieceOf(name); !ok || parseHex(make([]byte, sha256.Size), sum) != nil {
+		if _, _, ok := pieceOf(name); !ok || filepath.Base(name) != name || parseHex(make([]byte, sha256.Size), sum) != nil {
 			return nil, &NotVerifiedError{file, fmt.Errorf("line %.100q is of no piece", sc.Text())}
 		}
 		sums[name] = sum
