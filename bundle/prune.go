@@ -63,6 +63,7 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 			}
 		}
 		if goes[b] {
+			errs = append(errs, removeIfThere(signaturesFile(b.path)))
 			s.State.forgetIndex(b.ID())
 		}
 	}
