@@ -18,8 +18,8 @@ if ! sync warm good.tar 2>sync.log; then
 	fail "the first sync"
 fi
 
-echo "== kill -9 at 30 random moments"
-for i in $(seq 30); do
+echo "== kill -9 of sync at 50 random moments"
+for i in $(seq 50); do
 	sync killed killed.tar 2>/dev/null &
 	pid=$!
 	sleep "0.$(printf %03d $((RANDOM % 600)))"
