@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -323,6 +324,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		if err := s.checkBase(b, bundles, packs, im); err != nil {
 			return nil, err
 		}
+	}
+	if free, ok := safefile.Free(s.Dir); ok && free < m.Size { // before hours of copying
+		return nil, fmt.Errorf("%s has %d bytes, and the store's file system has room for %d: %w", name, m.Size, free, syscall.ENOSPC)
 	}
 	defer func() {
 		b.medium = nil // temp is closed by itself

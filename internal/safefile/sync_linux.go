@@ -21,3 +21,12 @@ func SyncAll(dir string) (bool, error) {
 	}
 	return true, nil
 }
+
+// Free returns how many bytes can be written to the file system of dir; ok is false when the system does not say.
+func Free(dir string) (n int64, ok bool) {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return 0, false
+	}
+	return int64(st.Bavail) * st.Bsize, true
+}
