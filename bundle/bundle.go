@@ -69,9 +69,8 @@ type Bundle struct {
 	line    []index.Bundle
 	parts   map[int64]*Bundle // the other bundles of the line that are at hand, by their number in the index
 	packs   []*pack
-	with    []*Bundle // opened together with this one, to be closed with it
-	isPack  bool      // none at all, but the file of a pack, to be closed with the others
-	tmp     string    // folder to remove at Close
+	with    *holding // the rest of the store that it was opened in, to be closed with it
+	tmp     string   // folder to remove at Close
 }
 
 // The ends of the names of a catalogue: what is left of a bundle without its files.
@@ -103,8 +102,21 @@ func (b *Bundle) open(ctx context.Context, trust *Trust, stateDir string) error 
 	if err := b.readManifest(trust); err != nil {
 		return err
 	}
-	src := io.NewSectionReader(b.medium, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize)
-	return b.openIndex(ctx, src, stateDir)
+	return b.openIndex(ctx, b.indexBytes(), stateDir)
+}
+
+// indexBytes reads the index where it is in the file.
+func (b *Bundle) indexBytes() io.Reader {
+	size := b.Manifest.IndexSize
+	return io.NewSectionReader(b.medium, b.payload-entrySize(indexName, size)+blockSize, size)
+}
+
+// checkIndexSum compares the SHA-256 of an index with the one in the manifest.
+func (b *Bundle) checkIndexSum(sum [32]byte) error {
+	if sum != b.Manifest.Index {
+		return &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+	}
+	return nil
 }
 
 // readManifest reads and believes the fixed part of the file.
@@ -173,10 +185,7 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 	}
 	b.Manifest = m
 	b.payload = payloadAt(m.IndexSize)
-	b.Signers = nil
-	for _, s := range n.Sigs {
-		b.Signers = append(b.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
-	}
+	b.Signers = signerNames(n.Sigs)
 	if b.note, err = note.Sign(n); err != nil { // no new signature: all that there are
 		return err
 	}
@@ -238,8 +247,8 @@ func (b *Bundle) WriteCatalogue(dir string) (string, error) {
 	if _, err := io.Copy(io.MultiWriter(out, h), src); err != nil {
 		return "", err
 	}
-	if [32]byte(h.Sum(nil)) != b.Manifest.Index {
-		return "", &NotVerifiedError{indexName, errHash}
+	if err := b.checkIndexSum([32]byte(h.Sum(nil))); err != nil {
+		return "", err
 	}
 	if err := out.Commit(); err != nil {
 		return "", err
@@ -292,8 +301,8 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	if _, err := io.Copy(io.MultiWriter(f, h), src); err != nil {
 		return err
 	}
-	if !bytes.Equal(h.Sum(nil), b.Manifest.Index[:]) {
-		return &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+	if err := b.checkIndexSum([32]byte(h.Sum(nil))); err != nil {
+		return err
 	}
 	finish, commit := f.Finish, f.Commit
 	if b.tmp != "" { // it need not survive a crash
@@ -456,10 +465,8 @@ func (b *Bundle) checkHeads(ctx context.Context) error {
 
 // headOf returns the tree of a head, having compared it with what the note says, whose signature is not checked.
 func headOf(h index.Head) (tlog.Tree, error) {
-	n, err := note.Open([]byte(h.Note), note.VerifierList())
-	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
-		n = u.Note
-	} else if err != nil {
+	n, err := openUnverified([]byte(h.Note))
+	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("tree head %d: %w", h.Size, err)
 	}
 	tree, err := tlog.ParseTree([]byte(n.Text))
@@ -528,10 +535,8 @@ func (b *Bundle) Close() error {
 	if b.medium != nil {
 		err = errors.Join(err, b.medium.Close())
 	}
-	for _, o := range b.with {
-		if o != b {
-			err = errors.Join(err, o.Close())
-		}
+	if b.with != nil {
+		err = errors.Join(err, b.with.Close())
 	}
 	return err
 }
@@ -548,16 +553,13 @@ func (b *Bundle) Path() string { return b.path }
 // Line returns the bundles before this one of which the index has files or a name, oldest first.
 func (b *Bundle) Line() []index.Bundle { return b.line[:len(b.line)-1] }
 
-// Own returns the number that files of this bundle itself have in the index.
-func (b *Bundle) Own() int64 { return b.own() }
-
 // Attach has the files of earlier bundles of the line read from others, which may be of other lines.
 func (b *Bundle) Attach(others ...*Bundle) {
 	if b.parts == nil {
 		b.parts = make(map[int64]*Bundle)
 	}
 	for _, o := range others {
-		if o == nil || o.medium == nil || o.isPack {
+		if o == nil || o.medium == nil {
 			continue
 		}
 		id := o.ID()

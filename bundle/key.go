@@ -170,6 +170,9 @@ type Trust struct {
 // TrustIn returns the trust in keys alone, in the form of Key.Verifier.
 func TrustIn(keys ...string) *Trust { return &Trust{Keys: keys} }
 
+// Lenient returns the trust in the same keys, of which any one is enough.
+func (t *Trust) Lenient() *Trust { return TrustIn(t.Keys...) }
+
 // made reports whether a line of a signed note is, by its key's name and hash, of one of the keys.
 func (t *Trust) made(line string) bool {
 	f := strings.Fields(line)

@@ -84,8 +84,7 @@ func (m Manifest) Text() string {
 
 // ID returns the bundle's id: the SHA-256 of the text, in hex. Signatures do not change it.
 func (m Manifest) ID() string {
-	sum := sha256.Sum256([]byte(m.Text()))
-	return hex.EncodeToString(sum[:])
+	return hashText(m.Text())
 }
 
 // ParseManifest parses a text, strictly: it must be the one that Text gives.
@@ -162,14 +161,23 @@ func parseHex(dst []byte, s string) error {
 
 // Sign returns the content of the MANIFEST entry: the signed note, padded with newlines.
 func (m Manifest) Sign(signers ...note.Signer) ([]byte, error) {
-	msg, err := note.Sign(&note.Note{Text: m.Text()}, signers...)
+	msg, err := signNote(&note.Note{Text: m.Text()}, signers...)
+	if err != nil {
+		return nil, err
+	}
+	return padManifest(msg), nil
+}
+
+// signNote adds signatures to those that a manifest has. The signed note fits into the MANIFEST entry.
+func signNote(n *note.Note, signers ...note.Signer) ([]byte, error) {
+	msg, err := note.Sign(n, signers...)
 	if err != nil {
 		return nil, fmt.Errorf("signing manifest: %w", err)
 	}
 	if len(msg) > ManifestSize {
 		return nil, errTooManySignatures
 	}
-	return padManifest(msg), nil
+	return msg, nil
 }
 
 var errTooManySignatures = fmt.Errorf("manifest with its signatures is longer than %d bytes", ManifestSize)
@@ -237,11 +245,7 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 	}
 	n, err := note.Open(msg, trust.Verifiers())
 	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
-		u := &UntrustedError{}
-		for _, s := range unverified.Note.UnverifiedSigs {
-			u.Signers = append(u.Signers, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
-		}
-		return Manifest{}, nil, &NotVerifiedError{"signature", u}
+		return Manifest{}, nil, &NotVerifiedError{"signature", &UntrustedError{signerNames(unverified.Note.UnverifiedSigs)}}
 	}
 	if err != nil {
 		return Manifest{}, nil, &NotVerifiedError{"signature", err}
@@ -254,17 +258,30 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 		}
 	}
 	if have := trust.distinct(n.Sigs); have < trust.Require {
-		few := &TooFewError{Want: trust.Require, Have: have}
-		for _, s := range n.UnverifiedSigs {
-			few.Others = append(few.Others, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
-		}
-		return Manifest{}, nil, &NotVerifiedError{"signature", few}
+		return Manifest{}, nil, &NotVerifiedError{"signature", &TooFewError{trust.Require, have, signerNames(n.UnverifiedSigs)}}
 	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {
 		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", err}
 	}
 	return m, n, nil
+}
+
+// signerNames returns the keys of signatures as "name+hash".
+func signerNames(sigs []note.Signature) (names []string) {
+	for _, s := range sigs {
+		names = append(names, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
+	}
+	return names
+}
+
+// openUnverified parses a signed note, believing nobody.
+func openUnverified(msg []byte) (*note.Note, error) {
+	n, err := note.Open(msg, note.VerifierList())
+	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
+		return u.Note, nil
+	}
+	return n, err
 }
 
 // errOtherSignatures is the error about detached signatures beside a bundle that are of another one.

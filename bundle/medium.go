@@ -114,6 +114,15 @@ func (m *Medium) Close() error {
 	return errors.Join(errs...)
 }
 
+// remove removes the files; who has them open reads on.
+func (m *Medium) remove() error {
+	var errs []error
+	for _, f := range m.files {
+		errs = append(errs, removeIfThere(f.Name()))
+	}
+	return errors.Join(errs...)
+}
+
 // ReadAt reads from the bundle as if it were one file.
 func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
 	if m.fill != nil {

@@ -25,13 +25,13 @@ type Pruned struct {
 // first, verified. The store must be locked; what is being served of a removed file is served to its end.
 func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, error) {
 	var skipped error // what it needs nobody can tell
-	bundles, packs, err := s.open(func(_ string, err error) { skipped = cmp.Or(skipped, err) })
+	have, err := s.open(func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.view(ctx, bundles, packs)
+	v, err := s.view(ctx, have)
 	if err != nil {
-		closeAll(bundles)
+		have.Close()
 		return nil, err
 	}
 	defer v.Close()
@@ -39,55 +39,48 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 		return nil, fmt.Errorf("nothing is pruned while a bundle of the store cannot be served: %w", skipped)
 	}
 	p := &Pruned{}
-	goes := s.older(bundles, v, keep)
+	goes := v.older(keep)
 	if len(goes) == 0 {
 		return p, nil
 	}
-	for _, b := range bundles {
-		if goes[b] || b.isPack {
-			p.Bytes += b.medium.size()
-		}
+	for _, b := range have.bundles {
 		if goes[b] {
 			p.Bundles = append(p.Bundles, b.path)
+			p.Bytes += b.medium.size()
 		}
+	}
+	for _, old := range have.packs {
+		p.Bytes += old.medium.size()
 	}
 	name := filepath.Join(s.Dir, fmt.Sprintf("pruned-%d%s", time.Now().UnixNano(), packExt))
 	if err := s.repack(ctx, v, goes, name, p, dryRun); err != nil || dryRun {
 		return p, err
 	}
 	var errs []error
-	for _, b := range bundles {
-		if goes[b] || b.isPack {
-			for _, f := range b.medium.files {
-				errs = append(errs, removeIfThere(f.Name()))
-			}
-		}
+	for _, b := range have.bundles {
 		if goes[b] {
-			errs = append(errs, removeIfThere(signaturesFile(b.path)))
+			errs = append(errs, b.medium.remove(), removeIfThere(signaturesFile(b.path)))
 			s.State.forgetIndex(b.ID())
 		}
+	}
+	for _, old := range have.packs {
+		errs = append(errs, old.medium.remove())
 	}
 	return p, errors.Join(errs...)
 }
 
 // older returns the bundles that go: those below the newest keep of their line, and none that is served.
-func (s *Store) older(bundles []*Bundle, v *View, keep int) map[*Bundle]bool {
+func (v *View) older(keep int) map[*Bundle]bool {
 	goes := make(map[*Bundle]bool)
-	for _, b := range bundles {
-		if b.isPack || slices.Contains(v.Lines, b) {
-			continue
-		}
+	for _, b := range v.have.bundles {
 		newer := 0
-		for _, o := range bundles {
-			if !o.isPack && o.Manifest.Name == b.Manifest.Name && o.Manifest.Sequence > b.Manifest.Sequence {
+		for _, o := range v.have.bundles {
+			if o.Manifest.Name == b.Manifest.Name && o.Manifest.Sequence > b.Manifest.Sequence {
 				newer++
 			}
 		}
-		goes[b] = newer >= keep
-	}
-	for b, yes := range goes {
-		if !yes {
-			delete(goes, b)
+		if newer >= keep && !slices.Contains(v.Lines, b) {
+			goes[b] = true
 		}
 	}
 	return goes

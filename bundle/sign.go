@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -114,11 +113,11 @@ func repair(path string, trust *Trust) error {
 
 // checkIndexBytes checks that the index in the file is the one that the manifest names.
 func (b *Bundle) checkIndexBytes() error {
-	sum, err := hashOf(io.NewSectionReader(b.medium, b.payload-entrySize(indexName, b.Manifest.IndexSize)+blockSize, b.Manifest.IndexSize))
-	if err == nil && sum != b.Manifest.Index {
-		err = &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+	sum, err := hashOf(b.indexBytes())
+	if err != nil {
+		return err
 	}
-	return err
+	return b.checkIndexSum(sum)
 }
 
 // install writes a manifest that stands in the journal into the bundle, and removes the journal.
@@ -137,16 +136,13 @@ func install(path string, data []byte) error {
 // addSignatures adds the signatures of a signed manifest to those that a bundle of a store, of the same manifest, has: beside it, since a server may be
 // sending its bytes.
 func addSignatures(have *Bundle, msg []byte, trust *Trust) error {
-	_, n, err := openManifest(padManifest(have.note), msg, &Trust{Keys: trust.Keys})
+	_, n, err := openManifest(padManifest(have.note), msg, trust.Lenient())
 	if err != nil {
 		return err
 	}
-	signed, err := note.Sign(n)
+	signed, err := signNote(n)
 	if err != nil {
 		return err
-	}
-	if len(signed) > ManifestSize {
-		return errTooManySignatures
 	}
 	return safefile.Write(signaturesFile(have.path), signed, 0o666)
 }
@@ -172,22 +168,13 @@ func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error)
 	if err != nil {
 		return Manifest{}, err
 	}
-	msg := []byte(b.Manifest.Text())
-	if old != nil {
-		text, lines := signatureLines(old)
-		if string(text) != b.Manifest.Text() {
-			return Manifest{}, fmt.Errorf("%s has signatures of another bundle: name another file", to)
-		}
-		msg = append(append(msg, '\n'), lines...)
-	}
 	n := &note.Note{Text: b.Manifest.Text()}
 	if old != nil {
-		if n, err = note.Open(msg, note.VerifierList()); err != nil {
-			u, ok := errors.AsType[*note.UnverifiedNoteError](err)
-			if !ok {
-				return Manifest{}, fmt.Errorf("%s: %w", to, err)
-			}
-			n = u.Note
+		if text, _ := signatureLines(old); string(text) != n.Text {
+			return Manifest{}, fmt.Errorf("%s has signatures of another bundle: name another file", to)
+		}
+		if n, err = openUnverified(old); err != nil {
+			return Manifest{}, fmt.Errorf("%s: %w", to, err)
 		}
 	}
 	data, err := note.Sign(n, signers(keys)...)
@@ -203,12 +190,9 @@ func countersign(msg []byte, trust *Trust, keys []*Key) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	signed, err := note.Sign(n, signers(keys)...)
+	signed, err := signNote(n, signers(keys)...)
 	if err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
-	}
-	if len(signed) > ManifestSize {
-		return nil, errTooManySignatures
+		return nil, err
 	}
 	return padManifest(signed), nil
 }

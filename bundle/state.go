@@ -65,7 +65,8 @@ func (s *State) forgetIndex(id string) {
 
 // ReadState reads the state in a directory. One that cannot be read is an error: what it remembered would be lost silently.
 func ReadState(dir string) (*State, error) {
-	s := &State{dir: dir, Lines: make(map[string]Seen), Served: make(map[string]Tree)}
+	s := NoState()
+	s.dir = dir
 	name := filepath.Join(dir, stateName)
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {

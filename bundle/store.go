@@ -60,7 +60,7 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 // View opens what is in the store now. skipped, which may be nil, is told of files that are no bundles that can be believed, and why; they are not served.
 func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {
 	var first error
-	bundles, packs, err := s.open(func(file string, err error) {
+	have, err := s.open(func(file string, err error) {
 		first = cmp.Or(first, err)
 		if skipped != nil {
 			skipped(file, err)
@@ -69,10 +69,10 @@ func (s *Store) View(ctx context.Context, skipped func(file string, err error)) 
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.view(ctx, bundles, packs)
+	v, err := s.view(ctx, have)
 	if err != nil {
-		closeAll(bundles)
-		if first != nil && len(bundles) == 0 {
+		have.Close()
+		if first != nil && len(have.bundles)+len(have.packs) == 0 {
 			err = first
 		}
 		return nil, fmt.Errorf("store %s: %w", s.Dir, err)
@@ -85,36 +85,24 @@ func (s *Store) Remember(v *View, rollback bool) error {
 	return s.State.Remember(v, s.place, rollback)
 }
 
-func (s *Store) view(ctx context.Context, bundles []*Bundle, packs []*pack) (*View, error) {
-	return NewView(ctx, bundles, packs, s.State.remembered(s.place), s.State.dir, func(b *Bundle) error {
-		if b.Index != nil {
-			return nil
-		}
-		if err := b.open(ctx, s.Trust, s.State.dir); err != nil {
-			return fmt.Errorf("opening %s: %w", b.path, err)
-		}
-		return nil
-	})
-}
-
 // OpenFiles returns the view of bundles in files, of one or several lines.
 func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) (*View, error) {
 	s := &Store{Trust: trust, State: state}
-	var bundles []*Bundle
+	have := new(holding)
 	var names []string
 	for _, file := range files {
 		b, err := s.front(file)
 		if err != nil {
-			closeAll(bundles)
+			have.Close()
 			return nil, err
 		}
-		bundles = append(bundles, b)
+		have.bundles = append(have.bundles, b)
 		names = append(names, b.Manifest.Name)
 	}
 	s.place = placeOf(names)
-	v, err := s.view(ctx, bundles, nil)
+	v, err := s.view(ctx, have)
 	if err != nil {
-		closeAll(bundles)
+		have.Close()
 	}
 	return v, err
 }
@@ -156,7 +144,7 @@ func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) 
 		return nil, fmt.Errorf("store %s has %d lines; the newest bundle of each is %s", dir, len(names), strings.Join(names, ", "))
 	}
 	b := v.Lines[0]
-	b.with = v.closer
+	b.with = &holding{slices.DeleteFunc(v.have.bundles, func(o *Bundle) bool { return o == b }), v.have.packs}
 	return b, nil
 }
 
@@ -174,18 +162,38 @@ func (s *Store) front(file string) (*Bundle, error) {
 	return b, nil
 }
 
-func closeAll(bundles []*Bundle) {
-	for _, b := range bundles {
-		b.Close()
+// lenient returns the store with bundles believed that fewer of the keys signed than are required.
+func (s *Store) lenient() *Store {
+	l := *s
+	l.Trust = s.Trust.Lenient()
+	return &l
+}
+
+// A holding is what was opened of a store.
+type holding struct {
+	bundles []*Bundle
+	packs   []*pack
+}
+
+// Close closes all of it.
+func (h *holding) Close() error {
+	var errs []error
+	for _, b := range h.bundles {
+		errs = append(errs, b.Close())
 	}
+	for _, p := range h.packs {
+		errs = append(errs, p.medium.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // open opens the manifests of all bundles, and the packs.
-func (s *Store) open(skipped func(string, error)) (bundles []*Bundle, packs []*pack, err error) {
+func (s *Store) open(skipped func(string, error)) (*holding, error) {
 	files, err := os.ReadDir(s.Dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	have := new(holding)
 	for _, f := range files {
 		name := filepath.Join(s.Dir, f.Name())
 		if strings.HasPrefix(f.Name(), safefile.TempPrefix) || f.IsDir() {
@@ -196,20 +204,19 @@ func (s *Store) open(skipped func(string, error)) (bundles []*Bundle, packs []*p
 		case bundleExt:
 			var b *Bundle
 			if b, err = s.front(name); err == nil {
-				bundles = append(bundles, b)
+				have.bundles = append(have.bundles, b)
 			}
 		case packExt:
 			var p *pack
 			if p, err = openPack(name); err == nil {
-				packs = append(packs, p)
-				bundles = append(bundles, &Bundle{path: name, medium: p.medium, isPack: true})
+				have.packs = append(have.packs, p)
 			}
 		}
 		if err != nil && skipped != nil {
 			skipped(name, err)
 		}
 	}
-	return bundles, packs, nil
+	return have, nil
 }
 
 // Fingerprint changes when the files of the store do.
@@ -303,25 +310,23 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	}
 	to := filepath.Join(s.Dir, fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt))
 	// What is in the store counts, whatever is required of what comes in now.
-	lenient := *s
-	lenient.Trust = &Trust{Keys: s.Trust.Keys}
-	bundles, packs, err := lenient.open(nil)
+	have, err := s.lenient().open(nil)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { closeAll(bundles) }()
-	again, err := s.again(ctx, b, bundles)
+	defer have.Close()
+	again, err := s.again(ctx, b, have.bundles)
 	if err != nil {
 		return nil, err
 	}
 	if !again {
-		if err := s.newer(b, bundles, im); err != nil {
+		if err := s.newer(b, have.bundles, im); err != nil {
 			return nil, err
 		}
 		if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
 			return nil, err
 		}
-		if err := s.checkBase(b, bundles, packs, im); err != nil {
+		if err := s.checkBase(b, have, im); err != nil {
 			return nil, err
 		}
 	}
@@ -341,9 +346,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 			s.State.forgetIndex(b.ID())
 		}
 	}()
-	b.Attach(bundles...)
-	b.packs = packs
-	if err := s.verify(ctx, b, bundles, in, im); err != nil {
+	b.Attach(have.bundles...)
+	b.packs = have.packs
+	if err := s.verify(ctx, b, have.bundles, in, im); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if !again {
@@ -351,13 +356,13 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 			return nil, err
 		}
 	}
-	others, _, err := s.open(nil)
-	defer closeAll(others)
+	others, err := s.open(nil)
 	if err != nil {
 		return nil, err
 	}
-	served := slices.DeleteFunc(slices.Clone(others), func(o *Bundle) bool { return !o.isPack && o.ID() == b.ID() })
-	v, err := s.view(ctx, append(served, b), packs)
+	defer others.Close()
+	served := slices.DeleteFunc(slices.Clone(others.bundles), func(o *Bundle) bool { return o.ID() == b.ID() })
+	v, err := s.view(ctx, &holding{append(served, b), others.packs})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -384,7 +389,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 // is carried again then. One that is there and whole is an *AlreadyError; signatures that it has besides are added to it, and it is remembered.
 func (s *Store) again(ctx context.Context, b *Bundle, bundles []*Bundle) (bool, error) {
 	for _, have := range bundles {
-		if have.isPack || have.ID() != b.ID() {
+		if have.ID() != b.ID() {
 			continue
 		}
 		if s.intact(ctx, have) != nil {
@@ -410,10 +415,10 @@ func (s *Store) again(ctx context.Context, b *Bundle, bundles []*Bundle) (bool, 
 		return false, already
 	}
 	for _, have := range bundles {
-		if have.isPack || have.Manifest.Name != b.Manifest.Name || have.Manifest.Sequence <= b.Manifest.Sequence {
+		if have.Manifest.Name != b.Manifest.Name || have.Manifest.Sequence <= b.Manifest.Sequence {
 			continue
 		}
-		newer, err := Open(ctx, have.path, &Trust{Keys: s.Trust.Keys}, "")
+		newer, err := Open(ctx, have.path, s.Trust.Lenient(), "")
 		if err != nil {
 			continue // it says nothing
 		}
@@ -430,7 +435,7 @@ func (s *Store) again(ctx context.Context, b *Bundle, bundles []*Bundle) (bool, 
 func (s *Store) newer(b *Bundle, bundles []*Bundle, im *Import) error {
 	m := &b.Manifest
 	for _, have := range bundles {
-		if have.isPack || have.Manifest.Name != m.Name {
+		if have.Manifest.Name != m.Name {
 			continue
 		}
 		switch {
@@ -448,7 +453,7 @@ func (s *Store) newer(b *Bundle, bundles []*Bundle, im *Import) error {
 
 // intact verifies every byte of a bundle in the store.
 func (s *Store) intact(ctx context.Context, have *Bundle) error {
-	b, err := Open(ctx, have.path, &Trust{Keys: s.Trust.Keys}, "")
+	b, err := Open(ctx, have.path, s.Trust.Lenient(), "")
 	if err != nil {
 		return err
 	}
@@ -470,14 +475,14 @@ func (s *Store) allowed(err error, im *Import) error {
 }
 
 // checkBase checks that a delta follows the newest bundle of its line, and that this is in the store, or was and is packed.
-func (s *Store) checkBase(b *Bundle, bundles []*Bundle, packs []*pack, im *Import) error {
+func (s *Store) checkBase(b *Bundle, in *holding, im *Import) error {
 	m := &b.Manifest
 	if m.Base == "" {
 		return nil
 	}
 	var base, newest *Bundle
-	for _, have := range bundles {
-		if have.isPack || have.Manifest.Name != m.Name {
+	for _, have := range in.bundles {
+		if have.Manifest.Name != m.Name {
 			continue
 		}
 		if have.ID() == m.Base {
@@ -488,7 +493,7 @@ func (s *Store) checkBase(b *Bundle, bundles []*Bundle, packs []*pack, im *Impor
 		}
 	}
 	if base == nil {
-		if seen := s.State.Lines[m.Name]; seen.ID == m.Base && len(packs) > 0 {
+		if seen := s.State.Lines[m.Name]; seen.ID == m.Base && len(in.packs) > 0 {
 			return nil
 		}
 		return fmt.Errorf("%s: %w", b.path, &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base}})
@@ -545,7 +550,7 @@ func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *st
 func (s *Store) newest(ctx context.Context, bundles []*Bundle, line string) (*Bundle, error) {
 	var newest *Bundle
 	for _, b := range bundles {
-		if !b.isPack && b.Manifest.Name == line && s.State.WasDeep(b.ID()) && (newest == nil || b.Manifest.Sequence > newest.Manifest.Sequence) {
+		if b.Manifest.Name == line && s.State.WasDeep(b.ID()) && (newest == nil || b.Manifest.Sequence > newest.Manifest.Sequence) {
 			newest = b
 		}
 	}
@@ -667,13 +672,15 @@ func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]
 		b, err := s.front(name)
 		return []*Bundle{b}, err
 	}
-	bundles, packs, err := s.open(skipped)
-	for _, p := range packs {
+	have, err := s.open(skipped)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range have.packs {
 		p.medium.Close()
 	}
-	bundles = slices.DeleteFunc(bundles, func(b *Bundle) bool { return b.isPack })
-	slices.SortFunc(bundles, func(a, b *Bundle) int {
+	slices.SortFunc(have.bundles, func(a, b *Bundle) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
 	})
-	return bundles, err
+	return have.bundles, nil
 }

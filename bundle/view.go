@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -15,7 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/index"
@@ -34,7 +32,7 @@ type View struct {
 	Passed []error   // why the newest bundle of a line, or a whole line, is not there
 
 	served map[string]*Served // by database
-	closer []*Bundle
+	have   *holding
 }
 
 // Served is which tree head of a checksum database is served, and what cannot be proven under it.
@@ -48,11 +46,11 @@ type Served struct {
 	damaged bool // something that would be needed to tell is damaged
 }
 
-// NewView returns the view of the newest bundle of each line among bundles, which it closes in Close, all of them.
-// One of which an earlier bundle is not at hand is passed over. state remembers what was computed before; "" for nothing.
-func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered func(db string) tlog.Tree, stateDir string, open func(*Bundle) error) (_ *View, err error) {
-	v := &View{closer: bundles}
-	bySequence := slices.DeleteFunc(slices.Clone(bundles), func(b *Bundle) bool { return b.isPack })
+// view returns the view of the newest bundle of each line of what was opened, which it closes in Close, all of it.
+// One of which an earlier bundle is not at hand is passed over.
+func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
+	v := &View{have: have}
+	bySequence := slices.Clone(have.bundles)
 	slices.SortStableFunc(bySequence, func(a, b *Bundle) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), -cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
 	})
@@ -62,16 +60,21 @@ func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered f
 			continue
 		}
 		seen[b.Manifest.Name] = true
-		err := open(b)
-		if _, bad := errors.AsType[*NotVerifiedError](err); bad {
-			v.Passed = append(v.Passed, err)
-			continue
+		if b.Index == nil {
+			err := b.open(ctx, s.Trust, s.State.dir)
+			if err != nil {
+				err = fmt.Errorf("opening %s: %w", b.path, err)
+			}
+			if _, bad := errors.AsType[*NotVerifiedError](err); bad {
+				v.Passed = append(v.Passed, err)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
-		if err != nil {
-			return nil, err
-		}
-		b.Attach(bundles...)
-		b.packs = packs
+		b.Attach(have.bundles...)
+		b.packs = have.packs
 		if err := b.complete(); err != nil {
 			v.Passed = append(v.Passed, fmt.Errorf("%s: %w", b.path, err))
 			continue
@@ -87,7 +90,7 @@ func NewView(ctx context.Context, bundles []*Bundle, packs []*pack, remembered f
 	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
 		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
 	})
-	return v, v.choose(ctx, remembered, stateDir)
+	return v, v.choose(ctx, s.State.remembered(s.place), s.State.dir)
 }
 
 // complete reports what of the line is neither at hand nor packed.
@@ -113,13 +116,7 @@ func (e *MissingBaseError) Error() string {
 }
 
 // Close closes the bundles.
-func (v *View) Close() error {
-	var errs []error
-	for _, b := range v.closer {
-		errs = append(errs, b.Close())
-	}
-	return errors.Join(errs...)
-}
+func (v *View) Close() error { return v.have.Close() }
 
 // Title says what is served, for people: "bundle team of 2026-11-25".
 func (v *View) Title() string {
@@ -196,7 +193,7 @@ func choiceKey(db string, lines []*Bundle, remembered tlog.Tree) string {
 		ids = append(ids, b.ID())
 	}
 	slices.Sort(ids[3:])
-	return fmt.Sprintf("%x", hashText(strings.Join(ids, "\n")))
+	return hashText(strings.Join(ids, "\n"))
 }
 
 func readChoice(name string, candidates []proof.Head) (*Served, error) {
@@ -501,19 +498,14 @@ func (v *View) Merged(ctx context.Context, r modpath.Request) (data []byte, ok b
 		}
 	}
 	if r.Kind == modpath.Latest {
-		data, err := v.ReadFile(ctx, modpath.Request{Kind: modpath.Info, Path: r.Path, Version: latest}.String(), MaxInfo)
+		data, err := v.ReadFile(ctx, modpath.Request{Kind: modpath.Info, Path: r.Path, Version: latest}.String(), maxInfo)
 		return data, err == nil, err
 	}
-	semver.Sort(list)
-	var b bytes.Buffer
-	for _, x := range list {
-		b.WriteString(x + "\n")
-	}
-	return b.Bytes(), true, nil
+	return modpath.ListText(list), true, nil
 }
 
-// MaxInfo is the longest .info file in bytes that is put together with others.
-const MaxInfo = 64 << 10
+// maxInfo is the longest .info file in bytes that is put together with others.
+const maxInfo = 64 << 10
 
 // Queries returns the questions about a module that were resolved when bundles were made; the answers that were made last first.
 func (v *View) Queries(ctx context.Context, path string) iter.Seq2[index.Query, error] {

@@ -252,15 +252,15 @@ func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
 		return fmt.Errorf("%s: %w", pieces[0], err)
 	}
 	fixed := make([]byte, ManifestSize)
-	if _, err := b.medium.ReadAt(fixed, manifestAt); err != nil || b.believe(fixed, &Trust{Keys: s.Trust.Keys}) != nil {
+	if _, err := b.medium.ReadAt(fixed, manifestAt); err != nil || b.believe(fixed, s.Trust.Lenient()) != nil {
 		return nil // who reads it all says why
 	}
-	bundles, err := Fronts(s.Dir, &Trust{Keys: s.Trust.Keys}, func(string, error) {})
-	defer closeAll(bundles)
+	have, err := s.lenient().open(nil)
 	if err != nil {
 		return err
 	}
-	_, err = s.again(ctx, b, bundles)
+	defer have.Close()
+	_, err = s.again(ctx, b, have.bundles)
 	if _, ok := errors.AsType[*AlreadyError](err); ok {
 		return cmp.Or(os.RemoveAll(filepath.Join(s.Dir, incomingDir, filepath.Base(base))), err)
 	}
@@ -287,11 +287,16 @@ func CheckPieces(pieces []string) error {
 		if err != nil {
 			return err
 		}
-		if want := list[filepath.Base(p)]; hex.EncodeToString(sum[:]) != want {
-			return &NotVerifiedError{p, fmt.Errorf("it is damaged, or a piece of another bundle: its SHA-256 is %x, and the list has %s", sum, want)}
+		if got, want := hex.EncodeToString(sum[:]), list[filepath.Base(p)]; got != want {
+			return notListed(p, got, want)
 		}
 	}
 	return nil
+}
+
+// notListed is the error of a piece whose SHA-256 is not the one in the list.
+func notListed(piece, got, want string) error {
+	return &NotVerifiedError{piece, fmt.Errorf("it is damaged, or a piece of another bundle: its SHA-256 is %s, and the list has %s", got, want)}
 }
 
 // missingOf returns the pieces of a bundle that are not there: by the list beside them or, without one, by the manifest in the first.
@@ -400,7 +405,7 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 			return nil, nil, err
 		}
 		if got := hex.EncodeToString(h.Sum(nil)); want != "" && got != want {
-			return nil, nil, &NotVerifiedError{piece, fmt.Errorf("it is damaged, or a piece of another bundle: its SHA-256 is %s, and the list has %s", got, want)}
+			return nil, nil, notListed(piece, got, want)
 		}
 		if err := out.Commit(); err != nil {
 			return nil, nil, err

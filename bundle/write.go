@@ -182,12 +182,7 @@ func (c *Contents) entries(ctx context.Context) ([]Source, error) {
 			}
 		}
 		if latest >= 0 {
-			semver.Sort(versions)
-			text := ""
-			if len(versions) > 0 {
-				text = strings.Join(versions, "\n") + "\n"
-			}
-			add(modpath.Request{Kind: modpath.List, Path: path}, []byte(text))
+			add(modpath.Request{Kind: modpath.List, Path: path}, modpath.ListText(versions))
 			info := c.Versions[latest].Info
 			info.of = c.Versions[latest].Version.Version
 			info.Path = modpath.Request{Kind: modpath.Latest, Path: path}.String()

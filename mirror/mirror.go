@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/h1"
@@ -706,9 +705,8 @@ func (r *run) lists() error {
 				list = append(list, version)
 			}
 		}
-		semver.Sort(list)
 		rel := modpath.Request{Kind: modpath.List, Path: v.Mod.Path}.String()
-		if err := r.fetch.dir.update(rel, []byte(strings.Join(list, "\n")+"\n")); err != nil {
+		if err := r.fetch.dir.update(rel, modpath.ListText(list)); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -163,15 +162,8 @@ func (m *Mirror) pruneTiles(ctx context.Context, tiles []string, stays []module.
 			continue
 		}
 		p.Tiles++
-		st, err := os.Stat(m.dir.Path(rel))
-		if err != nil {
+		if err := m.remove(rel, p, dryRun); err != nil {
 			return err
-		}
-		p.Bytes += st.Size()
-		if !dryRun {
-			if err := os.Remove(m.dir.Path(rel)); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -185,12 +177,20 @@ func (m *Mirror) dropFromList(path string, gone map[module.Version]bool) error {
 		return err
 	}
 	list := slices.DeleteFunc(strings.Fields(string(data)), func(v string) bool { return gone[module.Version{Path: path, Version: v}] })
-	semver.Sort(list)
-	text := ""
-	if len(list) > 0 {
-		text = strings.Join(list, "\n") + "\n"
+	return m.dir.update(rel, modpath.ListText(list))
+}
+
+// remove removes a file of the directory, or only counts it.
+func (m *Mirror) remove(rel string, p *Pruned, dryRun bool) error {
+	st, err := os.Stat(m.dir.Path(rel))
+	if err != nil {
+		return err
 	}
-	return m.dir.update(rel, []byte(text))
+	p.Bytes += st.Size()
+	if dryRun {
+		return nil
+	}
+	return os.Remove(m.dir.Path(rel))
 }
 
 // removeVersion removes the files of a version, the .mod, by which it is found, last.
@@ -202,18 +202,7 @@ func (m *Mirror) removeVersion(v module.Version, p *Pruned, dryRun bool) error {
 		files = slices.Insert(files, 3, lookup.String())
 	}
 	for _, rel := range files {
-		st, err := os.Stat(m.dir.Path(rel))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		p.Bytes += st.Size()
-		if dryRun {
-			continue
-		}
-		if err := os.Remove(m.dir.Path(rel)); err != nil {
+		if err := m.remove(rel, p, dryRun); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

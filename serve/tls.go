@@ -30,13 +30,13 @@ func (t *TLS) config(log *slog.Logger) (*tls.Config, error) {
 	if _, err := w.get(); err != nil {
 		return nil, err
 	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return w.get()
-		},
-	}, nil
+	c := baseTLS()
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.get() }
+	return c, nil
+}
+
+func baseTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 }
 
 func (t *TLS) read() (*tls.Config, error) {
@@ -44,7 +44,8 @@ func (t *TLS) read() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate %s and its key: %w", t.CertFile, err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{cert}}
+	c := baseTLS()
+	c.Certificates = []tls.Certificate{cert}
 	if t.ClientCA == "" {
 		return c, nil
 	}

@@ -1,6 +1,6 @@
 // Command mkbundle makes a bundle of synthetic modules, for measuring: many small ones, or few large ones.
 //
-//	mkbundle -n 50 -zip 400M -o big.tar -key KEYFILE
+//	mkbundle -n 50 -zip 400000000 -o big.tar -key KEYFILE
 //
 // The modules are outside of any checksum database. Their zips are not compressed and hold random bytes, the same in each run.
 package main
@@ -99,10 +99,7 @@ func makeVersion(ctx context.Context, tmp string, m module.Version, seed int) (v
 	v.Info = bundle.DataSource(path(modpath.Info), fmt.Appendf(nil, `{"Version":%q,"Time":"2020-01-02T03:04:05Z"}`, m.Version))
 	v.Version = index.Version{Path: m.Path, Version: m.Version, Time: "2020-01-02T03:04:05Z", GoModH1: h1.GoMod(mod), ModSize: int64(len(mod)), Private: true}
 	var buf bytes.Buffer
-	var zipped interface {
-		io.Writer
-		io.ReaderAt
-	}
+	var zipped io.ReaderAt
 	z := bundle.Source{Path: path(modpath.Zip)}
 	if *size > 1<<20 {
 		f, err := os.Create(filepath.Join(tmp, fmt.Sprint(seed)))
@@ -119,12 +116,9 @@ func makeVersion(ctx context.Context, tmp string, m module.Version, seed int) (v
 			return v, err
 		}
 		z.Data = buf.Bytes()
+		zipped = bytes.NewReader(z.Data)
 	}
-	r := io.ReaderAt(bytes.NewReader(z.Data))
-	if zipped != nil {
-		r = zipped
-	}
-	sum, err := h1.Zip(ctx, make(h1.Limiter, 1), m, r, z.Size)
+	sum, err := h1.Zip(ctx, make(h1.Limiter, 1), m, zipped, z.Size)
 	v.Zip, v.ZipSize, v.H1 = &z, &z.Size, sum.H1
 	return v, err
 }

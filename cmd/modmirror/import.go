@@ -72,15 +72,11 @@ Example:
 			if im.DB, err = pinnedDatabase(ctx, gosumdb); err != nil {
 				return err
 			}
-			store, err := bundle.OpenStore(dir, trust, state)
-			if err != nil {
-				return err
-			}
 			ids, err := readIdentities(identities)
 			if err != nil {
 				return err
 			}
-			unlock, err := store.Lock(ctx, func(holder string) { e.say("waiting for the store %s: %s has it", dir, holder) })
+			store, unlock, err := lockStore(ctx, e, dir, trust, state)
 			if err != nil {
 				return err
 			}
@@ -92,6 +88,15 @@ Example:
 			return e.reportUnproven(ctx, store)
 		},
 	}
+}
+
+// lockStore opens a store to change it, when no other process does.
+func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (s *bundle.Store, unlock func() error, err error) {
+	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
+		return nil, nil, err
+	}
+	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))
+	return s, unlock, err
 }
 
 // An importer takes files into a store.
@@ -203,7 +208,7 @@ func inOrder(files []string, trust *bundle.Trust) []string {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if list, err := bundle.Fronts(file, &bundle.Trust{Keys: trust.Keys}, nil); err == nil {
+		if list, err := bundle.Fronts(file, trust.Lenient(), nil); err == nil {
 			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
 			list[0].Close()
 		}

@@ -74,11 +74,17 @@ func openBases(ctx context.Context, e *env, files []string, name string) (_ *bas
 }
 
 func (bs *bases) close() {
-	for _, b := range append(slices.Clone(bs.beside), bs.own) {
-		if b != nil {
-			b.Close()
-		}
+	for _, b := range bs.all() {
+		b.Close()
 	}
+}
+
+// all returns the bundle of the own line after those of other lines.
+func (bs *bases) all() []*bundle.Bundle {
+	if bs.own == nil {
+		return bs.beside
+	}
+	return append(slices.Clone(bs.beside), bs.own)
 }
 
 // sequence returns the number for a bundle that follows the base and is made at a time in Unix seconds.
@@ -182,10 +188,7 @@ func (f *syncFlags) sayDropped(e *env, c *bundle.Contents) {
 
 // addLines tells the mirror what the lines have of the checksum database and, for a full bundle, to have all versions of the own line again.
 func (bs *bases) addLines(ctx context.Context, src *mirror.Sources, f *syncFlags) error {
-	for _, b := range append(slices.Clone(bs.beside), bs.own) {
-		if b == nil {
-			continue
-		}
+	for _, b := range bs.all() {
 		l := mirror.Line{Own: b == bs.own, Has: func(path string) (bool, error) {
 			_, ok, err := b.Index.File(ctx, path)
 			return ok, err
@@ -257,12 +260,12 @@ func (f *syncFlags) checkBases() error {
 	return nil
 }
 
-// readLock reads the lock that a run must follow, nil when there is none yet.
-func (f *syncFlags) readLock() (*mirror.Lock, error) {
-	if f.lock == "" {
+// readLock reads the lock in a file, nil when there is none yet or the name is "".
+func readLock(file string) (*mirror.Lock, error) {
+	if file == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(f.lock)
+	data, err := os.ReadFile(file)
 	if noSuchFile(err) {
 		return nil, nil
 	}
@@ -271,9 +274,14 @@ func (f *syncFlags) readLock() (*mirror.Lock, error) {
 	}
 	lock, err := mirror.ParseLock(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.lock, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return lock, nil
+}
+
+// otherLock returns the error of a run that differs from its lock.
+func otherLock(err error) error {
+	return &hintError{fmt.Errorf("lock: %w", err), "remove the lock to make a new one of what there is now"}
 }
 
 // useLock takes name, sequence and time of the bundle from a lock.

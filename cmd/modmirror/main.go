@@ -89,6 +89,11 @@ func (e *env) hint(format string, args ...any) {
 	fmt.Fprintf(e.stderr, "hint: "+format+"\n", args...)
 }
 
+// waiting returns what says, when another process has a thing, that it is waited for.
+func (e *env) waiting(thing string) func(holder string) {
+	return func(holder string) { e.say("waiting for %s: %s has it", thing, holder) }
+}
+
 func (e *env) keyFile() string   { return filepath.Join(e.configDir, "key") }
 func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -79,11 +78,7 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 	if err != nil {
 		return err
 	}
-	s, err := bundle.OpenStore(dir, trust, state)
-	if err != nil {
-		return err
-	}
-	unlock, err := s.Lock(ctx, func(holder string) { e.say("waiting for the store %s: %s has it", dir, holder) })
+	s, unlock, err := lockStore(ctx, e, dir, trust, state)
 	if err != nil {
 		return err
 	}
@@ -95,11 +90,7 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 	for _, b := range p.Bundles {
 		fmt.Fprintln(e.stdout, b)
 	}
-	verb := "removed"
-	if dryRun {
-		verb = "would remove"
-	}
-	e.say("%s %s, %s in all; %s of it are still in use, %s", verb, number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
+	e.say("%s %s, %s in all; %s of it are still in use, %s", removed(dryRun), number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
 	abandoned, err := s.AbandonedPieces(abandonedPieces)
 	if err != nil {
 		return err
@@ -122,8 +113,7 @@ func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, loc
 	}
 	keep := make(map[module.Version]bool)
 	for _, file := range locks {
-		f := &syncFlags{lock: file}
-		lock, err := f.readLock()
+		lock, err := readLock(file)
 		if err == nil && lock == nil {
 			err = fmt.Errorf("%s: %w", file, os.ErrNotExist)
 		}
@@ -173,12 +163,16 @@ func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, loc
 	for _, v := range p.Versions {
 		fmt.Fprintln(e.stdout, v)
 	}
-	verb := "removed"
-	if dryRun {
-		verb = "would remove"
-	}
-	e.say("%s %s and %s, %s", verb, number(len(p.Versions), "version"), number(p.Tiles, "tile"), bytesText(p.Bytes))
+	e.say("%s %s and %s, %s", removed(dryRun), number(len(p.Versions), "version"), number(p.Tiles, "tile"), bytesText(p.Bytes))
 	return nil
+}
+
+// removed says what prune did with what it lists.
+func removed(dryRun bool) string {
+	if dryRun {
+		return "would remove"
+	}
+	return "removed"
 }
 
 // openForPruning opens a mirror directory as its own upstream.
@@ -200,5 +194,5 @@ func openForPruning(ctx context.Context, e *env, dir string) (*mirror.Mirror, er
 		return nil, errors.New("the mirror directory cannot be read as a proxy")
 	}
 	return mirror.Open(ctx, mirror.Config{Dir: dir, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB,
-		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", dir, holder) }})
+		Waiting: e.waiting("the mirror directory " + dir)})
 }

@@ -178,11 +178,8 @@ func (s *served) isStore() bool {
 // open opens the bundles, and refuses what is older than what was seen.
 func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	var v *bundle.View
-	var place func(*bundle.View, bool) error
-	state, err := bundle.ReadState(s.state)
-	if err != nil {
-		return nil, err
-	}
+	var state *bundle.State
+	var remember func(*bundle.View, bool) error
 	if s.isStore() {
 		store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
 		if err != nil {
@@ -197,13 +194,19 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 				s.fingerprint = fingerprint
 			}
 		}()
-		place = store.Remember
+		state, remember = store.State, store.Remember
 		v, err = store.View(ctx, func(file string, err error) { s.log.Warn("not served", "file", file, "err", err) })
 		if err != nil {
 			return nil, err
 		}
-	} else if v, err = bundle.OpenFiles(ctx, s.args, s.trust, state); err != nil {
-		return nil, err
+	} else {
+		if state, err = bundle.ReadState(s.state); err != nil {
+			return nil, err
+		}
+		if v, err = bundle.OpenFiles(ctx, s.args, s.trust, state); err != nil {
+			return nil, err
+		}
+		remember = func(v *bundle.View, rollback bool) error { return state.Remember(v, v.Place(), rollback) }
 	}
 	defer func() {
 		if err != nil {
@@ -226,10 +229,7 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	for _, err := range v.Passed {
 		s.log.Error("not served", "err", err)
 	}
-	if place == nil {
-		place = func(v *bundle.View, rollback bool) error { return state.Remember(v, v.Place(), rollback) }
-	}
-	if err := place(v, s.allowRollback); err != nil { // on a read-only state folder
+	if err := remember(v, s.allowRollback); err != nil { // on a read-only state folder
 		s.log.Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
 	}
 	s.lines = nil

@@ -136,7 +136,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.dryRun && f.lock != "" {
 		return usagef("--lock and --dry-run do not go together")
 	}
-	lock, err := f.readLock()
+	lock, err := readLock(f.lock)
 	if err != nil {
 		return err
 	}
@@ -494,7 +494,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 				e.say("to be carried: %s; the build lists alone, from which not every version can start a project, would be %s", sizeText(all), sizeText(build))
 			}
 		},
-		Waiting: func(holder string) { e.say("waiting for the mirror directory %s: %s has it", f.mirror, holder) },
+		Waiting: e.waiting("the mirror directory " + f.mirror),
 	})
 	return m, err
 }
@@ -568,7 +568,7 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 // failed explains why a sync failed.
 func (m *openedMirror) failed(ctx context.Context, e *env, err error) error {
 	if _, ok := errors.AsType[*mirror.LockError](err); ok {
-		return &hintError{fmt.Errorf("lock: %w", err), "remove the lock to make a new one of what there is now"}
+		return otherLock(err)
 	}
 	if denied, ok := errors.AsType[*mirror.DeniedError](err); ok {
 		for _, d := range denied.Modules {
@@ -691,8 +691,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	}
 	f.index = hex.EncodeToString(draft.Manifest.Index[:])
 	if lock != nil && lock.Index != f.index {
-		return &hintError{fmt.Errorf("lock: %w", &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}),
-			"remove the lock to make a new one of what there is now"}
+		return otherLock(&mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"})
 	}
 	f.sayDropped(e, c)
 	wrote := func(name string) {

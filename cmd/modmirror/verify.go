@@ -183,8 +183,19 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 	if err != nil {
 		return err
 	}
+	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
+	view, viewErr := s.View(ctx, nil)
+	if viewErr == nil {
+		defer view.Close()
+	}
+	newest := func(file string) bool {
+		return viewErr == nil && slices.ContainsFunc(view.Lines, func(b *bundle.Bundle) bool { return b.Path() == file })
+	}
 	for _, front := range fronts {
 		front.Close()
+		if v.deep && newest(front.Path()) { // verified below
+			continue
+		}
 		b, err := bundle.Open(ctx, front.Path(), v.trust, "")
 		if err == nil {
 			err = v.check(ctx, e, b, front.Path(), false)
@@ -199,12 +210,9 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 			fail(front.Path(), err)
 		}
 	}
-	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
-	view, err := s.View(ctx, nil)
-	if err != nil {
-		return err
+	if viewErr != nil {
+		return viewErr
 	}
-	defer view.Close()
 	for _, err := range view.Passed {
 		fail(dir, err)
 	}

@@ -240,6 +240,16 @@ func (r Request) String() string {
 	return ""
 }
 
+// ListText returns the content of MODULE/@v/list for versions, which it sorts: one a line, lowest first.
+func ListText(versions []string) []byte {
+	semver.Sort(versions)
+	var text []byte
+	for _, v := range versions {
+		text = append(append(text, v...), '\n')
+	}
+	return text
+}
+
 // IsListQuery reports whether a query is answered from the list of a module, rather than by a proxy's .info of that name: latest,
 // upgrade, a range, or the beginning of a version (cmd/go/internal/modload/query.go newQueryMatcher).
 func IsListQuery(query string) bool {
