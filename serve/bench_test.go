@@ -25,7 +25,7 @@ func BenchmarkSmall(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer v.Close()
-	h := NewHandler(v, slog.New(slog.DiscardHandler), nil)
+	h := newHandler(v, slog.New(slog.DiscardHandler), nil, newMetrics())
 	r := httptest.NewRequest("GET", "/example.com/hello/@v/v1.1.0.mod", nil)
 	w := &sink{make(http.Header)}
 	b.ReportAllocs()

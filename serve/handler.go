@@ -39,6 +39,7 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+	"golang.org/x/time/rate"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
@@ -67,44 +68,60 @@ const (
 	// maxPacked is the largest file in bytes that is packed for a client.
 	maxPacked = 16 << 20
 
+	// missesLogged is how many requests for what is not carried are logged a second, after missBurst of them: the metric counts all, and
+	// modmirror wants names all.
+	missesLogged = 5
+	missBurst    = 100
+
 	// immutable is for what can never change under its name; brief for what a new
 	// bundle may change.
 	immutable = "public, max-age=31536000, immutable"
 	brief     = "public, max-age=60"
 )
 
-// A Handler serves the GOPROXY protocol, the checksum database included, from bundles.
-type Handler struct {
+// A handler serves the GOPROXY protocol, the checksum database included, from bundles.
+type handler struct {
 	view *bundle.View
 	log  *slog.Logger
 	miss func(r modpath.Request)
 
-	refs atomic.Int64 // requests being answered, and one more while it is not retired
+	refs   atomic.Int64 // requests being answered, and one more while it is not retired
+	retire func()       // ends what goes on beside requests
 
 	cache   cache
 	large   map[*bundle.Bundle]*largeFiles // by the bundle whose index names the files
 	buffers *buffers
 	packing chan struct{} // held by who packs
 
-	damage atomic.Pointer[string] // the first file that did not verify
+	damage   atomic.Pointer[string] // the first file that did not verify
+	scrubbed atomic.Int64           // files of the scrub's pass
+	files    int64                  // in all catalogues
+
+	ids     string // of the bundles, for the audit
+	metrics *metrics
+	missLog *rate.Limiter
 }
 
-// NewHandler returns a handler for a view. It calls miss, when not nil, with each
-// request for something that is not carried.
-func NewHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request)) *Handler {
-	h := &Handler{view: v, log: log, miss: miss, packing: make(chan struct{}, 1), large: make(map[*bundle.Bundle]*largeFiles), buffers: newBuffers()}
+// newHandler returns a handler for a view. It calls miss, when not nil, with each request for something that is not carried.
+func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request), m *metrics) *handler {
+	h := &handler{view: v, log: log, miss: miss, metrics: m, packing: make(chan struct{}, 1), large: make(map[*bundle.Bundle]*largeFiles), buffers: newBuffers()}
+	h.missLog = rate.NewLimiter(missesLogged, missBurst)
 	if h.miss == nil {
 		h.miss = func(modpath.Request) {}
 	}
 	h.refs.Store(1)
+	var ids []string
 	for _, b := range v.Lines {
 		h.large[b] = newLargeFiles(b, h.buffers, h.damaged)
+		h.files += b.Manifest.Counts.Files
+		ids = append(ids, b.ID())
 	}
+	h.ids = strings.Join(ids, ",")
 	return h
 }
 
 // acquire takes part in the handler, until release; ok is false when it is retired and its view closed.
-func (h *Handler) acquire() (ok bool) {
+func (h *handler) acquire() (ok bool) {
 	for {
 		n := h.refs.Load()
 		if n == 0 {
@@ -117,14 +134,14 @@ func (h *Handler) acquire() (ok bool) {
 }
 
 // release ends what acquire began. The view is closed with the last part, after the handler was retired by a release of its own.
-func (h *Handler) release() {
+func (h *handler) release() {
 	if h.refs.Add(-1) == 0 {
 		h.view.Close()
 	}
 }
 
 // Damage returns the path of a file that did not verify, "" while there is none.
-func (h *Handler) Damage() string {
+func (h *handler) Damage() string {
 	if p := h.damage.Load(); p != nil {
 		return *p
 	}
@@ -132,62 +149,77 @@ func (h *Handler) Damage() string {
 }
 
 // ServeHTTP answers a request for a path of the GOPROXY protocol.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(r.URL.Path, "/")
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := newExchange(w, r)
+	defer x.free()
+	h.answer(x)
+}
+
+// answer answers a request for a path of the GOPROXY protocol.
+func (h *handler) answer(x *exchange) {
+	path := strings.TrimPrefix(x.req.URL.Path, "/")
 	if c := h.cache.get(path); c != nil {
-		c.serve(w, r)
+		x.kind = c.kind
+		c.serve(x, x.req)
 		return
 	}
 	req, err := modpath.Parse(path)
 	if err != nil {
-		text(w, http.StatusNotFound, "not a path of the GOPROXY protocol")
+		text(x, http.StatusNotFound, "not a path of the GOPROXY protocol")
 		return
 	}
+	x.kind = kind(req.Kind)
 	switch {
 	case req.Kind == modpath.SumLookup:
-		err = h.serveLookup(w, r, path, req)
+		err = h.serveLookup(x, path, req)
 	case req.Kind == modpath.SumLatest:
-		err = h.serveHead(w, r, path, req)
+		err = h.serveHead(x, path, req)
 	case req.Gzip:
-		err = h.servePacked(w, r, path, req)
+		err = h.servePacked(x, path, req)
 	default:
-		err = h.serveFile(w, r, path, req)
+		err = h.serveFile(x, path, req)
 	}
-	if err != nil && r.Context().Err() == nil {
-		h.log.Error("cannot answer", "path", path, "err", err)
-		text(w, http.StatusInternalServerError, "the server cannot read its bundle; its log says why")
+	h.failed(x, err)
+}
+
+// failed answers a request with an error that was not answered yet, if there is one.
+func (h *handler) failed(x *exchange, err error) {
+	if err == nil || x.req.Context().Err() != nil {
+		return
 	}
+	h.log.Error("cannot answer", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
+	text(x, http.StatusInternalServerError, "the server cannot read its bundle; its log says why, at request %s", x.requestID())
 }
 
 // serveFile serves a file of the bundle. A returned error was not answered yet.
-func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	if data, ok, err := h.view.Merged(r.Context(), req); err != nil {
+func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error {
+	if data, ok, err := h.view.Merged(x.req.Context(), req); err != nil {
 		return err
 	} else if ok {
-		h.made(path, data, contentType(req.Kind)).serve(w, r)
+		h.made(path, req.Kind, data).serve(x, x.req)
 		return nil
 	}
-	f, ok, err := h.view.File(r.Context(), path)
+	f, ok, err := h.view.File(x.req.Context(), path)
 	if err != nil {
 		return err
 	}
 	if !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
-		f, ok, err = h.byCommit(r.Context(), req)
+		f, ok, err = h.byCommit(x.req.Context(), req)
 		if err != nil {
 			return err
 		}
 	}
 	if !ok && req.Kind == modpath.SumTile {
-		return h.serveTile(w, r, path, req)
+		return h.serveTile(x, path, req)
 	}
 	if !ok {
-		return h.notFound(w, r, req)
+		return h.notFound(x, req)
 	}
-	e := &entry{path: path, etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: f.In.Manifest.Created}
+	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: f.In.Manifest.Created}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		e.control = immutable
-		v, ok, err := h.view.Lookup(r.Context(), req.Path, req.Version)
+		v, ok, err := h.view.Lookup(x.req.Context(), req.Path, req.Version)
 		if err != nil {
 			return err
 		}
@@ -200,7 +232,7 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 		e.control = immutable
 	}
 	if f.Size > smallFile {
-		return h.large[f.In].serve(h, w, r, f.File, e)
+		return h.large[f.In].serve(h, x, x.req, f.File, e)
 	}
 	if e.data, err = f.In.Read(f.File, smallFile); err != nil {
 		if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
@@ -209,31 +241,30 @@ func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, path string,
 		return err
 	}
 	h.cache.put(e)
-	e.serve(w, r)
+	e.serve(x, x.req)
 	return nil
 }
 
 // serveTile cuts a tile from a wider one: bundles of other lines may have it when this one has none.
-func (h *Handler) serveTile(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	data, err := h.view.Tile(r.Context(), req.DB, req.Tile)
+func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error {
+	data, err := h.view.Tile(x.req.Context(), req.DB, req.Tile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h.notFound(w, r, req)
+		return h.notFound(x, req)
 	}
 	if err != nil {
 		return err
 	}
-	e := h.made(path, data, contentType(req.Kind))
-	e.serve(w, r)
+	h.made(path, req.Kind, data).serve(x, x.req)
 	return nil
 }
 
 // serveHead answers with the signed tree head that is served of a checksum database.
-func (h *Handler) serveHead(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
+func (h *handler) serveHead(x *exchange, path string, req modpath.Request) error {
 	head := h.view.Head(req.DB)
 	if head == nil {
-		return h.notFound(w, r, req)
+		return h.notFound(x, req)
 	}
-	h.made(path, head.Note, contentType(req.Kind)).serve(w, r)
+	h.made(path, req.Kind, head.Note).serve(x, x.req)
 	return nil
 }
 
@@ -242,7 +273,7 @@ var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
 // byCommit returns the .info file of the carried version of a commit: the one whose Origin or whose pseudo-version
 // has it. It is not found when several versions are of other commits that begin so.
-func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
+func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
 	var found []index.Version
 	commit := "" // the longest form of it
 	for v, err := range h.view.Versions(ctx, req.Path) {
@@ -294,20 +325,20 @@ func (h *Handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.R
 }
 
 // servePacked serves a file of the vulnerability database in gzip, which is how govulncheck asks for it over HTTP.
-func (h *Handler) servePacked(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
-	e, err := h.pack(r.Context(), path, req)
+func (h *handler) servePacked(x *exchange, path string, req modpath.Request) error {
+	e, err := h.pack(x.req.Context(), path, req)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h.notFound(w, r, req)
+		return h.notFound(x, req)
 	}
 	if err != nil {
 		return err
 	}
-	e.serve(w, r)
+	e.serve(x, x.req)
 	return nil
 }
 
 // pack returns a packed file, and leaves it in the cache.
-func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*entry, error) {
+func (h *handler) pack(ctx context.Context, path string, req modpath.Request) (*entry, error) {
 	select { // the index of all entries is a megabyte: one at a time
 	case h.packing <- struct{}{}:
 		defer func() { <-h.packing }()
@@ -334,12 +365,15 @@ func (h *Handler) pack(ctx context.Context, path string, req modpath.Request) (*
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	return h.made(path, buf.Bytes(), "application/gzip"), nil
+	return h.made(path, req.Kind, buf.Bytes()), nil
 }
 
 // made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
-func (h *Handler) made(path string, data []byte, contentType string) *entry {
-	e := &entry{path: path, data: data, etag: etag(sha256.Sum256(data)), contentType: contentType, control: brief, modified: h.view.Lines[0].Manifest.Created}
+func (h *handler) made(path string, k modpath.Kind, data []byte) *entry {
+	e := &entry{path: path, kind: kind(k), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(k), control: brief, modified: h.view.Lines[0].Manifest.Created}
+	if strings.HasSuffix(path, ".gz") {
+		e.contentType = "application/gzip"
+	}
 	h.cache.put(e)
 	return e
 }
@@ -349,34 +383,34 @@ func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
 
 // serveLookup answers a lookup of the checksum database with the record in the index
 // and the head that is served.
-func (h *Handler) serveLookup(w http.ResponseWriter, r *http.Request, path string, req modpath.Request) error {
+func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) error {
 	head := h.view.Head(req.DB)
 	if head == nil {
-		return h.notFound(w, r, req)
+		return h.notFound(x, req)
 	}
-	v, ok, err := h.view.Record(r.Context(), req.DB, req.Path, req.Version)
+	v, ok, err := h.view.Record(x.req.Context(), req.DB, req.Path, req.Version)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		x, carried, err := h.view.Lookup(r.Context(), req.Path, req.Version)
+		have, carried, err := h.view.Lookup(x.req.Context(), req.Path, req.Version)
 		if err != nil {
 			return err
 		}
-		if !carried || x.Record != nil {
-			return h.notFound(w, r, req)
+		if !carried || have.Record != nil {
+			return h.notFound(x, req)
 		}
-		text(w, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", req.Path, req.Version)
+		text(x, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", req.Path, req.Version)
 		return nil
 	}
 	if !h.view.Proven(req.DB, *v.Record) {
-		text(w, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
+		text(x, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
 			"the next bundle of its line must be made with the catalogues of this store: modmirror extract --catalog STORE", v.Path, v.Version, *v.Record, head.N)
 		return nil
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
 	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
-	h.made(path, rec.Lookup(*head), contentType(req.Kind)).serve(w, r)
+	h.made(path, req.Kind, rec.Lookup(*head)).serve(x, x.req)
 	return nil
 }
 
@@ -395,14 +429,16 @@ func contentType(k modpath.Kind) string {
 }
 
 // damaged remembers that a file did not verify.
-func (h *Handler) damaged(path string) {
+func (h *handler) damaged(path string) {
 	h.damage.CompareAndSwap(nil, &path)
+	h.metrics.failures.Inc()
 	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
 }
 
 // An entry is what is known of a body that is served, and the body when it is small.
 type entry struct {
 	path        string
+	kind        kind
 	data        []byte
 	etag        string
 	contentType string
@@ -594,11 +630,20 @@ func (l *largeFiles) setVerified(f *located) {
 	}
 }
 
+// forget has f verified again before it is sent.
+func (l *largeFiles) forget(f *located) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.verified[f.ID/64] &^= 1 << (f.ID % 64)
+}
+
+var errHash = errors.New("its SHA-256 is not the one in the index")
+
 var errChanged = errors.New("the bundle changed while a file was sent")
 
 // serve serves a large file. A returned error was not answered yet; an error after
 // the first byte cuts the connection instead.
-func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f index.File, e *entry) error {
+func (l *largeFiles) serve(h *handler, w *exchange, r *http.Request, f index.File, e *entry) error {
 	e.headers(w)
 	w.Header().Set("Accept-Ranges", "bytes")
 	if r.Method == http.MethodHead && plain(r) {
@@ -619,7 +664,7 @@ func (l *largeFiles) serve(h *Handler, w http.ResponseWriter, r *http.Request, f
 	}
 	if err != nil {
 		if r.Context().Err() == nil {
-			h.log.Error("cut a connection", "path", e.path, "err", err)
+			h.log.Error("cut a connection", "path", e.path, "client", w.origin().addr, "request", w.requestID(), "err", err)
 		}
 		panic(http.ErrAbortHandler)
 	}
@@ -657,7 +702,7 @@ func (l *largeFiles) send(ctx context.Context, w io.Writer, f *located) error {
 			}
 			if !verified && [32]byte(sum.Sum(nil)) != f.SHA256 {
 				l.damaged(f.Path)
-				return &bundle.NotVerifiedError{What: f.Path, Err: errors.New("its SHA-256 is not the one in the index")}
+				return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
 			}
 		}
 		renew()

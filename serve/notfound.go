@@ -38,14 +38,18 @@ func text(w http.ResponseWriter, status int, format string, args ...any) {
 }
 
 // notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
-func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.Request) error {
+func (h *handler) notFound(x *exchange, req modpath.Request) error {
 	h.miss(req)
+	h.metrics.misses.WithLabelValues(req.Kind.String()).Inc()
+	if h.missLog.Allow() {
+		h.log.Info("not carried", "path", x.path, "client", x.origin().addr, "name", x.name, "request", x.requestID())
+	}
 	title := h.view.Title()
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	switch req.Kind {
 	case modpath.Vuln:
-		if n, err := h.view.Vulns(r.Context()); err != nil {
+		if n, err := h.view.Vulns(x.req.Context()); err != nil {
 			return err
 		} else if n == 0 {
 			line("no vulnerability database is in %s", title)
@@ -53,13 +57,13 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 		} else {
 			line("the vulnerability database in %s has no such entry", title)
 		}
-		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
 	case modpath.Self:
 		platform := strings.Replace(req.Name, "-", "/", 1)
 		line("no modmirror and Go for %s is in %s", platform, title)
 		line("to have them carried, add a line to the list outside: self %s", platform)
-		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
 	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
 		served := slices.Sorted(maps.Keys(h.view.Served()))
@@ -72,7 +76,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 			line("%s has checksum database %s up to record %d and not this tile", title, req.DB, head.N)
 			line("if this client has seen a newer database, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", req.DB)
 		}
-		text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 		return nil
 	}
 	what := req.Path
@@ -80,14 +84,14 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 		what += "@" + req.Version
 	}
 	line("%s is not in %s", what, title)
-	for miss, err := range h.view.MissingFor(r.Context(), req.Path, req.Version) {
+	for miss, err := range h.view.MissingFor(x.req.Context(), req.Path, req.Version) {
 		if err != nil {
 			return err
 		}
 		line("its %s could not be had when the bundle was made (status %d)", miss.What, miss.Status)
 	}
 	var carried []string
-	for v, err := range h.view.Versions(r.Context(), req.Path) {
+	for v, err := range h.view.Versions(x.req.Context(), req.Path) {
 		if err != nil {
 			return err
 		}
@@ -115,7 +119,7 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request, req modpath.R
 		want = "latest"
 	}
 	line("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
-	text(w, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
+	text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
 	return nil
 }
 

@@ -39,7 +39,8 @@ type site struct {
 	misses []string
 }
 
-func newSite(t *testing.T) *site {
+// newSite serves a test bundle by a server that set may change.
+func newSite(t *testing.T, set ...func(*Server)) *site {
 	t.Helper()
 	s := &site{TB: testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {
 		for _, name := range []string{"ID/GO-2021-0113.json", "index/db.json", "index/modules.json", "index/vulns.json"} {
@@ -58,6 +59,9 @@ func newSite(t *testing.T) *site {
 			defer s.mu.Unlock()
 			s.misses = append(s.misses, r.String())
 		},
+	}
+	for _, f := range set {
+		f(s.server)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -481,17 +485,17 @@ func TestConditionsNeedNoHash(t *testing.T) {
 }
 
 // freshHandler returns a handler over the same bundle that has seen nothing yet.
-func freshHandler(t *testing.T, s *site) *Handler {
+func freshHandler(t *testing.T, s *site) *handler {
 	t.Helper()
 	v, err := bundle.OpenFiles(ctx, []string{s.Path}, s.Trusted, bundle.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { v.Close() })
-	return NewHandler(v, slog.New(slog.DiscardHandler), nil)
+	return newHandler(v, slog.New(slog.DiscardHandler), nil, newMetrics())
 }
 
-func get(h *Handler, path string) (status int, body []byte, err error) {
+func get(h *handler, path string) (status int, body []byte, err error) {
 	srv := httptest.NewServer(h)
 	defer srv.Close()
 	resp, err := http.Get(srv.URL + "/" + path)
@@ -724,7 +728,7 @@ func TestCommitsSideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { v.Close() })
-	srv := httptest.NewServer(NewHandler(v, slog.New(slog.DiscardHandler), nil))
+	srv := httptest.NewServer(newHandler(v, slog.New(slog.DiscardHandler), nil, newMetrics()))
 	defer srv.Close()
 	client := http.Client{Timeout: 20 * time.Second}
 	var wg sync.WaitGroup

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"embed"
@@ -12,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,6 +28,14 @@ const (
 	readTimeout = 10 * time.Second // for a request, which has no body
 	idleTimeout = 2 * time.Minute
 	maxHeader   = 32 << 10
+
+	// MaxConns is how many clients may be connected at a time, if nothing else is said; each costs some 20 KiB, and more over TLS.
+	MaxConns = 1000
+
+	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all of them; more wait, for maxWait at most.
+	maxStreams  = 64
+	maxRequests = 1000
+	maxWait     = 30 * time.Second
 
 	// writeTimeout is how long a client may take no byte; the transfer of a large file may go on
 	// for hours.
@@ -57,9 +67,25 @@ type Server struct {
 	Ready func(v *bundle.View) // called when a view is served; may be nil
 
 	TLS    *TLS    // nil for plain HTTP
-	Access *Access // who may read; nil for everyone. Only with TLS.
+	Access *Access // who may read; nil for everyone. Only with TLS, here or at a trusted proxy.
+	Audit  *Audit  // nil for none
 
-	handler atomic.Pointer[Handler]
+	// BasePath is what all paths begin with, such as /go; "" for nothing. Health and metrics are there without it too.
+	BasePath string
+
+	// Proxies are the reverse proxies whose X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
+	Proxies []netip.Prefix
+
+	MaxConns int  // at most so many connections; 0 for MaxConns
+	Scrub    bool // verify all files slowly, again and again
+
+	handler  atomic.Pointer[handler]
+	opening  atomic.Pointer[string] // why nothing is served yet, "" for the usual reason
+	conns    *listener
+	metrics  *metrics
+	slots    chan struct{} // held by requests over HTTP/2
+	active   atomic.Int64  // requests that are being answered
+	scrubEnd atomic.Int64  // when a pass of the scrub was complete, Unix time in seconds
 }
 
 // Settings is what a client needs to know besides the URL, as /settings.json has it.
@@ -77,7 +103,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Log == nil {
 		s.Log = slog.Default()
 	}
-	if s.Access != nil && s.TLS == nil {
+	if s.Access != nil && s.TLS == nil && len(s.Proxies) == 0 {
 		return ErrNoTLS
 	}
 	if s.Access != nil {
@@ -85,6 +111,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 	}
+	s.conns = newListener(l, cmp.Or(s.MaxConns, MaxConns))
+	defer s.conns.stop()
+	l = s.conns
+	s.slots = make(chan struct{}, maxRequests)
+	s.metrics = newMetrics()
+	s.metrics.registry.MustRegister((*state)(s))
 	if s.TLS != nil {
 		config, err := s.TLS.config(s.Log)
 		if err != nil {
@@ -100,6 +132,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
+		ConnState:      connState,
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	opened := make(chan struct{})
@@ -110,7 +144,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			cancel(err)
 			return
 		}
-		s.show(v)
+		s.show(ctx, v)
 		s.reload(ctx)
 	}()
 	served := make(chan error, 1)
@@ -131,18 +165,28 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	<-opened
 	if h := s.handler.Swap(nil); h != nil {
+		h.retire()
 		h.release()
 	}
 	return err
 }
 
 // show serves a view from now on.
-func (s *Server) show(v *bundle.View) {
-	if old := s.handler.Swap(NewHandler(v, s.Log, s.Miss)); old != nil {
+func (s *Server) show(ctx context.Context, v *bundle.View) {
+	h := newHandler(v, s.Log, s.Miss, s.metrics)
+	ctx, h.retire = context.WithCancel(ctx)
+	if old := s.handler.Swap(h); old != nil {
+		old.retire()
 		old.release()
 	}
 	if s.Ready != nil {
 		s.Ready(v)
+	}
+	if s.Scrub && h.acquire() {
+		go func() {
+			defer h.release()
+			s.scrub(ctx, h)
+		}()
 	}
 }
 
@@ -169,13 +213,13 @@ func (s *Server) reload(ctx context.Context) {
 		case err != nil:
 			s.Log.Error("what is in the store now is not served", "err", err)
 		case v != nil:
-			s.show(v)
+			s.show(ctx, v)
 		}
 	}
 }
 
 // current returns the handler of the view that is served, to be released, or nil while there is none.
-func (s *Server) current() *Handler {
+func (s *Server) current() *handler {
 	for {
 		h := s.handler.Load()
 		if h == nil || h.acquire() {
@@ -186,55 +230,165 @@ func (s *Server) current() *Handler {
 
 // ServeHTTP answers every request to the server.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.active.Add(1)
+	x := newExchange(w, r)
+	x.proxies = s.Proxies
+	h := s.current()
+	defer s.end(x, h)
+	s.answer(x, h)
+	x.done = true
+}
+
+// end ends an exchange, also one whose connection is cut.
+func (s *Server) end(x *exchange, h *handler) {
+	s.active.Add(-1)
+	if x.done && x.status == 0 {
+		x.status = http.StatusOK
+	}
+	now := time.Now()
+	s.metrics.count(x, now)
+	if s.Audit != nil {
+		ids := ""
+		if h != nil {
+			ids = h.ids
+		}
+		if err := s.Audit.write(x, ids, now); err != nil {
+			s.Log.Error("cannot write the audit; requests are answered without it", "err", err)
+		}
+		if s.Audit.failing() != nil {
+			s.metrics.audit.Inc()
+		}
+	}
+	if h != nil {
+		h.release()
+	}
+	x.free()
+}
+
+// answer answers a request; h is nil as long as nothing is served.
+func (s *Server) answer(x *exchange, h *handler) {
+	r := x.req
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		text(w, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
+		x.Header().Set("Allow", "GET, HEAD")
+		text(x, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
 		return
 	}
-	h := s.current()
-	if h != nil {
-		defer h.release()
+	below := true
+	if s.BasePath != "" {
+		path, ok := strings.CutPrefix(r.URL.Path, s.BasePath)
+		if below = ok && (path == "" || path[0] == '/'); below {
+			r.URL.Path = cmp.Or(path, "/")
+		}
 	}
 	switch r.URL.Path {
 	case "/healthz":
-		text(w, http.StatusOK, "ok")
+		x.kind = kindHealth
+		text(x, http.StatusOK, "ok")
 		return
 	case "/readyz":
-		switch {
-		case h == nil:
-			text(w, http.StatusServiceUnavailable, "not ready: the bundle is being verified")
-		case h.Damage() != "":
-			text(w, http.StatusServiceUnavailable, "not ready: %s does not verify; carry the bundle again", h.Damage())
-		case len(h.view.Passed) > 0:
-			text(w, http.StatusOK, "ready, but not all of it is served: %v", h.view.Passed[0])
-		default:
-			text(w, http.StatusOK, "ready")
-		}
+		x.kind = kindHealth
+		status, words := s.readiness(h)
+		text(x, status, "%s", words)
 		return
 	}
-	if s.Access != nil {
-		if _, ok := s.Access.who(r); !ok {
-			deny(w)
+	if !s.admit(x) {
+		return
+	}
+	if r.ProtoMajor > 1 {
+		if !s.slot(x) {
 			return
 		}
+		defer func() { <-s.slots }()
 	}
-	if h == nil {
-		w.Header().Set("Retry-After", "1")
-		text(w, http.StatusServiceUnavailable, "not ready: the bundle is being verified")
+	if r.URL.Path == "/metrics" {
+		x.kind = kindHealth
+		s.metrics.http.ServeHTTP(x, r)
 		return
 	}
-	var err error
+	if !below {
+		text(x, http.StatusNotFound, "this server is below %s", s.BasePath)
+		return
+	}
+	if h == nil {
+		x.Header().Set("Retry-After", "1")
+		_, words := s.readiness(h)
+		text(x, http.StatusServiceUnavailable, "%s", words)
+		return
+	}
 	switch r.URL.Path {
 	case "/":
-		err = h.landing(w, r)
+		x.kind = kindPage
+		h.failed(x, h.landing(x, s.BasePath))
 	case "/settings.json":
-		err = h.settings(w, r)
+		x.kind = kindPage
+		h.failed(x, h.settings(x))
 	default:
-		h.ServeHTTP(w, r)
+		h.answer(x)
 	}
-	if err != nil {
-		h.log.Error("cannot answer", "path", r.URL.Path, "err", err)
-		text(w, http.StatusInternalServerError, "the server cannot read its bundle; its log says why")
+}
+
+// readiness says whether the server is ready, in words.
+func (s *Server) readiness(h *handler) (status int, words string) {
+	switch {
+	case h == nil:
+		if why := s.opening.Load(); why != nil {
+			return http.StatusServiceUnavailable, "not ready: " + *why
+		}
+		return http.StatusServiceUnavailable, "not ready: the bundle is being verified"
+	case h.Damage() != "":
+		return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", h.Damage())
+	}
+	words = "ready"
+	if len(h.view.Passed) > 0 {
+		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Passed[0])
+	}
+	if s.Audit != nil && s.Audit.failing() != nil {
+		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())
+	}
+	return http.StatusOK, words
+}
+
+// admit reports whether the client may read; if not it is answered.
+func (s *Server) admit(x *exchange) bool {
+	if s.Access == nil {
+		if x.req.TLS != nil && len(x.req.TLS.PeerCertificates) > 0 {
+			x.name = x.req.TLS.PeerCertificates[0].Subject.CommonName
+		}
+		return true
+	}
+	if x.req.TLS == nil && (!x.origin().proxied || x.origin().scheme != "https") {
+		x.kind = kindRefused
+		text(x, http.StatusForbidden, "this server wants a password, and takes one over https only, here or at the reverse proxy that it trusts (which must set X-Forwarded-Proto)")
+		return false
+	}
+	name, ok := s.Access.who(x.req)
+	x.name = name
+	if !ok {
+		x.kind = kindRefused
+		deny(x)
+	}
+	return ok
+}
+
+// slot waits until one of the requests over HTTP/2 may be answered.
+func (s *Server) slot(x *exchange) bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	default:
+	}
+	wait := time.NewTimer(maxWait)
+	defer wait.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-x.req.Context().Done():
+		return false
+	case <-wait.C:
+		x.kind = kindRefused
+		x.Header().Set("Retry-After", "10")
+		text(x, http.StatusServiceUnavailable, "the server is busy with %d requests: try again", maxRequests)
+		return false
 	}
 }
 
@@ -247,18 +401,14 @@ var landingPage = template.Must(template.ParseFS(files, "landing.html"))
 var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
 
 // landing shows what is served and how to use it.
-func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	settings, err := h.clientSettings(r.Context())
+func (h *handler) landing(w *exchange, base string) error {
+	settings, err := h.clientSettings(w.req.Context())
 	if err != nil {
 		return err
 	}
 	var page strings.Builder
 	err = landingPage.Execute(&page, map[string]any{
-		"URL":     scheme + "://" + notInHost.ReplaceAllString(r.Host, ""),
+		"URL":     w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base,
 		"Names":   settings.Bundle,
 		"Lines":   h.view.Lines,
 		"SumDB":   settings.SumDB,
@@ -277,7 +427,7 @@ func (h *Handler) landing(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sumDB returns the checksum database that clients are to use, "" for none: Go's own when it is served.
-func (h *Handler) sumDB() string {
+func (h *handler) sumDB() string {
 	served := slices.Sorted(maps.Keys(h.view.Served()))
 	if len(served) == 0 {
 		return ""
@@ -288,7 +438,7 @@ func (h *Handler) sumDB() string {
 	return served[0]
 }
 
-func (h *Handler) clientSettings(ctx context.Context) (Settings, error) {
+func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
 	s := Settings{Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
 	var names []string
 	for _, b := range h.view.Lines {
@@ -314,8 +464,8 @@ func (h *Handler) clientSettings(ctx context.Context) (Settings, error) {
 }
 
 // settings answers with what "modmirror env" needs to know.
-func (h *Handler) settings(w http.ResponseWriter, r *http.Request) error {
-	s, err := h.clientSettings(r.Context())
+func (h *handler) settings(w *exchange) error {
+	s, err := h.clientSettings(w.req.Context())
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/adrg/xdg"
@@ -55,6 +56,8 @@ type env struct {
 
 	configDir string // key and trusted keys
 	quiet     bool
+
+	hangup atomic.Pointer[func()] // called on SIGHUP, which ends a command that has none
 }
 
 // output is stdout. It remembers the first error, so that a command that prints need not
@@ -139,9 +142,20 @@ func commands() []*command {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error like others: temporary files are removed
 	e := &env{stdin: os.Stdin, stdout: &output{File: os.Stdout}, stderr: os.Stderr}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			if f := e.hangup.Load(); f != nil {
+				(*f)()
+			} else { // the terminal is gone
+				stop()
+			}
+		}
+	}()
 	code := e.main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"modmirror": main})
+	testscript.Main(m, map[string]func(){"modmirror": main, "restricted": restricted})
 }
 
 // TestScripts runs the scripts in testdata/script: each is a machine of its own, with the
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 //	corporate block HOST         which does not let a host through
 //	serve BUNDLE                 start modmirror serve and set $PROXY
 //	stopserve                    stop the one that was started last
+//	hangup                       send it SIGHUP, and wait until its audit is there again
 //	flip FILE OFFSET             change a byte
 //	damage BUNDLE PATH           change a byte in the content of an entry
 //	status CODE COMMAND...       run a command that must end with the code
@@ -65,6 +67,7 @@ func TestScripts(t *testing.T) {
 			e.Defer(up.Close)
 			e.Values["upstream"] = up
 			e.Values["stop"] = new(func())
+			e.Values["hangup"] = new(func() error)
 			e.Values["values"] = e.Values // for commands that add one
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
@@ -77,6 +80,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
+			if cond == "landlock" {
+				return hasLandlock(), nil
+			}
 			if cond == "netns" { // may network namespaces be made here?
 				return exec.Command("unshare", "-rn", "true").Run() == nil, nil
 			}
@@ -87,6 +93,7 @@ func TestScripts(t *testing.T) {
 			"corporate": cmdCorporate,
 			"serve":     cmdServe,
 			"stopserve": func(ts *testscript.TestScript, _ bool, _ []string) { (*ts.Value("stop").(*func()))() },
+			"hangup":    cmdHangup,
 			"flip":      cmdFlip,
 			"damage":    cmdDamage,
 			"status":    cmdStatus,
@@ -158,6 +165,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	})
 	*ts.Value("stop").(*func()) = stop
+	*ts.Value("hangup").(*func() error) = func() error { return cmd.Process.Signal(syscall.SIGHUP) }
 	ts.Defer(stop)
 	sc := bufio.NewScanner(stderr)
 	for sc.Scan() {
@@ -173,6 +181,18 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("serve ended before it was ready")
+}
+
+// cmdHangup has serve open its audit again, as after the file got another name.
+func cmdHangup(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check((*ts.Value("hangup").(*func() error))())
+	for range 100 {
+		if _, err := os.Stat(ts.MkAbs("logs/audit.json")); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("the audit was not opened again")
 }
 
 // cmdFlip changes a byte: flip FILE OFFSET; a negative offset counts from the end.

@@ -5,14 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -25,16 +26,34 @@ import (
 // bounded by buffers and a cache, so collecting more often costs little.
 const serveHeap = 48 << 20
 
+// serveGC has the garbage collector run less often than it would with so small a heap; the limit is serveHeap all the same.
+const serveGC = 300
+
+// needs are the files and folders that serve reads and writes while it serves.
+type needs struct{ read, write []string }
+
+// newLog returns the log that goes to w.
+func newLog(w io.Writer, format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, nil)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, nil)), nil
+	}
+	return nil, usagef("--log-format %s: want text or json", format)
+}
+
 // wantsInterval is how much of what was asked for may be forgotten when serve is killed.
 const wantsInterval = 10 * time.Second
 
 func serveCommand() *command {
-	var addr, state, maxAge string
-	var allowRollback bool
+	var addr, state, maxAge, audit, logFormat, proxies string
+	var allowRollback, noScrub, noLandlock bool
 	var minSequence int64
 	var security serve.TLS
 	var access serve.Access
 	var require int
+	s := new(serve.Server)
 	return &command{
 		name:    "serve",
 		summary: "serve bundles as GOPROXY with checksum database (inside)",
@@ -48,9 +67,12 @@ served without a restart. Bundles must be signed by a trusted key. An older
 bundle than was served before is refused. /healthz answers at once, /readyz when
 the bundles are verified, and / shows the settings that clients need.
 
+On a signal to stop, transfers are finished; on SIGHUP the audit's file is opened
+again. A socket of systemd is taken instead of --addr.
+
 Example:
   modmirror serve --addr 0.0.0.0:8080 team.tar
-  modmirror serve /srv/modmirror
+  modmirror serve --audit /var/log/modmirror/audit.json /srv/modmirror
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&addr, "addr", "127.0.0.1:8080", "`address` to listen on; 0.0.0.0:8080 for the whole network")
@@ -63,6 +85,13 @@ Example:
 			fs.StringVar(&security.ClientCA, "client-ca", "", "only clients with a certificate of the CAs in this `file` may read")
 			fs.StringVar(&access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only")
 			fs.StringVar(&access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN; with TLS only")
+			fs.StringVar(&s.BasePath, "base-path", "", "`path` that all requests begin with, such as /go, behind a reverse proxy")
+			fs.StringVar(&proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* are believed, such as 127.0.0.1,10.0.0.0/8")
+			fs.StringVar(&audit, "audit", "", "`file` to which a line of JSON is appended for each request; - for stderr")
+			fs.StringVar(&logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
+			fs.IntVar(&s.MaxConns, "max-conns", serve.MaxConns, "at most so many `connections`; for a new one the one idle longest is closed")
+			fs.BoolVar(&noScrub, "no-scrub", false, "do not verify all files in the background, again and again")
+			fs.BoolVar(&noLandlock, "no-landlock", false, "do not give up, where the kernel can do that, all files that are not needed")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -77,47 +106,68 @@ Example:
 			switch {
 			case withTLS != (security.KeyFile != ""), security.ClientCA != "" && !withTLS:
 				return usagef("want --tls-cert and --tls-key together, and --client-ca with both")
-			case (access.Htpasswd != "" || access.Tokens != "") && !withTLS:
-				return usagef("--htpasswd and --tokens: %v; add --tls-cert and --tls-key", serve.ErrNoTLS)
+			case (access.Htpasswd != "" || access.Tokens != "") && !withTLS && proxies == "":
+				return usagef("--htpasswd and --tokens: %v; add --tls-cert and --tls-key, or --trusted-proxy for the one that speaks https", serve.ErrNoTLS)
+			case s.BasePath != "" && (path.Clean(s.BasePath) != s.BasePath || s.BasePath[0] != '/' || s.BasePath == "/"):
+				return usagef("--base-path %s: want a path such as /go", s.BasePath)
+			case s.MaxConns < 1:
+				return usagef("--max-conns %d: want one at least", s.MaxConns)
+			}
+			if proxies != "" {
+				if s.Proxies, err = serve.ParseProxies(proxies); err != nil {
+					return usagef("--trusted-proxy: %v", err)
+				}
+			}
+			log, err := newLog(e.stderr, logFormat)
+			if err != nil {
+				return err
 			}
 			debug.SetMemoryLimit(serveHeap)
+			debug.SetGCPercent(300)
 			trust, err := e.trust(require)
 			if err != nil {
 				return err
 			}
-			l, err := net.Listen("tcp", addr)
-			if errors.Is(err, syscall.EADDRINUSE) {
-				return &hintError{fmt.Errorf("%s is in use by another program", addr), "--addr 127.0.0.1:0 takes any free port"}
-			}
-			if bad, ok := errors.AsType[*net.AddrError](err); ok {
-				return usagef("--addr %s: %s, want HOST:PORT", addr, bad.Err)
-			}
+			l, err := listen(addr)
 			if err != nil {
-				return &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), "--addr HOST:PORT says where to listen"}
+				return err
+			}
+			switch audit {
+			case "":
+			case "-":
+				s.Audit = serve.NewAudit(e.stderr)
+			default:
+				if s.Audit, err = serve.OpenAudit(audit); err != nil {
+					l.Close()
+					return &hintError{fmt.Errorf("opening the audit: %w", err), "--audit - writes it to stderr"}
+				}
+				defer s.Audit.Close()
+				reopen := func() {
+					if err := s.Audit.Reopen(); err != nil {
+						log.Error("cannot open the audit again; the old file goes on", "err", err)
+					}
+				}
+				e.hangup.Store(&reopen)
 			}
 			wants, err := serve.OpenWants(wantsFile(state))
 			if err != nil {
 				l.Close()
 				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
 			}
-			log := slog.New(slog.NewTextHandler(e.stderr, nil))
 			src := &served{args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
 			start := time.Now()
 			scheme := "http"
 			if withTLS {
 				scheme = "https"
 			}
-			s := &serve.Server{
-				Miss: wants.Add,
-				Log:  log,
-				Open: src.open,
-				Ready: func(v *bundle.View) {
-					for _, b := range v.Lines {
-						e.sayServing(b, scheme, l.Addr(), time.Since(start))
-						warnAge(log, b.Manifest, age)
-					}
-					e.hint("on a client: eval \"$(modmirror env %s://%s)\"", scheme, l.Addr())
-				},
+			s.Miss, s.Log, s.Open, s.Scrub = wants.Add, log, src.open, !noScrub
+			s.Ready = func(v *bundle.View) {
+				for _, b := range v.Lines {
+					e.sayServing(b, scheme, l.Addr(), time.Since(start))
+					warnAge(log, b.Manifest, age)
+				}
+				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, l.Addr(), s.BasePath)
+				notifyReady(log, v)
 			}
 			if withTLS {
 				s.TLS = &security
@@ -133,6 +183,13 @@ Example:
 			}
 			stop := saveWants(s.Log, wants)
 			defer stop()
+			if !noLandlock {
+				restrict(log, needs{
+					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens}, args...),
+					write: []string{state, audit},
+				})
+			}
+			defer watchdog(ctx, log)()
 			return s.Serve(ctx, l)
 		},
 	}

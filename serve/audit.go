@@ -1,0 +1,109 @@
+package serve
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// Audit writes a line of JSON for each request to a file, or to any writer. A line is written before the next request of its connection
+// is read.
+type Audit struct {
+	file string
+
+	mu  sync.Mutex
+	w   io.Writer
+	err error // of the last line, nil when it was written
+}
+
+// OpenAudit appends to a file, which is made when it is not there.
+func OpenAudit(file string) (*Audit, error) {
+	a := &Audit{file: file}
+	return a, a.Reopen()
+}
+
+// NewAudit writes to w.
+func NewAudit(w io.Writer) *Audit { return &Audit{w: w} }
+
+// Reopen opens the file again, after another program gave it another name. What cannot be opened leaves the old one in use.
+func (a *Audit) Reopen() error {
+	if a.file == "" {
+		return nil
+	}
+	f, err := os.OpenFile(a.file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if old, ok := a.w.(*os.File); ok {
+		old.Close()
+	}
+	a.w = f
+	return nil
+}
+
+// Close closes the file.
+func (a *Audit) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if f, ok := a.w.(*os.File); ok && a.file != "" {
+		return f.Close()
+	}
+	return nil
+}
+
+// auditLine is a line of the audit. What a client sends is in JSON strings, in which line breaks and other control characters are escaped.
+type auditLine struct {
+	Time     string  `json:"time"`              // RFC 3339, when the request came
+	Client   string  `json:"client"`            // address
+	Name     string  `json:"name,omitempty"`    // of the user, token or client certificate
+	Method   string  `json:"method"`            //
+	Path     string  `json:"path"`              // at most 2048 bytes of it
+	Module   string  `json:"module,omitempty"`  //
+	Version  string  `json:"version,omitempty"` //
+	Status   int     `json:"status"`            //
+	Bytes    int64   `json:"bytes"`             // of the body
+	Duration float64 `json:"duration"`          // seconds
+	Cut      bool    `json:"cut,omitempty"`     // the connection was cut: the body is not whole
+	Bundle   string  `json:"bundle,omitempty"`  // ids of the bundles that were served
+	Request  string  `json:"request"`           // as in the log
+}
+
+// write writes the line of a request. It returns an error when the line before was written and this one was not.
+func (a *Audit) write(x *exchange, ids string, now time.Time) error {
+	line := auditLine{
+		Time: x.start.UTC().Format(time.RFC3339Nano), Client: x.origin().addr.String(), Name: x.name, Method: x.req.Method, Path: x.path,
+		Status: x.status, Bytes: x.bytes, Duration: now.Sub(x.start).Seconds(), Cut: !x.done, Bundle: ids, Request: x.requestID(),
+	}
+	if len(line.Path) > modpath.MaxLength {
+		line.Path = line.Path[:modpath.MaxLength]
+	}
+	if req, err := modpath.Parse(strings.TrimPrefix(x.req.URL.Path, "/")); err == nil {
+		line.Module, line.Version = req.Path, req.Version
+	}
+	data, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.err
+	_, a.err = a.w.Write(append(data, '\n'))
+	if before != nil {
+		return nil
+	}
+	return a.err
+}
+
+// failing returns why the last line was not written, nil when it was.
+func (a *Audit) failing() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}

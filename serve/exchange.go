@@ -1,0 +1,199 @@
+package serve
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// An exchange is a request and what was answered so far: what logs, the audit and metrics are made from.
+type exchange struct {
+	http.ResponseWriter
+	req    *http.Request
+	path   string // as it was asked for, the base path included
+	kind   kind
+	start  time.Time
+	status int   // 0 while nothing was answered
+	bytes  int64 // of the body
+	name   string
+	id     string // "" until someone asks
+	done   bool   // the handler returned; else the connection is cut
+
+	proxies []netip.Prefix // that are trusted
+	from    *origin        // nil until someone asks
+}
+
+// A kind says what was asked for: that of a GOPROXY path, or one of those behind them.
+type kind int
+
+const (
+	kindPage    = kind(modpath.Self) + 1 + iota // the landing page and settings
+	kindHealth                                  // health and metrics
+	kindRefused                                 // without a password, or with too many requests at once
+	kinds
+)
+
+// String returns the name that logs and metrics have for it.
+func (k kind) String() string {
+	switch k {
+	case kindPage:
+		return "page"
+	case kindHealth:
+		return "health"
+	case kindRefused:
+		return "refused"
+	}
+	return modpath.Kind(k).String()
+}
+
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// newExchange begins an exchange.
+func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := exchanges.Get().(*exchange)
+	*x = exchange{ResponseWriter: w, req: r, path: r.URL.Path, start: time.Now()}
+	return x
+}
+
+// free ends the use of x.
+func (x *exchange) free() {
+	*x = exchange{}
+	exchanges.Put(x)
+}
+
+// WriteHeader is that of http.ResponseWriter.
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 {
+		x.status = status
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// Write is that of http.ResponseWriter.
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	n, err := x.ResponseWriter.Write(p)
+	x.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+var (
+	// process tells the requests of one process from those of another, and requests count in it.
+	process  = randomHex(4)
+	requests atomic.Uint64
+)
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// requestID returns what the request is called in logs: what the reverse proxy called it, else a name of its own.
+func (x *exchange) requestID() string {
+	if x.id != "" {
+		return x.id
+	}
+	if given := x.req.Header.Get("X-Request-Id"); x.origin().proxied && given != "" && len(given) <= maxRequestID {
+		x.id = given
+	} else {
+		x.id = fmt.Sprintf("%s-%d", process, requests.Add(1))
+	}
+	return x.id
+}
+
+// origin returns where the request came from.
+func (x *exchange) origin() *origin {
+	if x.from == nil {
+		o := originOf(x.req, x.proxies)
+		x.from = &o
+	}
+	return x.from
+}
+
+// maxRequestID is the longest X-Request-Id of a reverse proxy in bytes that is taken.
+const maxRequestID = 100
+
+// An origin is where a request came from.
+type origin struct {
+	addr    netip.Addr // the client's; zero when it is not known
+	scheme  string     // http or https, as the client sees it
+	host    string     // as the client sees it
+	proxied bool       // by a trusted reverse proxy
+}
+
+// originOf says where a request came from. What X-Forwarded-* say is believed of trusted proxies only, of the last one that is not trusted.
+func originOf(r *http.Request, proxies []netip.Prefix) origin {
+	o := origin{scheme: "http", host: r.Host}
+	if r.TLS != nil {
+		o.scheme = "https"
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return o
+	}
+	o.addr = peer.Addr().Unmap()
+	if !trusted(o.addr, proxies) {
+		return o
+	}
+	o.proxied = true
+	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		o.addr = addr.Unmap().WithZone("")
+		if !trusted(o.addr, proxies) {
+			break
+		}
+	}
+	if proto := r.Header.Get("X-Forwarded-Proto"); proto == "https" || proto == "http" {
+		o.scheme = proto
+	}
+	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+		o.host = host
+	}
+	return o
+}
+
+func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
+	for _, p := range proxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// ParseProxies parses the addresses of trusted reverse proxies: addresses and prefixes, separated by commas.
+func ParseProxies(list string) ([]netip.Prefix, error) {
+	var proxies []netip.Prefix
+	for _, text := range strings.Split(list, ",") {
+		text = strings.TrimSpace(text)
+		if addr, err := netip.ParseAddr(text); err == nil {
+			addr = addr.Unmap()
+			proxies = append(proxies, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.0.0.0/8", text)
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, nil
+}

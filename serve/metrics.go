@@ -1,0 +1,138 @@
+package serve
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are what a server counts, for Prometheus. Their names are listed in docs/operations.md and used in deploy/.
+type metrics struct {
+	registry *prometheus.Registry
+	http     http.Handler
+
+	requests  *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	misses    *prometheus.CounterVec
+	failures  prometheus.Counter
+	audit     prometheus.Counter
+
+	// The same by number, so that a request costs no map. They are filled as they come, so that only what was counted is shown.
+	byStatus [kinds][len(statuses) + 1]atomic.Pointer[prometheus.Counter]
+	byKind   [kinds]atomic.Pointer[byKind]
+}
+
+type byKind struct {
+	bytes    prometheus.Counter
+	duration prometheus.Observer
+}
+
+// statuses are those that are counted apart; others are "other".
+var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 500, 503}
+
+func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	m.http = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_requests_total", Help: "Requests that were answered, by what was asked for and status."}, []string{"kind", "status"})
+	m.bytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_response_bytes_total", Help: "Bytes of bodies that were sent."}, []string{"kind"})
+	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "modmirror_request_duration_seconds", Help: "From the request to the last byte of the answer.",
+		Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10, 60, 600},
+	}, []string{"kind"})
+	m.misses = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_misses_total", Help: "Requests for what is not carried (modmirror wants names it)."}, []string{"kind"})
+	m.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_verification_failures_total", Help: "Times a file of the bundle was not what the index says; its body was not sent."})
+	m.audit = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_audit_failures_total", Help: "Lines of the audit that could not be written."})
+	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.failures, m.audit,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// count counts an exchange that ended.
+func (m *metrics) count(x *exchange, now time.Time) {
+	i := slices.Index(statuses[:], x.status)
+	if i < 0 {
+		i = len(statuses)
+	}
+	c := m.byStatus[x.kind][i].Load()
+	if c == nil {
+		status := "other"
+		if i < len(statuses) {
+			status = strconv.Itoa(x.status)
+		}
+		n := m.requests.WithLabelValues(x.kind.String(), status)
+		c = &n
+		m.byStatus[x.kind][i].Store(c)
+	}
+	(*c).Inc()
+	k := m.byKind[x.kind].Load()
+	if k == nil {
+		k = &byKind{m.bytes.WithLabelValues(x.kind.String()), m.durations.WithLabelValues(x.kind.String())}
+		m.byKind[x.kind].Store(k)
+	}
+	k.bytes.Add(float64(x.bytes))
+	k.duration.Observe(now.Sub(x.start).Seconds())
+}
+
+// state is what a server is at the time of a scrape, as metrics.
+type state Server
+
+var (
+	descReady    = prometheus.NewDesc("modmirror_ready", "1 when the bundles are verified and none is damaged.", nil, nil)
+	descInfo     = prometheus.NewDesc("modmirror_bundle_info", "A bundle that is served.", []string{"name", "id"}, nil)
+	descSequence = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
+	descCreated  = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
+	descVersions = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
+	descPassed   = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
+	descScrubbed = prometheus.NewDesc("modmirror_scrub_files", "Files that the pass of the scrub under way has verified.", nil, nil)
+	descScrubOf  = prometheus.NewDesc("modmirror_scrub_files_total", "Files that it verifies in all.", nil, nil)
+	descScrubEnd = prometheus.NewDesc("modmirror_scrub_last_complete_timestamp_seconds", "When the last pass was complete, 0 for never.", nil, nil)
+	descConns    = prometheus.NewDesc("modmirror_connections", "Open connections of clients.", nil, nil)
+	descActive   = prometheus.NewDesc("modmirror_requests_in_flight", "Requests that are being answered.", nil, nil)
+	descDamaged  = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
+)
+
+// Describe is that of prometheus.Collector.
+func (s *state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+// Collect is that of prometheus.Collector.
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	flag := func(d *prometheus.Desc, on bool) {
+		if on {
+			gauge(d, 1)
+		} else {
+			gauge(d, 0)
+		}
+	}
+	if s.conns != nil {
+		gauge(descConns, float64(s.conns.open()))
+	}
+	gauge(descActive, float64(s.active.Load()))
+	h := (*Server)(s).current()
+	flag(descReady, h != nil && h.Damage() == "")
+	flag(descDamaged, h != nil && h.Damage() != "")
+	if h == nil {
+		return
+	}
+	defer h.release()
+	for _, b := range h.view.Lines {
+		m := b.Manifest
+		gauge(descInfo, 1, m.Name, b.ID())
+		gauge(descSequence, float64(m.Sequence), m.Name)
+		gauge(descCreated, float64(m.Created.Unix()), m.Name)
+		gauge(descVersions, float64(m.Counts.Versions), m.Name)
+	}
+	gauge(descPassed, float64(len(h.view.Passed)))
+	gauge(descScrubbed, float64(h.scrubbed.Load()))
+	gauge(descScrubOf, float64(h.files))
+	gauge(descScrubEnd, float64(s.scrubEnd.Load()))
+}

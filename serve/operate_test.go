@@ -1,0 +1,319 @@
+package serve
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// syncBuffer is a buffer for many writers.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestOrigin(t *testing.T) {
+	proxies, err := ParseProxies("127.0.0.1, 10.0.0.0/8,::1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"", "example.com", "10.0.0.0/33", "127.0.0.1,"} {
+		if _, err := ParseProxies(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	for _, test := range []struct {
+		name, peer string
+		headers    map[string][]string
+		want       origin
+	}{
+		{"direct", "192.0.2.1:1000", nil, origin{netip.MustParseAddr("192.0.2.1"), "http", "example.com", false}},
+		{"a liar", "192.0.2.1:1000", map[string][]string{"X-Forwarded-For": {"127.0.0.1"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"evil"}},
+			origin{netip.MustParseAddr("192.0.2.1"), "http", "example.com", false}},
+		{"by a proxy", "127.0.0.1:1000", map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"go.example"}},
+			origin{netip.MustParseAddr("192.0.2.7"), "https", "go.example", true}},
+		{"by two proxies, behind a liar", "[::1]:1000", map[string][]string{"X-Forwarded-For": {"127.0.0.1, 192.0.2.7", "10.1.2.3"}},
+			origin{netip.MustParseAddr("192.0.2.7"), "http", "example.com", true}},
+		{"nonsense", "[::ffff:127.0.0.1]:1000", map[string][]string{"X-Forwarded-For": {"192.0.2.7, unknown"}, "X-Forwarded-Proto": {"gopher"}},
+			origin{netip.MustParseAddr("127.0.0.1"), "http", "example.com", true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.RemoteAddr = test.peer
+			for k, v := range test.headers {
+				r.Header[k] = v
+			}
+			if diff := cmp.Diff(test.want, originOf(r, proxies), cmp.AllowUnexported(origin{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestAudit: one line for each request, whatever it says, and the connection that was cut is one that was cut.
+func TestAudit(t *testing.T) {
+	var out, log syncBuffer
+	s := newSite(t, func(s *Server) {
+		s.Audit = NewAudit(&out)
+		s.Log = slog.New(slog.NewTextHandler(&log, nil))
+		s.Proxies, _ = ParseProxies("127.0.0.1")
+	})
+	forged := "/x%0a{%22client%22:%221.2.3.4%22}%e2%80%a8%0d%00%1b[31m%ff/@v/v1.0.0.info"
+	for _, path := range []string{"/example.com/text/@v/v1.1.0.info", "/example.com/text/@v/v9.9.9.zip", forged, "/" + strings.Repeat("a", 10000)} {
+		s.do("GET", path, "X-Forwarded-For", "192.0.2.9", "X-Request-Id", "abc")
+	}
+	s.do("POST", "/example.com/text/@v/list")
+	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
+	flip(t, s.disk(), s.offset(f)+10)
+	if _, _, err := s.do("GET", largeZip); err == nil {
+		t.Error("a damaged file was sent whole")
+	}
+	var lines []auditLine
+	sc := bufio.NewScanner(strings.NewReader(out.String()))
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		var l auditLine
+		if err := json.Unmarshal(sc.Bytes(), &l); err != nil {
+			t.Fatalf("%q: %v", sc.Text(), err)
+		}
+		if l.Request == "" || l.Duration <= 0 || l.Bundle != s.bundle.ID() {
+			t.Errorf("%+v", l)
+		}
+		if when, err := time.Parse(time.RFC3339Nano, l.Time); err != nil || time.Since(when) > time.Minute {
+			t.Errorf("time %q", l.Time)
+		}
+		l.Time, l.Duration, l.Bundle = "", 0, ""
+		lines = append(lines, l)
+	}
+	if len(lines) != 6 {
+		t.Fatalf("%d lines for 6 requests:\n%s", len(lines), out.String())
+	}
+	if got, want := lines[0], (auditLine{Client: "192.0.2.9", Method: "GET", Path: "/example.com/text/@v/v1.1.0.info", Module: "example.com/text", Version: "v1.1.0", Status: 200, Bytes: lines[0].Bytes, Request: "abc"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if l := lines[2]; l.Status != 404 || l.Client != "192.0.2.9" || strings.Contains(out.String(), "\u2028") {
+		t.Errorf("the forged one: %+v", l)
+	}
+	if l := lines[3]; len(l.Path) > 2048 {
+		t.Errorf("%d bytes of a path", len(l.Path))
+	}
+	if l := lines[4]; l.Status != 405 || l.Method != "POST" || l.Client != "127.0.0.1" {
+		t.Errorf("%+v", l)
+	}
+	if l := lines[5]; !l.Cut || l.Bytes >= f.Size {
+		t.Errorf("the one that was cut: %+v", l)
+	}
+	for _, want := range []string{`msg="not carried" path=/example.com/text/@v/v9.9.9.zip client=192.0.2.9`, `msg="cut a connection" path=` + strings.TrimPrefix(largeZip, "/")} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in the log:\n%s", want, log.String())
+		}
+	}
+	// The message names the request of a failure.
+	if n := strings.Count(log.String(), "\n"); n > 10 {
+		t.Errorf("%d lines of log:\n%s", n, log.String())
+	}
+}
+
+// TestAuditReopened: the file may be renamed, and what cannot be written is said.
+func TestAuditReopened(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.json")
+	a, err := OpenAudit(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(s *Server) { s.Audit = a })
+	s.do("GET", "/example.com/text/@v/list")
+	if err := os.Rename(file, file+".1"); err != nil {
+		t.Fatal(err)
+	}
+	s.do("GET", "/example.com/text/@v/list")
+	if err := a.Reopen(); err != nil {
+		t.Fatal(err)
+	}
+	s.do("GET", "/example.com/text/@v/list")
+	for name, want := range map[string]int{file + ".1": 2, file: 1} {
+		if data, err := os.ReadFile(name); err != nil || bytes.Count(data, []byte("\n")) != want {
+			t.Errorf("%s: %q, %v; want %d lines", name, data, err, want)
+		}
+	}
+	a.Close()
+	s.do("GET", "/example.com/text/@v/list")
+	if _, body, _ := s.do("GET", "/readyz"); !strings.Contains(string(body), "the audit cannot be written") {
+		t.Errorf("/readyz: %s", body)
+	}
+	if _, body, _ := s.do("GET", "/metrics"); !regexp.MustCompile(`(?m)^modmirror_audit_failures_total [1-9]`).Match(body) {
+		t.Error("the metric says nothing of it")
+	}
+}
+
+// TestMetrics: requests are counted by kind and status, with bytes and misses, and damage is seen.
+func TestMetrics(t *testing.T) {
+	s := newSite(t)
+	s.do("GET", "/example.com/text/@v/v1.1.0.info")
+	s.do("GET", "/example.com/text/@v/v1.1.0.info")
+	s.do("GET", "/example.com/text/@v/v1.1.0.info", "If-None-Match", "*")
+	s.do("GET", "/example.com/none/@v/v1.1.0.mod")
+	s.do("DELETE", "/example.com/none/@v/v1.1.0.mod")
+	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
+	s.do("GET", largeZip, "Range", "bytes=0-99")
+	s.do("GET", largeZip)
+	_, body, err := s.do("GET", "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`modmirror_requests_total{kind="info",status="200"} 2`, `modmirror_requests_total{kind="info",status="304"} 1`,
+		`modmirror_requests_total{kind="mod",status="404"} 1`, `modmirror_requests_total{kind="invalid",status="405"} 1`, `modmirror_misses_total{kind="mod"} 1`,
+		`modmirror_requests_total{kind="zip",status="206"} 1`, fmt.Sprintf(`modmirror_response_bytes_total{kind="zip"} %v`, float64(f.Size+100)),
+		`modmirror_ready 1`, `modmirror_damaged 0`, `modmirror_verification_failures_total 0`, `modmirror_bundle_info{id="` + s.bundle.ID() + `",name="`,
+		`modmirror_request_duration_seconds_count{kind="zip"} 2`, `go_goroutines `, `process_resident_memory_bytes `,
+	} {
+		if !strings.Contains(string(body), want) && !strings.Contains(want, "e+") {
+			t.Errorf("no %s in\n%s", want, body)
+		}
+	}
+	flip(t, s.disk(), s.offset(f)+10)
+	s.do("GET", largeZip)
+	_, body, _ = s.do("GET", "/metrics")
+	for _, want := range []string{"modmirror_ready 0", "modmirror_damaged 1", "modmirror_verification_failures_total 1"} {
+		if !strings.Contains(string(body), want) {
+			t.Errorf("no %s after damage", want)
+		}
+	}
+}
+
+// TestScrub: damage is found before anyone asks for the file.
+func TestScrub(t *testing.T) {
+	s := newSite(t)
+	flip(t, s.disk(), s.offset(first(s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))))+10)
+	h := s.server.current()
+	defer h.release()
+	if !h.pass(ctx) {
+		t.Fatal("the pass did not come to the end")
+	}
+	if h.Damage() != strings.TrimPrefix(largeZip, "/") || h.scrubbed.Load() != h.files {
+		t.Errorf("damage %q after %d of %d files", h.Damage(), h.scrubbed.Load(), h.files)
+	}
+	if resp, _, _ := s.do("GET", "/readyz"); resp.StatusCode != 503 {
+		t.Errorf("/readyz: %d", resp.StatusCode)
+	}
+}
+
+func first[T any](v T, _ bool, _ error) T { return v }
+
+// TestBasePath: everything is below it, and health in both places.
+func TestBasePath(t *testing.T) {
+	s := newSite(t, func(s *Server) { s.BasePath = "/go" })
+	for path, want := range map[string]int{
+		"/go/example.com/text/@v/list": 200, "/example.com/text/@v/list": 404, "/go/": 200, "/go": 200, "/": 404, "/gopher/example.com/text/@v/list": 404,
+		"/healthz": 200, "/go/healthz": 200, "/readyz": 200, "/go/readyz": 200, "/metrics": 200, "/go/metrics": 200, "/go/go/example.com/text/@v/list": 404,
+	} {
+		resp, body, err := s.do("GET", path)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%s: %d, %v, want %d", path, resp.StatusCode, err, want)
+		}
+		if path == "/go/" && !strings.Contains(string(body), "GOPROXY="+s.url+"/go") {
+			t.Errorf("the page does not say the base path:\n%s", body)
+		}
+	}
+}
+
+// TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks https, and from nobody else.
+func TestAccessBehindAProxy(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\n", hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		proxy, proto, password string
+		want                   int
+	}{
+		{"127.0.0.1", "https", "correct-horse", 200},
+		{"127.0.0.1", "https", "wrong", 401},
+		{"127.0.0.1", "http", "correct-horse", 403},
+		{"127.0.0.1", "", "correct-horse", 403},
+		{"192.0.2.1", "https", "correct-horse", 403},
+	} {
+		var out syncBuffer
+		s := newSite(t, func(s *Server) {
+			s.Access = &Access{Htpasswd: users}
+			s.Proxies, _ = ParseProxies(test.proxy)
+			s.Audit = NewAudit(&out)
+		})
+		req, _ := http.NewRequest("GET", s.url+"/example.com/text/@v/list", nil)
+		req.SetBasicAuth("alice", test.password)
+		if test.proto != "" {
+			req.Header.Set("X-Forwarded-Proto", test.proto)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != test.want {
+			t.Errorf("%+v: %d", test, resp.StatusCode)
+		}
+		if named := strings.Contains(out.String(), `"name":"alice"`); named != (test.want == 200) {
+			t.Errorf("%+v: %s", test, out.String())
+		}
+	}
+}
+
+// TestBusy: more requests over HTTP/2 than may be under way wait for the others.
+func TestBusy(t *testing.T) {
+	s := &Server{slots: make(chan struct{}, 1)}
+	x := newExchange(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	if !s.slot(x) {
+		t.Fatal("the first has to wait")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	second := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+	got := make(chan bool)
+	go func() { got <- s.slot(newExchange(httptest.NewRecorder(), second)) }()
+	select {
+	case <-got:
+		t.Fatal("the second did not wait")
+	case <-time.After(100 * time.Millisecond):
+	}
+	<-s.slots
+	if !<-got {
+		t.Error("the second did not get its turn")
+	}
+	cancel()
+	if s.slot(newExchange(httptest.NewRecorder(), second)) {
+		t.Error("a client that has gone gets a turn")
+	}
+}
