@@ -165,6 +165,9 @@ func (h *handler) answer(x *exchange) {
 	}
 	req, err := modpath.Parse(path)
 	if err != nil {
+		if h.missLog.Allow() {
+			h.log.Info("no path of the GOPROXY protocol", "path", fmt.Sprintf("%.200s", x.path), "client", x.origin().addr, "name", x.name, "request", x.requestID())
+		}
 		text(x, http.StatusNotFound, "not a path of the GOPROXY protocol")
 		return
 	}
