@@ -102,13 +102,15 @@ func (b *Bundle) open(ctx context.Context, trust *Trust, stateDir string) error 
 	if err := b.readManifest(trust); err != nil {
 		return err
 	}
-	return b.openIndex(ctx, b.indexBytes(), stateDir)
+	src := b.indexBytes(ctx)
+	defer src.Close()
+	return b.openIndex(ctx, src, stateDir)
 }
 
 // indexBytes reads the index where it is in the file.
-func (b *Bundle) indexBytes() io.Reader {
+func (b *Bundle) indexBytes(ctx context.Context) io.ReadCloser {
 	size := b.Manifest.IndexSize
-	return io.NewSectionReader(b.medium, b.payload-entrySize(indexName, size)+blockSize, size)
+	return b.medium.section(ctx, b.payload-entrySize(indexName, size)+blockSize, size)
 }
 
 // checkIndexSum compares the SHA-256 of an index with the one in the manifest.
@@ -169,9 +171,12 @@ var errCatalogue = errors.New("it is a catalogue, which has no files: name the b
 // believe takes the content of a MANIFEST entry for what it says, when enough of the trusted keys signed it, here or in the file
 // of detached signatures beside the bundle.
 func (b *Bundle) believe(data []byte, trust *Trust) error {
-	more, err := readSignatures(signaturesFile(b.path))
-	if err != nil {
-		return err
+	var more []byte
+	if b.medium == nil || !b.medium.Remote() { // those of a bundle in a bucket are in it
+		var err error
+		if more, err = readSignatures(signaturesFile(b.path)); err != nil {
+			return err
+		}
 	}
 	m, n, err := openManifest(data, more, trust)
 	if errors.Is(err, errOtherSignatures) {
@@ -624,6 +629,30 @@ func (b *Bundle) Content(f index.File) (*io.SectionReader, error) {
 	return io.NewSectionReader(p.Medium, p.Offset, f.Size), nil
 }
 
+// Fetch returns the content of f, whose place is remote, by way of the cache. It is to be closed.
+func (b *Bundle) Fetch(ctx context.Context, f index.File) (*Fetched, error) {
+	place, err := b.Find(f)
+	if err != nil {
+		return nil, err
+	}
+	return place.Medium.cache.fetch(ctx, f, place.Medium, place.Offset)
+}
+
+// readFetched reads all of a small file that is remote, verified.
+func (b *Bundle) readFetched(f index.File, data []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
+	defer cancel()
+	got, err := b.Fetch(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer got.Close()
+	if _, err := got.ReadAt(ctx, data, 0); err != nil && !(err == io.EOF && f.Size == 0) {
+		return err
+	}
+	return got.Verify(ctx)
+}
+
 // ReadFile returns the verified content of the small file at a path: at most limit bytes.
 // The error wraps fs.ErrNotExist when the bundle has no such file.
 func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
@@ -642,12 +671,15 @@ func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
 	if f.Size > limit {
 		return nil, &NotVerifiedError{f.Path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
 	}
-	content, err := b.Content(f)
+	place, err := b.Find(f)
 	if err != nil {
 		return nil, err
 	}
 	data := make([]byte, f.Size)
-	if _, err := content.ReadAt(data, 0); err != nil && !(err == io.EOF && f.Size == 0) {
+	if place.Medium.cache != nil {
+		return data, b.readFetched(f, data)
+	}
+	if _, err := place.Medium.ReadAt(data, place.Offset); err != nil && !(err == io.EOF && f.Size == 0) {
 		return nil, fmt.Errorf("reading %s: %w", f.Path, err)
 	}
 	if sha256.Sum256(data) != f.SHA256 {

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,9 @@ import (
 	"sort"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/modmirror/modmirror/internal/bucket"
 )
 
 // A Medium is where the bytes of a bundle are: a file, the pieces of one in order (team.tar.001, …), or a file into which a
@@ -22,6 +26,28 @@ type Medium struct {
 	parts bool    // the files are pieces
 
 	fill func(end int64) error // has the stream copied up to there; nil for no stream
+
+	remote *bucket.Object // it is in a bucket, without files here
+	cache  *Cache         // of its contents
+}
+
+// Remote reports whether the bytes are in a bucket: contents of it are to be had by Bundle.Fetch.
+func (m *Medium) Remote() bool { return m.remote != nil }
+
+// remoteTimeout is how long it may take to read a piece of what is remote.
+const remoteTimeout = time.Minute
+
+// remoteMedium returns the medium of an object. It reads nothing.
+func remoteMedium(o *bucket.Object, cache *Cache) *Medium {
+	return &Medium{name: o.String(), ends: []int64{o.Size}, remote: o, cache: cache}
+}
+
+// section returns size bytes from an offset, to be read from the first to the last.
+func (m *Medium) section(ctx context.Context, at, size int64) io.ReadCloser {
+	if m.remote != nil {
+		return m.remote.NewReader(ctx, at, size)
+	}
+	return io.NopCloser(io.NewSectionReader(m, at, size))
 }
 
 // pieceName returns the name of piece n, from 1, of a bundle in pieces.
@@ -102,9 +128,6 @@ func (m *Medium) size() int64 {
 	return m.ends[len(m.ends)-1]
 }
 
-// Files returns the open files, for finding out whether they are still the same.
-func (m *Medium) Files() []*os.File { return m.files }
-
 // Close closes the files.
 func (m *Medium) Close() error {
 	var errs []error
@@ -125,6 +148,11 @@ func (m *Medium) remove() error {
 
 // ReadAt reads from the bundle as if it were one file.
 func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
+	if m.remote != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
+		defer cancel()
+		return m.remote.ReadAt(ctx, p, at)
+	}
 	if m.fill != nil {
 		if err := m.fill(at + int64(len(p))); err != nil {
 			return 0, &fillError{err}

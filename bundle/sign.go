@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,7 +114,9 @@ func repair(path string, trust *Trust) error {
 
 // checkIndexBytes checks that the index in the file is the one that the manifest names.
 func (b *Bundle) checkIndexBytes() error {
-	sum, err := hashOf(b.indexBytes())
+	src := b.indexBytes(context.Background())
+	defer src.Close()
+	sum, err := hashOf(src)
 	if err != nil {
 		return err
 	}

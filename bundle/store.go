@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -31,7 +32,16 @@ type Store struct {
 	Trust *Trust
 	State *State
 
+	// Remote is where the bundles are when they are in a bucket; Dir is its URL then. Such a store is only read.
+	Remote *Remote
+
 	place string // what heads are remembered under
+}
+
+// A Remote is a bucket of bundles, named as those of a store, and what is cached of their contents. Packs are not read from there.
+type Remote struct {
+	Bucket *bucket.Bucket
+	Cache  *Cache
 }
 
 const (
@@ -57,10 +67,19 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 	return &Store{Dir: dir, Trust: trust, State: state, place: abs}, nil
 }
 
+// OpenRemote returns the store that is in a bucket. trust and stateDir are as for OpenStore.
+func OpenRemote(r *Remote, trust *Trust, stateDir string) (*Store, error) {
+	state, err := ReadState(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{Dir: r.Bucket.String(), Trust: trust, State: state, Remote: r, place: r.Bucket.String()}, nil
+}
+
 // View opens what is in the store now. skipped, which may be nil, is told of files that are no bundles that can be believed, and why; they are not served.
 func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {
 	var first error
-	have, err := s.open(func(file string, err error) {
+	have, err := s.openAll(ctx, func(file string, err error) {
 		first = cmp.Or(first, err)
 		if skipped != nil {
 			skipped(file, err)
@@ -187,6 +206,34 @@ func (h *holding) Close() error {
 	return errors.Join(errs...)
 }
 
+// openAll opens the manifests of all bundles, and the packs, wherever they are.
+func (s *Store) openAll(ctx context.Context, skipped func(string, error)) (*holding, error) {
+	if s.Remote == nil {
+		return s.open(skipped)
+	}
+	objects, err := s.Remote.Bucket.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have := new(holding)
+	for _, o := range objects {
+		if filepath.Ext(o.Name) != bundleExt {
+			continue
+		}
+		b := &Bundle{path: o.String(), medium: remoteMedium(o, s.Remote.Cache)}
+		err := b.readManifest(s.Trust)
+		if _, gone := errors.AsType[*bucket.UnavailableError](err); gone { // it says nothing of the bundle, which may be the newest one
+			return nil, err
+		}
+		if err != nil {
+			skipped(b.path, err)
+			continue
+		}
+		have.bundles = append(have.bundles, b)
+	}
+	return have, nil
+}
+
 // open opens the manifests of all bundles, and the packs.
 func (s *Store) open(skipped func(string, error)) (*holding, error) {
 	files, err := os.ReadDir(s.Dir)
@@ -220,12 +267,19 @@ func (s *Store) open(skipped func(string, error)) (*holding, error) {
 }
 
 // Fingerprint changes when the files of the store do.
-func (s *Store) Fingerprint() (string, error) {
+func (s *Store) Fingerprint(ctx context.Context) (string, error) {
+	var b strings.Builder
+	if s.Remote != nil {
+		objects, err := s.Remote.Bucket.List(ctx)
+		for _, o := range objects {
+			fmt.Fprintf(&b, "%s %d %s\n", o.Name, o.Size, o.ETag)
+		}
+		return b.String(), err
+	}
 	files, err := os.ReadDir(s.Dir)
 	if err != nil {
 		return "", err
 	}
-	var b strings.Builder
 	for _, f := range files {
 		st, err := f.Info()
 		if err != nil || f.IsDir() || f.Name() == storeLock || strings.HasPrefix(f.Name(), safefile.TempPrefix) {

@@ -43,7 +43,7 @@ const (
 
 var reSize = regexp.MustCompile(`^([0-9]{1,10})([kKMGT]?)(i?B)?$`)
 
-// ParsePieceSize parses the size of pieces: fat32, dvd, or bytes with k, M, G or T behind for powers of 1024.
+// ParsePieceSize parses the size of pieces: fat32, dvd, or what ParseSize takes.
 func ParsePieceSize(text string) (int64, error) {
 	switch text {
 	case "fat32":
@@ -51,19 +51,31 @@ func ParsePieceSize(text string) (int64, error) {
 	case "dvd":
 		return dvdPiece, nil
 	}
+	n, err := ParseSize(text)
+	if err != nil {
+		return 0, fmt.Errorf("%w, or fat32, or dvd", err)
+	}
+	if n < minPiece || n > maxSize {
+		return 0, fmt.Errorf("pieces of %s are too small or too large: want 64k or more", text)
+	}
+	return n, nil
+}
+
+// ParseSize parses a number of bytes, with k, M, G or T behind for powers of 1024.
+func ParseSize(text string) (int64, error) {
 	m := reSize.FindStringSubmatch(text)
 	if m == nil {
-		return 0, fmt.Errorf("%q is no size: want fat32, dvd, or a number such as 700M or 25G", text)
+		return 0, fmt.Errorf("%q is no size: want a number such as 700M or 25G", text)
 	}
 	n, err := strconv.ParseInt(m[1], 10, 64)
 	if err != nil {
 		return 0, err
 	}
-	n <<= 10 * strings.Index(" KMGT", strings.ToUpper(m[2] + " ")[:1])
-	if n < minPiece || n > maxSize {
-		return 0, fmt.Errorf("pieces of %s are too small or too large: want 64k or more", text)
+	shift := 10 * strings.Index(" KMGT", strings.ToUpper(m[2] + " ")[:1])
+	if n > maxSize>>shift {
+		return 0, fmt.Errorf("%q is too large", text)
 	}
-	return n, nil
+	return n << shift, nil
 }
 
 // Volumes writes a bundle in pieces, NAME.001, NAME.002 and so on, which cat joins, with a list NAME.sha256 that sha256sum -c checks.

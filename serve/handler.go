@@ -17,7 +17,6 @@ package serve
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -25,7 +24,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -43,6 +41,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 )
@@ -190,6 +189,12 @@ func (h *handler) failed(x *exchange, err error) {
 	if err == nil || x.req.Context().Err() != nil {
 		return
 	}
+	if _, ok := errors.AsType[*bucket.UnavailableError](err); ok {
+		h.log.Error("cannot answer: the storage does not", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
+		x.Header().Set("Retry-After", "10")
+		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, and this is not cached here; try again later (request %s)", x.requestID())
+		return
+	}
 	h.log.Error("cannot answer", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
 	text(x, http.StatusInternalServerError, "the server cannot read its bundle; its log says why, at request %s", x.requestID())
 }
@@ -235,7 +240,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 		e.control = immutable
 	}
 	if f.Size > smallFile {
-		return h.large[f.In].serve(h, x, x.req, f.File, e)
+		return h.large[f.In].serve(h, x, f.File, e)
 	}
 	if e.data, err = f.In.Read(f.File, smallFile); err != nil {
 		if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
@@ -431,6 +436,13 @@ func contentType(k modpath.Kind) string {
 	return "text/plain; charset=utf-8"
 }
 
+// repaired forgets that a file did not verify: one in a bucket may have been changed on its way.
+func (h *handler) repaired(path string) {
+	if p := h.damage.Load(); p != nil && *p == path {
+		h.damage.CompareAndSwap(p, nil)
+	}
+}
+
 // damaged remembers that a file did not verify.
 func (h *handler) damaged(path string) {
 	h.damage.CompareAndSwap(nil, &path)
@@ -498,276 +510,4 @@ func (e *entry) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodHead {
 		w.Write(e.data)
 	}
-}
-
-// An identity tells one state of a bundle's files from another.
-type identity []fileState
-
-// identityOf returns the identity that the files of a medium have now.
-func identityOf(m *bundle.Medium) (identity, error) {
-	var id identity
-	for _, f := range m.Files() {
-		st, err := f.Stat()
-		if err != nil {
-			return nil, err
-		}
-		id = append(id, stateOf(st))
-	}
-	return id, nil
-}
-
-// A fileState is what tells one state of a file from another.
-type fileState struct {
-	dev, inode   uint64
-	size         int64
-	mtime, ctime int64
-	links        uint64
-}
-
-// same reports whether an identity is still that of the same contents. A file that lost or got a name, as one that was pruned while it is
-// sent, has another ctime and is the same.
-func (id identity) same(now identity) bool {
-	return slices.EqualFunc(id, now, func(a, b fileState) bool {
-		if a.links != b.links {
-			a.ctime, a.links = b.ctime, b.links
-		}
-		return a == b
-	})
-}
-
-// buffers are what transfers copy through.
-type buffers struct {
-	large chan []byte // of largeBuffer bytes, not in use
-	small sync.Pool   // of *[]byte of smallBuffer bytes
-}
-
-func newBuffers() *buffers {
-	b := &buffers{large: make(chan []byte, largeBuffers)}
-	b.small.New = func() any { buf := make([]byte, smallBuffer); return &buf }
-	for range largeBuffers {
-		b.large <- nil // made when it is first used
-	}
-	return b
-}
-
-// get returns a buffer and what gives it back.
-func (b *buffers) get() (buf []byte, done func()) {
-	select {
-	case buf = <-b.large:
-		if buf == nil {
-			buf = make([]byte, largeBuffer)
-		}
-		return buf, func() { b.large <- buf }
-	default:
-		p := b.small.Get().(*[]byte)
-		return *p, func() { b.small.Put(p) }
-	}
-}
-
-// largeFiles serves files that do not fit the cache, of one line, and remembers which were verified.
-type largeFiles struct {
-	bundle   *bundle.Bundle
-	buffers  *buffers
-	damaged  func(path string)
-	partials chan struct{} // a slot for each file that is hashed for a part of it
-
-	mu       sync.Mutex
-	ids      map[*bundle.Medium]identity // of where files were verified
-	verified []uint64                    // a bit for each file, by its number in the index
-}
-
-func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged func(string)) *largeFiles {
-	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, partials: make(chan struct{}, verifiers),
-		ids: make(map[*bundle.Medium]identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
-}
-
-// A located file is one whose place is known, and what its medium was when that was found out.
-type located struct {
-	index.File
-	bundle.Place
-	id identity
-}
-
-// locate finds the place of a file.
-func (l *largeFiles) locate(f index.File) (located, error) {
-	place, err := l.bundle.Find(f)
-	if err != nil {
-		return located{}, err
-	}
-	id, err := identityOf(place.Medium)
-	return located{f, place, id}, err
-}
-
-// same returns an error when the medium is not what it was.
-func (f *located) same() error {
-	if id, err := identityOf(f.Medium); err != nil || !f.id.same(id) {
-		return cmp.Or(err, errChanged)
-	}
-	return nil
-}
-
-func (f *located) content() *io.SectionReader {
-	return io.NewSectionReader(f.Medium, f.Place.Offset, f.Size)
-}
-
-// isVerified reports whether f was verified in a medium that was the same.
-func (l *largeFiles) isVerified(f *located) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if known, ok := l.ids[f.Medium]; !ok || !slices.Equal(known, f.id) {
-		l.ids[f.Medium] = f.id
-		if ok {
-			clear(l.verified)
-		}
-	}
-	return l.verified[f.ID/64]>>(f.ID%64)&1 == 1
-}
-
-// setVerified remembers that f was verified, if its medium is what it was before.
-func (l *largeFiles) setVerified(f *located) {
-	err := f.same()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err == nil && slices.Equal(l.ids[f.Medium], f.id) {
-		l.verified[f.ID/64] |= 1 << (f.ID % 64)
-	}
-}
-
-// forget has f verified again before it is sent.
-func (l *largeFiles) forget(f *located) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.verified[f.ID/64] &^= 1 << (f.ID % 64)
-}
-
-var errHash = errors.New("its SHA-256 is not the one in the index")
-
-var errChanged = errors.New("the bundle changed while a file was sent")
-
-// serve serves a large file. A returned error was not answered yet; an error after
-// the first byte cuts the connection instead.
-func (l *largeFiles) serve(h *handler, w *exchange, r *http.Request, f index.File, e *entry) error {
-	e.headers(w)
-	w.Header().Set("Accept-Ranges", "bytes")
-	if r.Method == http.MethodHead && plain(r) {
-		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
-		return nil
-	}
-	at, err := l.locate(f)
-	if err != nil {
-		return err
-	}
-	if !plain(r) {
-		p := &part{SectionReader: at.content(), l: l, ctx: r.Context(), renew: renewal(w), f: &at}
-		http.ServeContent(w, r, "", e.modified, p)
-		err = p.err
-	} else {
-		w.Header().Set("Content-Length", fmt.Sprint(f.Size))
-		err = l.send(r.Context(), w, &at)
-	}
-	if err != nil {
-		if r.Context().Err() == nil {
-			h.log.Error("cut a connection", "path", e.path, "client", w.origin().addr, "request", w.requestID(), "err", err)
-		}
-		panic(http.ErrAbortHandler)
-	}
-	return nil
-}
-
-// send copies f to w. The last piece is written only when the hash of all is right or, for a file that was
-// verified before, when its medium is still what it was then. w may be io.Discard.
-func (l *largeFiles) send(ctx context.Context, w io.Writer, f *located) error {
-	verified := l.isVerified(f)
-	if verified && w == io.Discard {
-		return nil
-	}
-	all, done := l.buffers.get()
-	defer done()
-	renew := renewal(w)
-	src := f.content()
-	sum := sha256.New()
-	for left := f.Size; left > 0; {
-		buf := all[:min(left, int64(len(all)))]
-		if hold := min(smallFile, int64(len(all))); left > hold { // so that what is held back is whole
-			buf = buf[:min(int64(len(buf)), left-hold)]
-		}
-		if _, err := io.ReadFull(src, buf); err != nil {
-			return fmt.Errorf("reading bundle: %w", err)
-		}
-		if !verified {
-			sum.Write(buf)
-		}
-		if left -= int64(len(buf)); left == 0 {
-			if verified {
-				if err := f.same(); err != nil {
-					return err
-				}
-			}
-			if !verified && [32]byte(sum.Sum(nil)) != f.SHA256 {
-				l.damaged(f.Path)
-				return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
-			}
-		}
-		renew()
-		if _, err := w.Write(buf); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
-	if !verified {
-		l.setVerified(f)
-	}
-	return nil
-}
-
-// renewal returns what gives a client more time to take the next bytes.
-func renewal(w io.Writer) func() {
-	rw, ok := w.(http.ResponseWriter)
-	if !ok {
-		return func() {}
-	}
-	c := http.NewResponseController(rw)
-	return func() { c.SetWriteDeadline(time.Now().Add(writeTimeout)) }
-}
-
-// A part reads a file for http.ServeContent: verified before the first byte, and given out only while
-// the bundle is the same. Conditions that need no byte cost no hashing.
-type part struct {
-	*io.SectionReader
-	l        *largeFiles
-	ctx      context.Context
-	renew    func()
-	f        *located
-	verified bool
-	err      error // what Read returned, which ServeContent keeps to itself
-}
-
-// Read reads from the verified file.
-func (p *part) Read(b []byte) (n int, err error) {
-	if !p.verified {
-		if p.err = p.verify(); p.err != nil {
-			return 0, p.err
-		}
-		p.verified = true
-	}
-	p.renew()
-	if n, err = p.SectionReader.Read(b); n > 0 {
-		if p.err = p.f.same(); p.err != nil {
-			return 0, p.err
-		}
-	}
-	return n, err
-}
-
-// verify hashes the file unless that was done before; a few at a time.
-func (p *part) verify() error {
-	select {
-	case p.l.partials <- struct{}{}:
-		defer func() { <-p.l.partials }()
-	case <-p.ctx.Done():
-		return p.ctx.Err()
-	}
-	return p.l.send(p.ctx, io.Discard, p.f)
 }

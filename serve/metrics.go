@@ -84,18 +84,23 @@ func (m *metrics) count(x *exchange, now time.Time) {
 type state Server
 
 var (
-	descReady    = prometheus.NewDesc("modmirror_ready", "1 when the bundles are verified and none is damaged.", nil, nil)
-	descInfo     = prometheus.NewDesc("modmirror_bundle_info", "A bundle that is served.", []string{"name", "id"}, nil)
-	descSequence = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
-	descCreated  = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
-	descVersions = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
-	descPassed   = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
-	descScrubbed = prometheus.NewDesc("modmirror_scrub_files", "Files that the pass of the scrub under way has verified.", nil, nil)
-	descScrubOf  = prometheus.NewDesc("modmirror_scrub_files_total", "Files that it verifies in all.", nil, nil)
-	descScrubEnd = prometheus.NewDesc("modmirror_scrub_last_complete_timestamp_seconds", "When the last pass was complete, 0 for never.", nil, nil)
-	descConns    = prometheus.NewDesc("modmirror_connections", "Open connections of clients.", nil, nil)
-	descActive   = prometheus.NewDesc("modmirror_requests_in_flight", "Requests that are being answered.", nil, nil)
-	descDamaged  = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
+	descReady     = prometheus.NewDesc("modmirror_ready", "1 when the bundles are verified and none is damaged.", nil, nil)
+	descInfo      = prometheus.NewDesc("modmirror_bundle_info", "A bundle that is served.", []string{"name", "id"}, nil)
+	descSequence  = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
+	descCreated   = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
+	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
+	descPassed    = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
+	descScrubbed  = prometheus.NewDesc("modmirror_scrub_files", "Files that the pass of the scrub under way has verified.", nil, nil)
+	descScrubOf   = prometheus.NewDesc("modmirror_scrub_files_total", "Files that it verifies in all.", nil, nil)
+	descScrubEnd  = prometheus.NewDesc("modmirror_scrub_last_complete_timestamp_seconds", "When the last pass was complete, 0 for never.", nil, nil)
+	descConns     = prometheus.NewDesc("modmirror_connections", "Open connections of clients.", nil, nil)
+	descActive    = prometheus.NewDesc("modmirror_requests_in_flight", "Requests that are being answered.", nil, nil)
+	descStore     = prometheus.NewDesc("modmirror_store_up", "1 when the storage that the bundles are in answered the last request.", nil, nil)
+	descCacheSize = prometheus.NewDesc("modmirror_cache_bytes", "Bytes of the cache on the disk.", nil, nil)
+	descCacheHits = prometheus.NewDesc("modmirror_cache_hits_total", "Contents that were in the cache, or on their way to it.", nil, nil)
+	descFetches   = prometheus.NewDesc("modmirror_cache_fetches_total", "Contents that were fetched from the storage.", nil, nil)
+	descFailures  = prometheus.NewDesc("modmirror_cache_failures_total", "Contents that could not be fetched.", nil, nil)
+	descDamaged   = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
 )
 
 // Describe is that of prometheus.Collector.
@@ -117,6 +122,15 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConns, float64(s.conns.open()))
 	}
 	gauge(descActive, float64(s.active.Load()))
+	if s.Remote != nil {
+		_, err := s.Remote.Bucket.Failing()
+		flag(descStore, err == nil)
+		c := s.Remote.Cache.Stats()
+		gauge(descCacheSize, float64(c.Bytes))
+		for d, n := range map[*prometheus.Desc]int64{descCacheHits: c.Hits, descFetches: c.Fetches, descFailures: c.Failures} {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
+		}
+	}
 	h := (*Server)(s).current()
 	flag(descReady, h != nil && h.Damage() == "")
 	flag(descDamaged, h != nil && h.Damage() != "")

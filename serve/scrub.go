@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -63,34 +62,22 @@ func (h *handler) pass(ctx context.Context) bool {
 	return true
 }
 
-// scrub hashes a file, whatever is known of it.
+// scrub hashes a file, whatever is known of it. One in a bucket is left alone: that costs money.
 func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
-	at, err := l.locate(f)
+	place, err := l.bundle.Find(f)
+	if err != nil || place.Medium.Remote() {
+		return err
+	}
+	at, err := l.locate(f, place)
 	if err != nil {
 		return err
 	}
-	l.isVerified(&at) // takes note of what the medium is now
-	buf, done := l.buffers.get()
-	defer done()
-	sum := sha256.New()
-	src := at.content()
-	for {
-		n, err := src.Read(buf)
-		sum.Write(buf[:n])
-		if err == io.EOF {
-			break
-		}
-		if err = cmp.Or(err, ctx.Err()); err != nil {
-			return err
-		}
+	l.isVerified(at) // takes note of what the medium is now
+	at.sum = sha256.New()
+	if err = l.send(ctx, io.Discard, f.Size, at); err != nil {
+		l.forget(at)
 	}
-	if [32]byte(sum.Sum(nil)) != f.SHA256 {
-		l.forget(&at)
-		l.damaged(f.Path)
-		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
-	}
-	l.setVerified(&at)
-	return nil
+	return err
 }
 
 // sleep waits, and reports whether ctx is not done.

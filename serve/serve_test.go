@@ -392,11 +392,11 @@ func TestChangeDuringARange(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := s.server.handler.Load().large[s.bundle]
-	at, err := l.locate(f)
+	src, err := l.open(ctx, f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &part{SectionReader: at.content(), l: l, ctx: ctx, renew: func() {}, f: &at}
+	g := &part{SectionReader: io.NewSectionReader(readerAt{ctx, src}, 0, f.Size), ctx: ctx, renew: func() {}, src: src}
 	if _, err := g.Read(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}

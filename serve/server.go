@@ -76,6 +76,8 @@ type Server struct {
 	// Proxies are the reverse proxies whose X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
 	Proxies []netip.Prefix
 
+	Remote *bundle.Remote // where the bundles are, when they are in a bucket
+
 	MaxConns int  // at most so many connections; 0 for MaxConns
 	Scrub    bool // verify all files slowly, again and again
 
@@ -327,6 +329,9 @@ func (s *Server) answer(x *exchange, h *handler) {
 	}
 }
 
+// Waiting has /readyz say why nothing is served yet. Open may call it.
+func (s *Server) Waiting(why string) { s.opening.Store(&why) }
+
 // readiness says whether the server is ready, in words.
 func (s *Server) readiness(h *handler) (status int, words string) {
 	switch {
@@ -341,6 +346,11 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	words = "ready"
 	if len(h.view.Passed) > 0 {
 		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Passed[0])
+	}
+	if s.Remote != nil {
+		if since, err := s.Remote.Bucket.Failing(); err != nil {
+			words += fmt.Sprintf(", but the storage has not answered since %s, so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
+		}
 	}
 	if s.Audit != nil && s.Audit.failing() != nil {
 		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())

@@ -14,7 +14,7 @@ import (
 // that cannot do that is none the worse.
 func restrict(log *slog.Logger, need needs) {
 	const read = landlock.AccessFSSet(ll.AccessFSReadFile | ll.AccessFSReadDir)
-	const write = read | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile | ll.AccessFSRemoveDir
+	const write = read | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile | ll.AccessFSRemoveDir | ll.AccessFSRefer
 	// Of the system: process metrics, names and time zones, CAs.
 	system := []string{"/proc", "/sys/kernel/mm/transparent_hugepage", "/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/lib/ssl"}
 	need.write = append(need.write, os.TempDir())

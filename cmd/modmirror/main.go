@@ -137,7 +137,7 @@ var errFailed = errors.New("failed")
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
-		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
+		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/serve"
 )
 
@@ -28,6 +30,29 @@ const serveHeap = 48 << 20
 
 // serveGC has the garbage collector run less often than it would with so small a heap; the limit is serveHeap all the same.
 const serveGC = 300
+
+// remoteFlags are the flags about s3://.
+type remoteFlags struct{ endpoint, dir, size string }
+
+// open opens a bucket with a cache.
+func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
+	size, err := bundle.ParseSize(f.size)
+	if err != nil {
+		return nil, usagef("--cache-size: %v", err)
+	}
+	b, err := bucket.Open(url, f.endpoint)
+	if err != nil {
+		return nil, usagef("%v", err)
+	}
+	if f.dir == "" {
+		f.dir = filepath.Join(state, "cache")
+	}
+	cache, err := bundle.OpenCache(f.dir, size)
+	if err != nil {
+		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
+	}
+	return &bundle.Remote{Bucket: b, Cache: cache}, nil
+}
 
 // needs are the files and folders that serve reads and writes while it serves.
 type needs struct{ read, write []string }
@@ -54,16 +79,18 @@ func serveCommand() *command {
 	var access serve.Access
 	var require int
 	s := new(serve.Server)
+	var remote remoteFlags
 	return &command{
 		name:    "serve",
 		summary: "serve bundles as GOPROXY with checksum database (inside)",
 		usage: `
 Usage: modmirror serve [flags] BUNDLE...
        modmirror serve [flags] STORE
+       modmirror serve [flags] s3://BUCKET/PREFIX
 
 Serves straight from the tar, read-only: a bundle, a bundle with those before it
-in its line, or a store that modmirror import fills, where what is imported is
-served without a restart. Bundles must be signed by a trusted key. An older
+in its line, a store that modmirror import fills, or a bucket that modmirror
+publish fills; what is imported or published is served without a restart. Bundles must be signed by a trusted key. An older
 bundle than was served before is refused. /healthz answers at once, /readyz when
 the bundles are verified, and / shows the settings that clients need.
 
@@ -92,6 +119,9 @@ Example:
 			fs.IntVar(&s.MaxConns, "max-conns", serve.MaxConns, "at most so many `connections`; for a new one the one idle longest is closed")
 			fs.BoolVar(&noScrub, "no-scrub", false, "do not verify all files in the background, again and again")
 			fs.BoolVar(&noLandlock, "no-landlock", false, "do not give up, where the kernel can do that, all files that are not needed")
+			fs.StringVar(&remote.endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+			fs.StringVar(&remote.dir, "cache-dir", "", "`folder` in which contents from s3:// are cached; default below --state")
+			fs.StringVar(&remote.size, "cache-size", "10G", "`size` that this folder may have")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -154,13 +184,22 @@ Example:
 				l.Close()
 				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
 			}
-			src := &served{args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
+			if bucket.IsURL(args[0]) {
+				if len(args) > 1 {
+					return usagef("want one s3://BUCKET/PREFIX")
+				}
+				if s.Remote, err = remote.open(args[0], state); err != nil {
+					return err
+				}
+				defer s.Remote.Cache.Close()
+			}
+			src := &served{server: s, args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
 			start := time.Now()
 			scheme := "http"
 			if withTLS {
 				scheme = "https"
 			}
-			s.Miss, s.Log, s.Open, s.Scrub = wants.Add, log, src.open, !noScrub
+			s.Miss, s.Log, s.Open, s.Scrub = wants.Add, log, src.wait, !noScrub
 			s.Ready = func(v *bundle.View) {
 				for _, b := range v.Lines {
 					e.sayServing(b, scheme, l.Addr(), time.Since(start))
@@ -186,7 +225,7 @@ Example:
 			if !noLandlock {
 				restrict(log, needs{
 					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens}, args...),
-					write: []string{state, audit},
+					write: []string{state, audit, remote.dir},
 				})
 			}
 			defer watchdog(ctx, log)()
@@ -208,6 +247,7 @@ func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took ti
 
 // served is what serve was told to serve.
 type served struct {
+	server        *serve.Server
 	args          []string
 	trust         *bundle.Trust
 	state         string
@@ -221,15 +261,49 @@ type served struct {
 	failed string    // the error of the last reload
 	tried  string    // fingerprint of what could not be served
 	last   time.Time // when that was tried
+	asked  time.Time // when a bucket was listed last
 }
+
+// bucketInterval is how often a bucket is listed.
+const bucketInterval = 5 * time.Second
 
 // retryInterval is how long it takes until a store that could not be served is tried again, when nothing in it changes: the trouble may have been elsewhere.
 const retryInterval = 30 * time.Second
 
 // isStore reports whether a folder is served.
 func (s *served) isStore() bool {
+	if s.server.Remote != nil {
+		return true
+	}
 	st, err := os.Stat(s.args[0])
 	return err == nil && st.IsDir() && len(s.args) == 1
+}
+
+// store opens the store.
+func (s *served) store() (*bundle.Store, error) {
+	if r := s.server.Remote; r != nil {
+		return bundle.OpenRemote(r, s.trust, s.state)
+	}
+	return bundle.OpenStore(s.args[0], s.trust, s.state)
+}
+
+// wait opens the bundles; as long as a bucket does not answer it tries again.
+func (s *served) wait(ctx context.Context) (*bundle.View, error) {
+	for said := ""; ; {
+		v, err := s.open(ctx)
+		if _, gone := errors.AsType[*bucket.UnavailableError](err); !gone {
+			return v, err
+		}
+		if s.server.Waiting(err.Error()); err.Error() != said {
+			s.log.Warn("nothing is served yet: waiting for the storage", "err", err)
+			said = err.Error()
+		}
+		select {
+		case <-time.After(bucketInterval):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // open opens the bundles, and refuses what is older than what was seen.
@@ -238,11 +312,11 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	var state *bundle.State
 	var remember func(*bundle.View, bool) error
 	if s.isStore() {
-		store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
+		store, err := s.store()
 		if err != nil {
 			return nil, err
 		}
-		fingerprint, err := store.Fingerprint()
+		fingerprint, err := store.Fingerprint(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -314,11 +388,15 @@ func (s *served) reload(ctx context.Context) (*bundle.View, error) {
 
 // changed is reload, which says each error each time.
 func (s *served) changed(ctx context.Context) (*bundle.View, error) {
-	store, err := bundle.OpenStore(s.args[0], s.trust, s.state)
+	if s.server.Remote != nil && time.Since(s.asked) < bucketInterval {
+		return nil, nil
+	}
+	s.asked = time.Now()
+	store, err := s.store()
 	if err != nil {
 		return nil, err
 	}
-	now, err := store.Fingerprint()
+	now, err := store.Fingerprint(ctx)
 	if err != nil || now == s.fingerprint || now == s.tried && time.Since(s.last) < retryInterval {
 		return nil, err
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package serve
+package bundle
 
 import "io/fs"
 

@@ -1,4 +1,4 @@
-package serve
+package bundle
 
 import (
 	"io/fs"

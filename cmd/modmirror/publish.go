@@ -1,0 +1,173 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/serve"
+)
+
+func publishCommand() *command {
+	var to, endpoint string
+	var static bool
+	var require int
+	return &command{
+		name:    "publish",
+		summary: "put bundles where many servers read them: S3-compatible storage, or a plain tree (inside)",
+		usage: `
+Usage: modmirror publish --to s3://BUCKET/PREFIX [flags] BUNDLE...|STORE
+       modmirror publish --to DIR|s3://BUCKET/PREFIX --static [flags] BUNDLE|STORE
+
+Uploads bundles, every byte verified first, for modmirror serve s3://BUCKET/PREFIX
+on any number of machines. An upload that was broken off goes on when it is run
+again. A delta needs the bundles before it there.
+
+With --static it writes the files of a bundle, or of a store's one line, as a plain
+GOPROXY tree for a web server or a CDN; in a bucket with Content-Type and
+Cache-Control. What is there is left alone, so it brings a tree up to date.
+
+Example:
+  modmirror publish --to s3://modules/team team.tar
+  modmirror publish --to /srv/www/go --static /srv/modmirror
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&to, "to", "", "s3://BUCKET/PREFIX or, for --static, a folder: the `place`")
+			fs.StringVar(&endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
+			requireFlag(fs, &require)
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			switch {
+			case to == "":
+				return usagef("--to says where to publish")
+			case len(args) == 0:
+				return usagef("want a bundle or a store")
+			case !static && !bucket.IsURL(to):
+				return usagef("--to %s: bundles are published to s3://BUCKET/PREFIX; for a plain tree add --static", to)
+			case static && len(args) > 1:
+				return usagef("--static takes one bundle or store")
+			}
+			trust, err := e.trust(require)
+			if err != nil {
+				return err
+			}
+			var b *bucket.Bucket
+			if bucket.IsURL(to) {
+				if b, err = bucket.Open(to, endpoint); err != nil {
+					return usagef("%v", err)
+				}
+			}
+			if static {
+				return e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b}, args[0], to, trust)
+			}
+			return e.publish(ctx, b, args, trust)
+		},
+	}
+}
+
+// publish uploads bundles, and those of stores, in the order of their lines.
+func (e *env) publish(ctx context.Context, to *bucket.Bucket, args []string, trust *bundle.Trust) error {
+	var fronts []*bundle.Bundle
+	for _, name := range args {
+		found, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("passed over %s: %v", file, err) })
+		if err != nil {
+			return err
+		}
+		fronts = append(fronts, found...)
+	}
+	defer func() {
+		for _, f := range fronts {
+			f.Close()
+		}
+	}()
+	if len(fronts) == 0 {
+		return errors.New("no bundle there that can be believed")
+	}
+	slices.SortStableFunc(fronts, func(a, b *bundle.Bundle) int {
+		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
+	})
+	for _, front := range fronts {
+		if err := e.publishOne(ctx, front.Path(), to, trust); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishOne uploads a bundle.
+func (e *env) publishOne(ctx context.Context, file string, to *bucket.Bucket, trust *bundle.Trust) error {
+	b, err := bundle.Open(ctx, file, trust, "")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	m := &b.Manifest
+	bar := e.bar(2*m.Size, "verifying and uploading "+m.Name)
+	progress := func(n int64) {
+		if bar != nil {
+			bar.Add64(n)
+		}
+	}
+	err = bundle.Publish(ctx, b, to, trust, progress)
+	if bar != nil {
+		bar.Exit()
+	}
+	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
+		e.say("%s is there already: %s", file, already.File)
+		return nil
+	}
+	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
+		return &hintError{fmt.Errorf("publishing %s: %w", file, err), "publish the bundles before it first, or the store that has them"}
+	}
+	if err != nil {
+		return fmt.Errorf("publishing %s: %w", file, err)
+	}
+	e.say("published %s, sequence %d, at %s: %s", m.Name, m.Sequence, to, bytesText(m.Size))
+	return nil
+}
+
+// publishStatic writes the plain tree of a bundle or of a store's line.
+func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place string, trust *bundle.Trust) error {
+	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, trust, "") }
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, trust) }
+	}
+	b, err := open()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	files, bytes := int64(0), int64(0)
+	if err := b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
+		files++
+		bytes += f.Size
+		return nil
+	}); err != nil {
+		return err
+	}
+	bar := e.bar(bytes, "writing the tree of "+b.Manifest.Name)
+	to.Wrote = func(_ string, size int64) {
+		if bar != nil {
+			bar.Add64(size)
+		}
+	}
+	n, err := to.Publish(ctx, b)
+	if bar != nil {
+		bar.Exit()
+	}
+	if err != nil {
+		return fmt.Errorf("publishing the tree of %s: %w", name, err)
+	}
+	e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, place, number(files, "file"), n)
+	return nil
+}

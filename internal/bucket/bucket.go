@@ -1,0 +1,336 @@
+// Package bucket reads and writes objects of S3-compatible storage, below a prefix of a bucket.
+//
+// Reading goes on where it stopped when a connection breaks, as long as the object is the same (its ETag). What is read is nobody's word: who
+// reads verifies it.
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+const (
+	// headerTimeout is how long a server may take to begin an answer, and stallTimeout how long it may send nothing of a body.
+	headerTimeout = 20 * time.Second
+	stallTimeout  = 20 * time.Second
+
+	// patience is how long reading is tried again without getting a byte, when the storage answered a while ago; when it did not, it is tried once.
+	patience = 10 * time.Second
+
+	// maxObjects is how many objects a prefix may have. More are no bundles.
+	maxObjects = 100_000
+)
+
+// A Bucket is a prefix of a bucket. It is safe for concurrent use.
+type Bucket struct {
+	core   *minio.Core
+	name   string
+	prefix string // "" or ending with a slash
+	url    string
+
+	mu      sync.Mutex
+	failing error // of the last request, nil when it was answered
+	since   time.Time
+}
+
+// IsURL reports whether a name is that of a bucket and not of a file.
+func IsURL(name string) bool { return strings.HasPrefix(name, "s3://") }
+
+// Open returns the bucket and prefix of s3://BUCKET/PREFIX. No request is made.
+//
+// endpoint is a URL such as https://minio.example:9000. When it is "", $AWS_ENDPOINT_URL_S3 and $AWS_ENDPOINT_URL say it, else it is Amazon's. Credentials
+// are those of minio-go's chain: AWS_ACCESS_KEY_ID and the like, MINIO_ROOT_USER and the like, ~/.aws/credentials, ~/.mc/config.json,
+// and those of the machine's role; the region that of $AWS_REGION or $AWS_DEFAULT_REGION, else the bucket's.
+func Open(name, endpoint string) (*Bucket, error) {
+	u, err := url.Parse(name)
+	if err != nil || u.Scheme != "s3" || u.Host == "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("%s: want s3://BUCKET/PREFIX", name)
+	}
+	b := &Bucket{name: u.Host, prefix: strings.Trim(u.Path, "/"), url: strings.TrimSuffix(name, "/")}
+	if b.prefix != "" {
+		b.prefix += "/"
+	}
+	for _, from := range []string{endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com"} {
+		if from != "" {
+			endpoint = from
+			break
+		}
+	}
+	e, err := url.Parse(endpoint)
+	if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || strings.Trim(e.Path, "/") != "" {
+		return nil, fmt.Errorf("%s is no endpoint: want https://HOST or http://HOST:PORT", endpoint)
+	}
+	region := os.Getenv("AWS_REGION")
+	if region == "" {
+		region = os.Getenv("AWS_DEFAULT_REGION")
+	}
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	tr.ResponseHeaderTimeout = headerTimeout
+	tr.MaxIdleConnsPerHost = 64
+	tr.DisableCompression = true
+	b.core, err = minio.NewCore(e.Host, &minio.Options{
+		Creds: credentials.NewChainCredentials([]credentials.Provider{
+			&credentials.EnvAWS{}, &credentials.EnvMinio{}, &credentials.FileAWSCredentials{}, &credentials.FileMinioClient{}, &credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
+		}),
+		Secure: e.Scheme == "https", Region: region, Transport: tr, MaxRetries: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
+
+// String returns the URL.
+func (b *Bucket) String() string { return b.url }
+
+// Failing returns since when the storage has not answered and why, or no error.
+func (b *Bucket) Failing() (time.Time, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.since, b.failing
+}
+
+// An UnavailableError says that the storage did not answer, or not with what it is for. It may later.
+type UnavailableError struct {
+	What string
+	Err  error
+}
+
+// Error says what was being done.
+func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// ErrChanged is the error of an object that is not any more what it was when it was listed.
+var ErrChanged = errors.New("the object was replaced since it was listed")
+
+// done takes note of how a request ended, and says what its error means.
+func (b *Bucket) done(what string, err error) error {
+	what = fmt.Sprintf("%s (%s)", what, b.url)
+	var answer minio.ErrorResponse
+	answered := err == nil || errors.As(err, &answer) && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusRequestTimeout
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	b.mu.Lock()
+	switch {
+	case answered:
+		b.failing = nil
+	case b.failing == nil:
+		b.failing, b.since = err, time.Now()
+	default:
+		b.failing = err
+	}
+	b.mu.Unlock()
+	switch {
+	case err == nil:
+		return nil
+	case !answered:
+		return &UnavailableError{what, err}
+	case answer.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%s: %w (%s)", what, fs.ErrNotExist, answer.Code)
+	case answer.StatusCode == http.StatusPreconditionFailed:
+		return fmt.Errorf("%s: %w", what, ErrChanged)
+	}
+	return fmt.Errorf("%s: %w (%s)", what, err, answer.Code)
+}
+
+// An Object is an object as it was listed.
+type Object struct {
+	In   *Bucket
+	Name string // below the prefix
+	Size int64
+	ETag string
+}
+
+// String returns the URL.
+func (o *Object) String() string { return o.In.url + "/" + o.Name }
+
+// List returns the objects directly below the prefix, by name.
+func (b *Bucket) List(ctx context.Context) ([]*Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*headerTimeout)
+	defer cancel()
+	var list []*Object
+	for o := range b.core.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{Prefix: b.prefix}) {
+		if o.Err != nil {
+			return nil, b.done("listing", o.Err)
+		}
+		name := strings.TrimPrefix(o.Key, b.prefix)
+		if name == "" || strings.Contains(name, "/") {
+			continue
+		}
+		if len(list) == maxObjects {
+			return nil, fmt.Errorf("%s: more than %d objects", b.url, maxObjects)
+		}
+		list = append(list, &Object{In: b, Name: name, Size: o.Size, ETag: strings.Trim(o.ETag, `"`)})
+	}
+	return list, b.done("listing", ctx.Err())
+}
+
+// Stat returns an object. The error wraps fs.ErrNotExist when there is none.
+func (b *Bucket) Stat(ctx context.Context, name string) (*Object, error) {
+	o, err := b.core.Client.StatObject(ctx, b.name, b.prefix+name, minio.StatObjectOptions{})
+	if err := b.done("looking for "+name, err); err != nil {
+		return nil, err
+	}
+	return &Object{In: b, Name: name, Size: o.Size, ETag: strings.Trim(o.ETag, `"`)}, nil
+}
+
+// NewReader returns the size bytes of an object from an offset, of the object as it was listed. Reading is tried again where it stopped.
+func (o *Object) NewReader(ctx context.Context, offset, size int64) io.ReadCloser {
+	ctx, cancel := context.WithCancel(ctx)
+	return &reader{o: o, ctx: ctx, cancel: cancel, at: offset, left: size, progress: time.Now()}
+}
+
+// ReadAt reads a range of an object.
+func (o *Object) ReadAt(ctx context.Context, p []byte, offset int64) (int, error) {
+	if offset >= o.Size {
+		return 0, io.EOF
+	}
+	short := int64(len(p)) > o.Size-offset
+	if short {
+		p = p[:o.Size-offset]
+	}
+	r := o.NewReader(ctx, offset, int64(len(p)))
+	defer r.Close()
+	n, err := io.ReadFull(r, p)
+	if err == nil && short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// A reader reads a range.
+type reader struct {
+	o        *Object
+	ctx      context.Context
+	cancel   func()
+	at, left int64
+	body     io.ReadCloser // nil while there is none
+	stall    *time.Timer
+	progress time.Time // when the last byte came
+	failures int
+}
+
+// Read reads on.
+func (r *reader) Read(p []byte) (int, error) {
+	for r.left > 0 {
+		n, err := r.read(p[:min(int64(len(p)), r.left)])
+		r.at += int64(n)
+		r.left -= int64(n)
+		if n > 0 {
+			r.progress, r.failures = time.Now(), 0
+			return n, nil
+		}
+		if err == nil {
+			continue
+		}
+		_, again := errors.AsType[*UnavailableError](err)
+		if since, failing := r.o.In.Failing(); failing != nil && time.Since(since) > patience {
+			again = false
+		}
+		if !again || time.Since(r.progress) > patience || r.ctx.Err() != nil {
+			return 0, err
+		}
+		r.failures++
+		select {
+		case <-time.After(min(50*time.Millisecond<<r.failures, time.Second)):
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		}
+	}
+	return 0, io.EOF
+}
+
+// read reads from the body, which it asks for when there is none. An error ends the body.
+func (r *reader) read(p []byte) (n int, err error) {
+	defer func() {
+		if err != nil {
+			r.end()
+		}
+	}()
+	what := "reading " + r.o.Name
+	if r.body == nil {
+		opts := minio.GetObjectOptions{}
+		if err := opts.SetRange(r.at, r.at+r.left-1); err != nil {
+			return 0, err
+		}
+		if r.o.ETag != "" {
+			if err := opts.SetMatchETag(r.o.ETag); err != nil {
+				return 0, err
+			}
+		}
+		ctx, cancel := context.WithCancelCause(r.ctx)
+		r.stall = time.AfterFunc(2*headerTimeout, func() { cancel(errStalled) })
+		body, _, header, err := r.o.In.core.GetObject(ctx, r.o.In.name, r.o.In.prefix+r.o.Name, opts)
+		if err := r.o.In.done(what, err); err != nil {
+			cancel(nil)
+			return 0, err
+		}
+		r.body = &closer{body, cancel}
+		if got := header.Get("Content-Range"); got != "" && !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", r.at)) {
+			return 0, fmt.Errorf("%s: asked for byte %d, got %s", what, r.at, got)
+		} else if got == "" && r.at > 0 {
+			return 0, fmt.Errorf("%s: the storage does not serve ranges", what)
+		}
+	}
+	r.stall.Reset(stallTimeout)
+	n, err = r.body.Read(p)
+	if n > 0 {
+		return n, nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil && r.ctx.Err() == nil {
+		err = r.o.In.done(what, err)
+		if err == nil || errors.Is(err, context.Canceled) { // it stalled
+			err = &UnavailableError{what, errStalled}
+		}
+	}
+	return 0, err
+}
+
+var errStalled = errors.New("the storage sends nothing")
+
+// end gives up the body.
+func (r *reader) end() {
+	if r.stall != nil {
+		r.stall.Stop()
+	}
+	if r.body != nil {
+		r.body.Close()
+		r.body = nil
+	}
+}
+
+// Close ends reading.
+func (r *reader) Close() error {
+	r.end()
+	r.cancel()
+	return nil
+}
+
+// A closer cancels a request before its body is closed, so that what is left of it is not read.
+type closer struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+func (c *closer) Close() error {
+	c.cancel(nil)
+	return c.ReadCloser.Close()
+}

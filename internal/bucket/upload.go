@@ -1,0 +1,204 @@
+package bucket
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// partSize is how large parts of an upload are in bytes, if that makes no more than maxParts, which is S3's limit.
+	partSize = 16 << 20
+	maxParts = 10_000
+
+	// uploads is how many parts are under way at a time; each is in memory.
+	uploads = 4
+
+	// partTries is how often a part is tried.
+	partTries = 5
+)
+
+// Meta is what the storage says of an object to those who get it.
+type Meta struct{ ContentType, CacheControl string }
+
+func (m Meta) options() minio.PutObjectOptions {
+	return minio.PutObjectOptions{ContentType: m.ContentType, CacheControl: m.CacheControl}
+}
+
+// ETag returns the ETag that an object of these bytes has after Upload, where storage makes ETags of MD5 as Amazon's does without a key of its own.
+func ETag(src io.ReaderAt, size int64) (string, error) {
+	if size <= partSize {
+		h := md5.New()
+		_, err := io.Copy(h, io.NewSectionReader(src, 0, size))
+		return hex.EncodeToString(h.Sum(nil)), err
+	}
+	all, part, n := md5.New(), partSizeOf(size), 0
+	for at := int64(0); at < size; at += part {
+		h := md5.New()
+		if _, err := io.Copy(h, io.NewSectionReader(src, at, min(part, size-at))); err != nil {
+			return "", err
+		}
+		all.Write(h.Sum(nil))
+		n++
+	}
+	return fmt.Sprintf("%x-%d", all.Sum(nil), n), nil
+}
+
+// partSizeOf returns the size of the parts of an object: the same each time, so that an upload can be taken up again.
+func partSizeOf(size int64) int64 {
+	n := int64(partSize)
+	for (size+n-1)/n > maxParts {
+		n *= 2
+	}
+	return n
+}
+
+// Upload writes an object of size bytes, in parts, and takes up an upload of it that was broken off: a part that is there with the same MD5 is not sent
+// again. Each part goes with its MD5 and SHA-256, which the storage compares. The object is there when all of it is. progress, which may be nil, is told of
+// bytes that are there.
+func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64)) error {
+	if progress == nil {
+		progress = func(int64) {}
+	}
+	key := b.prefix + name
+	opts := meta.options()
+	if size <= partSize {
+		data := make([]byte, size)
+		if _, err := io.ReadFull(io.NewSectionReader(src, 0, size), data); err != nil {
+			return err
+		}
+		if err := b.put(ctx, name, data, opts); err != nil {
+			return err
+		}
+		progress(size)
+		return nil
+	}
+	id, there, err := b.unfinished(ctx, key)
+	if err != nil {
+		return err
+	}
+	if id == "" {
+		id, err = b.core.NewMultipartUpload(ctx, b.name, key, opts)
+		if err := b.done("beginning to upload "+name, err); err != nil {
+			return err
+		}
+	}
+	part := partSizeOf(size)
+	parts := make([]minio.CompletePart, (size+part-1)/part)
+	eg, egctx := errgroup.WithContext(ctx)
+	eg.SetLimit(uploads)
+	buffers := make(chan []byte, uploads)
+	for range uploads {
+		buffers <- nil
+	}
+	for i := range parts {
+		if egctx.Err() != nil {
+			break
+		}
+		eg.Go(func() error {
+			buf := <-buffers
+			if buf == nil {
+				buf = make([]byte, part)
+			}
+			defer func() { buffers <- buf }()
+			data := buf[:min(part, size-int64(i)*part)]
+			if _, err := io.ReadFull(io.NewSectionReader(src, int64(i)*part, int64(len(data))), data); err != nil {
+				return err
+			}
+			parts[i].PartNumber = i + 1
+			sum := md5.Sum(data)
+			parts[i].ETag = hex.EncodeToString(sum[:])
+			if p, ok := there[i+1]; !ok || p.Size != int64(len(data)) || strings.Trim(p.ETag, `"`) != parts[i].ETag {
+				etag, err := b.putPart(egctx, name, id, i+1, data, sum[:])
+				if err != nil {
+					return err
+				}
+				parts[i].ETag = etag
+			}
+			progress(int64(len(data)))
+			return nil
+		})
+	}
+	if err := cmp.Or(eg.Wait(), ctx.Err()); err != nil {
+		return err
+	}
+	_, err = b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, opts)
+	return b.done("completing the upload of "+name, err)
+}
+
+// unfinished returns the upload of an object that was begun last and not completed, with its parts by number; id is "" when there is none.
+func (b *Bucket) unfinished(ctx context.Context, key string) (id string, parts map[int]minio.ObjectPart, err error) {
+	list, err := b.core.ListMultipartUploads(ctx, b.name, key, "", "", "", 1000)
+	if err := b.done("looking for an upload that was broken off", err); err != nil {
+		return "", nil, err
+	}
+	list.Uploads = slices.DeleteFunc(list.Uploads, func(u minio.ObjectMultipartInfo) bool { return u.Key != key })
+	if len(list.Uploads) == 0 {
+		return "", nil, nil
+	}
+	id = slices.MaxFunc(list.Uploads, func(a, b minio.ObjectMultipartInfo) int { return a.Initiated.Compare(b.Initiated) }).UploadID
+	parts = make(map[int]minio.ObjectPart)
+	for marker := 0; ; {
+		r, err := b.core.ListObjectParts(ctx, b.name, key, id, marker, 1000)
+		if err := b.done("looking for parts of an upload that was broken off", err); err != nil {
+			return "", nil, err
+		}
+		for _, p := range r.ObjectParts {
+			parts[p.PartNumber] = p
+		}
+		if !r.IsTruncated || r.NextPartNumberMarker <= marker {
+			return id, parts, nil
+		}
+		marker = r.NextPartNumberMarker
+	}
+}
+
+// putPart sends a part, and tries again.
+func (b *Bucket) putPart(ctx context.Context, name, id string, n int, data, sum []byte) (etag string, err error) {
+	hash := sha256.Sum256(data)
+	err = again(ctx, func() error {
+		p, err := b.core.PutObjectPart(ctx, b.name, b.prefix+name, id, n, bytes.NewReader(data), int64(len(data)), minio.PutObjectPartOptions{
+			Md5Base64: base64.StdEncoding.EncodeToString(sum), Sha256Hex: hex.EncodeToString(hash[:]),
+		})
+		etag = strings.Trim(p.ETag, `"`)
+		return b.done(fmt.Sprintf("uploading part %d of %s", n, name), err)
+	})
+	return etag, err
+}
+
+// put writes a small object, with its MD5 and SHA-256, which the storage compares.
+func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.PutObjectOptions) error {
+	sum, hash := md5.Sum(data), sha256.Sum256(data)
+	return again(ctx, func() error {
+		_, err := b.core.PutObject(ctx, b.name, b.prefix+name, bytes.NewReader(data), int64(len(data)),
+			base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(hash[:]), opts)
+		return b.done("uploading "+name, err)
+	})
+}
+
+// again tries until it does not fail for want of an answer.
+func again(ctx context.Context, try func() error) error {
+	for n := 1; ; n++ {
+		err := try()
+		if _, ok := err.(*UnavailableError); !ok || n == partTries {
+			return err
+		}
+		select {
+		case <-time.After(time.Second << n / 4):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,176 @@
+package serve
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/safefile"
+)
+
+// Static is a place for the files of a bundle as a plain tree, for a web server or a CDN.
+type Static struct {
+	Dir    string         // a folder, or
+	Bucket *bucket.Bucket // a bucket, in which each file has its Content-Type and Cache-Control
+
+	Wrote func(path string, size int64) // told of each file that is there, by several goroutines; may be nil
+
+	written atomic.Int64
+}
+
+// staticWriters is how many files are written at once.
+const staticWriters = 8
+
+// Publish writes the files of a bundle, verified; those that are there are left alone. First goes what nothing points to before it is there, then lists and
+// answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files were written.
+func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (int64, error) {
+	const passes = 3
+	for pass := range passes {
+		eg, ctx := errgroup.WithContext(ctx)
+		eg.SetLimit(staticWriters)
+		err := b.EachFile(ctx, func(f index.File, content *io.SectionReader) error {
+			kind := modpath.Invalid // README.txt
+			if req, err := modpath.Parse(f.Path); err == nil {
+				kind = req.Kind
+			}
+			if passOf(kind) != pass {
+				return nil
+			}
+			eg.Go(func() error { return s.file(ctx, f, kind, content) })
+			return ctx.Err()
+		})
+		if err := cmp.Or(eg.Wait(), err); err != nil {
+			return s.written.Load(), err
+		}
+	}
+	return s.written.Load(), nil
+}
+
+// passOf says when files of a kind are written.
+func passOf(k modpath.Kind) int {
+	switch k {
+	case modpath.List, modpath.Latest, modpath.SumLookup, modpath.Vuln:
+		return 1
+	case modpath.SumLatest:
+		return 2
+	}
+	return 0
+}
+
+// file writes a file.
+func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, content *io.SectionReader) error {
+	h := sha256.New()
+	var src io.ReaderAt = content
+	if f.Size <= smallFile {
+		data := make([]byte, f.Size)
+		if _, err := io.ReadFull(content, data); err != nil {
+			return err
+		}
+		h.Write(data)
+		src = bytes.NewReader(data)
+	} else if _, err := io.Copy(h, content); err != nil {
+		return err
+	}
+	if [32]byte(h.Sum(nil)) != f.SHA256 {
+		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
+	}
+	if err := s.write(ctx, f.Path, kind, src, f.Size, &f.SHA256); err != nil {
+		return err
+	}
+	if kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
+		return nil
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := io.Copy(z, io.NewSectionReader(src, 0, f.Size)); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	return s.write(ctx, f.Path+".gz", kind, bytes.NewReader(packed.Bytes()), int64(packed.Len()), nil)
+}
+
+// write writes size bytes to a path, unless they are there.
+func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, sum *[32]byte) error {
+	write := s.upload
+	if s.Bucket == nil {
+		write = s.save
+	}
+	wrote, err := write(ctx, path, kind, src, size, sum)
+	if err != nil {
+		return err
+	}
+	if wrote {
+		s.written.Add(1)
+	}
+	if s.Wrote != nil {
+		s.Wrote(path, size)
+	}
+	return nil
+}
+
+func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, _ *[32]byte) (wrote bool, err error) {
+	etag, err := bucket.ETag(src, size)
+	if err != nil {
+		return false, err
+	}
+	if o, err := s.Bucket.Stat(ctx, path); err == nil && o.Size == size && o.ETag == etag {
+		return false, nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	meta := bucket.Meta{ContentType: contentType(kind), CacheControl: brief}
+	if strings.HasSuffix(path, ".gz") {
+		meta.ContentType = "application/gzip"
+	}
+	switch kind {
+	case modpath.Mod, modpath.Zip, modpath.SumTile:
+		meta.CacheControl = immutable
+	case modpath.Info:
+		if r, err := modpath.Parse(path); err == nil && module.CanonicalVersion(r.Version) == r.Version {
+			meta.CacheControl = immutable
+		}
+	}
+	return true, s.Bucket.Upload(ctx, path, src, size, meta, nil)
+}
+
+func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.ReaderAt, size int64, sum *[32]byte) (wrote bool, err error) {
+	name := filepath.Join(s.Dir, filepath.FromSlash(path))
+	if old, err := os.Open(name); err == nil {
+		h := sha256.New()
+		_, err := io.Copy(h, old)
+		old.Close()
+		if err == nil && sum != nil && [32]byte(h.Sum(nil)) == *sum {
+			return false, nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+		return false, err
+	}
+	out, err := safefile.Create(name, 0o666)
+	if err != nil {
+		return false, err
+	}
+	defer out.Discard()
+	if _, err := io.Copy(out, io.NewSectionReader(src, 0, size)); err != nil {
+		return false, err
+	}
+	return true, out.CommitNoSync()
+}
