@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, trust *Trust, pr
 		}
 	}
 	var bad error
-	if err := b.Verify(ctx, progress, func(d Damage) { bad = errors.Join(bad, d.Err) }); err != nil {
+	if err := b.Verify(ctx, progress, func(d Damage) { bad = cmp.Or(bad, error(&NotVerifiedError{d.Path, d.Err})) }); err != nil {
 		return err
 	}
 	if bad != nil {

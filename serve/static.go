@@ -31,15 +31,16 @@ type Static struct {
 
 	Wrote func(path string, size int64) // told of each file that is there, by several goroutines; may be nil
 
-	written atomic.Int64
+	files, written atomic.Int64
 }
 
 // staticWriters is how many files are written at once.
 const staticWriters = 8
 
 // Publish writes the files of a bundle, verified; those that are there are left alone. First goes what nothing points to before it is there, then lists and
-// answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files were written.
-func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (int64, error) {
+// answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files there are, and
+// how many were written.
+func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
 	const passes = 3
 	for pass := range passes {
 		eg, ctx := errgroup.WithContext(ctx)
@@ -56,10 +57,10 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (int64, error) {
 			return ctx.Err()
 		})
 		if err := cmp.Or(eg.Wait(), err); err != nil {
-			return s.written.Load(), err
+			return s.files.Load(), s.written.Load(), err
 		}
 	}
-	return s.written.Load(), nil
+	return s.files.Load(), s.written.Load(), nil
 }
 
 // passOf says when files of a kind are written.
@@ -90,7 +91,7 @@ func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, cont
 	if [32]byte(h.Sum(nil)) != f.SHA256 {
 		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
 	}
-	if err := s.write(ctx, f.Path, kind, src, f.Size, &f.SHA256); err != nil {
+	if err := s.write(ctx, f.Path, kind, src, f.Size, f.SHA256); err != nil {
 		return err
 	}
 	if kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
@@ -104,11 +105,11 @@ func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, cont
 	if err := z.Close(); err != nil {
 		return err
 	}
-	return s.write(ctx, f.Path+".gz", kind, bytes.NewReader(packed.Bytes()), int64(packed.Len()), nil)
+	return s.write(ctx, f.Path+".gz", kind, bytes.NewReader(packed.Bytes()), int64(packed.Len()), sha256.Sum256(packed.Bytes()))
 }
 
 // write writes size bytes to a path, unless they are there.
-func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, sum *[32]byte) error {
+func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, sum [32]byte) error {
 	write := s.upload
 	if s.Bucket == nil {
 		write = s.save
@@ -117,6 +118,7 @@ func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src 
 	if err != nil {
 		return err
 	}
+	s.files.Add(1)
 	if wrote {
 		s.written.Add(1)
 	}
@@ -126,7 +128,7 @@ func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src 
 	return nil
 }
 
-func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, _ *[32]byte) (wrote bool, err error) {
+func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, _ [32]byte) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, size)
 	if err != nil {
 		return false, err
@@ -151,13 +153,13 @@ func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src
 	return true, s.Bucket.Upload(ctx, path, src, size, meta, nil)
 }
 
-func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.ReaderAt, size int64, sum *[32]byte) (wrote bool, err error) {
+func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
 	name := filepath.Join(s.Dir, filepath.FromSlash(path))
 	if old, err := os.Open(name); err == nil {
 		h := sha256.New()
 		_, err := io.Copy(h, old)
 		old.Close()
-		if err == nil && sum != nil && [32]byte(h.Sum(nil)) == *sum {
+		if err == nil && [32]byte(h.Sum(nil)) == sum {
 			return false, nil
 		}
 	}

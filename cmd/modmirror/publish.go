@@ -147,9 +147,8 @@ func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place s
 		return err
 	}
 	defer b.Close()
-	files, bytes := int64(0), int64(0)
+	bytes := int64(0)
 	if err := b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
-		files++
 		bytes += f.Size
 		return nil
 	}); err != nil {
@@ -161,13 +160,13 @@ func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place s
 			bar.Add64(size)
 		}
 	}
-	n, err := to.Publish(ctx, b)
+	files, written, err := to.Publish(ctx, b)
 	if bar != nil {
 		bar.Exit()
 	}
 	if err != nil {
 		return fmt.Errorf("publishing the tree of %s: %w", name, err)
 	}
-	e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, place, number(files, "file"), n)
+	e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, place, number(files, "file"), written)
 	return nil
 }

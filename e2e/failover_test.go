@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// nginx starts nginx with the sample of deploy/, before two replicas at the ports, and returns its URL.
+func (m *machine) nginx(one, two string) string {
+	m.t.Helper()
+	need(m.t, "nginx")
+	conf, err := os.ReadFile("../deploy/nginx.conf")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	port := freePort(m.t)
+	text := strings.NewReplacer("127.0.0.1:8081", "127.0.0.1:"+one, "127.0.0.1:8082", "127.0.0.1:"+two, "listen 8080;", "listen 127.0.0.1:"+port+";").Replace(string(conf))
+	if strings.Count(text, ":"+one) != 1 || strings.Count(text, ":"+two) != 1 || !strings.Contains(text, ":"+port+";") {
+		m.t.Fatalf("the sample has other ports than this test takes:\n%s", text)
+	}
+	tmp := filepath.Join(m.dir, "nginx")
+	os.Mkdir(tmp, 0o755)
+	paths := ""
+	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		paths += kind + "_temp_path " + tmp + "/" + kind + "; "
+	}
+	text = "pid " + tmp + "/pid; error_log " + tmp + "/error.log; daemon off;\n" + strings.Replace(text, "http {", "http { access_log off; "+paths, 1)
+	if os.Getuid() == 0 {
+		text = "user root;\n" + text
+	}
+	file := filepath.Join(tmp, "nginx.conf")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+	m.start("nginx", "-c", file, "-e", tmp+"/error.log")
+	url := "http://127.0.0.1:" + port
+	eventually(m.t, "nginx", func() bool { _, _, _, err := get(url); return err == nil })
+	return url
+}
+
+// replica starts a replica at a port, as the samples want it.
+func (m *machine) replica(name, port string, args ...string) *process {
+	m.t.Helper()
+	p := m.start(append([]string{"modmirror", "serve", "--addr", "127.0.0.1:" + port, "--state", filepath.Join(m.dir, name), "--base-path", "/go", "--trusted-proxy", "127.0.0.1",
+		"--audit", filepath.Join(m.dir, name+".audit")}, args...)...)
+	eventually(m.t, name, func() bool { status, _, _, _ := get("http://127.0.0.1:" + port + "/readyz"); return status == 200 })
+	return p
+}
+
+// TestFailover: while go commands download a real project through nginx from two replicas, one is killed, and the storage goes away and comes back. What the
+// client sees is reported; nothing wrong is delivered (its checksum database is on), and the second go mod download succeeds.
+func TestFailover(t *testing.T) {
+	m := newMachine(t)
+	s := newStorage(m)
+	project := m.project("github.com/caddyserver/caddy/v2@v2.10.0")
+	m.must("modmirror", "sync", "-q", "-o", "team.tar", project)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", "team.tar")
+	portA, portB := freePort(t), freePort(t)
+	url := m.nginx(portA, portB)
+	proxy := url + "/go"
+	a := m.replica("a", portA, "s3://modules/team")
+	m.replica("b", portB, "s3://modules/team")
+
+	report := func(what, out string, err error, took time.Duration) {
+		seen := "nothing of it"
+		if err != nil {
+			lines := strings.Split(strings.TrimSpace(errorsOf(out)), "\n")
+			seen = strings.Join(lines[:min(3, len(lines))], "\n\t\t")
+		}
+		t.Logf("%s: go mod download all took %.1f s; the client saw\n\t\t%s", what, took.Seconds(), seen)
+	}
+	round := func(what, cache string, fault func()) {
+		t.Helper()
+		done := make(chan struct{})
+		go func() { defer close(done); fault() }()
+		start := time.Now()
+		out, err := m.download(project, proxy, cache)
+		took := time.Since(start)
+		<-done
+		report(what, out, err, took)
+		if strings.Contains(out, "SECURITY ERROR") || strings.Contains(out, "checksum mismatch") {
+			t.Errorf("%s: something wrong was delivered:\n%s", what, errorsOf(out))
+		}
+		start = time.Now()
+		if out, err := m.download(project, proxy, cache); err != nil {
+			t.Errorf("%s: the second go mod download failed: %s", what, errorsOf(out))
+		} else {
+			report(what+", the second time", out, err, time.Since(start))
+		}
+	}
+	restart := func() { a = m.replica("a", portA, "s3://modules/team") }
+
+	s.proxy.rate.Store(4_000_000) // so that there is something to break off
+	round("a replica is killed, caches empty", "cold", func() { time.Sleep(3 * time.Second); a.kill() })
+	restart()
+	round("the storage is killed for 3 s, caches filled by half", "storage", func() { time.Sleep(2 * time.Second); s.gw.kill(); time.Sleep(3 * time.Second); s.start() })
+	s.proxy.rate.Store(0)
+	if out, err := m.download(project, proxy, "warm"); err != nil {
+		t.Fatalf("with nothing broken: %s", errorsOf(out))
+	}
+	for i, after := range []time.Duration{500, 1500, 3000} {
+		round("a replica is killed, caches warm", "kill"+string(rune('0'+i)), func() { time.Sleep(after * time.Millisecond); a.kill() })
+		restart()
+	}
+	s.gw.kill()
+	round("the storage is away, caches warm", "away", func() {})
+	s.start()
+
+	audit, err := os.ReadFile(filepath.Join(m.dir, "b.audit"))
+	if err != nil || !regexp.MustCompile(`"client":"127\.0\.0\.1".*"path":"/go/.*"request":"[0-9a-f]{32}"`).Match(audit) {
+		t.Errorf("the audit does not have what nginx says of clients: %v", err)
+	}
+}
