@@ -26,11 +26,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -386,12 +388,30 @@ func (b *Bundle) checkLine() error {
 // bundle, and that its files are those of a GOPROXY tree and tile the payload.
 func (b *Bundle) checkIndex(ctx context.Context) error {
 	m := &b.Manifest
+	if err := b.Index.CheckPages(ctx); err != nil {
+		return wrapBad(ctx, err)
+	}
+	rows := make(chan error, 1)
+	go func() { rows <- b.Index.CheckRows(ctx, m.Head.N) }() // beside the files, on another core
+	err := b.checkFiles(ctx)
+	if err := <-rows; err != nil {
+		return wrapBad(ctx, err)
+	}
+	return err
+}
+
+// checkFiles is the part of checkIndex that is about the bundle and its files.
+func (b *Bundle) checkFiles(ctx context.Context) (err error) {
+	m := &b.Manifest
 	fail := func(format string, args ...any) error {
 		return &NotVerifiedError{indexName, fmt.Errorf(format, args...)}
 	}
-	if err := b.Index.Check(ctx, m.Head.N); err != nil {
-		return wrapBad(ctx, err)
-	}
+	paths := newPathChecker(m.DB)
+	defer func() {
+		if bad := paths.wait(); bad != nil && err == nil {
+			err = fail("%v", bad)
+		}
+	}()
 	c, err := b.Index.Counts(ctx)
 	if err != nil {
 		return wrapBad(ctx, err)
@@ -431,9 +451,7 @@ func (b *Bundle) checkIndex(ctx context.Context) error {
 			return fail("file %.200q is not where the one before it ends", f.Path)
 		}
 		if f.Path != readmeName {
-			if err := checkPath(f.Path, m.DB); err != nil {
-				return fail("%v", err)
-			}
+			paths.add(f.Path)
 		}
 		end = f.Offset + f.Size + padding(f.Size)
 		if own && end > m.Size {
@@ -495,6 +513,48 @@ func (b *Bundle) Heads(ctx context.Context) (heads []proof.Head, err error) {
 		heads = append(heads, proof.Head{Tree: tree, Note: []byte(h.Note)})
 	}
 	return heads, nil
+}
+
+// A pathChecker checks the paths of files on other cores than who reads them from the index.
+type pathChecker struct {
+	db    string
+	eg    errgroup.Group
+	batch []string
+}
+
+// pathBatch is how many paths are checked at once.
+const pathBatch = 1000
+
+func newPathChecker(db string) *pathChecker {
+	c := &pathChecker{db: db}
+	c.eg.SetLimit(runtime.GOMAXPROCS(0))
+	return c
+}
+
+// add has a path checked.
+func (c *pathChecker) add(path string) {
+	if c.batch = append(c.batch, path); len(c.batch) == pathBatch {
+		c.send()
+	}
+}
+
+func (c *pathChecker) send() {
+	batch := c.batch
+	c.batch = nil
+	c.eg.Go(func() error {
+		for _, p := range batch {
+			if err := checkPath(p, c.db); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// wait returns an error of one of the paths.
+func (c *pathChecker) wait() error {
+	c.send()
+	return c.eg.Wait()
 }
 
 // checkPath checks that path is one of a GOPROXY tree with the checksum database db. No such path is

@@ -140,6 +140,16 @@ func TestPrometheus(t *testing.T) {
 	if err := d.Validate(); err != nil && err.Error() != "" {
 		t.Errorf("Grafana does not take the dashboard: %v", err)
 	}
+	var raw struct{ Panels []json.RawMessage }
+	if err := json.Unmarshal(data, &raw); err != nil || len(raw.Panels) != len(d.Panels) {
+		t.Errorf("%d panels, Grafana has %d: %v", len(raw.Panels), len(d.Panels), err)
+	}
+	for i, text := range raw.Panels { // which the dashboard's own strictness leaves out
+		var p dashboard.Panel
+		if err := p.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
+			t.Errorf("Grafana does not load panel %d: %v", i, err)
+		}
+	}
 	var exprs []string
 	var walk func(any)
 	walk = func(v any) {

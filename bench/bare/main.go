@@ -1,11 +1,14 @@
 // Command bare serves the small files of a tree from memory with nothing but net/http: what a server can at best be compared with.
 //
-//	bare -addr 127.0.0.1:8081 TREE
+//	bare -addr 127.0.0.1:8081 TREE|TAR
 package main
 
 import (
+	"archive/tar"
+	"bufio"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"net/http"
@@ -21,20 +24,12 @@ func main() {
 	flag.Parse()
 	files := make(map[string][]byte)
 	root := flag.Arg(0)
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if st, err := d.Info(); err != nil || st.Size() > maxFile {
-			return err
-		}
-		rel, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
-		files["/"+filepath.ToSlash(rel)], err = os.ReadFile(name)
-		return err
-	})
+	var err error
+	if st, statErr := os.Stat(root); statErr == nil && !st.IsDir() {
+		err = readTar(root, files)
+	} else {
+		err = readTree(root, files)
+	}
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -48,4 +43,44 @@ func main() {
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		w.Write(data)
 	})))
+}
+
+func readTar(name string, files map[string][]byte) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for r := tar.NewReader(bufio.NewReaderSize(f, 1<<20)); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Size > maxFile {
+			continue
+		}
+		if files["/"+h.Name], err = io.ReadAll(r); err != nil {
+			return err
+		}
+	}
+}
+
+func readTree(root string, files map[string][]byte) error {
+	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if st, err := d.Info(); err != nil || st.Size() > maxFile {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		files["/"+filepath.ToSlash(rel)], err = os.ReadFile(name)
+		return err
+	})
 }

@@ -1,0 +1,99 @@
+// Command pull has many clients at once pull everything that a list names, as go commands do: each with connections of its own, two requests at a time.
+//
+//	pull -n 200 URL LIST
+//
+// LIST has a path a line. It prints how many failed, and the rate. A body that is not as long as announced, or as the first client got it, is a failure.
+package main
+
+import (
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+func main() {
+	n := flag.Int("n", 200, "clients")
+	limit := flag.Duration("limit", 5*time.Minute, "when to give up")
+	flag.Parse()
+	text, err := os.ReadFile(flag.Arg(1))
+	if err != nil {
+		log.Fatal(err)
+	}
+	paths := strings.Fields(string(text))
+	var bytes, requests, failed atomic.Int64
+	var sums sync.Map
+	start := time.Now()
+	var wg sync.WaitGroup
+	for range *n {
+		mine := rand.Perm(len(paths))
+		queue := make(chan string)
+		tr := &http.Transport{MaxIdleConnsPerHost: 2}
+		client := &http.Client{Transport: tr, Timeout: *limit}
+		go func() {
+			for _, i := range mine {
+				queue <- paths[i]
+			}
+			close(queue)
+		}()
+		for range 2 {
+			wg.Go(func() {
+				buf := make([]byte, 64<<10)
+				for p := range queue {
+					requests.Add(1)
+					m, sum, err := get(client, flag.Arg(0)+p, buf)
+					if known, there := sums.LoadOrStore(p, sum); err == nil && there && known != sum {
+						err = fmt.Errorf("%s: another body than another client's", p)
+					}
+					bytes.Add(m)
+					if err != nil && failed.Add(1) < 5 {
+						log.Print(err)
+					}
+				}
+			})
+		}
+		defer tr.CloseIdleConnections()
+	}
+	wg.Wait()
+	took := time.Since(start).Seconds()
+	fmt.Printf("%d clients: %d requests, %d failed, %.1f GB in %.1f s: %.0f requests/s, %.0f MB/s\n",
+		*n, requests.Load(), failed.Load(), float64(bytes.Load())/1e9, took, float64(requests.Load())/took, float64(bytes.Load())/1e6/took)
+	if failed.Load() > 0 {
+		os.Exit(1)
+	}
+}
+
+// get reads a body; of what is large only the length is compared, so that this program leaves the machine to the server.
+func get(client *http.Client, url string, buf []byte) (n int64, sum [32]byte, err error) {
+	resp, err := client.Get(url)
+	if err != nil {
+		return 0, sum, err
+	}
+	defer resp.Body.Close()
+	h := sha256.New()
+	for {
+		k, err := resp.Body.Read(buf)
+		if n += int64(k); n <= 64<<10 {
+			h.Write(buf[:k])
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return n, sum, fmt.Errorf("%s: after %d bytes: %w", url, n, err)
+		}
+	}
+	if resp.StatusCode != http.StatusOK || n != resp.ContentLength {
+		return n, sum, fmt.Errorf("%s: %s, %d of %d bytes", url, resp.Status, n, resp.ContentLength)
+	}
+	fmt.Fprint(h, n)
+	return n, [32]byte(h.Sum(nil)), nil
+}
