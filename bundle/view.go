@@ -411,6 +411,19 @@ func (v *View) Lookup(ctx context.Context, path, version string) (x index.Versio
 	return x, ok, nil
 }
 
+// FileOf returns the file at a path, which is one of a version of a module, and that version's time as index.FileOf does.
+func (v *View) FileOf(ctx context.Context, path, module, version string) (r Ref, time string, known, ok bool, err error) {
+	if len(v.Lines) == 1 {
+		f, time, known, ok, err := v.Lines[0].Index.FileOf(ctx, path, module, version)
+		return Ref{f, v.Lines[0]}, time, known, ok, err
+	}
+	if r, ok, err = v.File(ctx, path); err != nil || !ok {
+		return r, "", false, ok, err
+	}
+	x, known, err := v.Lookup(ctx, module, version)
+	return r, x.Time, known, true, err
+}
+
 // Record returns a version whose record of a checksum database is carried, and can be proven under the head that is served if any line's can.
 func (v *View) Record(ctx context.Context, db, path, version string) (x index.Version, ok bool, err error) {
 	for _, b := range v.Lines {

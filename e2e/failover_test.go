@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -51,19 +53,33 @@ func (m *machine) replica(name, port string, args ...string) *process {
 	return p
 }
 
+// answered waits until a replica has answered so many more requests.
+func (m *machine) answered(name string, n int) {
+	lines := func() int {
+		data, _ := os.ReadFile(filepath.Join(m.dir, name+".audit"))
+		return bytes.Count(data, []byte("/@v/"))
+	}
+	for start, end := lines(), time.Now().Add(time.Minute); lines() < start+n && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	}
+}
+
 // TestFailover: while go commands download a real project through nginx from two replicas, one is killed, and the storage goes away and comes back. What the
 // client sees is reported; nothing wrong is delivered (its checksum database is on), and the second go mod download succeeds.
 func TestFailover(t *testing.T) {
 	m := newMachine(t)
 	s := newStorage(m)
-	project := m.project("github.com/caddyserver/caddy/v2@v2.10.0")
+	name := os.Getenv("E2E_PROJECT") // such as github.com/caddyserver/caddy/v2@v2.10.0, with 463 modules
+	if name == "" {
+		name = "github.com/google/go-containerregistry@v0.22.1"
+	}
+	project := m.project(name)
 	m.must("modmirror", "sync", "-q", "-o", "team.tar", project)
 	m.must("modmirror", "publish", "--to", "s3://modules/team", "team.tar")
 	portA, portB := freePort(t), freePort(t)
 	url := m.nginx(portA, portB)
 	proxy := url + "/go"
 	a := m.replica("a", portA, "s3://modules/team")
-	m.replica("b", portB, "s3://modules/team")
+	b := m.replica("b", portB, "s3://modules/team")
 
 	report := func(what, out string, err error, took time.Duration) {
 		seen := "nothing of it"
@@ -93,17 +109,25 @@ func TestFailover(t *testing.T) {
 		}
 	}
 	restart := func() { a = m.replica("a", portA, "s3://modules/team") }
+	clear := func() {
+		a.stop()
+		b.stop()
+		m.must("rm", "-rf", "a/cache", "b/cache")
+		restart()
+		b = m.replica("b", portB, "s3://modules/team")
+	}
 
-	s.proxy.rate.Store(4_000_000) // so that there is something to break off
-	round("a replica is killed, caches empty", "cold", func() { time.Sleep(3 * time.Second); a.kill() })
+	s.proxy.rate.Store(10_000_000) // so that there is something to break off
+	round("a replica is killed, caches empty", "cold", func() { m.answered("a", 40); a.kill() })
 	restart()
-	round("the storage is killed for 3 s, caches filled by half", "storage", func() { time.Sleep(2 * time.Second); s.gw.kill(); time.Sleep(3 * time.Second); s.start() })
+	clear()
+	round("the storage is killed for 3 s, caches empty", "storage", func() { m.answered("a", 40); s.gw.kill(); time.Sleep(3 * time.Second); s.start() })
 	s.proxy.rate.Store(0)
 	if out, err := m.download(project, proxy, "warm"); err != nil {
 		t.Fatalf("with nothing broken: %s", errorsOf(out))
 	}
-	for i, after := range []time.Duration{500, 1500, 3000} {
-		round("a replica is killed, caches warm", "kill"+string(rune('0'+i)), func() { time.Sleep(after * time.Millisecond); a.kill() })
+	for i, after := range []int{10, 40, 80} {
+		round(fmt.Sprintf("a replica is killed after %d answers, caches warm", after), fmt.Sprint("kill", i), func() { m.answered("a", after); a.kill() })
 		restart()
 	}
 	s.gw.kill()

@@ -103,7 +103,7 @@ type Index struct {
 	db   *sql.DB
 	path string
 
-	fileByPath, lookup, versions *sql.Stmt
+	fileByPath, fileOf, lookup, versions *sql.Stmt
 }
 
 // ErrBad is wrapped by the errors about an index that is not what it should be.
@@ -195,6 +195,7 @@ func (x *Index) prepare() error {
 		text string
 	}{
 		{&x.fileByPath, selectFile + " WHERE path = ?"},
+		{&x.fileOf, strings.Replace(selectFile, " FROM", ", (SELECT v.time FROM version v JOIN module m ON m.id = v.module WHERE m.path = ?2 AND v.version = ?3) FROM", 1) + " WHERE path = ?1"},
 		{&x.lookup, selectVersion + " WHERE m.path = ? AND v.version = ?"},
 		{&x.versions, selectVersion + " WHERE m.path = ? ORDER BY v.id"},
 	} {

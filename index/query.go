@@ -126,13 +126,37 @@ func found[T any](v T, err error) (T, bool, error) {
 
 // File returns the file at a path.
 func (x *Index) File(ctx context.Context, path string) (f File, ok bool, err error) {
-	return found(scanFile(x.fileByPath.QueryRowContext(ctx, path)))
+	return found(scanFile(x.fileByPath.QueryRowContext(brief(ctx), path)))
 }
 
 // Lookup returns a version of a module.
 func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok bool, err error) {
-	return found(scanVersion(x.lookup.QueryRowContext(ctx, path, version)))
+	return found(scanVersion(x.lookup.QueryRowContext(brief(ctx), path, version)))
 }
+
+// FileOf returns the file at a path, which is one of a version of a module, and the version's time, RFC 3339 or ""; known is false when
+// there is no such version, only a file, as of a branch.
+func (x *Index) FileOf(ctx context.Context, path, module, version string) (f File, time string, known, ok bool, err error) {
+	var when *string
+	row := x.fileOf.QueryRowContext(brief(ctx), path, module, version)
+	f, ok, err = found(scanFile(scanWith{row, &when}))
+	if when != nil {
+		time = *when
+	}
+	return f, time, when != nil, ok, err
+}
+
+// scanWith scans a last column besides.
+type scanWith struct {
+	row  scanner
+	last any
+}
+
+// Scan is that of sql.Row.
+func (s scanWith) Scan(dest ...any) error { return s.row.Scan(append(dest, s.last)...) }
+
+// brief is for queries that take some microseconds: for a context that can end, database/sql and go-sqlite3 start two goroutines a query, which take as long.
+func brief(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 // each returns the rows of a query as they are scanned by scan.
 func each[T any](ctx context.Context, q func(context.Context) (*sql.Rows, error), scan func(scanner) (T, error)) iter.Seq2[T, error] {

@@ -207,7 +207,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 		h.made(path, req.Kind, data).serve(x, x.req)
 		return nil
 	}
-	f, ok, err := h.view.File(x.req.Context(), path)
+	f, when, known, ok, err := h.view.FileOf(x.req.Context(), path, req.Path, req.Version)
 	if err != nil {
 		return err
 	}
@@ -226,14 +226,10 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: f.In.Manifest.Created}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
-		e.control = immutable
-		v, ok, err := h.view.Lookup(x.req.Context(), req.Path, req.Version)
-		if err != nil {
-			return err
+		if known { // else it is a query such as a branch: another bundle may answer another version
+			e.control = immutable
 		}
-		if !ok { // a query such as a branch: another bundle may answer another version
-			e.control = brief
-		} else if t, err := time.Parse(time.RFC3339, v.Time); err == nil {
+		if t, err := time.Parse(time.RFC3339, when); err == nil {
 			e.modified = t
 		}
 	case modpath.SumTile:

@@ -153,6 +153,7 @@ Example:
 				return err
 			}
 			debug.SetMemoryLimit(serveHeap)
+			debug.SetGCPercent(serveGC)
 			debug.SetGCPercent(300)
 			trust, err := e.trust(require)
 			if err != nil {
