@@ -154,7 +154,6 @@ Example:
 			}
 			debug.SetMemoryLimit(serveHeap)
 			debug.SetGCPercent(serveGC)
-			debug.SetGCPercent(300)
 			trust, err := e.trust(require)
 			if err != nil {
 				return err
