@@ -190,12 +190,13 @@ func (x *Index) prepare() error {
 	if got != want {
 		return badf("schema is not that of version %d", SchemaVersion)
 	}
+	// fileOf is asked for each small file that is not cached, and has subqueries: SQLite plans a join of these tables anew each time.
 	for _, s := range []struct {
 		stmt *(*sql.Stmt)
 		text string
 	}{
 		{&x.fileByPath, selectFile + " WHERE path = ?"},
-		{&x.fileOf, strings.Replace(selectFile, " FROM", ", (SELECT v.time FROM version v JOIN module m ON m.id = v.module WHERE m.path = ?2 AND v.version = ?3) FROM", 1) + " WHERE path = ?1"},
+		{&x.fileOf, strings.Replace(selectFile, " FROM", ", (SELECT time FROM version WHERE module = (SELECT id FROM module WHERE path = ?2) AND version = ?3) FROM", 1) + " WHERE path = ?1"},
 		{&x.lookup, selectVersion + " WHERE m.path = ? AND v.version = ?"},
 		{&x.versions, selectVersion + " WHERE m.path = ? ORDER BY v.id"},
 	} {
