@@ -737,7 +737,7 @@ func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
 	}
 	data := make([]byte, f.Size)
 	if place.Medium.cache != nil {
-		return data, b.readFetched(f, data)
+		return data, tooLate(b.readFetched(f, data))
 	}
 	if _, err := place.Medium.ReadAt(data, place.Offset); err != nil && !(err == io.EOF && f.Size == 0) {
 		return nil, fmt.Errorf("reading %s: %w", f.Path, err)

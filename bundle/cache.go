@@ -6,16 +6,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -65,16 +66,21 @@ type cached struct {
 	sum  [32]byte
 	size int64 // of the content, in bytes
 
-	el *list.Element // nil while it is on its way; guarded by the cache's mu
+	// Guarded by the cache's mu.
+	el      *list.Element // nil while it is on its way, and when it was dropped
+	users   int           // who has it open
+	dropped bool          // its bytes count until the last user has closed it
 
-	mu    sync.Mutex
-	file  *os.File      // while it is on its way
-	users int           // of file
-	n     int64         // bytes that are there
-	more  chan struct{} // closed when n grew, or when done
-	done  bool
-	err   error    // when done: why it is not there
-	id    Identity // when done: of the file that was verified
+	verifying sync.Mutex // held by who hashes what an earlier process left
+
+	// Guarded by mu.
+	mu   sync.Mutex
+	file *os.File      // while it is on its way, and for who read along
+	n    int64         // bytes that are there
+	more chan struct{} // closed when n grew, or when done
+	done bool
+	err  error    // when done: why it is not there
+	id   Identity // when done: of the file that was verified; nil for one that an earlier process left
 }
 
 // OpenCache opens a cache of at most size bytes in a folder, which is made when it is not there.
@@ -126,6 +132,12 @@ func (c *Cache) scan() error {
 	}
 	var all []found
 	err := filepath.WalkDir(c.dir, func(name string, d fs.DirEntry, err error) error {
+		if name == c.dir && err == nil {
+			return nil
+		}
+		if d != nil && d.IsDir() && (len(d.Name()) != 2 || filepath.Dir(name) != c.dir) { // such as lost+found
+			return fs.SkipDir
+		}
 		if err != nil || d.IsDir() || filepath.Dir(name) == c.dir {
 			return err
 		}
@@ -139,7 +151,7 @@ func (c *Cache) scan() error {
 		} else {
 			e.sum = [32]byte(raw)
 		}
-		e.size, e.done, e.n = st.Size(), true, st.Size()
+		e.size, e.done, e.n, e.more = st.Size(), true, st.Size(), make(chan struct{})
 		all = append(all, found{e, st.ModTime().UnixNano()})
 		return nil
 	})
@@ -158,11 +170,6 @@ func (c *Cache) scan() error {
 	return nil
 }
 
-// onItsWay returns the entry of a content that is about to be fetched, for who asked.
-func onItsWay(f index.File) *cached {
-	return &cached{sum: f.SHA256, size: f.Size, more: make(chan struct{}), users: 2} // the fetch and who asked
-}
-
 func (e *cached) cost() int64 { return e.size + cachedOverhead }
 
 func (c *Cache) path(sum [32]byte) string {
@@ -170,29 +177,47 @@ func (c *Cache) path(sum [32]byte) string {
 	return filepath.Join(c.dir, name[:2], name)
 }
 
-// evict removes what was used least recently until there is room for more bytes, and reports whether there is. c.mu is held.
+// evict removes what was used least recently, and is not open, until there is room for more bytes, and reports whether there is. c.mu is held.
 func (c *Cache) evict(more int64) bool {
-	for c.bytes+more > c.max || len(c.entries) >= maxCached {
-		last := c.recent.Back()
-		if last == nil {
+	for el := c.recent.Back(); c.bytes+more > c.max || len(c.entries) >= maxCached; {
+		if el == nil {
 			return false
 		}
-		c.drop(last.Value.(*cached))
+		e := el.Value.(*cached)
+		if el = el.Prev(); e.users == 0 {
+			c.drop(e)
+		}
 	}
 	return true
 }
 
-// drop removes an entry; who has its file open reads on. c.mu is held.
+// drop removes an entry; who has it open reads on. c.mu is held.
 func (c *Cache) drop(e *cached) {
 	if e.el != nil {
 		c.recent.Remove(e.el)
 		e.el = nil
 	}
+	if e.dropped {
+		return
+	}
+	e.dropped = true
 	if c.entries[e.sum] == e {
 		delete(c.entries, e.sum)
-		c.bytes -= e.cost()
 		os.Remove(c.path(e.sum)) // what stays is found at the next start
 	}
+	if e.users == 0 {
+		c.free(e)
+	}
+}
+
+// free counts the bytes of an entry no more. c.mu is held.
+func (c *Cache) free(e *cached) {
+	c.bytes -= e.cost()
+	c.roomy()
+}
+
+// roomy wakes who waits for room. c.mu is held.
+func (c *Cache) roomy() {
 	close(c.room)
 	c.room = make(chan struct{})
 }
@@ -201,10 +226,10 @@ func (c *Cache) drop(e *cached) {
 type Fetched struct {
 	c    *Cache
 	e    *cached
-	file *os.File
+	file *os.File // nil when the entry's is read along
 }
 
-// fetch returns the content of f, which is in m from an offset. ctx is of who asks: the fetch goes on when it is done, for others.
+// fetch returns the content of f, which is in m from an offset. ctx is of who asks: a fetch that has begun goes on when it is done, for others.
 func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64) (*Fetched, error) {
 	if cost := f.Size + cachedOverhead; cost > c.max {
 		return nil, fmt.Errorf("%s has %d bytes, more than the cache may have: give it a larger --cache-size", f.Path, f.Size)
@@ -212,129 +237,162 @@ func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64
 	for {
 		c.mu.Lock()
 		e := c.entries[f.SHA256]
+		if e != nil && e.size != f.Size { // of one SHA-256 there are no two sizes: the disk has a part
+			c.drop(e)
+			e = nil
+		}
 		if e == nil {
 			if !c.evict(f.Size + cachedOverhead) {
 				room := c.room
 				c.mu.Unlock()
-				select { // for others to be fetched, which makes them removable
+				select { // for others to be fetched or closed
 				case <-room:
 					continue
 				case <-ctx.Done():
 					return nil, ctx.Err()
 				}
 			}
-			e = onItsWay(f)
+			e = &cached{sum: f.SHA256, size: f.Size, more: make(chan struct{}), users: 2} // the fetch and who asks
 			c.entries[f.SHA256] = e
 			c.bytes += e.cost()
 			c.fetches++
 			c.mu.Unlock()
-			return c.begin(e, f, func() (io.ReadCloser, error) { return m.remote.NewReader(context.Background(), offset, f.Size), nil })
+			go c.run(e, f, m.remote, offset)
+			return &Fetched{c, e, nil}, nil
 		}
-		if e.size != f.Size { // of one SHA-256 there are no two sizes: the disk has a part
-			c.drop(e)
-			c.mu.Unlock()
-			continue
-		}
+		e.users++
 		c.hits++
 		if e.el != nil {
 			c.recent.MoveToFront(e.el)
 		}
 		c.mu.Unlock()
-		switch got, again, err := c.open(e, f); {
-		case err != nil:
-			return nil, err
-		case !again:
+		got, err := c.open(e)
+		if got != nil {
 			return got, nil
 		}
-	}
-}
-
-// open opens an entry; again says to look anew.
-func (c *Cache) open(e *cached, f index.File) (got *Fetched, again bool, err error) {
-	e.mu.Lock()
-	if !e.done {
-		defer e.mu.Unlock()
-		e.users++
-		return &Fetched{c, e, nil}, false, nil
-	}
-	verified := e.id
-	e.mu.Unlock()
-	file, err := os.Open(c.path(e.sum))
-	if err != nil { // removed, by us or others
-		c.mu.Lock()
-		if c.entries[e.sum] == e {
+		if err == nil { // it is not what it was: drop it, and fetch it anew
+			c.mu.Lock()
 			c.drop(e)
+			c.mu.Unlock()
 		}
-		c.mu.Unlock()
-		return nil, true, nil
-	}
-	if verified != nil {
-		if now, err := (&Medium{files: []*os.File{file}}).Identity(); err == nil && verified.Same(now) {
-			return &Fetched{c, e, file}, false, nil
-		}
-	}
-	// It is not known to be verified: hashed like one that is fetched, from the disk.
-	c.mu.Lock()
-	if c.entries[e.sum] != e || e.el == nil {
-		c.mu.Unlock()
-		file.Close()
-		return nil, true, nil
-	}
-	c.recent.Remove(e.el)
-	anew := onItsWay(f)
-	c.entries[e.sum] = anew
-	e.el = nil
-	c.mu.Unlock()
-	got, err = c.begin(anew, f, func() (io.ReadCloser, error) { return file, nil })
-	return got, false, err
-}
-
-// begin fetches an entry in the background, from the bucket or, when src is a file of the cache, from there.
-func (c *Cache) begin(e *cached, f index.File, open func() (io.ReadCloser, error)) (*Fetched, error) {
-	src, err := open()
-	if err != nil {
-		return nil, err
-	}
-	file, there := src.(*os.File)
-	var temp *safefile.File
-	if !there {
-		if temp, err = safefile.CreateIn(c.dir, c.path(e.sum), 0o600); err != nil {
-			src.Close()
-			err = fmt.Errorf("the cache: %w", err)
-			c.finish(e, err)
+		c.release(e)
+		if err != nil {
 			return nil, err
 		}
-		file = temp.File
 	}
-	e.mu.Lock()
-	e.file = file
-	e.mu.Unlock()
-	go func() {
-		err := c.copy(e, f, src, temp)
-		if !there {
-			src.Close()
-		}
-		c.finish(e, err)
-		e.release()
-	}()
-	return &Fetched{c, e, nil}, nil
 }
 
-// copy reads src to its end, into temp unless that is nil, and verifies it.
-func (c *Cache) copy(e *cached, f index.File, src io.Reader, temp *safefile.File) (err error) {
-	c.slots <- struct{}{}
-	defer func() { <-c.slots }()
-	if temp != nil {
-		defer func() {
-			if err != nil {
-				os.Remove(temp.Name()) // readers have it open
-			}
-		}()
+// open opens an entry; it returns nothing when the content is not there or not right any more.
+func (c *Cache) open(e *cached) (*Fetched, error) {
+	e.mu.Lock()
+	done := e.done
+	e.mu.Unlock()
+	if !done {
+		return &Fetched{c, e, nil}, nil
 	}
+	file, err := os.Open(c.path(e.sum))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the cache: %w", err)
+	}
+	ok, err := e.verify(file)
+	if err != nil || !ok {
+		file.Close()
+		return nil, err
+	}
+	return &Fetched{c, e, file}, nil
+}
+
+// verify reports whether an open file is the one that was verified, or is right when an earlier process left it.
+func (e *cached) verify(file *os.File) (bool, error) {
+	e.verifying.Lock()
+	defer e.verifying.Unlock()
+	now, err := identityOf(file)
+	if err != nil {
+		return false, err
+	}
+	e.mu.Lock()
+	id := e.id
+	e.mu.Unlock()
+	if id != nil {
+		return id.Same(now), nil
+	}
+	sum, err := hashOf(file)
+	if err != nil || sum != e.sum {
+		return false, err
+	}
+	if again, err := identityOf(file); err != nil || !now.Same(again) {
+		return false, err
+	}
+	e.mu.Lock()
+	e.id = now
+	e.mu.Unlock()
+	return true, nil
+}
+
+func identityOf(f *os.File) (Identity, error) { return (&Medium{files: []*os.File{f}}).Identity() }
+
+// run fetches an entry.
+func (c *Cache) run(e *cached, f index.File, from *bucket.Object, offset int64) {
+	err := c.begin(e)
+	if err == nil {
+		err = c.copy(e, f, from, offset)
+		<-c.slots
+	}
+	c.mu.Lock()
+	if err != nil {
+		c.failures++
+		c.drop(e)
+	} else if !e.dropped {
+		e.el = c.recent.PushFront(e)
+		c.roomy()
+	}
+	c.mu.Unlock()
+	e.mu.Lock()
+	e.done, e.err = true, err
+	close(e.more)
+	e.mu.Unlock()
+	c.release(e)
+}
+
+// errGivenUp is the error of a fetch that nobody waited for when its turn came.
+var errGivenUp = errors.New("nobody waits for it any more")
+
+// begin takes a slot, unless nobody waits for the content any more.
+func (c *Cache) begin(e *cached) error {
+	c.slots <- struct{}{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.users == 1 { // this fetch alone; nobody finds it once it is dropped
+		c.drop(e)
+		<-c.slots
+		return errGivenUp
+	}
+	return nil
+}
+
+// copy fetches the content into a file, verifies it, and gives the file its name.
+func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64) (err error) {
+	temp, err := safefile.CreateIn(c.dir, c.path(e.sum), 0o600)
+	if err != nil {
+		return fmt.Errorf("the cache: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp.Name()) // readers have it open
+		}
+	}()
+	e.mu.Lock()
+	e.file = temp.File
+	e.mu.Unlock()
+	src := from.NewReader(context.Background(), offset, e.size)
+	defer src.Close()
 	sum := sha256.New()
 	buf := make([]byte, min(256<<10, e.size))
 	for n := int64(0); n < e.size; {
-		k, err := src.Read(buf[:min(int64(len(buf)), e.size-n)])
+		k, err := src.Read(buf)
 		if k == 0 && err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -342,10 +400,8 @@ func (c *Cache) copy(e *cached, f index.File, src io.Reader, temp *safefile.File
 			return fmt.Errorf("fetching %s: %w", f.Path, err)
 		}
 		sum.Write(buf[:k])
-		if temp != nil {
-			if _, err := temp.WriteAt(buf[:k], n); err != nil {
-				return fmt.Errorf("the cache: %w", err)
-			}
+		if _, err := temp.WriteAt(buf[:k], n); err != nil {
+			return fmt.Errorf("the cache: %w", err)
 		}
 		n += int64(k)
 		e.grow(n)
@@ -353,15 +409,13 @@ func (c *Cache) copy(e *cached, f index.File, src io.Reader, temp *safefile.File
 	if [32]byte(sum.Sum(nil)) != f.SHA256 {
 		return &NotVerifiedError{f.Path, errHash}
 	}
-	if temp != nil {
-		if err := os.MkdirAll(filepath.Dir(c.path(e.sum)), 0o700); err != nil {
-			return fmt.Errorf("the cache: %w", err)
-		}
-		if err := os.Rename(temp.Name(), c.path(e.sum)); err != nil { // it is hashed after a crash, so nothing is synced
-			return fmt.Errorf("the cache: %w", err)
-		}
+	if err := os.MkdirAll(filepath.Dir(c.path(e.sum)), 0o700); err != nil {
+		return fmt.Errorf("the cache: %w", err)
 	}
-	id, err := (&Medium{files: []*os.File{e.file}}).Identity()
+	if err := os.Rename(temp.Name(), c.path(e.sum)); err != nil { // it is hashed after a crash, so nothing is synced
+		return fmt.Errorf("the cache: %w", err)
+	}
+	id, err := identityOf(temp.File)
 	e.mu.Lock()
 	e.id = id
 	e.mu.Unlock()
@@ -377,82 +431,76 @@ func (e *cached) grow(n int64) {
 	e.more = make(chan struct{})
 }
 
-// finish ends the way of an entry.
-func (c *Cache) finish(e *cached, err error) {
+// release ends one use of an entry.
+func (c *Cache) release(e *cached) {
 	c.mu.Lock()
-	if err != nil {
-		c.failures++
-		c.drop(e)
-	} else if c.entries[e.sum] == e {
-		e.el = c.recent.PushFront(e)
-		close(c.room)
-		c.room = make(chan struct{})
+	defer c.mu.Unlock()
+	if e.users--; e.users > 0 {
+		return
 	}
-	c.mu.Unlock()
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.done, e.err = true, err
-	close(e.more)
-}
-
-// release ends one use of the file of an entry that was on its way.
-func (e *cached) release() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.users--; e.users == 0 && e.file != nil {
+	if e.file != nil {
 		e.file.Close()
 		e.file = nil
+	}
+	e.mu.Unlock()
+	if e.dropped {
+		c.free(e)
+	} else {
+		c.roomy() // it can be evicted now
 	}
 }
 
 // Close ends the use.
 func (f *Fetched) Close() error {
+	defer f.c.release(f.e)
 	if f.file != nil {
 		return f.file.Close()
 	}
-	f.e.release()
 	return nil
 }
 
-// wait waits until n bytes are there, or all of it is there and verified when n is beyond its size.
-func (f *Fetched) wait(ctx context.Context, n int64) error {
+// wait waits until n bytes are there, or all of it is there and verified when n is beyond its size, and returns the file.
+func (f *Fetched) wait(ctx context.Context, n int64) (*os.File, error) {
 	if f.file != nil {
-		return nil
+		return f.file, nil
 	}
 	for {
 		f.e.mu.Lock()
-		there, done, err, more := f.e.n >= n, f.e.done, f.e.err, f.e.more
+		file, there, done, err, more := f.e.file, f.e.n >= n && f.e.file != nil, f.e.done, f.e.err, f.e.more
 		f.e.mu.Unlock()
 		if err != nil || there || done {
-			return err
+			return file, err
 		}
 		select {
 		case <-more:
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
 // ReadAt reads bytes, which it waits for. They are verified when Verify returned no error since.
 func (f *Fetched) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
-	if err := f.wait(ctx, min(at+int64(len(p)), f.e.size)); err != nil {
+	file, err := f.wait(ctx, min(at+int64(len(p)), f.e.size))
+	if err != nil {
 		return 0, err
 	}
-	return cmp.Or(f.file, f.e.file).ReadAt(p, at)
+	return file.ReadAt(p, at)
 }
 
 // Verify waits until all is there, and reports whether it is, and what was read is what was verified.
 func (f *Fetched) Verify(ctx context.Context) error {
-	if err := f.wait(ctx, f.e.size+1); err != nil {
+	file, err := f.wait(ctx, f.e.size+1)
+	if err != nil {
 		return err
 	}
-	now, err := (&Medium{files: []*os.File{cmp.Or(f.file, f.e.file)}}).Identity()
+	now, err := identityOf(file)
 	f.e.mu.Lock()
 	id := f.e.id
 	f.e.mu.Unlock()
 	if err == nil && !id.Same(now) {
-		err = fmt.Errorf("the cache %s changed while a file was sent", strings.TrimSuffix(f.c.dir, "/"))
+		err = fmt.Errorf("the cache %s changed while a file was sent", f.c.dir)
 	}
 	return err
 }

@@ -27,8 +27,9 @@ type Medium struct {
 
 	fill func(end int64) error // has the stream copied up to there; nil for no stream
 
-	remote *bucket.Object // it is in a bucket, without files here
-	cache  *Cache         // of its contents
+	remote *bucket.Object  // it is in a bucket, without files here
+	ctx    context.Context // of who opened that; nothing is read when it is done
+	cache  *Cache          // of its contents
 }
 
 // Remote reports whether the bytes are in a bucket: contents of it are to be had by Bundle.Fetch.
@@ -38,8 +39,16 @@ func (m *Medium) Remote() bool { return m.remote != nil }
 const remoteTimeout = time.Minute
 
 // remoteMedium returns the medium of an object. It reads nothing.
-func remoteMedium(o *bucket.Object, cache *Cache) *Medium {
-	return &Medium{name: o.String(), ends: []int64{o.Size}, remote: o, cache: cache}
+func remoteMedium(ctx context.Context, o *bucket.Object, cache *Cache) *Medium {
+	return &Medium{name: o.String(), ends: []int64{o.Size}, remote: o, ctx: ctx, cache: cache}
+}
+
+// tooLate says of a deadline that passed that the storage did not answer in time.
+func tooLate(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &bucket.UnavailableError{What: "reading", Err: err}
+	}
+	return err
 }
 
 // section returns size bytes from an offset, to be read from the first to the last.
@@ -149,9 +158,12 @@ func (m *Medium) remove() error {
 // ReadAt reads from the bundle as if it were one file.
 func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
 	if m.remote != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
+		ctx, cancel := context.WithTimeout(m.ctx, remoteTimeout)
 		defer cancel()
-		return m.remote.ReadAt(ctx, p, at)
+		if n, err = m.remote.ReadAt(ctx, p, at); err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			err = &remoteError{tooLate(err)}
+		}
+		return n, err
 	}
 	if m.fill != nil {
 		if err := m.fill(at + int64(len(p))); err != nil {
@@ -180,6 +192,12 @@ func (m *Medium) ReadAt(p []byte, at int64) (n int, err error) {
 	}
 	return n, nil
 }
+
+// A remoteError is one of reading from a bucket: nothing is known of what is there.
+type remoteError struct{ err error }
+
+func (e *remoteError) Error() string { return e.err.Error() }
+func (e *remoteError) Unwrap() error { return e.err }
 
 // A fillError is one of copying a stream: nothing is known of what it would have brought.
 type fillError struct{ err error }

@@ -60,7 +60,7 @@ func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, trust *Trust, pr
 		return bad
 	}
 	src := &signedReader{b.medium, manifest}
-	if err := to.Upload(ctx, name, src, m.Size, tarMeta, progress); err != nil {
+	if _, err := to.Upload(ctx, name, src, m.Size, tarMeta, progress); err != nil {
 		return err
 	}
 	o, err := to.Stat(ctx, name)

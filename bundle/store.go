@@ -220,9 +220,9 @@ func (s *Store) openAll(ctx context.Context, skipped func(string, error)) (*hold
 		if filepath.Ext(o.Name) != bundleExt {
 			continue
 		}
-		b := &Bundle{path: o.String(), medium: remoteMedium(o, s.Remote.Cache)}
+		b := &Bundle{path: o.String(), medium: remoteMedium(ctx, o, s.Remote.Cache)}
 		err := b.readManifest(s.Trust)
-		if _, gone := errors.AsType[*bucket.UnavailableError](err); gone { // it says nothing of the bundle, which may be the newest one
+		if _, unread := errors.AsType[*remoteError](err); unread { // it may be the newest one
 			return nil, err
 		}
 		if err != nil {

@@ -16,9 +16,10 @@ import (
 type Audit struct {
 	file string
 
-	mu  sync.Mutex
-	w   io.Writer
-	err error // of the last line, nil when it was written
+	mu   sync.Mutex
+	w    io.Writer
+	err  error // of the last line, nil when it was written
+	part bool  // of which a part was written
 }
 
 // OpenAudit appends to a file, which is made when it is not there.
@@ -58,6 +59,9 @@ func (a *Audit) Close() error {
 	return nil
 }
 
+// maxMethod is how much of a method is in a line, in bytes.
+const maxMethod = 32
+
 // auditLine is a line of the audit. What a client sends is in JSON strings, in which line breaks and other control characters are escaped.
 type auditLine struct {
 	Time     string  `json:"time"`              // RFC 3339, when the request came
@@ -81,6 +85,9 @@ func (a *Audit) write(x *exchange, ids string, now time.Time) error {
 		Time: x.start.UTC().Format(time.RFC3339Nano), Client: x.origin().addr.String(), Name: x.name, Method: x.req.Method, Path: x.path,
 		Status: x.status, Bytes: x.bytes, Duration: now.Sub(x.start).Seconds(), Cut: !x.done, Bundle: ids, Request: x.requestID(),
 	}
+	if len(line.Method) > maxMethod {
+		line.Method = line.Method[:maxMethod]
+	}
 	if len(line.Path) > modpath.MaxLength {
 		line.Path = line.Path[:modpath.MaxLength]
 	}
@@ -94,7 +101,15 @@ func (a *Audit) write(x *exchange, ids string, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	before := a.err
-	_, a.err = a.w.Write(append(data, '\n'))
+	data = append(data, '\n')
+	if a.part {
+		data = append([]byte("\n"), data...)
+	}
+	n, err := a.w.Write(data)
+	a.err = err
+	if err == nil || n > 0 {
+		a.part = err != nil
+	}
 	if before != nil {
 		return nil
 	}

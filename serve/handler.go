@@ -92,9 +92,10 @@ type handler struct {
 	buffers *buffers
 	packing chan struct{} // held by who packs
 
-	damage   atomic.Pointer[string] // the first file that did not verify
-	scrubbed atomic.Int64           // files of the scrub's pass
-	files    int64                  // in all catalogues
+	damage   sync.Map     // paths of files that did not verify, and not since
+	damages  atomic.Int64 // how many there are
+	scrubbed atomic.Int64 // files of the scrub's pass
+	files    int64        // in all catalogues
 
 	ids     string // of the bundles, for the audit
 	metrics *metrics
@@ -111,7 +112,7 @@ func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request), m 
 	h.refs.Store(1)
 	var ids []string
 	for _, b := range v.Lines {
-		h.large[b] = newLargeFiles(b, h.buffers, h.damaged)
+		h.large[b] = newLargeFiles(b, h.buffers, h.damaged, h.repaired)
 		h.files += b.Manifest.Counts.Files
 		ids = append(ids, b.ID())
 	}
@@ -140,11 +141,11 @@ func (h *handler) release() {
 }
 
 // Damage returns the path of a file that did not verify, "" while there is none.
-func (h *handler) Damage() string {
-	if p := h.damage.Load(); p != nil {
-		return *p
+func (h *handler) Damage() (path string) {
+	if h.damages.Load() > 0 {
+		h.damage.Range(func(p, _ any) bool { path = p.(string); return false })
 	}
-	return ""
+	return path
 }
 
 // ServeHTTP answers a request for a path of the GOPROXY protocol.
@@ -244,6 +245,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 		}
 		return err
 	}
+	h.repaired(path)
 	h.cache.put(e)
 	e.serve(x, x.req)
 	return nil
@@ -432,18 +434,24 @@ func contentType(k modpath.Kind) string {
 	return "text/plain; charset=utf-8"
 }
 
-// repaired forgets that a file did not verify: one in a bucket may have been changed on its way.
-func (h *handler) repaired(path string) {
-	if p := h.damage.Load(); p != nil && *p == path {
-		h.damage.CompareAndSwap(p, nil)
-	}
-}
-
 // damaged remembers that a file did not verify.
 func (h *handler) damaged(path string) {
-	h.damage.CompareAndSwap(nil, &path)
+	if _, known := h.damage.LoadOrStore(path, true); !known {
+		h.damages.Add(1)
+	}
 	h.metrics.failures.Inc()
 	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
+}
+
+// repaired forgets that, when all of the file was verified since: one in a bucket may have been changed on its way.
+func (h *handler) repaired(path string) {
+	if h.damages.Load() == 0 {
+		return
+	}
+	if _, known := h.damage.LoadAndDelete(path); known {
+		h.damages.Add(-1)
+		h.log.Info("a file that did not verify does now", "path", path)
+	}
 }
 
 // An entry is what is known of a body that is served, and the body when it is small.

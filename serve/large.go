@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type largeFiles struct {
 	bundle   *bundle.Bundle
 	buffers  *buffers
 	damaged  func(path string)
+	repaired func(path string)
 	partials chan struct{} // a slot for each file that is hashed for a part of it
 
 	mu       sync.Mutex
@@ -58,8 +60,8 @@ type largeFiles struct {
 	verified []uint64                           // a bit for each file, by its number in the index
 }
 
-func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged func(string)) *largeFiles {
-	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, partials: make(chan struct{}, verifiers),
+func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged, repaired func(string)) *largeFiles {
+	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, repaired: repaired, partials: make(chan struct{}, verifiers),
 		ids: make(map[*bundle.Medium]bundle.Identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
 }
 
@@ -67,6 +69,9 @@ func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged func(string)) *largeF
 // the first byte cuts the connection instead.
 func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) error {
 	r := w.req
+	if strings.Contains(r.Header.Get("Range"), ",") { // several ranges are no use to a go command, and http.ServeContent reads them from a goroutine that outlives this
+		r.Header.Del("Range")
+	}
 	e.headers(w)
 	w.Header().Set("Accept-Ranges", "bytes")
 	if r.Method == http.MethodHead && plain(r) {
@@ -88,7 +93,6 @@ func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) erro
 	}
 	switch {
 	case err == nil:
-		h.repaired(f.Path)
 		return nil
 	case w.status == 0 && r.Context().Err() == nil: // not a byte was sent
 		return err
@@ -186,6 +190,8 @@ func (s *fetched) check(ctx context.Context) error {
 	err := s.got.Verify(ctx)
 	if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
 		s.l.damaged(s.f.Path)
+	} else if err == nil {
+		s.l.repaired(s.f.Path)
 	}
 	return err
 }
@@ -241,6 +247,7 @@ func (f *located) check(context.Context) error {
 		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
 	}
 	f.l.setVerified(f)
+	f.l.repaired(f.Path)
 	return nil
 }
 
@@ -321,6 +328,9 @@ func (p *part) Read(b []byte) (n int, err error) {
 		if p.err = p.src.check(p.ctx); p.err != nil {
 			return 0, p.err
 		}
+	}
+	if err != nil && err != io.EOF {
+		p.err = err
 	}
 	return n, err
 }

@@ -27,14 +27,16 @@ import (
 const (
 	readTimeout = 10 * time.Second // for a request, which has no body
 	idleTimeout = 2 * time.Minute
-	maxHeader   = 32 << 10
+	maxHeader   = 16 << 10
 
 	// MaxConns is how many clients may be connected at a time, if nothing else is said; each costs some 20 KiB, and more over TLS.
 	MaxConns = 1000
 
-	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all of them; more wait, for maxWait at most.
+	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all of them; maxWaiting more wait, for maxWait at
+	// most. Each costs some 50 KiB.
 	maxStreams  = 64
 	maxRequests = 1000
+	maxWaiting  = 500
 	maxWait     = 30 * time.Second
 
 	// writeTimeout is how long a client may take no byte; the transfer of a large file may go on
@@ -86,6 +88,7 @@ type Server struct {
 	conns    *listener
 	metrics  *metrics
 	slots    chan struct{} // held by requests over HTTP/2
+	waiting  atomic.Int64  // for one
 	active   atomic.Int64  // requests that are being answered
 	scrubEnd atomic.Int64  // when a pass of the scrub was complete, Unix time in seconds
 }
@@ -135,7 +138,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
 		ConnState:      connState,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: writeTimeout}, // a stream has no other deadline
 		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	opened := make(chan struct{})
@@ -387,19 +390,22 @@ func (s *Server) slot(x *exchange) bool {
 		return true
 	default:
 	}
-	wait := time.NewTimer(maxWait)
-	defer wait.Stop()
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-x.req.Context().Done():
-		return false
-	case <-wait.C:
-		x.kind = kindRefused
-		x.Header().Set("Retry-After", "10")
-		text(x, http.StatusServiceUnavailable, "the server is busy with %d requests: try again", maxRequests)
-		return false
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) <= maxWaiting {
+		wait := time.NewTimer(maxWait)
+		defer wait.Stop()
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		case <-x.req.Context().Done():
+			return false
+		case <-wait.C:
+		}
 	}
+	x.kind = kindRefused
+	x.Header().Set("Retry-After", "10")
+	text(x, http.StatusServiceUnavailable, "the server is busy with %d requests: try again", maxRequests)
+	return false
 }
 
 //go:embed landing.html

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -34,8 +35,11 @@ type Static struct {
 	files, written atomic.Int64
 }
 
-// staticWriters is how many files are written at once.
-const staticWriters = 8
+// staticWriters is how many files are written at once; each of at most staticMemory bytes is in memory.
+const (
+	staticWriters = 4
+	staticMemory  = 16 << 20
+)
 
 // Publish writes the files of a bundle, verified; those that are there are left alone. First goes what nothing points to before it is there, then lists and
 // answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files there are, and
@@ -78,7 +82,7 @@ func passOf(k modpath.Kind) int {
 func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, content *io.SectionReader) error {
 	h := sha256.New()
 	var src io.ReaderAt = content
-	if f.Size <= smallFile {
+	if f.Size <= staticMemory {
 		data := make([]byte, f.Size)
 		if _, err := io.ReadFull(content, data); err != nil {
 			return err
@@ -150,7 +154,11 @@ func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src
 			meta.CacheControl = immutable
 		}
 	}
-	return true, s.Bucket.Upload(ctx, path, src, size, meta, nil)
+	sent, err := s.Bucket.Upload(ctx, path, src, size, meta, nil)
+	if err == nil && sent != etag {
+		err = errors.Join(fmt.Errorf("%s: the bundle changed while it was read", path), s.Bucket.Remove(ctx, path))
+	}
+	return true, err
 }
 
 func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
@@ -171,8 +179,12 @@ func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.Rea
 		return false, err
 	}
 	defer out.Discard()
-	if _, err := io.Copy(out, io.NewSectionReader(src, 0, size)); err != nil {
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(out, h), io.NewSectionReader(src, 0, size)); err != nil {
 		return false, err
+	}
+	if [32]byte(h.Sum(nil)) != sum {
+		return false, fmt.Errorf("%s: the bundle changed while it was read", path)
 	}
 	return true, out.CommitNoSync()
 }

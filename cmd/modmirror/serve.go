@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -56,6 +57,20 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 
 // needs are the files and folders that serve reads and writes while it serves.
 type needs struct{ read, write []string }
+
+// inStores returns files and folders with what is in the folders: they may be links to elsewhere.
+func inStores(args []string) []string {
+	all := slices.Clone(args)
+	for _, dir := range args {
+		entries, _ := os.ReadDir(dir)
+		for _, f := range entries {
+			if f.Type()&fs.ModeSymlink != 0 {
+				all = append(all, filepath.Join(dir, f.Name()))
+			}
+		}
+	}
+	return all
+}
 
 // newLog returns the log that goes to w.
 func newLog(w io.Writer, format string) (*slog.Logger, error) {
@@ -162,6 +177,15 @@ Example:
 			if err != nil {
 				return err
 			}
+			reopen := func() {
+				if s.Audit == nil {
+					return
+				}
+				if err := s.Audit.Reopen(); err != nil {
+					log.Error("cannot open the audit again; the old file goes on", "err", err)
+				}
+			}
+			e.hangup.Store(&reopen)
 			switch audit {
 			case "":
 			case "-":
@@ -172,12 +196,6 @@ Example:
 					return &hintError{fmt.Errorf("opening the audit: %w", err), "--audit - writes it to stderr"}
 				}
 				defer s.Audit.Close()
-				reopen := func() {
-					if err := s.Audit.Reopen(); err != nil {
-						log.Error("cannot open the audit again; the old file goes on", "err", err)
-					}
-				}
-				e.hangup.Store(&reopen)
 			}
 			wants, err := serve.OpenWants(wantsFile(state))
 			if err != nil {
@@ -223,10 +241,15 @@ Example:
 			stop := saveWants(s.Log, wants)
 			defer stop()
 			if !noLandlock {
-				restrict(log, needs{
-					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens}, args...),
+				os.MkdirAll(state, 0o700) // it cannot be made later; that it cannot be is said when something is to be written
+				need := needs{
+					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens}, inStores(args)...),
 					write: []string{state, audit, remote.dir},
-				})
+				}
+				if s.Remote != nil {
+					need.read = append(need.read, bucket.CredentialFiles()...)
+				}
+				restrict(log, need)
 			}
 			defer watchdog(ctx, log)()
 			return s.Serve(ctx, l)
@@ -255,8 +278,8 @@ type served struct {
 	minSequence   int64
 	log           *slog.Logger
 
-	fingerprint string   // of the store, when it was looked at last
-	lines       []string // that are served
+	fingerprint string           // of the store, when it was looked at last
+	lines       map[string]int64 // that are served, with their sequences
 
 	failed string    // the error of the last reload
 	tried  string    // fingerprint of what could not be served
@@ -363,9 +386,9 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	if err := remember(v, s.allowRollback); err != nil { // on a read-only state folder
 		s.log.Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
 	}
-	s.lines = nil
+	s.lines = make(map[string]int64)
 	for _, b := range v.Lines {
-		s.lines = append(s.lines, b.Manifest.Name)
+		s.lines[b.Manifest.Name] = b.Manifest.Sequence
 	}
 	return v, nil
 }
@@ -406,14 +429,19 @@ func (s *served) changed(ctx context.Context) (*bundle.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range lines {
-		if !slices.ContainsFunc(v.Lines, func(b *bundle.Bundle) bool { return b.Manifest.Name == name }) {
-			// Better the old one than none.
-			err := cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
-			v.Close()
-			s.lines, s.fingerprint = lines, ""
-			return nil, fmt.Errorf("what was served before goes on: %w", err)
+	for name, sequence := range lines {
+		now, there := s.lines[name]
+		switch {
+		case !there: // better the old one than none
+			err = cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
+		case now < sequence && !s.allowRollback: // the state may be one that cannot be written
+			err = &bundle.RollbackError{Bundle: name, Reason: fmt.Sprintf("its sequence is %d, and %d is served", now, sequence)}
+		default:
+			continue
 		}
+		v.Close()
+		s.lines, s.fingerprint = lines, ""
+		return nil, fmt.Errorf("what was served before goes on: %w", err)
 	}
 	return v, nil
 }

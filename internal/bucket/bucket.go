@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -84,12 +85,59 @@ func Open(name, endpoint string) (*Bucket, error) {
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
 			&credentials.EnvAWS{}, &credentials.EnvMinio{}, &credentials.FileAWSCredentials{}, &credentials.FileMinioClient{}, &credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
 		}),
-		Secure: e.Scheme == "https", Region: region, Transport: tr, MaxRetries: 1,
+		Secure: e.Scheme == "https", Region: region, Transport: bounded{tr}, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, nil
+}
+
+// CredentialFiles returns the files and folders in which credentials may be, which are read when the first request is made, and later.
+func CredentialFiles() []string {
+	var files []string
+	for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "MINIO_SHARED_CREDENTIALS_FILE"} {
+		if file := os.Getenv(name); file != "" {
+			files = append(files, file)
+		}
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		files = append(files, filepath.Join(home, ".aws", "credentials"), filepath.Join(home, ".mc", "config.json"))
+	}
+	return files
+}
+
+// maxAnswer is the largest answer in bytes, but for ranges of objects: minio-go reads answers whole.
+const maxAnswer = 8 << 20
+
+// bounded is a transport whose answers are not larger than maxAnswer.
+type bounded struct{ http.RoundTripper }
+
+// RoundTrip is that of http.RoundTripper.
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r)
+	if err == nil && (resp.StatusCode != http.StatusPartialContent || r.Header.Get("Range") == "") {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{&atMost{resp.Body, maxAnswer}, resp.Body}
+	}
+	return resp, err
+}
+
+// atMost reads so many bytes, and fails behind them.
+type atMost struct {
+	r io.Reader
+	n int64
+}
+
+func (a *atMost) Read(p []byte) (int, error) {
+	if a.n < 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
+	}
+	n, err := a.r.Read(p[:min(int64(len(p)), a.n+1)])
+	a.n -= int64(n)
+	return n, err
 }
 
 // String returns the URL.

@@ -67,8 +67,8 @@ func partSizeOf(size int64) int64 {
 
 // Upload writes an object of size bytes, in parts, and takes up an upload of it that was broken off: a part that is there with the same MD5 is not sent
 // again. Each part goes with its MD5 and SHA-256, which the storage compares. The object is there when all of it is. progress, which may be nil, is told of
-// bytes that are there.
-func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64)) error {
+// bytes that are there. It returns the ETag that ETag returns of what was sent.
+func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64)) (etag string, err error) {
 	if progress == nil {
 		progress = func(int64) {}
 	}
@@ -77,26 +77,27 @@ func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size 
 	if size <= partSize {
 		data := make([]byte, size)
 		if _, err := io.ReadFull(io.NewSectionReader(src, 0, size), data); err != nil {
-			return err
+			return "", err
 		}
 		if err := b.put(ctx, name, data, opts); err != nil {
-			return err
+			return "", err
 		}
 		progress(size)
-		return nil
+		return fmt.Sprintf("%x", md5.Sum(data)), nil
 	}
 	id, there, err := b.unfinished(ctx, key)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if id == "" {
 		id, err = b.core.NewMultipartUpload(ctx, b.name, key, opts)
 		if err := b.done("beginning to upload "+name, err); err != nil {
-			return err
+			return "", err
 		}
 	}
 	part := partSizeOf(size)
 	parts := make([]minio.CompletePart, (size+part-1)/part)
+	sums := make([][md5.Size]byte, len(parts))
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(uploads)
 	buffers := make(chan []byte, uploads)
@@ -119,6 +120,7 @@ func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size 
 			}
 			parts[i].PartNumber = i + 1
 			sum := md5.Sum(data)
+			sums[i] = sum
 			parts[i].ETag = hex.EncodeToString(sum[:])
 			if p, ok := there[i+1]; !ok || p.Size != int64(len(data)) || strings.Trim(p.ETag, `"`) != parts[i].ETag {
 				etag, err := b.putPart(egctx, name, id, i+1, data, sum[:])
@@ -132,10 +134,19 @@ func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size 
 		})
 	}
 	if err := cmp.Or(eg.Wait(), ctx.Err()); err != nil {
-		return err
+		return "", err
+	}
+	all := md5.New()
+	for _, sum := range sums {
+		all.Write(sum[:])
 	}
 	_, err = b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, opts)
-	return b.done("completing the upload of "+name, err)
+	return fmt.Sprintf("%x-%d", all.Sum(nil), len(parts)), b.done("completing the upload of "+name, err)
+}
+
+// Remove removes an object.
+func (b *Bucket) Remove(ctx context.Context, name string) error {
+	return b.done("removing "+name, b.core.Client.RemoveObject(ctx, b.name, b.prefix+name, minio.RemoveObjectOptions{}))
 }
 
 // unfinished returns the upload of an object that was begun last and not completed, with its parts by number; id is "" when there is none.
