@@ -70,6 +70,7 @@ type cached struct {
 	el      *list.Element // nil while it is on its way, and when it was dropped
 	users   int           // who has it open
 	dropped bool          // its bytes count until the last user has closed it
+	gone    chan struct{} // has a value when, before it is fetched, nobody waits for it any more
 
 	verifying sync.Mutex // held by who hashes what an earlier process left
 
@@ -252,7 +253,7 @@ func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64
 					return nil, ctx.Err()
 				}
 			}
-			e = &cached{sum: f.SHA256, size: f.Size, more: make(chan struct{}), users: 2} // the fetch and who asks
+			e = &cached{sum: f.SHA256, size: f.Size, more: make(chan struct{}), gone: make(chan struct{}, 1), users: 2} // the fetch and who asks
 			c.entries[f.SHA256] = e
 			c.bytes += e.cost()
 			c.fetches++
@@ -362,15 +363,29 @@ var errGivenUp = errors.New("nobody waits for it any more")
 
 // begin takes a slot, unless nobody waits for the content any more.
 func (c *Cache) begin(e *cached) error {
-	c.slots <- struct{}{}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.users == 1 { // this fetch alone; nobody finds it once it is dropped
-		c.drop(e)
-		<-c.slots
-		return errGivenUp
+	for {
+		have := false
+		select {
+		case c.slots <- struct{}{}:
+			have = true
+		case <-e.gone:
+		}
+		c.mu.Lock()
+		alone := e.users == 1 // this fetch
+		if alone {
+			c.drop(e) // so that nobody finds it
+		}
+		c.mu.Unlock()
+		switch {
+		case have && !alone:
+			return nil
+		case have:
+			<-c.slots
+		}
+		if alone {
+			return errGivenUp
+		}
 	}
-	return nil
 }
 
 // copy fetches the content into a file, verifies it, and gives the file its name.
@@ -436,6 +451,10 @@ func (c *Cache) release(e *cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.users--; e.users > 0 {
+		select {
+		case e.gone <- struct{}{}: // perhaps: the fetch looks
+		default: // there is no fetch, or it knows
+		}
 		return
 	}
 	e.mu.Lock()

@@ -272,6 +272,7 @@ type faults struct {
 	reads   atomic.Int64 // ranges that were asked for
 	stopped atomic.Int64 // parts after which the proxy answers no more, 0 for never
 	spoil   atomic.Int64 // uploads whose bodies are changed from now on
+	refuse  atomic.Bool  // team-2.tar is not given out
 }
 
 func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -284,6 +285,10 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			data[len(data)/2] ^= 1
 			r.Body = io.NopCloser(bytes.NewReader(data))
 		}
+	}
+	if f.refuse.Load() && strings.HasSuffix(r.URL.Path, "/team-2.tar") {
+		http.Error(w, "", http.StatusForbidden)
+		return
 	}
 	if r.Method == "GET" && r.Header.Get("Range") != "" {
 		f.reads.Add(1)
@@ -336,10 +341,10 @@ func (w *faulty) Write(p []byte) (n int, err error) {
 }
 
 // synthetic makes a bundle of modules without a checksum database; its key is trusted.
-func (m *machine) synthetic(name string, n int, size int64) (file string) {
+func (m *machine) synthetic(name string, n int, size int64, args ...string) (file string) {
 	m.t.Helper()
 	file = filepath.Join(m.dir, name+".tar")
-	key := m.must("mkbundle", "-n", strconv.Itoa(n), "-zip", strconv.FormatInt(size, 10), "-name", name, "-o", file, "-key", filepath.Join(m.dir, "bench.key"))
+	key := m.must(append([]string{"mkbundle", "-n", strconv.Itoa(n), "-zip", strconv.FormatInt(size, 10), "-name", name, "-o", file, "-key", filepath.Join(m.dir, "bench.key")}, args...)...)
 	m.must("modmirror", "trust", "add", strings.TrimSpace(key))
 	return file
 }

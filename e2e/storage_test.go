@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -264,9 +265,7 @@ func TestLyingStorage(t *testing.T) {
 	if status, body, _, err := get(url + zipOf(0)); status != 200 || err != nil || body != want {
 		t.Errorf("the next one: %d %v", status, err)
 	}
-	if status, body, _, _ := get(url + "/readyz"); status != 200 {
-		t.Errorf("readyz after that: %d %s", status, body)
-	}
+	eventually(t, "ready again, without anybody asking for what was wrong", func() bool { status, _, _, _ := get(url + "/readyz"); return status == 200 })
 	// The disk of the cache, while the server runs and before it starts.
 	flip := func() {
 		sum := sha256.Sum256([]byte(want))
@@ -298,6 +297,113 @@ func TestLyingStorage(t *testing.T) {
 	s.proxy.cut.Store(1)
 	if status, body, _, err := get(url + zipOf(3)); status != 200 || err != nil || body != string(m.content(file, zipOf(3))) {
 		t.Errorf("a connection to the storage that breaks: %d %v", status, err)
+	}
+}
+
+// TestDamagedCopy: a small file of the cache that a crash damaged is fetched anew, without the server being unready for it.
+func TestDamagedCopy(t *testing.T) {
+	m := newMachine(t)
+	newStorage(m)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 5, 1000))
+	p, url := m.serve("a", "s3://modules/team")
+	path := "/bench.example/m00000000/@v/v1.0.1.info"
+	_, want, _, err := get(url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stop()
+	sum := sha256.Sum256([]byte(want))
+	name := filepath.Join(m.dir, "a", "cache", fmt.Sprintf("%02x/%x", sum[0], sum))
+	if err := os.WriteFile(name, make([]byte, len(want)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, url = m.serve("a", "s3://modules/team")
+	if status, body, _, err := get(url + path); status != 200 || body != want || err != nil {
+		t.Errorf("%d %q %v", status, body, err)
+	}
+	if status, body, _, _ := get(url + "/readyz"); status != 200 {
+		t.Errorf("readyz: %d %s", status, body)
+	}
+}
+
+// TestHiddenBundle: a storage that no longer lists the newest bundle, or does not give it out, does not bring an older one back, not even when the state
+// cannot be written.
+func TestHiddenBundle(t *testing.T) {
+	m := newMachine(t)
+	s := newStorage(m)
+	for seq := 1; seq <= 2; seq++ {
+		m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 2, 1000, "-sequence", fmt.Sprint(seq)))
+	}
+	sequence := func(url string) float64 { return metric(t, url, `modmirror_bundle_sequence{name="team"}`) }
+	_, url := m.serve("a", "s3://modules/team")
+	port := freePort(t)
+	m.start("modmirror", "serve", "--addr", "127.0.0.1:"+port, "--state", "/proc/nowhere", "--cache-dir", filepath.Join(m.dir, "c"), "s3://modules/team")
+	stateless := "http://127.0.0.1:" + port
+	eventually(t, "ready", func() bool { status, _, _, _ := get(stateless + "/readyz"); return status == 200 })
+	newest := filepath.Join(s.data, "modules", "team", "team-2.tar")
+	if err := os.Rename(newest, newest+".away"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(7 * time.Second)
+	if sequence(url) != 2 || sequence(stateless) != 2 {
+		t.Errorf("after the newest was hidden: sequence %v and %v", sequence(url), sequence(stateless))
+	}
+	// One that does not answer for the newest serves none of the line at a fresh start.
+	os.Rename(newest+".away", newest)
+	s.proxy.refuse.Store(true)
+	port = freePort(t)
+	p := m.start("modmirror", "serve", "--addr", "127.0.0.1:"+port, "--state", filepath.Join(m.dir, "fresh"), "s3://modules/team")
+	time.Sleep(2 * time.Second)
+	if status, _, _, err := get("http://127.0.0.1:" + port + "/readyz"); err == nil && status == 200 {
+		t.Errorf("an older bundle is served instead of one that cannot be read:\n%s", p.out.String())
+	}
+}
+
+// TestCredentialsFile: credentials in the home folder are found, although serve gives up other files, and the state of a fresh account is made.
+func TestCredentialsFile(t *testing.T) {
+	m := newMachine(t)
+	newStorage(m)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 2, 1000))
+	if err := errors.Join(os.Mkdir(m.dir+"/.aws", 0o700), os.WriteFile(m.dir+"/.aws/credentials", []byte("[default]\naws_access_key_id = testkey\naws_secret_access_key = testsecret\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	var env []string
+	for _, e := range m.env {
+		if !strings.HasPrefix(e, "AWS_ACCESS") && !strings.HasPrefix(e, "AWS_SECRET") && !strings.HasPrefix(e, "XDG_STATE") {
+			env = append(env, e)
+		}
+	}
+	m.env = env
+	port := freePort(t)
+	m.start("modmirror", "serve", "--addr", "127.0.0.1:"+port, "s3://modules/team")
+	eventually(t, "ready", func() bool { status, _, _, _ := get("http://127.0.0.1:" + port + "/readyz"); return status == 200 })
+	if list, _ := filepath.Glob(m.dir + "/.local/state/modmirror/index/*.sqlite"); len(list) != 1 {
+		t.Error("the state was not written")
+	}
+}
+
+// TestClientsThatLeave: fetches that nobody waits for any more are given up before their turn: no files and goroutines pile up.
+func TestClientsThatLeave(t *testing.T) {
+	m := newMachine(t)
+	s := newStorage(m)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 600, 70_000))
+	p, url := m.serve("a", "s3://modules/team")
+	s.proxy.rate.Store(1000)
+	for n := range 600 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", zipOf(n))
+		time.Sleep(time.Millisecond)
+		c.Close()
+	}
+	time.Sleep(2 * time.Second)
+	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.cmd.Process.Pid))
+	if goroutines := metric(t, url, "go_goroutines"); len(files) > 200 || goroutines > 300 {
+		t.Errorf("%d files and %v goroutines after clients that left", len(files), goroutines)
+	} else {
+		t.Logf("%d files, %v goroutines", len(files), goroutines)
 	}
 }
 

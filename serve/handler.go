@@ -87,6 +87,8 @@ type handler struct {
 	refs   atomic.Int64 // requests being answered, and one more while it is not retired
 	retire func()       // ends what goes on beside requests
 
+	ctx context.Context // of what goes on beside requests; nil for a handler without a server
+
 	cache   cache
 	large   map[*bundle.Bundle]*largeFiles // by the bundle whose index names the files
 	buffers *buffers
@@ -438,9 +440,42 @@ func contentType(k modpath.Kind) string {
 func (h *handler) damaged(path string) {
 	if _, known := h.damage.LoadOrStore(path, true); !known {
 		h.damages.Add(1)
+		if h.ctx != nil {
+			go h.recheck(path)
+		}
 	}
 	h.metrics.failures.Inc()
 	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
+}
+
+// recheckInterval is how long after a file of a bucket did not verify it is fetched again.
+const recheckInterval = 5 * time.Second
+
+// recheck fetches a file of a bucket again until it verifies: it may have been changed on its way, and nobody asks a server that is not ready.
+func (h *handler) recheck(path string) {
+	for sleep(h.ctx, recheckInterval) && h.acquire() {
+		remote, err := h.refetch(path)
+		h.release()
+		if !remote || err == nil {
+			return
+		}
+	}
+}
+
+func (h *handler) refetch(path string) (remote bool, err error) {
+	f, ok, err := h.view.File(h.ctx, path)
+	if err != nil || !ok {
+		return false, err
+	}
+	if place, err := f.In.Find(f.File); err != nil || !place.Medium.Remote() {
+		return false, err
+	}
+	src, err := h.large[f.In].open(h.ctx, f.File)
+	if err != nil {
+		return true, err
+	}
+	defer src.close()
+	return true, src.verify(h.ctx)
 }
 
 // repaired forgets that, when all of the file was verified since: one in a bucket may have been changed on its way.

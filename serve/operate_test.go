@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -316,4 +317,79 @@ func TestBusy(t *testing.T) {
 	if s.slot(newExchange(httptest.NewRecorder(), second)) {
 		t.Error("a client that has gone gets a turn")
 	}
+}
+
+// TestDamageStays: what asks for no byte does not make a damaged file good again, several are remembered, and several ranges are answered whole.
+func TestDamageStays(t *testing.T) {
+	s := newSite(t)
+	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
+	small, _, _ := s.bundle.Index.File(ctx, "example.com/text/@v/v1.1.0.mod")
+	resp, _, err := s.do("GET", largeZip, "Range", "bytes=0-9,20-29")
+	if err != nil || resp.StatusCode != 200 || resp.ContentLength != f.Size {
+		t.Errorf("several ranges: %d, %d bytes, %v", resp.StatusCode, resp.ContentLength, err)
+	}
+	disk := s.disk()
+	flip(t, disk, s.offset(f)+10)
+	flip(t, disk, s.offset(small)+2)
+	s.do("GET", largeZip)
+	s.do("GET", "/example.com/text/@v/v1.1.0.mod")
+	for _, headers := range [][]string{{"If-None-Match", resp.Header.Get("ETag")}, {"If-Match", `"other"`}, {"Range", "bytes=999999999-"}} {
+		s.do("GET", largeZip, headers...)
+		s.do("HEAD", largeZip)
+		if resp, _, _ := s.do("GET", "/readyz"); resp.StatusCode != 503 {
+			t.Errorf("%q made it ready: %d", headers, resp.StatusCode)
+		}
+	}
+	flip(t, disk, s.offset(f)+10)
+	s.do("GET", largeZip)
+	if resp, body, _ := s.do("GET", "/readyz"); resp.StatusCode != 503 || !strings.Contains(string(body), "v1.1.0.mod") {
+		t.Errorf("the other one is forgotten: %d %s", resp.StatusCode, body)
+	}
+	flip(t, disk, s.offset(small)+2)
+	s.do("GET", "/example.com/text/@v/v1.1.0.mod")
+	if resp, _, _ := s.do("GET", "/readyz"); resp.StatusCode != 200 {
+		t.Errorf("both are right again: %d", resp.StatusCode)
+	}
+}
+
+// TestAuditAfterAFullDisk: a line that was written by half does not spoil the next one.
+func TestAuditAfterAFullDisk(t *testing.T) {
+	w := &fullDisk{room: 400}
+	s := newSite(t, func(s *Server) { s.Audit = NewAudit(w) })
+	for range 3 {
+		s.do("GET", "/example.com/text/@v/list")
+	}
+	w.mu.Lock()
+	w.room = 100000
+	w.mu.Unlock()
+	s.do("GET", "/example.com/text/@v/v1.1.0.info")
+	whole := 0
+	for line := range strings.Lines(w.b.String()) {
+		var l auditLine
+		if json.Unmarshal([]byte(line), &l) == nil {
+			whole++
+			if l.Version == "v1.1.0" {
+				return
+			}
+		}
+	}
+	t.Errorf("the line after a full disk is lost, %d are whole:\n%s", whole, w.b.String())
+}
+
+// A fullDisk takes so many bytes.
+type fullDisk struct {
+	syncBuffer
+	room int
+}
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := min(len(p), d.room)
+	d.room -= n
+	d.b.Write(p[:n])
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
 }

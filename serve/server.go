@@ -180,6 +180,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 func (s *Server) show(ctx context.Context, v *bundle.View) {
 	h := newHandler(v, s.Log, s.Miss, s.metrics)
 	ctx, h.retire = context.WithCancel(ctx)
+	h.ctx = ctx
 	if old := s.handler.Swap(h); old != nil {
 		old.retire()
 		old.release()

@@ -35,6 +35,7 @@ var (
 	n      = flag.Int("n", 1000, "module versions")
 	size   = flag.Int64("zip", 2000, "bytes in each zip")
 	output = flag.String("o", "bench.tar", "bundle to write")
+	seq    = flag.Int64("sequence", 1, "sequence of the bundle")
 	name   = flag.String("name", "bench", "name of the line")
 	key    = flag.String("key", "", "file of the signing key, made when it is not there")
 )
@@ -60,7 +61,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &bundle.Contents{Name: *name, Sequence: 1, Created: time.Unix(1700000000, 0), Versions: make([]bundle.Version, *n)}
+	c := &bundle.Contents{Name: *name, Sequence: *seq, Created: time.Unix(1700000000, 0), Versions: make([]bundle.Version, *n)}
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range *n {
