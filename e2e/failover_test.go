@@ -11,18 +11,21 @@ import (
 	"time"
 )
 
-// nginx starts nginx with the sample of deploy/, before two replicas at the ports, and returns its URL.
-func (m *machine) nginx(one, two string) string {
+// nginx starts nginx with a sample of deploy/, in which each of the pairs is replaced, which must be there once, and returns its URL.
+func (m *machine) nginx(sample string, pairs ...string) string {
 	m.t.Helper()
 	need(m.t, "nginx")
-	conf, err := os.ReadFile("../deploy/nginx.conf")
+	conf, err := os.ReadFile("../deploy/" + sample)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	port := freePort(m.t)
-	text := strings.NewReplacer("127.0.0.1:8081", "127.0.0.1:"+one, "127.0.0.1:8082", "127.0.0.1:"+two, "listen 8080;", "listen 127.0.0.1:"+port+";").Replace(string(conf))
-	if strings.Count(text, ":"+one) != 1 || strings.Count(text, ":"+two) != 1 || !strings.Contains(text, ":"+port+";") {
-		m.t.Fatalf("the sample has other ports than this test takes:\n%s", text)
+	port, text := freePort(m.t), string(conf)
+	pairs = append(pairs, "listen 8080;", "listen 127.0.0.1:"+port+";")
+	for i := 0; i < len(pairs); i += 2 {
+		if strings.Count(text, pairs[i]) != 1 {
+			m.t.Fatalf("the sample has %q not once:\n%s", pairs[i], text)
+		}
+		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
 	}
 	tmp := filepath.Join(m.dir, "nginx")
 	os.Mkdir(tmp, 0o755)
@@ -76,11 +79,14 @@ func TestFailover(t *testing.T) {
 	m.must("modmirror", "sync", "-q", "-o", "team.tar", project)
 	m.must("modmirror", "publish", "--to", "s3://modules/team", "team.tar")
 	portA, portB := freePort(t), freePort(t)
-	url := m.nginx(portA, portB)
+	url := m.nginx("nginx.conf", "127.0.0.1:8081", "127.0.0.1:"+portA, "127.0.0.1:8082", "127.0.0.1:"+portB)
 	proxy := url + "/go"
 	a := m.replica("a", portA, "s3://modules/team")
 	b := m.replica("b", portB, "s3://modules/team")
 
+	if status, _, _, err := get(proxy + "/metrics"); status != 404 || err != nil {
+		t.Errorf("metrics for everyone: %d %v", status, err)
+	}
 	report := func(what, out string, err error, took time.Duration) {
 		seen := "nothing of it"
 		if err != nil {

@@ -489,6 +489,27 @@ func TestStatic(t *testing.T) {
 	if out, err := m.download(project, "file://"+m.dir+"/www", "client2"); err != nil {
 		t.Errorf("go mod download all from the folder: %v\n%s", err, errorsOf(out))
 	}
+	// By nginx alone, with the headers that modmirror serve has.
+	_, served := m.serve("a", "team.tar")
+	static := m.nginx("nginx-static.conf", "root /srv/www/go;", "root "+m.dir+"/www;")
+	m.must("chmod", "-R", "a+rX", m.dir)
+	tile, _ := filepath.Glob(m.dir + "/www/sumdb/sum.golang.org/tile/8/0/*/*")
+	for _, path := range []string{"/github.com/spf13/pflag/@v/list", "/sumdb/sum.golang.org/latest", "/vulndb/index/db.json", "/vulndb/index/db.json.gz", "/vulndb/ID/GO-2026-0001.json",
+		firstFile(t, m, s, ".zip"), firstFile(t, m, s, ".mod"), firstFile(t, m, s, ".info"), "/github.com/spf13/pflag/@latest", strings.TrimPrefix(tile[0], m.dir+"/www")} {
+		status, body, header, err := get(static + path)
+		_, want, wantHeader, wantErr := get(served + path)
+		if err != nil || wantErr != nil || status != 200 || body != want {
+			t.Errorf("%s: %d %v %v, %d bytes, want %d", path, status, err, wantErr, len(body), len(want))
+		}
+		for _, name := range []string{"Content-Type", "Cache-Control", "X-Content-Type-Options"} {
+			if got, want := header[name], wantHeader[name]; len(got) != 1 || got[0] != want[0] {
+				t.Errorf("%s: %s: %q, want %q", path, name, got, want)
+			}
+		}
+	}
+	if out, err := m.download(project, static, "client3"); err != nil {
+		t.Errorf("go mod download all from nginx: %v\n%s", err, errorsOf(out))
+	}
 	victim := filepath.Join(m.dir, "www", firstFile(t, m, s, ".mod"))
 	if err := errors.Join(os.WriteFile(victim, []byte("module changed\n"), 0o666)); err != nil {
 		t.Fatal(err)

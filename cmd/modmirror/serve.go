@@ -224,6 +224,9 @@ Example:
 					warnAge(log, b.Manifest, age)
 				}
 				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, l.Addr(), s.BasePath)
+				if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(s.Proxies) == 0 {
+					e.hint("only this machine reaches %s; --addr 0.0.0.0:%d opens it to the network", tcp, tcp.Port)
+				}
 				notifyReady(log, v)
 			}
 			if withTLS {
