@@ -33,8 +33,9 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(bin)
+		race := "-race=" + strconv.FormatBool(os.Getenv("E2E_RACE") != "") // the servers under the race detector
 		for _, args := range [][]string{
-			{"build", "-C", "..", "-o", bin + "/", "./cmd/modmirror", "./bench/mkbundle"},
+			{"build", "-C", "..", race, "-o", bin + "/", "./cmd/modmirror", "./bench/mkbundle"},
 			{"build", "-o", bin + "/", "github.com/versity/versitygw/cmd/versitygw"},
 		} {
 			if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
@@ -117,6 +118,9 @@ func (m *machine) start(args ...string) *process {
 	}
 	m.t.Cleanup(func() {
 		p.stop()
+		if strings.Contains(p.out.String(), "WARNING: DATA RACE") {
+			m.t.Errorf("%s: a data race", strings.Join(args, " "))
+		}
 		if m.t.Failed() {
 			m.t.Logf("%s:\n%.6000s", strings.Join(args, " "), p.out.String())
 		}
