@@ -34,7 +34,7 @@ for i in $(seq 50); do
 done
 sync killed killed.tar 2>/dev/null || fail "the run after the kills"
 ./modmirror verify --deep killed.tar >/dev/null
-for f in $(cd warm && find . -name '*.zip' -o -name '*.mod' -o -name '*.info'); do
+for f in $(cd warm && find . -type f \( -name '*.zip' -o -name '*.mod' -o -name '*.info' \)); do
 	cmp -s "warm/$f" "killed/$f" || fail "$f differs after the kills"
 done
 [ -z "$(find . -maxdepth 1 -name '.modmirror-tmp-*' -newer good.tar -size +100M)" ] || fail "large leftovers"
