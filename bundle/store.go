@@ -67,6 +67,9 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 	return &Store{Dir: dir, Trust: trust, State: state, place: abs}, nil
 }
 
+// ErrEmpty is the error of a store without a bundle that can be believed.
+var ErrEmpty = errors.New("there is no bundle in it")
+
 // OpenRemote returns the store that is in a bucket. trust and stateDir are as for OpenStore.
 func OpenRemote(r *Remote, trust *Trust, stateDir string) (*Store, error) {
 	state, err := ReadState(stateDir)

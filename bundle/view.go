@@ -85,7 +85,7 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 		if len(v.Passed) > 0 {
 			return nil, v.Passed[0]
 		}
-		return nil, errors.New("there is no bundle in it")
+		return nil, ErrEmpty
 	}
 	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
 		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))

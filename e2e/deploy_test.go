@@ -120,13 +120,17 @@ func abs(t *testing.T, name string) string {
 func TestPrometheus(t *testing.T) {
 	m := newMachine(t)
 	newStorage(m)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 2, 1000))
-	_, url := m.serve("a", "s3://modules/team")
-	get(url + zipOf(0))
-	get(url + "/bench.example/none/@v/list")
-	_, metrics, _, err := get(url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+	file := m.synthetic("team", 2, 1000)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	metrics, local := "", ""
+	for from, text := range map[string]*string{"s3://modules/team": &metrics, file: &local} {
+		_, url := m.serve("of-"+filepath.Base(from), from)
+		get(url + zipOf(0))
+		get(url + "/bench.example/none/@v/list")
+		var err error
+		if _, *text, _, err = get(url + "/metrics"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	data, err := os.ReadFile("../deploy/dashboard.json")
 	if err != nil {
@@ -188,7 +192,7 @@ func TestPrometheus(t *testing.T) {
 	slices.Sort(named)
 	for _, name := range slices.Compact(named) {
 		// Counters with labels are there when they counted; none failed here.
-		if !strings.Contains(metrics, "# TYPE "+strings.TrimSuffix(name, "_bucket")+" ") {
+		if !strings.Contains(metrics+local, "# TYPE "+strings.TrimSuffix(name, "_bucket")+" ") {
 			t.Errorf("no metric %s", name)
 		}
 	}

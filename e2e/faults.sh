@@ -61,6 +61,7 @@ for i in $(seq 50); do
 	import base.tar delta.tar 2>import.log &
 	pid=$!
 	sleep "0.$(printf %03d $((RANDOM % 500)))"
+	pkill -9 -P "$pid" 2>/dev/null || true # the function runs in a shell of its own
 	kill -9 "$pid" 2>/dev/null || true
 	wait "$pid" 2>/dev/null || true
 	for f in store/*.tar; do
@@ -124,7 +125,7 @@ if unshare -rm true 2>/dev/null; then
 		./modmirror split --split 1M -o small/pieces.tar base.tar 2>full4.log; echo $? >full4.status
 		find small -name "pieces*" >full4.left
 		umount small
-		mount -t tmpfs -o size=40m none small
+		mount -t tmpfs -o size=$(($(du -sm store | cut -f1) + 10))m none small
 		cp store/* small/ 2>/dev/null
 		dd if=/dev/zero of=small/filler bs=1M 2>/dev/null
 		./modmirror prune --store small --state state --keep 1 2>full5.log >/dev/null; echo $? >full5.status

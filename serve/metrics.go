@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what a server counts, for Prometheus. Their names are listed in docs/operations.md and used in deploy/.
+// metrics are what a server counts, for Prometheus. Their names are listed in docs/site.md and used in deploy/.
 type metrics struct {
 	registry *prometheus.Registry
 	http     http.Handler
@@ -89,6 +89,7 @@ var (
 	descSequence  = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
 	descCreated   = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
 	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
+	descStale     = prometheus.NewDesc("modmirror_store_not_served", "1 when what is in the store now cannot be served, and what was served before goes on.", nil, nil)
 	descPassed    = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
 	descScrubbed  = prometheus.NewDesc("modmirror_scrub_verified_files", "Files that the pass of the scrub under way has verified.", nil, nil)
 	descScrubOf   = prometheus.NewDesc("modmirror_scrub_pass_files", "Files that it verifies in all.", nil, nil)
@@ -97,7 +98,7 @@ var (
 	descActive    = prometheus.NewDesc("modmirror_requests_in_flight", "Requests that are being answered.", nil, nil)
 	descStore     = prometheus.NewDesc("modmirror_store_up", "1 when the storage that the bundles are in answered the last request.", nil, nil)
 	descCacheSize = prometheus.NewDesc("modmirror_cache_bytes", "Bytes of the cache on the disk.", nil, nil)
-	descCacheHits = prometheus.NewDesc("modmirror_cache_hits_total", "Contents that were in the cache, or on their way to it.", nil, nil)
+	descCacheHits = prometheus.NewDesc("modmirror_cache_hits_total", "Contents that were in the cache on the disk, or on their way to it. Small files that are in memory are not counted.", nil, nil)
 	descFetches   = prometheus.NewDesc("modmirror_cache_fetches_total", "Contents that were fetched from the storage.", nil, nil)
 	descFailures  = prometheus.NewDesc("modmirror_cache_failures_total", "Contents that could not be fetched.", nil, nil)
 	descDamaged   = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
@@ -132,7 +133,8 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	h := (*Server)(s).current()
-	flag(descReady, h != nil && h.Damage() == "")
+	flag(descReady, h != nil && (h.Damage() == "" || s.Remote != nil))
+	flag(descStale, s.stale.Load() != nil)
 	flag(descDamaged, h != nil && h.Damage() != "")
 	if h == nil {
 		return
@@ -146,7 +148,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
 	}
 	gauge(descPassed, float64(len(h.view.Passed)))
-	gauge(descScrubbed, float64(h.scrubbed.Load()))
-	gauge(descScrubOf, float64(h.files))
-	gauge(descScrubEnd, float64(s.scrubEnd.Load()))
+	if s.Scrub && s.Remote == nil {
+		gauge(descScrubbed, float64(h.scrubbed.Load()))
+		gauge(descScrubOf, float64(h.files))
+		gauge(descScrubEnd, float64(s.scrubEnd.Load()))
+	}
 }

@@ -62,10 +62,10 @@ func (h *handler) pass(ctx context.Context) bool {
 	return true
 }
 
-// scrub hashes a file, whatever is known of it. One in a bucket is left alone: that costs money.
+// scrub hashes a file, whatever is known of it.
 func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
 	place, err := l.bundle.Find(f)
-	if err != nil || place.Medium.Remote() {
+	if err != nil {
 		return err
 	}
 	at, err := l.locate(f, place)

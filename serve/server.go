@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
@@ -59,8 +60,8 @@ type Server struct {
 	// /healthz answers from the start, everything else once Open is done.
 	Open func(context.Context) (*bundle.View, error)
 
-	// Reload is called every ReloadInterval. It returns a new view when there is one, which is then served, and nil else; may be nil. What is
-	// being sent of the old view is sent to its end.
+	// Reload is called every ReloadInterval. It returns a new view when there is one, which is then served, and nil else; and an error as long as what is
+	// there cannot be served. May be nil. What is being sent of the old view is sent to its end.
 	Reload func(context.Context) (*bundle.View, error)
 
 	Log  *slog.Logger          // nil for slog.Default()
@@ -81,10 +82,11 @@ type Server struct {
 	Remote *bundle.Remote // where the bundles are, when they are in a bucket
 
 	MaxConns int  // at most so many connections; 0 for MaxConns
-	Scrub    bool // verify all files slowly, again and again
+	Scrub    bool // verify all files slowly, again and again, but for those in a bucket: that costs money
 
 	handler  atomic.Pointer[handler]
-	opening  atomic.Pointer[string] // why nothing is served yet, "" for the usual reason
+	opening  atomic.Pointer[string] // why nothing is served yet, nil for the usual reason
+	stale    atomic.Pointer[string] // why what is in the store now is not served, nil when it is
 	conns    *listener
 	metrics  *metrics
 	slots    chan struct{} // held by requests over HTTP/2
@@ -188,7 +190,7 @@ func (s *Server) show(ctx context.Context, v *bundle.View) {
 	if s.Ready != nil {
 		s.Ready(v)
 	}
-	if s.Scrub && h.acquire() {
+	if s.Scrub && s.Remote == nil && h.acquire() {
 		go func() {
 			defer h.release()
 			s.scrub(ctx, h)
@@ -210,16 +212,34 @@ func (s *Server) reload(ctx context.Context) {
 		case <-tick.C:
 		}
 		v, err := s.Reload(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			if v != nil {
 				v.Close()
 			}
 			return
-		case err != nil:
-			s.Log.Error("what is in the store now is not served", "err", err)
-		case v != nil:
+		}
+		s.reloaded(err)
+		if v != nil {
 			s.show(ctx, v)
+		}
+	}
+}
+
+// reloaded says once what is wrong, and once that it is right again.
+func (s *Server) reloaded(err error) {
+	_, gone := errors.AsType[*bucket.UnavailableError](err)
+	before := s.stale.Load()
+	switch {
+	case err == nil && before != nil:
+		s.stale.Store(nil)
+		s.Log.Info("the store is served again as it is", "after", *before)
+	case err != nil && (before == nil || *before != err.Error()):
+		text := err.Error()
+		s.stale.Store(&text)
+		if gone {
+			s.Log.Error("the storage does not answer; what was served goes on, as far as it is cached", "err", err)
+		} else {
+			s.Log.Error("what is in the store now is not served", "err", err)
 		}
 	}
 }
@@ -344,17 +364,23 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 			return http.StatusServiceUnavailable, "not ready: " + *why
 		}
 		return http.StatusServiceUnavailable, "not ready: the bundle is being verified"
-	case h.Damage() != "":
+	case h.Damage() != "" && s.Remote == nil:
 		return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", h.Damage())
 	}
 	words = "ready"
+	if h.Damage() != "" { // all replicas have it from one bucket: to be unready would leave no one
+		words += fmt.Sprintf(", but %s does not verify; publish the bundle again if that stays", h.Damage())
+	}
 	if len(h.view.Passed) > 0 {
 		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Passed[0])
 	}
 	if s.Remote != nil {
 		if since, err := s.Remote.Bucket.Failing(); err != nil {
-			words += fmt.Sprintf(", but the storage has not answered since %s, so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
+			return http.StatusOK, words + fmt.Sprintf(", but the storage has not answered since %s, so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
 		}
+	}
+	if why := s.stale.Load(); why != nil {
+		words += ", but what is in the store now is not served: " + *why
 	}
 	if s.Audit != nil && s.Audit.failing() != nil {
 		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())

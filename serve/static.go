@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,8 @@ type Static struct {
 	Dir    string         // a folder, or
 	Bucket *bucket.Bucket // a bucket, in which each file has its Content-Type and Cache-Control
 
+	AllowRollback bool // write an older bundle over a newer one, or one of another line
+
 	Wrote func(path string, size int64) // told of each file that is there, by several goroutines; may be nil
 
 	files, written atomic.Int64
@@ -45,6 +48,9 @@ const (
 // answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files there are, and
 // how many were written.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
+	if err := s.checkMarker(ctx, b); err != nil {
+		return 0, 0, err
+	}
 	const passes = 3
 	for pass := range passes {
 		eg, ctx := errgroup.WithContext(ctx)
@@ -64,7 +70,54 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 			return s.files.Load(), s.written.Load(), err
 		}
 	}
-	return s.files.Load(), s.written.Load(), nil
+	m := marker{b.Manifest.Name, b.Manifest.Sequence, b.ID()}
+	data, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return 0, 0, err
+	}
+	data = append(data, '\n')
+	return s.files.Load(), s.written.Load(), s.write(ctx, markerName, modpath.Latest, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+}
+
+// markerName is the file that says what a tree is of, so that an older bundle is not written over it unawares. It is no path of the GOPROXY protocol.
+const markerName = "modmirror.json"
+
+type marker struct {
+	Name     string `json:"name"`
+	Sequence int64  `json:"sequence"`
+	ID       string `json:"id"`
+}
+
+// checkMarker refuses a bundle that is older than the tree, or of another line.
+func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) error {
+	var data []byte
+	var err error
+	if s.Bucket == nil {
+		data, err = os.ReadFile(filepath.Join(s.Dir, markerName))
+	} else if o, statErr := s.Bucket.Stat(ctx, markerName); statErr != nil {
+		err = statErr
+	} else {
+		data = make([]byte, min(o.Size, 4096))
+		_, err = o.ReadAt(ctx, data, 0)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var m marker
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("%s says what the tree is of, and cannot be read: %w", markerName, err)
+	}
+	switch {
+	case s.AllowRollback:
+	case m.Name != b.Manifest.Name:
+		return &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)}
+	case m.Sequence > b.Manifest.Sequence:
+		return &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)}
+	}
+	return nil
 }
 
 // passOf says when files of a kind are written.

@@ -19,7 +19,7 @@ import (
 
 func publishCommand() *command {
 	var to, endpoint string
-	var static bool
+	var static, allowRollback bool
 	var require int
 	return &command{
 		name:    "publish",
@@ -44,6 +44,7 @@ Example:
 			fs.StringVar(&to, "to", "", "s3://BUCKET/PREFIX or, for --static, a folder: the `place`")
 			fs.StringVar(&endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
 			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
+			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
 			requireFlag(fs, &require)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -68,9 +69,9 @@ Example:
 				}
 			}
 			if static {
-				return e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b}, args[0], to, trust)
+				return storageHint(e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback}, args[0], to, trust))
 			}
-			return e.publish(ctx, b, args, trust)
+			return storageHint(e.publish(ctx, b, args, trust))
 		},
 	}
 }

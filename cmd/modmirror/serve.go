@@ -48,11 +48,26 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 	if f.dir == "" {
 		f.dir = filepath.Join(state, "cache")
 	}
+	if size < bundle.MinCache {
+		return nil, usagef("--cache-size %s: want 1G at least, for the largest modules", f.size)
+	}
 	cache, err := bundle.OpenCache(f.dir, size)
 	if err != nil {
 		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
 	}
 	return &bundle.Remote{Bucket: b, Cache: cache}, nil
+}
+
+// storageHint adds what to do about storage that does not answer as it should.
+func storageHint(err error) error {
+	gone, ok := errors.AsType[*bucket.UnavailableError](err)
+	switch {
+	case !ok:
+		return err
+	case gone.Denied:
+		return &hintError{err, "credentials are looked for in $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role; the bucket must be there"}
+	}
+	return &hintError{err, "--s3-endpoint or $AWS_ENDPOINT_URL says where the storage is, if it is not Amazon's"}
 }
 
 // needs are the files and folders that serve reads and writes while it serves.
@@ -136,7 +151,7 @@ Example:
 			fs.BoolVar(&noLandlock, "no-landlock", false, "do not give up, where the kernel can do that, all files that are not needed")
 			fs.StringVar(&remote.endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
 			fs.StringVar(&remote.dir, "cache-dir", "", "`folder` in which contents from s3:// are cached; default below --state")
-			fs.StringVar(&remote.size, "cache-size", "10G", "`size` that this folder may have")
+			fs.StringVar(&remote.size, "cache-size", "10G", "`size` that this folder may have, 1G at least")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -219,15 +234,22 @@ Example:
 			}
 			s.Miss, s.Log, s.Open, s.Scrub = wants.Add, log, src.wait, !noScrub
 			s.Ready = func(v *bundle.View) {
+				defer notifyReady(log, v)
 				for _, b := range v.Lines {
-					e.sayServing(b, scheme, l.Addr(), time.Since(start))
+					if logFormat == "json" {
+						log.Info("serving", "name", b.Manifest.Name, "sequence", b.Manifest.Sequence, "id", b.ID(), "versions", b.Manifest.Counts.Versions, "addr", l.Addr().String(), "ms", time.Since(start).Milliseconds())
+					} else {
+						e.sayServing(b, scheme, l.Addr(), time.Since(start))
+					}
 					warnAge(log, b.Manifest, age)
+				}
+				if logFormat == "json" {
+					return
 				}
 				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, l.Addr(), s.BasePath)
 				if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(s.Proxies) == 0 {
 					e.hint("only this machine reaches %s; --addr 0.0.0.0:%d opens it to the network", tcp, tcp.Port)
 				}
-				notifyReady(log, v)
 			}
 			if withTLS {
 				s.TLS = &security
@@ -284,7 +306,7 @@ type served struct {
 	fingerprint string           // of the store, when it was looked at last
 	lines       map[string]int64 // that are served, with their sequences
 
-	failed string    // the error of the last reload
+	failed error     // of the last reload
 	tried  string    // fingerprint of what could not be served
 	last   time.Time // when that was tried
 	asked  time.Time // when a bucket was listed last
@@ -317,8 +339,9 @@ func (s *served) store() (*bundle.Store, error) {
 func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 	for said := ""; ; {
 		v, err := s.open(ctx)
-		if _, gone := errors.AsType[*bucket.UnavailableError](err); !gone {
-			return v, err
+		gone, isGone := errors.AsType[*bucket.UnavailableError](err)
+		if !(isGone && !gone.Denied) && !(s.server.Remote != nil && errors.Is(err, bundle.ErrEmpty)) {
+			return v, storageHint(err)
 		}
 		if s.server.Waiting(err.Error()); err.Error() != said {
 			s.log.Warn("nothing is served yet: waiting for the storage", "err", err)
@@ -397,25 +420,10 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 }
 
 // reload opens the store again when its files changed.
-func (s *served) reload(ctx context.Context) (*bundle.View, error) {
-	v, err := s.changed(ctx)
-	if err == nil {
-		if v != nil {
-			s.failed = ""
-		}
-		return v, nil
-	}
-	if err.Error() == s.failed {
-		return nil, nil // it was said
-	}
-	s.failed = err.Error()
-	return nil, err
-}
-
-// changed is reload, which says each error each time.
-func (s *served) changed(ctx context.Context) (*bundle.View, error) {
+func (s *served) reload(ctx context.Context) (v *bundle.View, err error) {
+	defer func() { s.failed = err }()
 	if s.server.Remote != nil && time.Since(s.asked) < bucketInterval {
-		return nil, nil
+		return nil, s.failed
 	}
 	s.asked = time.Now()
 	store, err := s.store()
@@ -423,13 +431,15 @@ func (s *served) changed(ctx context.Context) (*bundle.View, error) {
 		return nil, err
 	}
 	now, err := store.Fingerprint(ctx)
-	if err != nil || now == s.fingerprint || now == s.tried && time.Since(s.last) < retryInterval {
+	switch {
+	case err != nil || now == s.fingerprint:
 		return nil, err
+	case now == s.tried && time.Since(s.last) < retryInterval:
+		return nil, s.failed
 	}
 	s.tried, s.last = now, time.Now()
 	lines := s.lines
-	v, err := s.open(ctx)
-	if err != nil {
+	if v, err = s.open(ctx); err != nil {
 		return nil, err
 	}
 	for name, sequence := range lines {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 const (
@@ -60,7 +62,13 @@ func Open(name, endpoint string) (*Bucket, error) {
 		return nil, fmt.Errorf("%s: want s3://BUCKET/PREFIX", name)
 	}
 	b := &Bucket{name: u.Host, prefix: strings.Trim(u.Path, "/"), url: strings.TrimSuffix(name, "/")}
+	if err := s3utils.CheckValidBucketName(b.name); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	if b.prefix != "" {
+		if path.Clean(b.prefix) != b.prefix || strings.HasPrefix(b.prefix, "..") {
+			return nil, fmt.Errorf("%s: a prefix has no .. in it", name)
+		}
 		b.prefix += "/"
 	}
 	for _, from := range []string{endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com"} {
@@ -152,8 +160,9 @@ func (b *Bucket) Failing() (time.Time, error) {
 
 // An UnavailableError says that the storage did not answer, or not with what it is for. It may later.
 type UnavailableError struct {
-	What string
-	Err  error
+	What   string
+	Err    error
+	Denied bool // it answered that we may not, or that there is no such bucket: to try again at once is no use
 }
 
 // Error says what was being done.
@@ -170,6 +179,8 @@ func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)
 	var answer minio.ErrorResponse
 	answered := err == nil || errors.As(err, &answer) && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusRequestTimeout
+	denied := answered && err != nil && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden || answer.Code == "NoSuchBucket" || strings.HasPrefix(answer.Code, "XAdmin"))
+	answered = answered && !denied
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -187,7 +198,10 @@ func (b *Bucket) done(what string, err error) error {
 	case err == nil:
 		return nil
 	case !answered:
-		return &UnavailableError{what, err}
+		if answer.Code != "" {
+			err = fmt.Errorf("%w (%s)", err, answer.Code)
+		}
+		return &UnavailableError{what, err, denied}
 	case answer.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("%s: %w (%s)", what, fs.ErrNotExist, answer.Code)
 	case answer.StatusCode == http.StatusPreconditionFailed:
@@ -286,7 +300,8 @@ func (r *reader) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		_, again := errors.AsType[*UnavailableError](err)
+		gone, again := errors.AsType[*UnavailableError](err)
+		again = again && !gone.Denied
 		if since, failing := r.o.In.Failing(); failing != nil && time.Since(since) > patience {
 			again = false
 		}
@@ -346,7 +361,7 @@ func (r *reader) read(p []byte) (n int, err error) {
 	if err != nil && r.ctx.Err() == nil {
 		err = r.o.In.done(what, err)
 		if err == nil || errors.Is(err, context.Canceled) { // it stalled
-			err = &UnavailableError{what, errStalled}
+			err = &UnavailableError{What: what, Err: errStalled}
 		}
 	}
 	return 0, err

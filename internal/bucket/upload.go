@@ -203,7 +203,7 @@ func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.P
 func again(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
-		if _, ok := err.(*UnavailableError); !ok || n == partTries {
+		if gone, ok := err.(*UnavailableError); !ok || gone.Denied || n == partTries {
 			return err
 		}
 		select {
