@@ -209,7 +209,7 @@ func TestPrometheus(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
-	file := filepath.Join(m.dir, "dashboard.yml")
+	file = filepath.Join(m.dir, "dashboard.yml")
 	var b strings.Builder
 	b.WriteString("groups:\n  - name: dashboard\n    rules:\n")
 	for i, e := range exprs {

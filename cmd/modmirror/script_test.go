@@ -170,7 +170,13 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	sc := bufio.NewScanner(stderr)
 	for sc.Scan() {
 		ts.Logf("serve: %s", sc.Text())
-		if _, rest, ok := strings.Cut(sc.Text(), " at http"); ok {
+		_, rest, ok := strings.Cut(sc.Text(), " at http")
+		if !ok { // in JSON
+			_, rest, ok = strings.Cut(sc.Text(), `"msg":"serving"`)
+			_, rest, _ = strings.Cut(rest, `"url":"http`)
+			rest = strings.Replace(rest, `"`, ": ", 1)
+		}
+		if ok {
 			url, _, _ := strings.Cut(rest, ": ")
 			ts.Setenv("PROXY", "http"+url)
 			go func() {

@@ -237,7 +237,7 @@ Example:
 				defer notifyReady(log, v)
 				for _, b := range v.Lines {
 					if logFormat == "json" {
-						log.Info("serving", "name", b.Manifest.Name, "sequence", b.Manifest.Sequence, "id", b.ID(), "versions", b.Manifest.Counts.Versions, "addr", l.Addr().String(), "ms", time.Since(start).Milliseconds())
+						log.Info("serving", "name", b.Manifest.Name, "sequence", b.Manifest.Sequence, "id", b.ID(), "versions", b.Manifest.Counts.Versions, "url", scheme+"://"+l.Addr().String(), "ms", time.Since(start).Milliseconds())
 					} else {
 						e.sayServing(b, scheme, l.Addr(), time.Since(start))
 					}
