@@ -120,9 +120,10 @@ Usage: modmirror serve [flags] BUNDLE...
 
 Serves straight from the tar, read-only: a bundle, a bundle with those before it
 in its line, a store that modmirror import fills, or a bucket that modmirror
-publish fills; what is imported or published is served without a restart. Bundles must be signed by a trusted key. An older
-bundle than was served before is refused. /healthz answers at once, /readyz when
-the bundles are verified, and / shows the settings that clients need.
+publish fills; what is imported or published is served without a restart. Bundles
+must be signed by a trusted key. An older bundle than was served before is refused.
+/healthz answers at once, /readyz when the bundles are verified, / shows the settings
+that clients need, and /metrics is for Prometheus.
 
 On a signal to stop, transfers are finished; on SIGHUP the audit's file is opened
 again. A socket of systemd is taken instead of --addr.
@@ -140,8 +141,8 @@ Example:
 			fs.StringVar(&security.CertFile, "tls-cert", "", "certificate `file` (PEM), read again when it changes")
 			fs.StringVar(&security.KeyFile, "tls-key", "", "`file` of its key")
 			fs.StringVar(&security.ClientCA, "client-ca", "", "only clients with a certificate of the CAs in this `file` may read")
-			fs.StringVar(&access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only")
-			fs.StringVar(&access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN; with TLS only")
+			fs.StringVar(&access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only, here or at a trusted proxy")
+			fs.StringVar(&access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN, of 16 characters or more; with TLS only, as above")
 			fs.StringVar(&s.BasePath, "base-path", "", "`path` that all requests begin with, such as /go, behind a reverse proxy")
 			fs.StringVar(&proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* are believed, such as 127.0.0.1,10.0.0.0/8")
 			fs.StringVar(&audit, "audit", "", "`file` to which a line of JSON is appended for each request; - for stderr")
@@ -395,7 +396,8 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 	}()
 	for _, b := range v.Lines {
 		if b.Manifest.Sequence < s.minSequence {
-			return nil, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and %d is the least", b.Manifest.Sequence, s.minSequence)}
+			err := &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and %d is the least", b.Manifest.Sequence, s.minSequence)}
+			return nil, &hintError{err, "carry the newest bundle, or lower --min-sequence if this one is meant"}
 		}
 		err := state.Check(ctx, b)
 		if _, ok := errors.AsType[*bundle.UnshownError](err); ok { // no attack: each client checks it for itself
