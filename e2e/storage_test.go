@@ -413,7 +413,7 @@ func TestCacheIsBounded(t *testing.T) {
 	newStorage(m)
 	file := m.synthetic("team", 7, 200_000_000)
 	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
-	if out, err := m.run("modmirror", "serve", "--cache-size", "100M", "s3://modules/team"); err == nil || !strings.Contains(out, "too small") {
+	if out, err := m.run("modmirror", "serve", "--cache-size", "100M", "s3://modules/team"); err == nil || !strings.Contains(out, "want 1G at least") {
 		t.Errorf("a cache of 100M: %v %s", err, out)
 	}
 	_, url := m.serve("a", "--cache-size", "1G", "s3://modules/team")
