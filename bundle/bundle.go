@@ -689,20 +689,16 @@ func (b *Bundle) Content(f index.File) (*io.SectionReader, error) {
 	return io.NewSectionReader(p.Medium, p.Offset, f.Size), nil
 }
 
-// Fetch returns the content of f, whose place is remote, by way of the cache. It is to be closed.
-func (b *Bundle) Fetch(ctx context.Context, f index.File) (*Fetched, error) {
-	place, err := b.Find(f)
-	if err != nil {
-		return nil, err
-	}
-	return place.Medium.cache.fetch(ctx, f, place.Medium, place.Offset)
+// Fetch returns the content of f, whose place it is and is remote, by way of the cache. It is to be closed.
+func (p Place) Fetch(ctx context.Context, f index.File) (*Fetched, error) {
+	return p.Medium.cache.fetch(ctx, f, p.Medium, p.Offset)
 }
 
 // readFetched reads all of a small file that is remote, verified.
-func (b *Bundle) readFetched(f index.File, data []byte) error {
+func (p Place) readFetched(f index.File, data []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
 	defer cancel()
-	got, err := b.Fetch(ctx, f)
+	got, err := p.Fetch(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -737,7 +733,7 @@ func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
 	}
 	data := make([]byte, f.Size)
 	if place.Medium.cache != nil {
-		return data, tooLate(b.readFetched(f, data))
+		return data, tooLate(place.readFetched(f, data))
 	}
 	if _, err := place.Medium.ReadAt(data, place.Offset); err != nil && !(err == io.EOF && f.Size == 0) {
 		return nil, fmt.Errorf("reading %s: %w", f.Path, err)

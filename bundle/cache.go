@@ -333,8 +333,6 @@ func (e *cached) verify(file *os.File) (bool, error) {
 	return true, nil
 }
 
-func identityOf(f *os.File) (Identity, error) { return (&Medium{files: []*os.File{f}}).Identity() }
-
 // run fetches an entry.
 func (c *Cache) run(e *cached, f index.File, from *bucket.Object, offset int64) {
 	err := c.begin(e)

@@ -1,6 +1,9 @@
 package bundle
 
-import "slices"
+import (
+	"os"
+	"slices"
+)
 
 // An Identity tells one state of a medium's files from another.
 type Identity []fileState
@@ -14,9 +17,11 @@ type fileState struct {
 }
 
 // Identity returns the identity that the files have now.
-func (m *Medium) Identity() (Identity, error) {
+func (m *Medium) Identity() (Identity, error) { return identityOf(m.files...) }
+
+func identityOf(files ...*os.File) (Identity, error) {
 	var id Identity
-	for _, f := range m.files {
+	for _, f := range files {
 		st, err := f.Stat()
 		if err != nil {
 			return nil, err

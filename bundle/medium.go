@@ -32,7 +32,7 @@ type Medium struct {
 	cache  *Cache          // of its contents
 }
 
-// Remote reports whether the bytes are in a bucket: contents of it are to be had by Bundle.Fetch.
+// Remote reports whether the bytes are in a bucket: contents of it are to be had by Place.Fetch.
 func (m *Medium) Remote() bool { return m.remote != nil }
 
 // remoteTimeout is how long it may take to read a piece of what is remote.

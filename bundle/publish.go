@@ -36,7 +36,7 @@ func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, trust *Trust, pr
 			return &RollbackError{b.path, fmt.Sprintf("its sequence is %d, and %s is newer", m.Sequence, o.path)}
 		}
 	}
-	name := fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt)
+	name := m.fileName()
 	manifest := padManifest(b.note)
 	if o := there[b.ID()]; o != nil {
 		if bytes.Equal(padManifest(o.note), manifest) {

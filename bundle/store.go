@@ -365,7 +365,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	if m.Sequence < im.MinSequence {
 		return nil, &RollbackError{name, fmt.Sprintf("its sequence is %d, and %d is the least", m.Sequence, im.MinSequence)}
 	}
-	to := filepath.Join(s.Dir, fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt))
+	to := filepath.Join(s.Dir, m.fileName())
 	// What is in the store counts, whatever is required of what comes in now.
 	have, err := s.lenient().open(nil)
 	if err != nil {
@@ -736,8 +736,14 @@ func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]
 	for _, p := range have.packs {
 		p.medium.Close()
 	}
-	slices.SortFunc(have.bundles, func(a, b *Bundle) int {
-		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
-	})
+	slices.SortFunc(have.bundles, CompareLines)
 	return have.bundles, nil
 }
+
+// CompareLines orders bundles by their lines, and in these by sequence.
+func CompareLines(a, b *Bundle) int {
+	return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
+}
+
+// fileName returns the name that the bundle has in a store.
+func (m *Manifest) fileName() string { return fmt.Sprintf("%s-%d%s", m.Name, m.Sequence, bundleExt) }

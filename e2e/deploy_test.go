@@ -118,10 +118,7 @@ func abs(t *testing.T, name string) string {
 
 // TestPrometheus: promtool takes the configuration and the rules, and tests these; each metric that rules and dashboard name is one that a replica has.
 func TestPrometheus(t *testing.T) {
-	m := newMachine(t)
-	newStorage(m)
-	file := m.synthetic("team", 2, 1000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, _, file := published(t, 2, 1000)
 	metrics, local := "", ""
 	for from, text := range map[string]*string{"s3://modules/team": &metrics, file: &local} {
 		_, url := m.serve("of-"+filepath.Base(from), from)

@@ -33,6 +33,16 @@ func (m *machine) content(file, path string) []byte {
 	return data
 }
 
+// published returns a machine with storage in which there is a bundle of n modules with zips of size bytes, s3://modules/team, and the bundle's file.
+func published(t *testing.T, n int, size int64) (m *machine, s *storage, file string) {
+	t.Helper()
+	m = newMachine(t)
+	s = newStorage(m)
+	file = m.synthetic("team", n, size)
+	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	return m, s, file
+}
+
 // TestPublish: an upload is the bundle, byte by byte; one that is broken off goes on where it was; a part that is changed on its way is refused; what is there
 // is not sent again; a delta needs its base, and an older bundle is refused.
 func TestPublish(t *testing.T) {
@@ -87,10 +97,7 @@ func TestPublish(t *testing.T) {
 
 // TestReplicas: replicas give the same bytes under the same ETags, and a new bundle shows up on all of them; one that is older does not.
 func TestReplicas(t *testing.T) {
-	m := newMachine(t)
-	newStorage(m)
-	file := m.synthetic("team", 20, 100_000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, _, file := published(t, 20, 100_000)
 	_, a := m.serve("a", "s3://modules/team")
 	_, b := m.serve("b", "s3://modules/team")
 	for _, path := range []string{zipOf(3), "/bench.example/m00000000/@v/v1.0.3.info", "/bench.example/m00000001/@v/list"} {
@@ -116,10 +123,7 @@ func TestReplicas(t *testing.T) {
 // TestStorageAway: without its storage a replica serves what is cached and says so; what is not cached is refused with words; with the storage back
 // all is well. A transfer during which the storage is away for a while comes to its end.
 func TestStorageAway(t *testing.T) {
-	m := newMachine(t)
-	s := newStorage(m)
-	file := m.synthetic("team", 20, 4_000_000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, s, file := published(t, 20, 4_000_000)
 	_, url := m.serve("a", "s3://modules/team")
 	for _, path := range []string{zipOf(1), "/bench.example/m00000000/@v/v1.0.1.mod"} {
 		if status, _, _, err := get(url + path); status != 200 || err != nil {
@@ -171,9 +175,7 @@ func TestStorageAway(t *testing.T) {
 
 // TestStartWithoutStorage: a replica that starts while the storage is away waits for it, and says so.
 func TestStartWithoutStorage(t *testing.T) {
-	m := newMachine(t)
-	s := newStorage(m)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 2, 1000))
+	m, s, _ := published(t, 2, 1000)
 	s.gw.stop()
 	port := freePort(t)
 	m.start("modmirror", "serve", "--addr", "127.0.0.1:"+port, "s3://modules/team")
@@ -187,10 +189,7 @@ func TestStartWithoutStorage(t *testing.T) {
 
 // TestColdStream: a cold zip streams from its first bytes, to several clients by one fetch; memory does not grow with it.
 func TestColdStream(t *testing.T) {
-	m := newMachine(t)
-	s := newStorage(m)
-	file := m.synthetic("team", 2, 100_000_000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, s, file := published(t, 2, 100_000_000)
 	p, url := m.serve("a", "s3://modules/team")
 	want := sha256.Sum256(m.content(file, zipOf(0)))
 	s.proxy.rate.Store(25_000_000) // 4 s for all of it
@@ -243,10 +242,7 @@ func TestColdStream(t *testing.T) {
 
 // TestLyingStorage: no client gets a complete wrong body, whether the storage, the network or the disk of the cache is wrong, and the next request is right.
 func TestLyingStorage(t *testing.T) {
-	m := newMachine(t)
-	s := newStorage(m)
-	file := m.synthetic("team", 5, 2_000_000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, s, file := published(t, 5, 2_000_000)
 	p, url := m.serve("a", "s3://modules/team")
 	want := string(m.content(file, zipOf(0)))
 	s.proxy.lie.Store(true)
@@ -302,9 +298,7 @@ func TestLyingStorage(t *testing.T) {
 
 // TestDamagedCopy: a small file of the cache that a crash damaged is fetched anew, without the server being unready for it.
 func TestDamagedCopy(t *testing.T) {
-	m := newMachine(t)
-	newStorage(m)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 5, 1000))
+	m, _, _ := published(t, 5, 1000)
 	p, url := m.serve("a", "s3://modules/team")
 	path := "/bench.example/m00000000/@v/v1.0.1.info"
 	_, want, _, err := get(url + path)
@@ -361,9 +355,7 @@ func TestHiddenBundle(t *testing.T) {
 
 // TestCredentialsFile: credentials in the home folder are found, although serve gives up other files, and the state of a fresh account is made.
 func TestCredentialsFile(t *testing.T) {
-	m := newMachine(t)
-	newStorage(m)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 2, 1000))
+	m, _, _ := published(t, 2, 1000)
 	if err := errors.Join(os.Mkdir(m.dir+"/.aws", 0o700), os.WriteFile(m.dir+"/.aws/credentials", []byte("[default]\naws_access_key_id = testkey\naws_secret_access_key = testsecret\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -384,9 +376,7 @@ func TestCredentialsFile(t *testing.T) {
 
 // TestClientsThatLeave: fetches that nobody waits for any more are given up before their turn: no files and goroutines pile up.
 func TestClientsThatLeave(t *testing.T) {
-	m := newMachine(t)
-	s := newStorage(m)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", m.synthetic("team", 600, 70_000))
+	m, s, _ := published(t, 600, 70_000)
 	p, url := m.serve("a", "s3://modules/team")
 	s.proxy.rate.Store(1000)
 	for n := range 600 {
@@ -409,10 +399,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 // TestCacheIsBounded: the cache stays within its size, and what went comes again.
 func TestCacheIsBounded(t *testing.T) {
-	m := newMachine(t)
-	newStorage(m)
-	file := m.synthetic("team", 7, 200_000_000)
-	m.must("modmirror", "publish", "--to", "s3://modules/team", file)
+	m, _, _ := published(t, 7, 200_000_000)
 	if out, err := m.run("modmirror", "serve", "--cache-size", "100M", "s3://modules/team"); err == nil || !strings.Contains(out, "want 1G at least") {
 		t.Errorf("a cache of 100M: %v %s", err, out)
 	}

@@ -191,8 +191,7 @@ func (c *conn) check(now int64) {
 		c.passRead()
 	}
 	if c.write.due(now) {
-		c.write.over, c.write.real = true, true
-		c.Conn.SetWriteDeadline(time.Unix(1, 0))
+		c.passWrite()
 	}
 	if c.probing {
 		if !c.patient {
@@ -213,6 +212,12 @@ func (c *conn) passRead() {
 		c.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.changed.Broadcast()
+}
+
+// passWrite has the deadline of writes pass. c.mu is held.
+func (c *conn) passWrite() error {
+	c.write.over, c.write.real = true, true
+	return c.Conn.SetWriteDeadline(time.Unix(1, 0))
 }
 
 // SetReadDeadline is that of net.Conn, to the next tick.
@@ -238,8 +243,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	c.write.at = nanos(t)
 	if t.Unix() <= 1 && !t.IsZero() {
-		c.write.over, c.write.real = true, true
-		return c.Conn.SetWriteDeadline(t)
+		return c.passWrite()
 	}
 	c.write.over = false
 	if !c.write.real {

@@ -1,9 +1,8 @@
 package serve
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -92,15 +91,9 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 var (
 	// process tells the requests of one process from those of another, and requests count in it.
-	process  = randomHex(4)
+	process  = fmt.Sprintf("%08x", rand.Uint32())
 	requests atomic.Uint64
 )
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return hex.EncodeToString(b)
-}
 
 // requestID returns what the request is called in logs: what the reverse proxy called it, else a name of its own.
 func (x *exchange) requestID() string {

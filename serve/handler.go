@@ -207,7 +207,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	if data, ok, err := h.view.Merged(x.req.Context(), req); err != nil {
 		return err
 	} else if ok {
-		h.made(path, req.Kind, data).serve(x, x.req)
+		h.made(path, req, data).serve(x, x.req)
 		return nil
 	}
 	f, when, known, ok, err := h.view.FileOf(x.req.Context(), path, req.Path, req.Version)
@@ -226,7 +226,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	if !ok {
 		return h.notFound(x, req)
 	}
-	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req.Kind), control: brief, modified: f.In.Manifest.Created}
+	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req), control: brief, modified: f.In.Manifest.Created}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		if known { // else it is a query such as a branch: another bundle may answer another version
@@ -262,7 +262,7 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 	if err != nil {
 		return err
 	}
-	h.made(path, req.Kind, data).serve(x, x.req)
+	h.made(path, req, data).serve(x, x.req)
 	return nil
 }
 
@@ -272,7 +272,7 @@ func (h *handler) serveHead(x *exchange, path string, req modpath.Request) error
 	if head == nil {
 		return h.notFound(x, req)
 	}
-	h.made(path, req.Kind, head.Note).serve(x, x.req)
+	h.made(path, req, head.Note).serve(x, x.req)
 	return nil
 }
 
@@ -373,15 +373,12 @@ func (h *handler) pack(ctx context.Context, path string, req modpath.Request) (*
 	if err := z.Close(); err != nil {
 		return nil, err
 	}
-	return h.made(path, req.Kind, buf.Bytes()), nil
+	return h.made(path, req, buf.Bytes()), nil
 }
 
 // made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
-func (h *handler) made(path string, k modpath.Kind, data []byte) *entry {
-	e := &entry{path: path, kind: kind(k), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(k), control: brief, modified: h.view.Lines[0].Manifest.Created}
-	if strings.HasSuffix(path, ".gz") {
-		e.contentType = "application/gzip"
-	}
+func (h *handler) made(path string, req modpath.Request, data []byte) *entry {
+	e := &entry{path: path, kind: kind(req.Kind), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(req), control: brief, modified: h.view.Lines[0].Manifest.Created}
 	h.cache.put(e)
 	return e
 }
@@ -418,12 +415,15 @@ func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) err
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
 	rec.Mod.Path, rec.Mod.Version = v.Path, v.Version
-	h.made(path, req.Kind, rec.Lookup(*head)).serve(x, x.req)
+	h.made(path, req, rec.Lookup(*head)).serve(x, x.req)
 	return nil
 }
 
-func contentType(k modpath.Kind) string {
-	switch k {
+func contentType(r modpath.Request) string {
+	if r.Gzip {
+		return "application/gzip"
+	}
+	switch r.Kind {
 	case modpath.Info, modpath.Latest, modpath.Vuln:
 		return "application/json"
 	case modpath.Zip:

@@ -163,7 +163,7 @@ func (l *largeFiles) open(ctx context.Context, f index.File) (source, error) {
 		return nil, err
 	}
 	if place.Medium.Remote() {
-		got, err := l.bundle.Fetch(ctx, f)
+		got, err := place.Fetch(ctx, f)
 		return &fetched{l, f, got}, err
 	}
 	at, err := l.locate(f, place)

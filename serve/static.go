@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/mod/module"
@@ -56,14 +55,14 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 		eg, ctx := errgroup.WithContext(ctx)
 		eg.SetLimit(staticWriters)
 		err := b.EachFile(ctx, func(f index.File, content *io.SectionReader) error {
-			kind := modpath.Invalid // README.txt
-			if req, err := modpath.Parse(f.Path); err == nil {
-				kind = req.Kind
+			req, err := modpath.Parse(f.Path)
+			if err != nil {
+				req = modpath.Request{} // README.txt
 			}
-			if passOf(kind) != pass {
+			if passOf(req.Kind) != pass {
 				return nil
 			}
-			eg.Go(func() error { return s.file(ctx, f, kind, content) })
+			eg.Go(func() error { return s.file(ctx, f, req, content) })
 			return ctx.Err()
 		})
 		if err := cmp.Or(eg.Wait(), err); err != nil {
@@ -76,7 +75,7 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 		return 0, 0, err
 	}
 	data = append(data, '\n')
-	return s.files.Load(), s.written.Load(), s.write(ctx, markerName, modpath.Latest, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	return s.files.Load(), s.written.Load(), s.write(ctx, markerName, modpath.Request{Kind: modpath.Latest}, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
 }
 
 // markerName is the file that says what a tree is of, so that an older bundle is not written over it unawares. It is no path of the GOPROXY protocol.
@@ -132,7 +131,7 @@ func passOf(k modpath.Kind) int {
 }
 
 // file writes a file.
-func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, content *io.SectionReader) error {
+func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, content *io.SectionReader) error {
 	h := sha256.New()
 	var src io.ReaderAt = content
 	if f.Size <= staticMemory {
@@ -148,10 +147,10 @@ func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, cont
 	if [32]byte(h.Sum(nil)) != f.SHA256 {
 		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
 	}
-	if err := s.write(ctx, f.Path, kind, src, f.Size, f.SHA256); err != nil {
+	if err := s.write(ctx, f.Path, req, src, f.Size, f.SHA256); err != nil {
 		return err
 	}
-	if kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
+	if req.Kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
 		return nil
 	}
 	var packed bytes.Buffer
@@ -162,16 +161,17 @@ func (s *Static) file(ctx context.Context, f index.File, kind modpath.Kind, cont
 	if err := z.Close(); err != nil {
 		return err
 	}
-	return s.write(ctx, f.Path+".gz", kind, bytes.NewReader(packed.Bytes()), int64(packed.Len()), sha256.Sum256(packed.Bytes()))
+	req.Gzip = true
+	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(packed.Bytes()), int64(packed.Len()), sha256.Sum256(packed.Bytes()))
 }
 
 // write writes size bytes to a path, unless they are there.
-func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, sum [32]byte) error {
+func (s *Static) write(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte) error {
 	write := s.upload
 	if s.Bucket == nil {
 		write = s.save
 	}
-	wrote, err := write(ctx, path, kind, src, size, sum)
+	wrote, err := write(ctx, path, req, src, size, sum)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (s *Static) write(ctx context.Context, path string, kind modpath.Kind, src 
 	return nil
 }
 
-func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src io.ReaderAt, size int64, _ [32]byte) (wrote bool, err error) {
+func (s *Static) upload(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, _ [32]byte) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, size)
 	if err != nil {
 		return false, err
@@ -195,15 +195,12 @@ func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	meta := bucket.Meta{ContentType: contentType(kind), CacheControl: brief}
-	if strings.HasSuffix(path, ".gz") {
-		meta.ContentType = "application/gzip"
-	}
-	switch kind {
+	meta := bucket.Meta{ContentType: contentType(req), CacheControl: brief}
+	switch req.Kind {
 	case modpath.Mod, modpath.Zip, modpath.SumTile:
 		meta.CacheControl = immutable
 	case modpath.Info:
-		if r, err := modpath.Parse(path); err == nil && module.CanonicalVersion(r.Version) == r.Version {
+		if module.CanonicalVersion(req.Version) == req.Version {
 			meta.CacheControl = immutable
 		}
 	}
@@ -214,7 +211,7 @@ func (s *Static) upload(ctx context.Context, path string, kind modpath.Kind, src
 	return true, err
 }
 
-func (s *Static) save(_ context.Context, path string, _ modpath.Kind, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
+func (s *Static) save(_ context.Context, path string, _ modpath.Request, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
 	name := filepath.Join(s.Dir, filepath.FromSlash(path))
 	if old, err := os.Open(name); err == nil {
 		h := sha256.New()

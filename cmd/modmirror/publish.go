@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,9 +93,7 @@ func (e *env) publish(ctx context.Context, to *bucket.Bucket, args []string, tru
 	if len(fronts) == 0 {
 		return errors.New("no bundle there that can be believed")
 	}
-	slices.SortStableFunc(fronts, func(a, b *bundle.Bundle) int {
-		return cmp.Or(cmp.Compare(a.Manifest.Name, b.Manifest.Name), cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence))
-	})
+	slices.SortStableFunc(fronts, bundle.CompareLines)
 	for _, front := range fronts {
 		if err := e.publishOne(ctx, front.Path(), to, trust); err != nil {
 			return err

@@ -193,6 +193,7 @@ Example:
 			if err != nil {
 				return err
 			}
+			defer l.Close()
 			reopen := func() {
 				if s.Audit == nil {
 					return
@@ -208,14 +209,12 @@ Example:
 				s.Audit = serve.NewAudit(e.stderr)
 			default:
 				if s.Audit, err = serve.OpenAudit(audit); err != nil {
-					l.Close()
 					return &hintError{fmt.Errorf("opening the audit: %w", err), "--audit - writes it to stderr"}
 				}
 				defer s.Audit.Close()
 			}
 			wants, err := serve.OpenWants(wantsFile(state))
 			if err != nil {
-				l.Close()
 				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
 			}
 			if bucket.IsURL(args[0]) {

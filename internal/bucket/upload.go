@@ -44,16 +44,25 @@ func ETag(src io.ReaderAt, size int64) (string, error) {
 		_, err := io.Copy(h, io.NewSectionReader(src, 0, size))
 		return hex.EncodeToString(h.Sum(nil)), err
 	}
-	all, part, n := md5.New(), partSizeOf(size), 0
+	part := partSizeOf(size)
+	var sums [][md5.Size]byte
 	for at := int64(0); at < size; at += part {
 		h := md5.New()
 		if _, err := io.Copy(h, io.NewSectionReader(src, at, min(part, size-at))); err != nil {
 			return "", err
 		}
-		all.Write(h.Sum(nil))
-		n++
+		sums = append(sums, [md5.Size]byte(h.Sum(nil)))
 	}
-	return fmt.Sprintf("%x-%d", all.Sum(nil), n), nil
+	return etagOfParts(sums), nil
+}
+
+// etagOfParts returns the ETag of an object of parts with these MD5.
+func etagOfParts(sums [][md5.Size]byte) string {
+	all := md5.New()
+	for _, sum := range sums {
+		all.Write(sum[:])
+	}
+	return fmt.Sprintf("%x-%d", all.Sum(nil), len(sums))
 }
 
 // partSizeOf returns the size of the parts of an object: the same each time, so that an upload can be taken up again.
@@ -79,11 +88,11 @@ func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size 
 		if _, err := io.ReadFull(io.NewSectionReader(src, 0, size), data); err != nil {
 			return "", err
 		}
-		if err := b.put(ctx, name, data, opts); err != nil {
+		if etag, err = b.put(ctx, name, data, opts); err != nil {
 			return "", err
 		}
 		progress(size)
-		return fmt.Sprintf("%x", md5.Sum(data)), nil
+		return etag, nil
 	}
 	id, there, err := b.unfinished(ctx, key)
 	if err != nil {
@@ -136,12 +145,8 @@ func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size 
 	if err := cmp.Or(eg.Wait(), ctx.Err()); err != nil {
 		return "", err
 	}
-	all := md5.New()
-	for _, sum := range sums {
-		all.Write(sum[:])
-	}
 	_, err = b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, opts)
-	return fmt.Sprintf("%x-%d", all.Sum(nil), len(parts)), b.done("completing the upload of "+name, err)
+	return etagOfParts(sums), b.done("completing the upload of "+name, err)
 }
 
 // Remove removes an object.
@@ -189,10 +194,10 @@ func (b *Bucket) putPart(ctx context.Context, name, id string, n int, data, sum 
 	return etag, err
 }
 
-// put writes a small object, with its MD5 and SHA-256, which the storage compares.
-func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.PutObjectOptions) error {
+// put writes a small object, with its MD5 and SHA-256, which the storage compares, and returns the first as an ETag.
+func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.PutObjectOptions) (etag string, err error) {
 	sum, hash := md5.Sum(data), sha256.Sum256(data)
-	return again(ctx, func() error {
+	return hex.EncodeToString(sum[:]), again(ctx, func() error {
 		_, err := b.core.PutObject(ctx, b.name, b.prefix+name, bytes.NewReader(data), int64(len(data)),
 			base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(hash[:]), opts)
 		return b.done("uploading "+name, err)
