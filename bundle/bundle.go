@@ -64,6 +64,8 @@ type Bundle struct {
 	Index    *index.Index
 	Seen     bool // its index was found checked in the state directory
 
+	OtherSignature string // what the file beside it is that has the name of its signatures and is none for modmirror; "" for none
+
 	path    string
 	note    []byte  // the signed manifest, with all its signatures and without padding
 	medium  *Medium // nil for a catalogue alone
@@ -127,8 +129,8 @@ func (b *Bundle) checkIndexSum(sum [32]byte) error {
 func (b *Bundle) readManifest(trust *Trust) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
 	if n, err := b.medium.ReadAt(fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF {
-		if bytes.HasPrefix(fixed, []byte(AgeHeader)) {
-			return b.notLike(fixed)
+		if isAge(fixed[:n]) || foreign(b.path, fixed[:n]) != nil {
+			return b.notLike(fixed[:n])
 		}
 		return &NotVerifiedError{"file", fmt.Errorf("%d bytes are too few for a bundle", n)}
 	} else if err != nil {
@@ -156,13 +158,16 @@ func (b *Bundle) readManifest(trust *Trust) error {
 // notLike returns the error for a file that does not begin like a bundle.
 func (b *Bundle) notLike(begin []byte) error {
 	switch {
-	case bytes.HasPrefix(begin, []byte(AgeHeader)):
+	case isAge(begin):
 		return errors.New("it is encrypted: only import reads it, with --identity")
 	case bytes.HasPrefix(begin, []byte("SQLite format 3\x00")):
 		return errors.New("it is the index of a catalogue: name the " + manifestExt + " file beside it")
 	}
 	if base, n, ok := pieceOf(b.path); ok && n > 1 {
 		return fmt.Errorf("it is a piece: name the first one, %s", pieceName(base, 1))
+	}
+	if f := foreign(b.path, begin); f != nil {
+		return &NotVerifiedError{"file", f}
 	}
 	return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
 }
@@ -176,7 +181,7 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 	var more []byte
 	if b.medium == nil || !b.medium.Remote() { // those of a bundle in a bucket are in it
 		var err error
-		if more, err = readSignatures(signaturesFile(b.path)); err != nil {
+		if more, b.OtherSignature, err = readSignatures(signaturesFile(b.path)); err != nil {
 			return err
 		}
 	}
@@ -239,13 +244,13 @@ func readSmall(name string, limit int64) ([]byte, error) {
 // WriteCatalogue writes what there is of the bundle without its files to dir, and returns the path of the manifest: NAME.manifest, with
 // NAME.index.sqlite beside it. That is what the next sync needs of it.
 func (b *Bundle) WriteCatalogue(dir string) (string, error) {
-	base := filepath.Join(dir, b.Manifest.Name)
+	manifest, idx := b.CatalogFiles(dir)
 	src, err := b.Index.Open()
 	if err != nil {
 		return "", err
 	}
 	defer src.Close()
-	out, err := safefile.Create(base+indexExt, 0o666)
+	out, err := safefile.Create(idx, 0o666)
 	if err != nil {
 		return "", err
 	}
@@ -260,7 +265,13 @@ func (b *Bundle) WriteCatalogue(dir string) (string, error) {
 	if err := out.Commit(); err != nil {
 		return "", err
 	}
-	return base + manifestExt, safefile.Write(base+manifestExt, padManifest(b.note), 0o666)
+	return manifest, safefile.Write(manifest, padManifest(b.note), 0o666)
+}
+
+// CatalogFiles returns the paths of the two files that WriteCatalogue writes to dir.
+func (b *Bundle) CatalogFiles(dir string) (manifest, index string) {
+	base := filepath.Join(dir, b.Manifest.Name)
+	return base + manifestExt, base + indexExt
 }
 
 // payloadAt returns where file offsets count from: the end of the index entry.

@@ -1,32 +1,48 @@
 package bundle
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
 
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// Extract writes files of the bundle below dir, verified: those at the paths, or all
-// when none is named. A file that does not verify is not written and ends the work. wrote is told of each file.
-func (b *Bundle) Extract(ctx context.Context, dir string, paths []string, wrote func(index.File) error) (n int, err error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return 0, err
+// Extract writes files of the bundle to a tree, verified: those at the paths, or all when none is named, with the MANIFEST. What
+// else is at one of the paths is an *OccupiedError before anything is written, unless it is of an earlier bundle of the line or
+// t.Replace is set. A file that does not verify is not written and ends the work. wrote is told of each file.
+func (b *Bundle) Extract(ctx context.Context, t *PlainTree, paths []string, trust *Trust, wrote func(index.File) error) (n int, err error) {
+	if len(paths) == 0 && !t.Replace {
+		if err := b.continueTree(t, trust); err != nil {
+			return 0, err
+		}
+	}
+	if !t.Replace {
+		for f, err := range b.chosen(ctx, paths) {
+			if err == nil {
+				_, err = t.Has(f.Path, f.SHA256)
+			}
+			if err != nil {
+				return 0, err
+			}
+		}
 	}
 	buf := make([]byte, 256<<10)
 	for f, err := range b.chosen(ctx, paths) {
 		if err == nil {
 			err = ctx.Err()
 		}
+		var content io.Reader
 		if err == nil {
-			err = b.extract(f, dir, buf)
+			content, err = b.Content(f)
+		}
+		if err == nil {
+			_, err = t.Write(f.Path, content, f.SHA256, buf)
 		}
 		if err == nil {
 			err = wrote(f)
@@ -36,7 +52,15 @@ func (b *Bundle) Extract(ctx context.Context, dir string, paths []string, wrote 
 		}
 		n++
 	}
-	return n, nil
+	if len(paths) > 0 {
+		return n, t.Sync()
+	}
+	if err := t.Sync(); err != nil {
+		return n, err
+	}
+	manifest := padManifest(b.note) // last: it says that the rest is there
+	_, err = t.Write(manifestName, bytes.NewReader(manifest), sha256.Sum256(manifest), buf)
+	return n, errors.Join(err, t.Sync())
 }
 
 // chosen returns the files at the paths, or all of this bundle when none is named. Those of a line of deltas are all its files
@@ -61,28 +85,4 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 		}
 		b.Index.FilesIn(ctx, b.own())(yield)
 	}
-}
-
-func (b *Bundle) extract(f index.File, dir string, buf []byte) error {
-	content, err := b.Content(f)
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(dir, filepath.FromSlash(f.Path))
-	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return err
-	}
-	out, err := safefile.Create(name, 0o666)
-	if err != nil {
-		return err
-	}
-	defer out.Discard()
-	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(out, h)}, struct{ io.Reader }{content}, buf); err != nil {
-		return err
-	}
-	if [32]byte(h.Sum(nil)) != f.SHA256 {
-		return &NotVerifiedError{f.Path, errHash}
-	}
-	return out.Commit()
 }

@@ -45,8 +45,8 @@ func NewKey(file, name string, passphrase []byte) (*Key, error) {
 	if strings.ContainsAny(name, " +\t\r\n") || name == "" {
 		return nil, fmt.Errorf("bad key name %q: no spaces and no plus", name)
 	}
-	if _, err := os.Stat(file); err == nil {
-		return nil, fmt.Errorf("%s: there is a key already: %w", file, fs.ErrExist)
+	if _, err := os.Lstat(file); err == nil {
+		return nil, fmt.Errorf("%s is there already and stays as it is: %w", file, fs.ErrExist)
 	}
 	skey, vkey, err := note.GenerateKey(rand.Reader, name)
 	if err != nil {
@@ -234,7 +234,7 @@ func (t *Trust) Add(key string) (bool, error) {
 		return false, nil
 	}
 	t.Keys = append(t.Keys, key)
-	return true, t.write()
+	return true, t.edit(func(lines []string) []string { return append(lines, key) })
 }
 
 // Remove no longer trusts the keys that are named by their whole text, their name, or name+hash.
@@ -250,11 +250,26 @@ func (t *Trust) Remove(name string) (removed []string, err error) {
 	if len(removed) == 0 {
 		return nil, fmt.Errorf("no trusted key is named %q", name)
 	}
-	return removed, t.write()
+	return removed, t.edit(func(lines []string) []string {
+		return slices.DeleteFunc(lines, func(l string) bool { return slices.Contains(removed, strings.TrimSpace(l)) })
+	})
 }
 
-func (t *Trust) write() error {
-	return safefile.Write(t.File, []byte("# Keys whose bundles are believed here, one a line.\n"+strings.Join(append(t.Keys, ""), "\n")), 0o644)
+// edit changes the lines of the trust file; comments in it stay. A link to it stays one.
+func (t *Trust) edit(change func(lines []string) []string) error {
+	file := t.File
+	if to, err := filepath.EvalSymlinks(file); err == nil {
+		file = to
+	}
+	lines := []string{"# Keys whose bundles are believed here, one a line."}
+	data, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err == nil {
+		lines = strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	}
+	return safefile.Write(file, []byte(strings.Join(change(lines), "\n")+"\n"), 0o644)
 }
 
 // Verifiers returns the trusted keys.

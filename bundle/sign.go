@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -30,16 +31,26 @@ func signaturesFile(path string) string {
 	return strings.TrimSuffix(path, manifestExt) + signaturesExt
 }
 
-// readSignatures reads a file of detached signatures: a signed note of the same text as the manifest. It returns nil when there is none.
-func readSignatures(name string) ([]byte, error) {
-	data, err := readSmall(name, ManifestSize)
+// readSignatures reads a file of detached signatures: a signed note of the same text as the manifest. It returns nil when there is none. What is
+// there and no signed note is not ours, and said in other.
+func readSignatures(name string) (data []byte, other string, err error) {
+	f, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, "", nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+	if err == nil {
+		defer f.Close()
+		data, err = io.ReadAll(io.LimitReader(f, ManifestSize+1))
 	}
-	return data, nil
+	switch {
+	case err != nil:
+		return nil, "", fmt.Errorf("%s: %w", name, err)
+	case !isSignatures(data):
+		return nil, foreignSignature(data), nil
+	case len(data) > ManifestSize:
+		return nil, "", &NotVerifiedError{name, fmt.Errorf("more than %d bytes", ManifestSize)}
+	}
+	return data, "", nil
 }
 
 // signatureLines returns the lines of signatures of a note, and its text.
@@ -167,14 +178,22 @@ func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
-	old, err := readSignatures(to)
+	if a, err := os.Stat(to); err == nil {
+		if b, err := os.Stat(path); err == nil && os.SameFile(a, b) {
+			return Manifest{}, &OccupiedError{to, "it is the bundle"}
+		}
+	}
+	old, other, err := readSignatures(to)
 	if err != nil {
 		return Manifest{}, err
+	}
+	if other != "" {
+		return Manifest{}, &OccupiedError{to, "it is " + other}
 	}
 	n := &note.Note{Text: b.Manifest.Text()}
 	if old != nil {
 		if text, _ := signatureLines(old); string(text) != n.Text {
-			return Manifest{}, fmt.Errorf("%s has signatures of another bundle: name another file", to)
+			return Manifest{}, &OccupiedError{to, "it has signatures of another bundle"}
 		}
 		if n, err = openUnverified(old); err != nil {
 			return Manifest{}, fmt.Errorf("%s: %w", to, err)

@@ -1,11 +1,13 @@
 package bundle
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -324,6 +326,8 @@ type Import struct {
 	Began         func(m *Manifest)
 	Report        func(Damage) // told of each entry that does not verify
 	Warn          func(error)  // told of what AllowRollback lets pass
+
+	OtherSignature func(what string) // told what the file is that has the name of the signatures and is none for modmirror
 }
 
 // ErrDamaged is returned by Import when it reported what does not verify.
@@ -359,6 +363,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	}
 	m := &b.Manifest
 	in.limit = m.Size
+	if b.OtherSignature != "" && im.OtherSignature != nil {
+		im.OtherSignature(b.OtherSignature)
+	}
 	if im.Began != nil {
 		im.Began(m)
 	}
@@ -366,6 +373,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, &RollbackError{name, fmt.Sprintf("its sequence is %d, and %d is the least", m.Sequence, im.MinSequence)}
 	}
 	to := filepath.Join(s.Dir, m.fileName())
+	if err := mayReplace(to); err != nil {
+		return nil, err
+	}
 	// What is in the store counts, whatever is required of what comes in now.
 	have, err := s.lenient().open(nil)
 	if err != nil {
@@ -440,6 +450,29 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, fmt.Errorf("%s is in the store, and that could not be remembered, so import it again: %w", name, err)
 	}
 	return m, nil
+}
+
+// mayReplace returns an *OccupiedError when there is something that is no bundle, whole or damaged.
+func mayReplace(file string) error {
+	st, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !st.Mode().IsRegular():
+		return &OccupiedError{file, "it is not a regular file"}
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	begin := make([]byte, blockSize)
+	if _, err := io.ReadFull(f, begin); err != nil || !bytes.Equal(begin, Header(manifestName, ManifestSize)) {
+		return &OccupiedError{file, "it is no bundle"}
+	}
+	return nil
 }
 
 // again reports whether a bundle is one that the store has, or had: one that is damaged, or that a newer one of its line names and that is gone. It
@@ -738,6 +771,25 @@ func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]
 	}
 	slices.SortFunc(have.bundles, CompareLines)
 	return have.bundles, nil
+}
+
+// LineOf returns the name of the line that a bundle, or a catalogue, is of. Any one of the trusted keys is enough, and nothing but
+// the manifest is read.
+func LineOf(path string, trust *Trust) (string, error) {
+	if strings.HasSuffix(path, manifestExt) {
+		b := &Bundle{path: path}
+		data, err := readSmall(path, ManifestSize)
+		if err == nil {
+			err = b.believe(data, trust.Lenient())
+		}
+		return b.Manifest.Name, err
+	}
+	b, err := (&Store{Trust: trust.Lenient()}).front(path)
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	return b.Manifest.Name, nil
 }
 
 // CompareLines orders bundles by their lines, and in these by sequence.

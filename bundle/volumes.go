@@ -83,7 +83,6 @@ func ParseSize(text string) (int64, error) {
 type Volumes struct {
 	base  string
 	piece int64
-	all   hash.Hash // of everything
 	files []*safefile.File
 	sums  []string
 	cur   hash.Hash
@@ -92,12 +91,25 @@ type Volumes struct {
 
 // NewVolumes begins to write pieces of at most so many bytes. Pieces that are there are not overwritten: they could be mixed up with the new ones.
 func NewVolumes(base string, piece int64) (*Volumes, error) {
-	for _, name := range []string{pieceName(base, 1), base + listExt} {
-		if _, err := os.Stat(name); err == nil {
-			return nil, fmt.Errorf("%s is there already: remove the old pieces, or name other ones: %w", name, fs.ErrExist)
-		}
+	if err := CheckNoPieces(base); err != nil {
+		return nil, err
 	}
-	return &Volumes{base: base, piece: piece, all: sha256.New()}, nil
+	return &Volumes{base: base, piece: piece}, nil
+}
+
+// CheckNoPieces returns an error, which wraps fs.ErrExist, when there is a piece of that name, or a list of pieces.
+func CheckNoPieces(base string) error {
+	there, err := filepath.Glob(escapeGlob(base) + ".[0-9][0-9][0-9]")
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(base + listExt); err == nil {
+		there = append(there, base+listExt)
+	}
+	if len(there) > 0 {
+		return fmt.Errorf("%s is there already: %w", there[0], fs.ErrExist)
+	}
+	return nil
 }
 
 // Write writes to the pieces.
@@ -111,7 +123,6 @@ func (v *Volumes) Write(p []byte) (n int, err error) {
 		part := p[:min(int64(len(p)), v.left)]
 		k, err := v.files[len(v.files)-1].Write(part)
 		v.cur.Write(part[:k])
-		v.all.Write(part[:k])
 		v.left -= int64(k)
 		n += k
 		if err != nil {
@@ -153,7 +164,7 @@ func (v *Volumes) Commit() error {
 		return err
 	}
 	name := filepath.Base(v.base)
-	list := fmt.Sprintf("# %s in %d pieces; joined: cat %[1]s.[0-9]* >%[1]s\n# %x  %[1]s\n", name, len(v.files), v.all.Sum(nil))
+	list := "" // without comments, which sha256sum -c of busybox and toybox takes for bad lines
 	for i, f := range v.files {
 		if err := f.CommitNoSync(); err != nil {
 			return err
@@ -202,7 +213,7 @@ func readList(file string) (sums map[string]string, err error) {
 	sc := bufio.NewScanner(bytes.NewReader(data))
 	for sc.Scan() {
 		sum, name, ok := strings.Cut(sc.Text(), "  ")
-		if strings.HasPrefix(sum, "#") || !ok {
+		if strings.HasPrefix(sum, "#") || !ok { // modmirror wrote comments once
 			continue
 		}
 		if _, _, ok := pieceOf(name); !ok || filepath.Base(name) != name || parseHex(make([]byte, sha256.Size), sum) != nil {
@@ -360,9 +371,9 @@ func encrypted(file string) bool {
 		return false
 	}
 	defer f.Close()
-	head := make([]byte, len(AgeHeader))
-	_, err = io.ReadFull(f, head)
-	return err == nil && string(head) == AgeHeader
+	head := make([]byte, 2*len(ageArmor)) // with room for empty lines before it
+	n, err := io.ReadFull(f, head)
+	return (err == nil || err == io.ErrUnexpectedEOF) && isAge(head[:n])
 }
 
 // Stage copies a piece, from a disk that will be taken out, into the store, and returns which pieces are still missing. With none
@@ -384,7 +395,7 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if sigs, err := readSignatures(base + signaturesExt); err != nil {
+	if sigs, _, err := readSignatures(base + signaturesExt); err != nil {
 		return nil, nil, err
 	} else if sigs != nil {
 		if err := safefile.Write(filepath.Join(st.Dir, name+signaturesExt), sigs, 0o666); err != nil {

@@ -3,6 +3,7 @@ package mirror
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -233,8 +234,22 @@ func (d *Dir) quarantine(file, rel string, reason error) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	name := filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000-")+strings.ReplaceAll(rel, "/", "_"))
-	return errors.Join(os.Rename(file, name), os.WriteFile(name+".reason", []byte(reason.Error()+"\n"), 0o666))
+	name := filepath.Join(dir, time.Now().UTC().Format("20060102T150405.000000000-")+quarantineName(rel))
+	return errors.Join(os.Rename(file, name), os.WriteFile(name+".reason", []byte(rel+": "+reason.Error()+"\n"), 0o666))
+}
+
+// maxQuarantineName is the longest name of a file in quarantine, without its time, in bytes: with that and .reason it fits the 255
+// that file systems have room for.
+const maxQuarantineName = 200
+
+// quarantineName makes a file name of a GOPROXY path. A long one keeps its end and, in the place of the rest, a hash of all of it.
+func quarantineName(rel string) string {
+	name := strings.ReplaceAll(rel, "/", "_")
+	if len(name) <= maxQuarantineName {
+		return name
+	}
+	hash := fmt.Sprintf("%x", sha256.Sum256([]byte(rel)))[:16] + "-"
+	return hash + name[len(name)-(maxQuarantineName-len(hash)):]
 }
 
 // versionFile returns the GOPROXY path of a file of a module version.

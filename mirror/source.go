@@ -60,6 +60,7 @@ type Sources struct {
 	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
 	Lines         []Line                  // lines of bundles that what is carried now joins
 	Lock          *Lock                   // what must come out; nil for what there is now
+	Files         []string                // that were read for it: lists, go.mod, go.sum, go.work
 }
 
 // A Line is what a line of bundles has of the checksum database. Its records are proven again, under the head of this run, and that the head
@@ -152,6 +153,7 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 	case err == nil && filepath.Ext(arg) == ".work":
 		return s.addWorkspace(arg, arg)
 	case err == nil:
+		s.Files = append(s.Files, arg)
 		f, err := os.Open(arg)
 		if err != nil {
 			return err
@@ -193,6 +195,7 @@ func (s *Sources) addWorkspace(name, file string) error {
 	if err != nil {
 		return err
 	}
+	s.Files = append(s.Files, file, file+".sum")
 	ws := Source{Name: name, Dir: filepath.Dir(file), Work: work, goSum: sum}
 	at := len(s.List)
 	s.List = append(s.List, ws)
@@ -234,7 +237,17 @@ func (s *Sources) addProject(name, file string) error {
 	if err != nil {
 		return err
 	}
-	s.List = append(s.List, Source{Name: name, Dir: filepath.Dir(file), Mod: mod, goSum: sum})
+	dir := filepath.Dir(file)
+	s.Files = append(s.Files, file, sum.file)
+	for _, r := range mod.Replace {
+		if folder := r.New.Path; r.New.Version == "" {
+			if !filepath.IsAbs(folder) {
+				folder = filepath.Join(dir, folder)
+			}
+			s.Files = append(s.Files, filepath.Join(folder, "go.mod"))
+		}
+	}
+	s.List = append(s.List, Source{Name: name, Dir: dir, Mod: mod, goSum: sum})
 	return nil
 }
 

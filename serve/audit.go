@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
@@ -23,10 +25,42 @@ type Audit struct {
 }
 
 // OpenAudit appends to a file, which is made when it is not there.
+// A file that ends in something else than a line of an audit is left alone: a *bundle.OccupiedError.
 func OpenAudit(file string) (*Audit, error) {
+	if err := checkAudit(file); err != nil {
+		return nil, err
+	}
 	a := &Audit{file: file}
 	return a, a.Reopen()
 }
+
+// checkAudit looks at the end of a regular file.
+func checkAudit(file string) error {
+	st, err := os.Stat(file)
+	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 { // a pipe takes what it is given
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return nil // it may be one that can only be appended to
+	}
+	defer f.Close()
+	end := make([]byte, min(st.Size(), maxAuditLine))
+	if _, err := f.ReadAt(end, st.Size()-int64(len(end))); err != nil && err != io.EOF {
+		return err
+	}
+	lines := bytes.Split(bytes.TrimRight(end, "\n"), []byte("\n"))
+	for i := len(lines) - 1; i >= 0 && i >= len(lines)-2; i-- { // the last one may be cut off
+		var line auditLine
+		if json.Unmarshal(lines[i], &line) == nil && line.Time != "" && line.Method != "" {
+			return nil
+		}
+	}
+	return &bundle.OccupiedError{File: file, Reason: "it is no audit of modmirror serve"}
+}
+
+// maxAuditLine is more than two lines of an audit take, in bytes: a path has at most modpath.MaxLength, each escaped to six.
+const maxAuditLine = 64 << 10
 
 // NewAudit writes to w.
 func NewAudit(w io.Writer) *Audit { return &Audit{w: w} }

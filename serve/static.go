@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/mod/module"
@@ -22,7 +20,6 @@ import (
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 // Static is a place for the files of a bundle as a plain tree, for a web server or a CDN.
@@ -31,9 +28,11 @@ type Static struct {
 	Bucket *bucket.Bucket // a bucket, in which each file has its Content-Type and Cache-Control
 
 	AllowRollback bool // write an older bundle over a newer one, or one of another line
+	Overwrite     bool // replace what is there although no marker says that it is a tree of bundles
 
 	Wrote func(path string, size int64) // told of each file that is there, by several goroutines; may be nil
 
+	tree           *bundle.PlainTree // in Dir
 	files, written atomic.Int64
 }
 
@@ -43,12 +42,31 @@ const (
 	staticMemory  = 16 << 20
 )
 
-// Publish writes the files of a bundle, verified; those that are there are left alone. First goes what nothing points to before it is there, then lists and
+// Publish writes the files of a bundle, verified; those that are there are left alone. In a place without a marker it replaces nothing:
+// what is in the way there is a *bundle.OccupiedError. First goes what nothing points to before it is there, then lists and
 // answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files there are, and
 // how many were written.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
-	if err := s.checkMarker(ctx, b); err != nil {
+	if s.Bucket == nil {
+		if s.tree, err = bundle.OpenPlainTree(s.Dir); err != nil {
+			return 0, 0, err
+		}
+		defer s.tree.Close()
+	}
+	marked, err := s.checkMarker(ctx, b)
+	if err != nil {
 		return 0, 0, err
+	}
+	if !marked {
+		if err := s.checkFree(ctx, b); err != nil {
+			return 0, 0, err
+		}
+		if err := s.mark(ctx, marker{Name: b.Manifest.Name}); err != nil { // a run that is broken off leaves a tree that the next one may replace
+			return 0, 0, err
+		}
+	}
+	if s.tree != nil {
+		s.tree.Replace = true
 	}
 	const passes = 3
 	for pass := range passes {
@@ -69,54 +87,94 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 			return s.files.Load(), s.written.Load(), err
 		}
 	}
-	m := marker{b.Manifest.Name, b.Manifest.Sequence, b.ID()}
+	if err := s.sync(); err != nil {
+		return s.files.Load(), s.written.Load(), err
+	}
+	err = s.mark(ctx, marker{b.Manifest.Name, b.Manifest.Sequence, b.ID()})
+	return s.files.Load(), s.written.Load(), errors.Join(err, s.sync())
+}
+
+// sync makes a tree in a folder survive a crash.
+func (s *Static) sync() error {
+	if s.tree == nil {
+		return nil
+	}
+	return s.tree.Sync()
+}
+
+// mark writes the marker.
+func (s *Static) mark(ctx context.Context, m marker) error {
 	data, err := json.MarshalIndent(m, "", "\t")
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	data = append(data, '\n')
-	return s.files.Load(), s.written.Load(), s.write(ctx, markerName, modpath.Request{Kind: modpath.Latest}, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	if s.tree != nil {
+		s.tree.Replace = true
+	}
+	_, err = s.put(ctx, markerName, modpath.Request{Kind: modpath.Latest}, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	return err
+}
+
+// checkFree returns a *bundle.OccupiedError when something is in the way of a new tree.
+func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
+	if s.Overwrite {
+		return nil
+	}
+	if s.Bucket != nil {
+		objects, err := s.Bucket.List(ctx)
+		if err == nil && len(objects) > 0 {
+			err = &bundle.OccupiedError{File: objects[0].String(), Reason: "no " + markerName + " beside it says that it is of a tree of modmirror"}
+		}
+		return err
+	}
+	return b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
+		_, err := s.tree.Has(f.Path, f.SHA256)
+		return err
+	})
 }
 
 // markerName is the file that says what a tree is of, so that an older bundle is not written over it unawares. It is no path of the GOPROXY protocol.
 const markerName = "modmirror.json"
 
+const maxMarker = 4096 // bytes
+
 type marker struct {
 	Name     string `json:"name"`
-	Sequence int64  `json:"sequence"`
+	Sequence int64  `json:"sequence"` // 0 while the first bundle is written
 	ID       string `json:"id"`
 }
 
-// checkMarker refuses a bundle that is older than the tree, or of another line.
-func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) error {
+// checkMarker refuses a bundle that is older than the tree, or of another line. It reports whether there is a marker.
+func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
 	var data []byte
 	var err error
 	if s.Bucket == nil {
-		data, err = os.ReadFile(filepath.Join(s.Dir, markerName))
+		data, err = s.tree.Read(markerName, maxMarker)
 	} else if o, statErr := s.Bucket.Stat(ctx, markerName); statErr != nil {
 		err = statErr
 	} else {
-		data = make([]byte, min(o.Size, 4096))
+		data = make([]byte, min(o.Size, maxMarker))
 		_, err = o.ReadAt(ctx, data, 0)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	var m marker
 	if err := json.Unmarshal(data, &m); err != nil {
-		return fmt.Errorf("%s says what the tree is of, and cannot be read: %w", markerName, err)
+		return false, fmt.Errorf("%s says what the tree is of, and cannot be read: %w", markerName, err)
 	}
 	switch {
 	case s.AllowRollback:
 	case m.Name != b.Manifest.Name:
-		return &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)}
+		return true, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)}
 	case m.Sequence > b.Manifest.Sequence:
-		return &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)}
+		return true, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)}
 	}
-	return nil
+	return true, nil
 }
 
 // passOf says when files of a kind are written.
@@ -167,11 +225,7 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 
 // write writes size bytes to a path, unless they are there.
 func (s *Static) write(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte) error {
-	write := s.upload
-	if s.Bucket == nil {
-		write = s.save
-	}
-	wrote, err := write(ctx, path, req, src, size, sum)
+	wrote, err := s.put(ctx, path, req, src, size, sum)
 	if err != nil {
 		return err
 	}
@@ -185,7 +239,15 @@ func (s *Static) write(ctx context.Context, path string, req modpath.Request, sr
 	return nil
 }
 
-func (s *Static) upload(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, _ [32]byte) (wrote bool, err error) {
+// put writes a file, unless it is there, and reports whether it was not.
+func (s *Static) put(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
+	if s.Bucket != nil {
+		return s.upload(ctx, path, req, src, size)
+	}
+	return s.tree.Write(path, io.NewSectionReader(src, 0, size), sum, nil)
+}
+
+func (s *Static) upload(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, size)
 	if err != nil {
 		return false, err
@@ -209,32 +271,4 @@ func (s *Static) upload(ctx context.Context, path string, req modpath.Request, s
 		err = errors.Join(fmt.Errorf("%s: the bundle changed while it was read", path), s.Bucket.Remove(ctx, path))
 	}
 	return true, err
-}
-
-func (s *Static) save(_ context.Context, path string, _ modpath.Request, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
-	name := filepath.Join(s.Dir, filepath.FromSlash(path))
-	if old, err := os.Open(name); err == nil {
-		h := sha256.New()
-		_, err := io.Copy(h, old)
-		old.Close()
-		if err == nil && [32]byte(h.Sum(nil)) == sum {
-			return false, nil
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return false, err
-	}
-	out, err := safefile.Create(name, 0o666)
-	if err != nil {
-		return false, err
-	}
-	defer out.Discard()
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(out, h), io.NewSectionReader(src, 0, size)); err != nil {
-		return false, err
-	}
-	if [32]byte(h.Sum(nil)) != sum {
-		return false, fmt.Errorf("%s: the bundle changed while it was read", path)
-	}
-	return true, out.CommitNoSync()
 }

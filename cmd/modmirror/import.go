@@ -250,9 +250,11 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		}
 	}
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
+	run.OtherSignature = func(what string) { e.sayOther(name, what) }
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	plain := io.Reader(buffered)
-	if head, err := buffered.Peek(len(bundle.AgeHeader)); err == nil && string(head) == bundle.AgeHeader {
+	if bundle.IsAge(buffered) {
+		var err error
 		if plain, err = decrypt(name, buffered, i.ids); err != nil {
 			return nil, err
 		}

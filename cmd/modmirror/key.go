@@ -58,7 +58,7 @@ Example:
 				}
 				key, err := bundle.NewKey(file, name, phrase)
 				if errors.Is(err, fs.ErrExist) {
-					return &hintError{err, "modmirror key show prints its public part; to make another, name it with --file"}
+					return &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
 				}
 				if err != nil {
 					return err
@@ -126,7 +126,7 @@ func trustCommand() *command {
 		name:    "trust",
 		summary: "say whose bundles are believed here",
 		usage: `
-Usage: modmirror trust add KEY
+Usage: modmirror trust add KEY|FILE
        modmirror trust list [BUNDLE|STORE...]
        modmirror trust remove NAME|KEY
 
@@ -135,7 +135,7 @@ who makes the bundles, by a way that you trust. With bundles or stores, list say
 for which of them each key vouches, and which nobody else would vouch for if it were removed.
 
 Example:
-  modmirror trust add "$(cat team.pub)"
+  modmirror trust add team.pub
 `,
 		run: func(_ context.Context, e *env, args []string) error {
 			trust, err := bundle.ReadTrust(e.trustFile())
@@ -144,17 +144,26 @@ Example:
 			}
 			switch {
 			case len(args) == 2 && args[0] == "add":
+				keys := []string{args[1]}
 				if _, err := os.Stat(args[1]); err == nil {
-					return usagef("%s is a file: want the key itself, \"$(cat %[1]s)\"", args[1])
+					list, err := bundle.ReadTrust(args[1])
+					if err != nil {
+						return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
+					}
+					if keys = list.Keys; len(keys) == 0 {
+						return fmt.Errorf("%s: there is no key in it", args[1])
+					}
 				}
-				added, err := trust.Add(args[1])
-				if err != nil {
-					return err
-				}
-				if added {
-					e.say("trusting %s", args[1])
-				} else {
-					e.say("already trusted")
+				for _, key := range keys {
+					added, err := trust.Add(key)
+					if err != nil {
+						return err
+					}
+					if added {
+						e.say("trusting %s", strings.TrimSpace(key))
+					} else {
+						e.say("already trusted: %s", strings.TrimSpace(key))
+					}
 				}
 				return nil
 			case len(args) >= 1 && args[0] == "list":
@@ -166,7 +175,7 @@ Example:
 				}
 				return err
 			}
-			return usagef("want trust add KEY, trust list or trust remove NAME")
+			return usagef("want trust add KEY|FILE, trust list or trust remove NAME")
 		},
 	}
 }

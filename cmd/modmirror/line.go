@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -246,20 +245,6 @@ func (f *syncFlags) checkDrop() error {
 	return nil
 }
 
-// checkBases refuses to write a bundle over one of its bases.
-func (f *syncFlags) checkBases() error {
-	out, err := filepath.Abs(f.output)
-	if err != nil {
-		return err
-	}
-	for _, file := range f.bases {
-		if abs, err := filepath.Abs(file); err == nil && abs == out {
-			return usagef("%s is the base: name another file with -o", f.output)
-		}
-	}
-	return nil
-}
-
 // readLock reads the lock in a file, nil when there is none yet or the name is "".
 func readLock(file string) (*mirror.Lock, error) {
 	if file == "" {
@@ -274,7 +259,7 @@ func readLock(file string) (*mirror.Lock, error) {
 	}
 	lock, err := mirror.ParseLock(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, &hintError{usagef("%s: %v", file, err), "name a file that is not there yet to make a lock of what there is now"}
 	}
 	return lock, nil
 }

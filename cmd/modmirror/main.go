@@ -249,6 +249,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	e.complain("%s: %s", name, oneLine(err))
 	hint, hasHint := errors.AsType[*hintError](err)
 	_, usage := errors.AsType[*usageError](err)
+	_, occupied := errors.AsType[*bundle.OccupiedError](err)
 	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
 	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
 	_, missed := errors.AsType[*missesError](err)
@@ -258,6 +259,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
 	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
 	_, noPiece := errors.AsType[*bundle.MissingPieceError](err)
+	foreign, isForeign := errors.AsType[*bundle.ForeignError](err)
 	lineText, hasLine := lineHint(err)
 	switch {
 	case hasHint:
@@ -266,10 +268,15 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		e.hint("%s", lineText)
 	case missed:
 		e.hint("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")
+	case occupied:
+		e.hint("%s", occupiedHint(name))
 	case usage:
 		e.hint("modmirror %s --help", name)
 	case untrusted:
 		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
+	case isForeign && foreign.Hint() == "":
+	case isForeign:
+		e.hint("%s", oneLine(errors.New(foreign.Hint())))
 	case notVerified:
 		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
 	case errors.Is(err, syscall.ENOSPC) && name == "sync":
@@ -278,7 +285,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 		e.hint("make room and run it again")
 	}
 	switch {
-	case usage:
+	case usage, occupied:
 		return exitUsage
 	case notVerified, rollback, unshown, errors.Is(err, proof.ErrMismatch):
 		return exitNotVerified

@@ -20,6 +20,7 @@ func publishCommand() *command {
 	var to, endpoint string
 	var static, allowRollback bool
 	var require int
+	guard := new(outputGuard)
 	return &command{
 		name:    "publish",
 		summary: "put bundles where many servers read them: S3-compatible storage, or a plain tree (inside)",
@@ -44,6 +45,7 @@ Example:
 			fs.StringVar(&endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
 			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
 			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
+			guard.flags(fs)
 			requireFlag(fs, &require)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -68,7 +70,7 @@ Example:
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback}, args[0], to, trust))
+				return storageHint(e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust))
 			}
 			return storageHint(e.publish(ctx, b, args, trust))
 		},

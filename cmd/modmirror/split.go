@@ -105,7 +105,7 @@ func (p *packaging) open(name string, stdout io.Writer) (*sink, error) {
 
 func splitCommand() *command {
 	var output string
-	p := new(packaging)
+	p, guard := new(packaging), new(outputGuard)
 	return &command{
 		name:    "split",
 		summary: "write a bundle in pieces, or encrypted, for the media at hand",
@@ -122,6 +122,7 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&output, "output", "o", "", "`name` of the pieces without .001 (default that of the bundle)")
 			p.flags(fs)
+			guard.flags(fs)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
@@ -144,7 +145,13 @@ Example:
 					output += ageExt
 				}
 			}
-			if err := checkOutput(output); err != nil {
+			guard.reads(append(bundle.Pieces(args[0]), args[0])...)
+			if p.piece > 0 {
+				err = checkPieces(output)
+			} else {
+				err = guard.check(output, nil)
+			}
+			if err != nil {
 				return err
 			}
 			in, size, err := bundle.OpenInput(args[0])
@@ -223,7 +230,7 @@ func decrypt(name string, r io.Reader, ids []age.Identity) (io.Reader, error) {
 	if len(ids) == 0 {
 		return nil, &hintError{fmt.Errorf("%s is encrypted", name), "--identity FILE names the age identity that opens it"}
 	}
-	plain, err := age.Decrypt(r, ids...)
+	plain, err := age.Decrypt(bundle.AgeReader(r), ids...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
 		return nil, &hintError{fmt.Errorf("%s is encrypted to other identities than the given ones", name), "--identity FILE names the age identity that opens it"}
 	}

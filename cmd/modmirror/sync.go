@@ -46,6 +46,7 @@ type syncFlags struct {
 	passphraseFile, lock      string
 	index                     string // SHA-256 of the index of what was written
 	packaging
+	outputGuard
 }
 
 func syncCommand() *command {
@@ -92,6 +93,7 @@ Example:
 			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
 			fs.StringVar(&f.lock, "lock", "", "`file` that says what comes out: made when it is not there, else the same bytes are made again, or it is an error")
 			f.packaging.flags(fs)
+			f.outputGuard.flags(fs)
 			fs.StringVar(&f.key, "key", "", "signing key `file`, or ssh-agent:COMMENT (default key in the config folder, made when it is not there)")
 			fs.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
@@ -169,7 +171,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	var key *bundle.Key
 	if !f.dryRun {
-		if err := checkOutput(f.output); err != nil {
+		if err := f.checkOutput(e, src); err != nil {
 			return err
 		}
 		if key, err = signingKey(e, f.key, f.passphraseFile); err != nil {
@@ -362,7 +364,7 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		if f.output == "" {
 			f.output = fmt.Sprintf("%s-%d.tar", f.name, f.sequence) + f.ext()
 		}
-		return f.checkBases()
+		return nil
 	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
@@ -394,36 +396,52 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 	return nil
 }
 
+// checkOutput checks that the bundle can be written, and the lock, without harm to anything that sync reads or did not make.
+func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
+	f.reads(src.Files...)
+	f.reads(e.keyFile(), e.trustFile(), f.key, f.passphraseFile)
+	for _, b := range f.bases {
+		f.reads(append(bundle.Pieces(b), b)...)
+	}
+	if f.lock != "" {
+		if same, err := samePath(f.lock, f.output); err != nil {
+			return err
+		} else if same {
+			return usagef("%s cannot be the lock and the bundle", f.lock)
+		}
+		if src.Lock == nil { // else it was read, and is not written
+			if err := f.check(f.lock, nil); err != nil {
+				return err
+			}
+		}
+		f.reads(f.lock)
+	}
+	if f.piece > 0 {
+		return checkPieces(f.output)
+	}
+	if len(f.recipients) > 0 { // which line it is of cannot be told
+		return f.check(f.output, nil)
+	}
+	var keys []string
+	if key, err := bundle.PublicKey(f.key); f.key != "" && err == nil {
+		keys = []string{key}
+	}
+	return e.checkBundleOutput(&f.outputGuard, f.output, f.name, keys...)
+}
+
+// samePath reports whether two names are of one file that may not be there yet.
+func samePath(a, b string) (bool, error) {
+	x, err1 := filepath.Abs(a)
+	y, err2 := filepath.Abs(b)
+	return x == y, errors.Join(err1, err2)
+}
+
 // ext returns what the name of an encrypted bundle ends in.
 func (f *syncFlags) ext() string {
 	if len(f.recipients) > 0 {
 		return ageExt
 	}
 	return ""
-}
-
-// checkOutput finds out before hours of work whether the bundle can be written.
-func checkOutput(name string) error {
-	if name == "-" {
-		return nil
-	}
-	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		return fmt.Errorf("%s is a folder: name a file in it", name)
-	} else if err == nil && !st.Mode().IsRegular() {
-		return fmt.Errorf("%s: not a regular file", name)
-	}
-	if _, err := os.Stat(name + ".sig"); err == nil {
-		return fmt.Errorf("%s.sig is there, with signatures of an older bundle: remove it first", name)
-	}
-	f, err := safefile.Create(name, 0o666)
-	if _, statErr := os.Stat(filepath.Dir(name)); noSuchFile(statErr) {
-		return &hintError{fmt.Errorf("output folder %s is not there", filepath.Dir(name)), "mkdir -p " + filepath.Dir(name)}
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write to the folder of %s: %w", name, errors.Unwrap(err))
-	}
-	f.Discard()
-	return nil
 }
 
 // creationTime is now, or what SOURCE_DATE_EPOCH says (https://reproducible-builds.org/specs/source-date-epoch/).

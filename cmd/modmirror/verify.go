@@ -33,6 +33,7 @@ func verifyCommand() *command {
 	var require int
 	var bad, gosumdb string
 	var private []string
+	guard := new(outputGuard)
 	return &command{
 		name:    "verify",
 		summary: "check every byte of bundles; --deep every hash and proof again",
@@ -51,6 +52,7 @@ Example:
 			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
 			requireFlag(fs, &require)
 			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
+			guard.flags(fs)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			fs.StringSliceVar(&private, "private", nil, "no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
@@ -59,7 +61,10 @@ Example:
 				return usagef("want a bundle")
 			}
 			if bad != "" {
-				if err := checkOutput(bad); err != nil {
+				for _, file := range args {
+					guard.reads(append(bundle.Pieces(file), file)...)
+				}
+				if err := guard.check(bad, isBadList); err != nil {
 					return err
 				}
 			}
@@ -133,7 +138,18 @@ func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error
 	if st, err := os.Stat(file); err == nil && st.IsDir() {
 		return bundle.OpenNewest(ctx, file, trust)
 	}
-	return bundle.Open(ctx, file, trust, "")
+	b, err := bundle.Open(ctx, file, trust, "")
+	if err == nil {
+		e.sayOther(file, b.OtherSignature)
+	}
+	return b, err
+}
+
+// sayOther says what a file beside a bundle is that has the name of its signatures and is none for modmirror.
+func (e *env) sayOther(file, what string) {
+	if what != "" {
+		e.say("%s: the .sig file beside it is %s; modmirror does not", file, what)
+	}
 }
 
 // A verification is what verify is to do, and what it found to be damaged.
@@ -241,6 +257,7 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 	if err != nil {
 		return err
 	}
+	e.sayOther(file, b.OtherSignature)
 	defer done()
 	return v.check(ctx, e, b, file, v.deep)
 }
@@ -334,12 +351,30 @@ func (l *badList) add(path string) {
 func (l *badList) text() []byte {
 	slices.Sort(l.lines)
 	l.lines = slices.Compact(l.lines)
-	return []byte("# To be carried again: modmirror sync -o again.tar FILE\n" + strings.Join(append(l.lines, ""), "\n"))
+	return []byte(badListStart + strings.Join(append(l.lines, ""), "\n"))
+}
+
+// badListStart begins a list of what is damaged.
+const badListStart = "# To be carried again: modmirror sync -o again.tar FILE\n"
+
+// isBadList is a check for outputGuard.check.
+func isBadList(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	start := make([]byte, len(badListStart))
+	if _, err := io.ReadFull(f, start); err != nil || string(start) != badListStart {
+		return errors.New("it is no list that verify --bad wrote")
+	}
+	return nil
 }
 
 func extractCommand() *command {
 	dir := "."
 	var catalog, asJSON bool
+	guard := new(outputGuard)
 	return &command{
 		name:    "extract",
 		summary: "write files of a bundle to a folder, verified",
@@ -359,6 +394,7 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file that was written")
+			guard.flags(fs)
 			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -366,20 +402,30 @@ Example:
 				return usagef("want a bundle")
 			}
 			if st, err := os.Stat(dir); err == nil && !st.IsDir() {
-				return fmt.Errorf("%s: not a folder", dir)
+				return usagef("%s: not a folder", dir)
 			}
 			if catalog {
 				if len(args) > 1 {
 					return usagef("--catalog takes one bundle or store")
 				}
-				return extractCatalog(ctx, e, args[0], dir)
+				return extractCatalog(ctx, e, guard, args[0], dir)
 			}
 			b, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err
 			}
 			defer b.Close()
-			n, err := b.Extract(ctx, dir, args[1:], func(f index.File) error {
+			trust, err := e.trust(1)
+			if err != nil {
+				return err
+			}
+			tree, err := bundle.OpenPlainTree(dir)
+			if err != nil {
+				return err
+			}
+			defer tree.Close()
+			tree.Replace = guard.overwrite
+			n, err := b.Extract(ctx, tree, args[1:], trust, func(f index.File) error {
 				if !asJSON {
 					return nil
 				}
@@ -390,7 +436,7 @@ Example:
 					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
 				}
 				err = fmt.Errorf("%s: %w", args[0], err)
-				if noSuchFile(err) {
+				if _, occupied := errors.AsType[*bundle.OccupiedError](err); noSuchFile(err) && !occupied {
 					err = &hintError{err, "tar tf " + args[0] + " lists the paths"}
 				}
 				return err
@@ -409,7 +455,7 @@ type extracted struct {
 }
 
 // extractCatalog writes the catalogue of a bundle, or of each line of a store.
-func extractCatalog(ctx context.Context, e *env, name, dir string) error {
+func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
@@ -437,6 +483,17 @@ func extractCatalog(ctx context.Context, e *env, name, dir string) error {
 		}
 		defer b.Close()
 		lines = []*bundle.Bundle{b}
+	}
+	for _, b := range lines {
+		manifest, index := b.CatalogFiles(dir)
+		guard.reads(b.Path(), name)
+		if err := guard.check(manifest, e.bundleOfLine(b.Manifest.Name)); err != nil {
+			return err
+		}
+		// The index belongs to the manifest beside it.
+		if err := guard.check(index, func(string) error { return e.bundleOfLine(b.Manifest.Name)(manifest) }); err != nil {
+			return err
+		}
 	}
 	for _, b := range lines {
 		file, err := b.WriteCatalogue(dir)

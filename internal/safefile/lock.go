@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,9 @@ import (
 // Lock locks a file, made when it is not there, for this process alone, until unlock is called. While another one has it Lock waits, having
 // called waiting, unless that is nil, once with who that is. A lock does not outlive its process.
 func Lock(ctx context.Context, name string, waiting func(holder string)) (unlock func() error, err error) {
+	if err := checkLock(name); err != nil {
+		return nil, err
+	}
 	lock := flock.New(name)
 	ok, err := lock.TryLock()
 	if err == nil && !ok {
@@ -28,8 +32,31 @@ func Lock(ctx context.Context, name string, waiting func(holder string)) (unlock
 		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
 	host, _ := os.Hostname()
-	os.WriteFile(name, fmt.Appendf(nil, "process %d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666) // for those who wait
+	os.WriteFile(name, fmt.Appendf(nil, lockStart+"%d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666) // for those who wait
 	return lock.Unlock, nil
+}
+
+// lockStart begins what is in a lock file.
+const lockStart = "process "
+
+// checkLock returns an error when there is a file that is no lock: it would be written over.
+func checkLock(name string) error {
+	st, err := os.Lstat(name)
+	if err != nil { // it is made, or the error is met again
+		return nil
+	}
+	if st.Mode().IsRegular() {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil
+		}
+		defer f.Close()
+		start := make([]byte, len(lockStart))
+		if n, _ := io.ReadFull(f, start); n == 0 || string(start) == lockStart { // n is 0 for a lock that is being made, too
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is there and is no lock of modmirror: name another folder", name)
 }
 
 // Sweep removes what a killed run left half written in dir, where no other one is writing: it is of no use to anyone.

@@ -22,6 +22,8 @@ const TempPrefix = ".modmirror-tmp-"
 // A File is being written. It has no effect on its final path before Commit.
 type File struct {
 	*os.File
+	root   *os.Root // that path and temp are in; nil for paths of the file system
+	temp   string   // path of the temporary file
 	path   string
 	closed bool
 	done   bool
@@ -39,14 +41,43 @@ func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{File: f, path: path}, nil
+	return &File{File: f, temp: f.Name(), path: path}, nil
+}
+
+// CreateInRoot is Create for a path in a root, from which no link leads out. The folder of path is made when it is not there.
+func CreateInRoot(root *os.Root, path string, perm fs.FileMode) (*File, error) {
+	dir := filepath.Dir(path)
+	if err := root.MkdirAll(dir, 0o777); err != nil {
+		return nil, err
+	}
+	temp := filepath.Join(dir, TempPrefix+rand.Text())
+	f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &File{File: f, root: root, temp: temp, path: path}, nil
+}
+
+func (f *File) rename() error {
+	if f.root != nil {
+		return f.root.Rename(f.temp, f.path)
+	}
+	return os.Rename(f.temp, f.path)
+}
+
+func (f *File) remove() {
+	if f.root != nil {
+		f.root.Remove(f.temp)
+	} else {
+		os.Remove(f.temp)
+	}
 }
 
 // Path returns the final path.
 func (f *File) Path() string { return f.path }
 
 // Commit makes what was written the content of the final path and returns when
-// that will survive a crash.
+// that will survive a crash. A file of CreateInRoot is committed with CommitNoSync.
 func (f *File) Commit() error {
 	if err := f.CommitNoSync(); err != nil {
 		return err
@@ -71,14 +102,14 @@ func (f *File) CommitNoSync() error {
 		return err
 	}
 	f.done = true
-	err := os.Rename(f.Name(), f.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	err := f.rename()
+	if errors.Is(err, fs.ErrNotExist) && f.root == nil {
 		if err = os.MkdirAll(filepath.Dir(f.path), 0o777); err == nil {
-			err = os.Rename(f.Name(), f.path)
+			err = f.rename()
 		}
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		f.remove()
 	}
 	return err
 }
@@ -118,7 +149,7 @@ func (f *File) Discard() {
 	}
 	f.done = true
 	f.Close()
-	os.Remove(f.Name())
+	f.remove()
 }
 
 // Write replaces the content of path by data.
