@@ -310,8 +310,13 @@ func (x *Index) Vulns(ctx context.Context) (n int64, err error) {
 }
 
 // Private returns the paths of the modules outside the checksum database.
-func (x *Index) Private(ctx context.Context) iter.Seq2[string, error] {
-	return each(ctx, x.query("SELECT path FROM module WHERE private ORDER BY path"), func(row scanner) (path string, err error) {
+func (x *Index) Private(ctx context.Context) iter.Seq2[string, error] { return x.paths(ctx, true) }
+
+// Public returns the paths of the modules that the checksum database vouches for.
+func (x *Index) Public(ctx context.Context) iter.Seq2[string, error] { return x.paths(ctx, false) }
+
+func (x *Index) paths(ctx context.Context, private bool) iter.Seq2[string, error] {
+	return each(ctx, x.query("SELECT path FROM module WHERE private = ? ORDER BY path", private), func(row scanner) (path string, err error) {
 		err = row.Scan(&path)
 		return path, err
 	})

@@ -316,10 +316,29 @@ func (r *run) sync(ctx context.Context) error {
 		defer func() { seen[key] = true }()
 		return seen[key]
 	})
+	r.noteTrees()
 	if err := r.judge(ctx); err != nil {
 		return err
 	}
 	return r.lists()
+}
+
+// noteTrees says which of the trees that clients remember nothing was carried for.
+func (r *run) noteTrees() {
+	for _, t := range r.src.Trees {
+		why := ""
+		switch {
+		case r.out.DB == "":
+			why = "no module of a checksum database is carried"
+		case t.DB != r.out.DB:
+			why = fmt.Sprintf("the checksum database is %s", r.out.DB)
+		case t.Size > r.out.Head.N:
+			why = fmt.Sprintf("the checksum database says that it has %d records; sync again later, when it has more", r.out.Head.N)
+		default:
+			continue
+		}
+		r.out.Notes = append(r.out.Notes, fmt.Sprintf("left out: %s: head %s %d: %s", t.Name, t.DB, t.Size, why))
+	}
 }
 
 // disowned returns an error when a go.mod that graph loading read is not the one of the checksum database: what
@@ -342,9 +361,9 @@ func (r *run) disowned(ctx context.Context) error {
 
 // plan resolves queries and loads graphs.
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
-	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool)}
-	names, imports := make(map[module.Version]string), make(map[module.Version]string)
-	var todo, roots, tools, imported []module.Version
+	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool), notes: slices.Clone(r.src.Notes)}
+	names, imports, perhaps := make(map[module.Version]string), make(map[module.Version]string), make(map[module.Version]string)
+	var todo, roots, tools, imported, maybes []module.Version
 	answers := r.fetch.resolveAll(ctx, r.src.List)
 	resolved := make(map[int][]module.Version)
 	for i := range r.src.List {
@@ -371,7 +390,8 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			r.out.Missing = append(r.out.Missing, miss)
 			continue
 		}
-		if s.maybe && isAbsent(err) {
+		if s.maybe && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+			p.notes = append(p.notes, leftOut(s, err))
 			continue
 		}
 		if isAbsent(err) {
@@ -390,12 +410,25 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		}
 		for _, m := range mods {
 			if s.maybe {
-				if _, err := r.fetch.goMod(ctx, m); isAbsent(err) {
+				var bad *badModError
+				if _, err := r.fetch.goMod(ctx, m); isAbsent(err) || errors.As(err, &bad) {
+					p.notes = append(p.notes, leftOut(s, err))
 					continue
+				} else if err != nil {
+					return nil, err
 				}
 			}
 			if s.Alone {
+				p.spare = s.maybe
 				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
+				p.spare = false
+				continue
+			}
+			if s.maybe {
+				if perhaps[m] == "" {
+					perhaps[m] = s.Name
+					maybes = append(maybes, m)
+				}
 				continue
 			}
 			if s.imported {
@@ -420,9 +453,17 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	build := p.size()
-	p.open(roots) // their build lists are known
-	if _, err := p.closeOver(ctx, l, append(lists, todo...), names, true); err != nil {
+	var closing Size // what closed closures add
+	closed := func(roots, lists []module.Version, names map[module.Version]string) error {
+		before := p.size()
+		p.open(roots) // their build lists are known
+		_, err := p.closeOver(ctx, l, lists, names, true)
+		after := p.size()
+		closing.Versions += after.Versions - before.Versions
+		closing.ModOnly += after.ModOnly - before.ModOnly
+		return err
+	}
+	if err := closed(roots, append(lists, todo...), names); err != nil {
 		return nil, err
 	}
 	if err := r.addBare(ctx, names, false); err != nil {
@@ -431,13 +472,21 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	if err := r.addBare(ctx, imports, true); err != nil {
 		return nil, err
 	}
+	if err := r.addBare(ctx, perhaps, true); err != nil {
+		return nil, err
+	}
 	p.spare = true
+	if lists, err = p.closeOver(ctx, l, maybes, perhaps, false); err != nil {
+		return nil, err
+	}
+	if err := closed(maybes, lists, perhaps); err != nil {
+		return nil, err
+	}
 	if lists, err = p.closeOver(ctx, l, imported, imports, false); err != nil {
 		return nil, err
 	}
 	if r.cfg.Closed {
-		p.open(imported)
-		if _, err := p.closeOver(ctx, l, lists, imports, true); err != nil {
+		if err := closed(imported, lists, imports); err != nil {
 			return nil, err
 		}
 	}
@@ -480,9 +529,15 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	slices.Sort(p.notes)
 	r.out.Notes = slices.Compact(p.notes)
 	if r.cfg.Planned != nil {
-		r.cfg.Planned(build, p.size())
+		all := p.size()
+		r.cfg.Planned(Size{all.Versions - closing.Versions, all.ModOnly - closing.ModOnly}, all)
 	}
 	return p, nil
+}
+
+// leftOut is the note about a line maybe of which nothing came.
+func leftOut(s *Source, err error) string {
+	return fmt.Sprintf("left out: maybe %s: %s", s.Name, strings.TrimPrefix(err.Error(), s.Name+": "))
 }
 
 // public reports whether the checksum database is to vouch for m.

@@ -82,10 +82,7 @@ func checkQuery(query string) error {
 	if err != nil || list {
 		return err
 	}
-	if v, err := module.EscapeVersion(query); err != nil || modpath.CheckFile(v) != nil {
-		return fmt.Errorf("no proxy can be asked for %q, or no file be named so", query)
-	}
-	return nil
+	return modpath.CheckRevision(query)
 }
 
 // allQuery asks for every released version.

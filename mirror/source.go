@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -59,8 +60,17 @@ type Sources struct {
 	VulnDB        string                  // URL or folder of a vulnerability database to be carried, "" for none
 	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
 	Lines         []Line                  // lines of bundles that what is carried now joins
+	Trees         []Tree                  // that clients inside remember
+	Notes         []string                // lines that change nothing, and why
 	Lock          *Lock                   // what must come out; nil for what there is now
 	Files         []string                // that were read for it: lists, go.mod, go.sum, go.work
+}
+
+// A Tree is a tree of a checksum database that clients inside remember, as a line head of a list says: what they need to go on from it is carried.
+type Tree struct {
+	Name string // as in Source
+	DB   string
+	Size int64 // records
 }
 
 // A Line is what a line of bundles has of the checksum database. Its records are proven again, under the head of this run, and that the head
@@ -134,7 +144,7 @@ func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 			return nil, err
 		}
 	}
-	if len(s.List) == 0 && len(s.Self) == 0 && s.VulnDB == "" {
+	if len(s.List) == 0 && len(s.Self) == 0 && s.VulnDB == "" && len(s.Trees) == 0 && len(s.Notes) == 0 {
 		return nil, errors.New("nothing to do: the sources name no module and no go.mod")
 	}
 	return s, nil
@@ -274,6 +284,19 @@ func (s *Sources) addModule(name, arg string) error {
 	return nil
 }
 
+// addMaybe adds a module if there is such a thing: it never fails, and means one version at most.
+func (s *Sources) addMaybe(name, arg string) {
+	if path, query, ok := strings.Cut(arg, "@"); ok && query == allQuery {
+		arg = path + "@latest"
+	}
+	if err := s.addModule(name, arg); err != nil {
+		s.Notes = append(s.Notes, fmt.Sprintf("left out: maybe %v", err))
+		return
+	}
+	last := &s.List[len(s.List)-1]
+	last.maybe, last.Alone = true, last.Query.Path == modpath.Toolchain
+}
+
 // addTool adds a command: package@query. Which module it is in is found out later.
 func (s *Sources) addTool(name, arg string) error {
 	pkg, query, ok := strings.Cut(arg, "@")
@@ -365,16 +388,19 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return fmt.Errorf("%s: %w", pos, err)
 			}
 			s.List[at].Name = pos + ": " + f[1]
-		case (f[0] == "only" || f[0] == "maybe") && len(f) == 2:
-			err := s.addModule(pos+": "+f[1], f[1])
-			if none := (*module.InvalidVersionError)(nil); f[0] == "maybe" && errors.As(err, &none) {
-				continue // go commands ask every path above a package's about its version
-			}
-			if err != nil {
+		case f[0] == "only" && len(f) == 2:
+			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
 				return err
 			}
-			last := &s.List[len(s.List)-1]
-			last.Alone, last.maybe = f[0] == "only", f[0] == "maybe"
+			s.List[len(s.List)-1].Alone = true
+		case f[0] == "maybe" && len(f) == 2:
+			s.addMaybe(pos+": "+f[1], f[1])
+		case f[0] == "head" && len(f) == 3:
+			size, err := strconv.ParseInt(f[2], 10, 64)
+			if err != nil || size < 1 || modpath.CheckDB(f[1]) != nil {
+				return fmt.Errorf("%s: want head DATABASE SIZE, as modmirror wants prints it", pos)
+			}
+			s.Trees = append(s.Trees, Tree{pos, f[1], size})
 		case f[0] == "missing-ok" && len(f) == 2:
 			path, version, ok := strings.Cut(f[1], "@")
 			// Also what no module can be, such as a path without a dot: somebody's go.mod may require it.
@@ -420,7 +446,7 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 				return err
 			}
 		default:
-			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query or missing-ok module@version", pos, strings.TrimSpace(line))
+			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, head DATABASE SIZE or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
 	}
 	if err := sc.Err(); err != nil {

@@ -163,6 +163,8 @@ type proven struct {
 	newest proof.Head   // the largest that was seen: another one than head with a lock only
 	heads  []proof.Head // earlier ones, smallest first
 	tiles  []string     // GOPROXY paths of what a go command needs to repeat the proofs
+
+	trees []int64 // sizes of trees that clients remember whose heads nobody here has seen
 }
 
 // prove chooses a head and proves every record under it, those of the lines too, and that it continues
@@ -214,6 +216,11 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 			p.newest = p.head
 		}
 		p.heads = proof.MergeHeads(p.head.N, earlier)
+	}
+	for _, t := range src.Trees {
+		if t.DB == c.db.Name && t.Size <= p.head.N {
+			p.trees = append(p.trees, t.Size)
+		}
 	}
 	var records, others []proof.Record
 	for m, l := range c.lookups {
@@ -292,6 +299,17 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 			return nil, err
 		}
 		if err := p.Extends(h); err != nil {
+			return nil, err
+		}
+		used = append(used, old.Tiles()...)
+	}
+	for _, size := range found.trees {
+		tree, err := p.TreeAt(size)
+		if err != nil {
+			return nil, err
+		}
+		old := &proof.Prover{Head: proof.Head{Tree: tree}, Source: source}
+		if err := old.Edge(); err != nil {
 			return nil, err
 		}
 		used = append(used, old.Tiles()...)

@@ -83,6 +83,9 @@ type handler struct {
 	view *bundle.View
 	log  *slog.Logger
 	miss func(r modpath.Request)
+	tree func(db string, size int64, exact bool)
+
+	inside *Inside // nil for none
 
 	refs   atomic.Int64 // requests being answered, and one more while it is not retired
 	retire func()       // ends what goes on beside requests
@@ -111,6 +114,7 @@ func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request), m 
 	if h.miss == nil {
 		h.miss = func(modpath.Request) {}
 	}
+	h.tree = func(string, int64, bool) {}
 	h.refs.Store(1)
 	var ids []string
 	for _, b := range v.Lines {
@@ -256,6 +260,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 // serveTile cuts a tile from a wider one: bundles of other lines may have it when this one has none.
 func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error {
 	data, err := h.view.Tile(x.req.Context(), req.DB, req.Tile)
+	h.unknownTree(req, err == nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.notFound(x, req)
 	}
@@ -264,6 +269,31 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 	}
 	h.made(path, req, data).serve(x, x.req)
 	return nil
+}
+
+// unknownTree tells of a tree that a client remembers and that the bundles do not know: a client asks for the tiles at the right edge of its tree, whose
+// widths tell its size; those of known trees are files of a bundle (x/mod/sumdb/tlog, tile.go). Where the client has these in its cache it asks
+// for full tiles that show how that tree goes on, which tell the size but for its last eight bits.
+func (h *handler) unknownTree(req modpath.Request, found bool) {
+	head := h.view.Head(req.DB)
+	if head == nil {
+		return
+	}
+	t := req.Tile
+	full := int64(1) << t.H
+	size, exact := int64(0), false
+	switch {
+	case t.L == 0 && int64(t.W) < full:
+		size, exact = t.N*full+int64(t.W), true
+	case t.L == 0 && !found:
+		size = t.N*full + full - 1
+	case t.L == 1 && int64(t.W) < full && !found:
+		size = (t.N*full + int64(t.W)) * full
+	}
+	if size > 0 && size != head.N {
+		h.metrics.trees.Inc()
+		h.tree(req.DB, size, exact)
+	}
 }
 
 // serveHead answers with the signed tree head that is served of a checksum database.

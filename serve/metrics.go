@@ -21,6 +21,7 @@ type metrics struct {
 	bytes     *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	misses    *prometheus.CounterVec
+	trees     prometheus.Counter
 	failures  prometheus.Counter
 	audit     prometheus.Counter
 
@@ -49,7 +50,8 @@ func newMetrics() *metrics {
 	m.misses = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_misses_total", Help: "Requests for what is not carried (modmirror wants names it)."}, []string{"kind"})
 	m.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_verification_failures_total", Help: "Times a file of the bundle was not what the index says; its body was not sent."})
 	m.audit = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_audit_failures_total", Help: "Lines of the audit that could not be written."})
-	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.failures, m.audit,
+	m.trees = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_unknown_trees_total", Help: "Requests for tiles of trees of the checksum database that the bundles do not know (modmirror wants names them)."})
+	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.trees, m.failures, m.audit,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

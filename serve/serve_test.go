@@ -673,51 +673,6 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestWantsAreBounded asks for more than is kept, writes it down, and reads it again.
-func TestWantsAreBounded(t *testing.T) {
-	file := t.TempDir() + "/wants.json"
-	w, err := OpenWants(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range maxWants + 100 {
-		w.Add(modpath.Request{Kind: modpath.Info, Path: fmt.Sprintf("example.com/x%d", i), Version: "v1.0.0"})
-	}
-	w.Add(modpath.Request{Kind: modpath.Zip, Path: "example.com/x7", Version: "v1.0.0"})
-	w.Add(modpath.Request{Kind: modpath.SumTile})
-	if err := w.Save(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := OpenWants(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list := again.List()
-	if len(list) != maxWants {
-		t.Errorf("%d wants", len(list))
-	}
-	for _, x := range list {
-		if (x.Path == "example.com/x7") == x.Perhaps || x.Count < 1 || x.First.After(x.Last) {
-			t.Errorf("%+v", x)
-		}
-	}
-	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
-		t.Error(st.Mode(), err)
-	}
-}
-
-func TestWantsThatAreNone(t *testing.T) {
-	for _, text := range []string{"[null]", "{}", "", `[{"path":"x"}]`} {
-		file := t.TempDir() + "/wants.json"
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := OpenWants(file); err == nil {
-			t.Errorf("%s was accepted", text)
-		}
-	}
-}
-
 // TestCommitsSideBySide asks for commits by more clients than there are connections to the index: nobody waits for one while he holds one.
 func TestCommitsSideBySide(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {

@@ -67,6 +67,12 @@ type Server struct {
 	Log  *slog.Logger          // nil for slog.Default()
 	Miss func(modpath.Request) // told of requests for what is not carried; may be nil
 
+	// Tree is told that a client remembers a tree of a checksum database, of so many records, that the bundles do not know; exact is false
+	// when only the upper bits of the size are. May be nil.
+	Tree func(db string, size int64, exact bool)
+
+	Inside *Inside // which modules are had elsewhere in the network inside; nil for none
+
 	Ready func(v *bundle.View) // called when a view is served; may be nil
 
 	TLS    *TLS    // nil for plain HTTP
@@ -102,6 +108,8 @@ type Settings struct {
 	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
 	Private []string `json:"private"` // modules outside of it
 	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
+	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not here
+	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
 }
 
 // Serve answers on l until ctx is done, and then lets transfers finish. It returns nil after that, and
@@ -181,6 +189,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // show serves a view from now on.
 func (s *Server) show(ctx context.Context, v *bundle.View) {
 	h := newHandler(v, s.Log, s.Miss, s.metrics)
+	h.inside = s.Inside
+	if s.Tree != nil {
+		h.tree = s.Tree
+	}
 	ctx, h.retire = context.WithCancel(ctx)
 	h.ctx = ctx
 	if old := s.handler.Swap(h); old != nil {
@@ -449,13 +461,20 @@ func (h *handler) landing(w *exchange, base string) error {
 	if err != nil {
 		return err
 	}
+	url := w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base
+	type shell struct{ Name, Text string }
+	var shells []shell
+	for _, sh := range Shells {
+		commands, _ := ShellText(sh.Name, settings.Vars(url))
+		shells = append(shells, shell{sh.Title, commands})
+	}
 	var page strings.Builder
 	err = landingPage.Execute(&page, map[string]any{
-		"URL":     w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base,
+		"URL":     url,
+		"Shells":  shells,
+		"Inside":  strings.Join(settings.Inside, ", "),
 		"Names":   settings.Bundle,
 		"Lines":   h.view.Lines,
-		"SumDB":   settings.SumDB,
-		"Private": strings.Join(settings.Private, ","),
 		"VulnDB":  settings.VulnDB,
 	})
 	if err != nil {
@@ -482,7 +501,7 @@ func (h *handler) sumDB() string {
 }
 
 func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
-	s := Settings{Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
+	s := Settings{Inside: []string{}, Also: []string{}, Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
 	var names []string
 	for _, b := range h.view.Lines {
 		names = append(names, b.Manifest.Name)
@@ -500,6 +519,10 @@ func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
 		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
 			break
 		}
+	}
+	if h.inside != nil {
+		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(h.log))...)
+		s.Also = append(s.Also, h.inside.Also...)
 	}
 	n, err := h.view.Vulns(ctx)
 	s.VulnDB = n > 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/url"
 	"regexp"
 	"strings"
@@ -12,12 +11,16 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/serve"
 )
 
 // notInURL is what the URL of a server does not need and a shell, or GOPROXY, would take for something else.
 var notInURL = regexp.MustCompile(`[^A-Za-z0-9:/._~%@\[\]-]`)
+
+// notInPattern is what a pattern of module paths does not need and a shell would take for something else.
+var notInPattern = regexp.MustCompile(`[^A-Za-z0-9/._~*?\[\]^-]`)
 
 func envCommand() *command {
 	shell := "sh"
@@ -42,6 +45,11 @@ Example:
 			if err != nil {
 				return err
 			}
+			if shell == "go" {
+				if c, err := clientGoEnv(ctx); err == nil && c.before113() {
+					return &hintError{usagef("the go command here is %s, which has no go env -w", c.GOVERSION), "--shell sh or powershell prints settings for a shell"}
+				}
+			}
 			client, err := serverClient(ctx, base)
 			if err != nil {
 				return err
@@ -50,43 +58,14 @@ Example:
 			if err != nil {
 				return &hintError{fmt.Errorf("asking it for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
-			vars := [][2]string{
-				{"GOPROXY", base}, // without ",direct", which would go to a network that is not there
-				{"GONOPROXY", "none"},
-				{"GOPRIVATE", ""},
-				{"GONOSUMDB", strings.Join(settings.Private, ",")},
+			text, ok := serve.ShellText(shell, settings.Vars(base))
+			if !ok {
+				return usagef("--shell %q: want sh, powershell or go", shell)
 			}
-			if settings.SumDB == "sum.golang.org" {
-				vars = append(vars, [2]string{"GOSUMDB", settings.SumDB})
-			}
-			if settings.VulnDB && shell != "go" { // go env -w does not know it
-				vars = append(vars, [2]string{"GOVULNDB", base + "/vulndb"})
-			}
-			return printSettings(e.stdout, shell, vars)
+			_, err = fmt.Fprint(e.stdout, text)
+			return err
 		},
 	}
-}
-
-func printSettings(w io.Writer, shell string, vars [][2]string) error {
-	switch shell {
-	case "sh":
-		for _, v := range vars {
-			fmt.Fprintf(w, "export %s='%s'\n", v[0], v[1])
-		}
-	case "powershell":
-		for _, v := range vars {
-			fmt.Fprintf(w, "$env:%s = '%s'\n", v[0], v[1])
-		}
-	case "go":
-		fmt.Fprint(w, "go env -w")
-		for _, v := range vars {
-			fmt.Fprintf(w, " '%s=%s'", v[0], v[1])
-		}
-		fmt.Fprintln(w)
-	default:
-		return usagef("--shell %q: want sh, powershell or go", shell)
-	}
-	return nil
 }
 
 // serverURL checks the URL of a server and takes a slash off its end.
@@ -116,6 +95,16 @@ func askServer(ctx context.Context, client *upstream.Client, base string) (serve
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)
+	}
+	for _, p := range s.Inside {
+		if err := modpath.CheckPattern(p); err != nil || notInPattern.MatchString(p) {
+			return s, fmt.Errorf("in its settings: %q is no pattern", p)
+		}
+	}
+	for _, u := range s.Also {
+		if _, err := serverURL(u); err != nil {
+			return s, fmt.Errorf("in its settings: %w", err)
+		}
 	}
 	for _, p := range s.Private { // it goes into a shell, and GONOSUMDB has patterns in it
 		if err := module.CheckPath(p); err != nil {

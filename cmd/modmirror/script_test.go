@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 //	hangup                       send it SIGHUP, and wait until its audit is there again
 //	flip FILE OFFSET             change a byte
 //	damage BUNDLE PATH           change a byte in the content of an entry
+//	wait-for COMMAND... -- TEXT  run a command until it prints a text, for a minute at most
 //	status CODE COMMAND...       run a command that must end with the code
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
@@ -97,6 +98,7 @@ func TestScripts(t *testing.T) {
 			"flip":      cmdFlip,
 			"damage":    cmdDamage,
 			"status":    cmdStatus,
+			"wait-for":  cmdWaitFor,
 		},
 	})
 }
@@ -262,5 +264,21 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := strings.TrimSpace(ts.ReadFile("status.txt")); got != "exit "+args[0] {
 		ts.Fatalf("%s ended with %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// cmdWaitFor runs a command again and again until its output has a text.
+func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	n := len(args) - 2
+	if n < 1 || args[n] != "--" {
+		ts.Fatalf("usage: wait-for COMMAND... -- TEXT")
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:n]...)
+		if out := ts.ReadFile("stdout") + ts.ReadFile("stderr"); strings.Contains(out, args[n+1]) {
+			return
+		} else if time.Now().After(deadline) {
+			ts.Fatalf("%s never printed %q: %v\n%s", strings.Join(args[:n], " "), args[n+1], err, out)
+		}
 	}
 }

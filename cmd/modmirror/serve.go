@@ -107,6 +107,7 @@ func serveCommand() *command {
 	var minSequence int64
 	var security serve.TLS
 	var access serve.Access
+	var inside serve.Inside
 	var require int
 	s := new(serve.Server)
 	var remote remoteFlags
@@ -145,6 +146,9 @@ Example:
 			fs.StringVar(&access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN, of 16 characters or more; with TLS only, as above")
 			fs.StringVar(&s.BasePath, "base-path", "", "`path` that all requests begin with, such as /go, behind a reverse proxy")
 			fs.StringVar(&proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* are believed, such as 127.0.0.1,10.0.0.0/8")
+			fs.StringVar(&inside.Patterns, "inside", "", "`patterns`, as in GOPRIVATE, of the modules of your own network, which are had from its own servers")
+			fs.StringVar(&inside.File, "inside-file", "", "`file` with such patterns, one a line, read again when it changes")
+			fs.StringSliceVar(&inside.Also, "also", nil, "`URL` of a second proxy that has those modules, such as your forge's: clients ask it for what is not carried")
 			fs.StringVar(&audit, "audit", "", "`file` to which a line of JSON is appended for each request; - for stderr")
 			fs.StringVar(&logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
 			fs.IntVar(&s.MaxConns, "max-conns", serve.MaxConns, "at most so many `connections`; for a new one the one idle longest is closed")
@@ -213,9 +217,15 @@ Example:
 				}
 				defer s.Audit.Close()
 			}
-			wants, err := serve.OpenWants(wantsFile(state))
+			wants, err := openWants(log, wantsFile(state))
 			if err != nil {
-				return &hintError{err, "remove it: serve then begins anew to remember what is asked for"}
+				return err
+			}
+			if inside.Patterns != "" || inside.File != "" || len(inside.Also) > 0 {
+				if err := inside.Open(); err != nil {
+					return usagef("--inside: %v", err)
+				}
+				s.Inside = &inside
 			}
 			if bucket.IsURL(args[0]) {
 				if len(args) > 1 {
@@ -232,7 +242,7 @@ Example:
 			if withTLS {
 				scheme = "https"
 			}
-			s.Miss, s.Log, s.Open, s.Scrub = wants.Add, log, src.wait, !noScrub
+			s.Miss, s.Tree, s.Log, s.Open, s.Scrub = wants.Add, wants.AddTree, log, src.wait, !noScrub
 			s.Ready = func(v *bundle.View) {
 				defer notifyReady(log, v)
 				for _, b := range v.Lines {
@@ -268,7 +278,7 @@ Example:
 			if !noLandlock {
 				os.MkdirAll(state, 0o700) // it cannot be made later; that it cannot be is said when something is to be written
 				need := needs{
-					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens}, inStores(args)...),
+					read:  append([]string{security.CertFile, security.KeyFile, security.ClientCA, access.Htpasswd, access.Tokens, inside.File}, inStores(args)...),
 					write: []string{state, audit, remote.dir},
 				}
 				if s.Remote != nil {
@@ -407,6 +417,14 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 			return nil, err
 		}
 	}
+	if s.server.Inside != nil {
+		if err := s.server.Inside.Check(ctx, v, s.log); err != nil {
+			if _, covered := errors.AsType[*serve.CoveredError](err); covered {
+				return nil, &hintError{usagef("%v", err), "make the patterns of --inside narrower"}
+			}
+			return nil, err
+		}
+	}
 	for _, err := range v.Passed {
 		s.log.Error("not served", "err", err)
 	}
@@ -486,9 +504,29 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 	}
 }
 
+// openWants opens the wants. A file that is none is set aside: what was asked for is no reason not to serve.
+func openWants(log *slog.Logger, file string) (*serve.Wants, error) {
+	wants, err := serve.OpenWants(file, func(err error) { log.Warn("a want was left out", "err", err) })
+	bad, ok := errors.AsType[*serve.WantsFileError](err)
+	if !ok {
+		return wants, err
+	}
+	wants, name, asideErr := bad.SetAside(time.Now())
+	if asideErr != nil {
+		return nil, errors.Join(err, asideErr)
+	}
+	log.Error("what was asked for before is set aside, and serve begins anew to remember", "file", name, "err", bad)
+	return wants, nil
+}
+
 // saveWants writes down what was asked for, every now and then and when stop is called.
 func saveWants(log *slog.Logger, wants *serve.Wants) (stop func()) {
+	evicted := int64(0)
 	save := func() {
+		if n := wants.Evicted(); n > evicted {
+			log.Warn("more was asked for than is remembered: what was asked for least, and the longest ago, is forgotten", "forgotten", n)
+			evicted = n
+		}
 		if err := wants.Save(); err != nil { // a read-only state folder is no reason not to serve
 			log.Warn("cannot remember wants", "err", err)
 		}

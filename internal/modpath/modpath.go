@@ -257,6 +257,28 @@ func IsListQuery(query string) bool {
 		semver.IsValid(query) && strings.Count(query, ".") < 2
 }
 
+// CheckRevision checks that a version, a branch or a commit can be asked for with a .info file, and be the name of a file in a bundle.
+// all, none, patch and upgrade mean something else to go get (https://go.dev/ref/mod#version-queries).
+func CheckRevision(query string) error {
+	switch query {
+	case "all", "none", "patch", "upgrade":
+		return fmt.Errorf("%q is no version, branch or commit", query)
+	}
+	if v, err := module.EscapeVersion(query); err != nil || CheckFile(v) != nil {
+		return fmt.Errorf("no proxy can be asked for %q, or no file be named so", query)
+	}
+	return nil
+}
+
+// reHosted are the hosts on which a module has a whole repository at least, as cmd/go knows them (cmd/go/internal/vcs/vcs.go vcsPaths).
+var reHosted = regexp.MustCompile(`^(github\.com|bitbucket\.org|gitlab\.com)(/[^/]+)?$`)
+
+// CanBeModule reports whether there may be a module of a path: it is a valid one, and not only a host or a user of a host that is
+// known to have repositories below those.
+func CanBeModule(path string) bool {
+	return module.CheckPath(path) == nil && !reHosted.MatchString(path)
+}
+
 // CheckFile checks that name may be the name of a file in a bundle: a relative
 // slash-separated path of plain ASCII elements that mean the same to every
 // file system and shell that modmirror meets.

@@ -74,17 +74,26 @@ func (p *Prover) records(chunk []Record) error {
 
 // Extends proves that the prover's head is a continuation of older: the same log, only longer.
 func (p *Prover) Extends(older Head) error {
-	if older.N > p.Head.N {
-		return mismatchf("tree of %d cannot continue a tree of %d", p.Head.N, older.N)
+	h, err := p.TreeAt(older.N)
+	if err != nil {
+		return err
 	}
-	h, err := tlog.TreeHash(older.N, p.reader())
-	if err := p.explain(err); err != nil {
-		return fmt.Errorf("proving that tree %d continues tree %d: %w", p.Head.N, older.N, err)
-	}
-	if h != older.Hash {
-		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)", p.Head.N, older.N, h, older.Hash)
+	if h.Hash != older.Hash {
+		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)", p.Head.N, older.N, h.Hash, older.Hash)
 	}
 	return nil
+}
+
+// TreeAt returns what the tree was when it had so many records, proven under the prover's head.
+func (p *Prover) TreeAt(size int64) (tlog.Tree, error) {
+	if size > p.Head.N {
+		return tlog.Tree{}, mismatchf("tree of %d cannot continue a tree of %d", p.Head.N, size)
+	}
+	h, err := tlog.TreeHash(size, p.reader())
+	if err := p.explain(err); err != nil {
+		return tlog.Tree{}, fmt.Errorf("proving that tree %d continues tree %d: %w", p.Head.N, size, err)
+	}
+	return tlog.Tree{N: size, Hash: h}, nil
 }
 
 // Edge reads the tiles from which a client recomputes the head itself.
