@@ -170,4 +170,3 @@ func (b *Bundle) continueTree(t *PlainTree, trust *Trust) error {
 	t.Replace = true
 	return nil
 }
-

@@ -18,7 +18,7 @@ import (
 type wanted struct {
 	mod             module.Version
 	zip             bool     // the .zip besides .mod and .info
-	spare, spareZip bool     // it, or its zip, is only there for what a version without a go.mod imports
+	spare, spareZip bool     // it, or its zip, is only there for what a version without a go.mod imports, a line maybe, or a module of a workspace alone
 	chain           []string // how it came in, from the source down to itself
 }
 
@@ -26,7 +26,7 @@ type wanted struct {
 type plan struct {
 	versions map[module.Version]*wanted
 	closed   map[module.Version]bool // versions whose own build list is in the plan, or will be
-	spare    bool                    // what comes now is only there for what versions without a go.mod import
+	spare    bool                    // what comes now is only there for what may be absent: see wanted
 	requires map[Requirement]bool
 	notes    []string // what is odd, and no reason to fail
 }

@@ -117,10 +117,11 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 			data, ok = f.cached(rel)
 		}
 		if !good() {
-			if data, err = f.get(ctx, m, rel, limit); err != nil {
+			var from string
+			if data, from, err = f.get(ctx, m, rel, limit); err != nil {
 				return nil, nil, err
 			}
-			err = check(data)
+			err = answered(from, check(data))
 		}
 		if data == nil { // nil would mean that there is nothing to write
 			data = []byte{}
@@ -158,8 +159,21 @@ func (f *fetcher) cachePath(rel string) string {
 	return filepath.Join(f.modCache, "cache", "download", filepath.FromSlash(rel))
 }
 
-func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) ([]byte, error) {
-	return f.counted(ctx, func() ([]byte, error) { return f.source(m).Get(ctx, rel, limit) })
+// get asks the upstream of a module for a small file, and returns who answered too.
+func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) (data []byte, from string, err error) {
+	data, err = f.counted(ctx, func() (data []byte, err error) {
+		data, from, err = f.source(m).GetFrom(ctx, rel, limit)
+		return data, err
+	})
+	return data, from, err
+}
+
+// answered says of an error about the content of an answer who gave it.
+func answered(from string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("in the answer to GET %s: %w", from, err)
 }
 
 // getURL gets what is not asked of the proxies in turn: of a checksum database or a vulnerability database.
@@ -180,7 +194,7 @@ func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) (
 
 // A source has module files by their GOPROXY paths.
 type source interface {
-	Get(ctx context.Context, path string, limit int64) ([]byte, error)
+	GetFrom(ctx context.Context, path string, limit int64) (data []byte, from string, err error)
 	Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error
 }
 

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/proof"
 )
 
 // maxGraph is the largest number of module versions that a graph may have. The
@@ -368,6 +370,9 @@ func (g *graph) read(ctx context.Context, l *loader) error {
 			eg.Go(func() error {
 				mod, err := l.summary(ctx, v, k.mod)
 				var bad *badModError
+				if err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) && v.work.has(k.mod) {
+					return nil // whatever is the matter with it: the workspace has it whole
+				}
 				if isAbsent(err) || v.start.Path != "" && k.mod != v.start && errors.As(err, &bad) {
 					return nil
 				}

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/h1"
@@ -90,12 +92,15 @@ type Version struct {
 // A Missing is a file of the closure that an upstream refuses.
 type Missing struct {
 	Mod     module.Version
-	What    string   // "go.mod", "info", "zip" or "record"
+	What    string   // "go.mod", "info", "zip", "record" or "list"
 	Status  int      // HTTP status
 	Reason  string   // what the upstream said
 	Asked   string   // the whole error, with where it was asked for
 	Chain   []string // the requirements that bring it in, from the source
 	Allowed bool     // by a missing-ok line, or since only what a version without a go.mod imports brings it in
+
+	Named bool   `json:"-"` // it was asked for by this name, and is not required by something else
+	Near  string `json:"-"` // what was meant instead, "" when that cannot be told
 }
 
 // An UnverifiedError says that the checksum database is out of reach, so that nothing vouches for modules.
@@ -136,7 +141,7 @@ type Closure struct {
 
 	newestMods map[string]*goMod // by module path: what judges its versions
 
-	NeedsToolchain bool // a source needs a newer Go than the one here, and none is carried: Notes has which
+	Toolchains []string // lines of a list that carry the toolchains that sources need, newer than the Go here, and that were not asked for
 }
 
 // Stats says where the time went.
@@ -316,11 +321,73 @@ func (r *run) sync(ctx context.Context) error {
 		defer func() { seen[key] = true }()
 		return seen[key]
 	})
+	r.explainMissing(ctx)
 	r.noteTrees()
 	if err := r.judge(ctx); err != nil {
 		return err
 	}
 	return r.lists()
+}
+
+// maxExplained is how many missing versions that were named are looked into.
+const maxExplained = 10
+
+// explainMissing finds out what was meant by versions that were asked for by name and that nobody has.
+func (r *run) explainMissing(ctx context.Context) {
+	named := make(map[string]*Source)
+	for i := range r.src.List {
+		if s := &r.src.List[i]; s.Query.Path != "" && !s.maybe && !s.imported {
+			named[s.Name] = s
+		}
+	}
+	n := 0
+	for i := range r.out.Missing {
+		m := &r.out.Missing[i]
+		if len(m.Chain) != 1 {
+			continue
+		}
+		s := named[m.Chain[0]]
+		if m.Named = s != nil && (s.Query == m.Mod || s.Tool != ""); !m.Named || m.Allowed || s.Tool != "" || m.What == "zip" {
+			continue
+		}
+		if n++; n <= maxExplained {
+			m.Near = r.near(ctx, m.Mod)
+		}
+	}
+}
+
+// near returns what is there and like m, "" when nothing is.
+func (r *run) near(ctx context.Context, m module.Version) string {
+	prefix, pathMajor, ok := module.SplitPathVersion(m.Path)
+	if major := semver.Major(m.Version); ok && pathMajor == "" && len(major) > 1 && major != "v0" && major != "v1" {
+		other := prefix + "/" + major
+		if list, _, err := r.fetch.versions(ctx, other); err == nil && len(list) > 0 {
+			return fmt.Sprintf("did you mean %s@%s?", other, modpath.Nearest(list, m.Version))
+		}
+	}
+	if list, newest, err := r.fetch.versions(ctx, m.Path); err == nil {
+		if releases := slices.DeleteFunc(slices.Clone(list), func(v string) bool { return semver.Prerelease(v) != "" }); len(releases) > 0 {
+			list = releases
+		}
+		if v := "v" + m.Version; slices.Contains(list, v) || semver.Canonical(v) == v {
+			return fmt.Sprintf("did you mean %s@%s? Versions begin with v", m.Path, cmp.Or(modpath.Nearest(list, v), v))
+		}
+		switch v := modpath.Nearest(list, m.Version); {
+		case v != "":
+			return fmt.Sprintf("did you mean %s@%s?", m.Path, v)
+		case len(list) > 0:
+			return fmt.Sprintf("it has versions: %s@latest, or one of them", m.Path)
+		case newest != "":
+			return fmt.Sprintf("it has no tags; its newest commit is %s@%s", m.Path, newest)
+		}
+		return ""
+	}
+	for p, levels := path.Dir(m.Path), 0; modpath.CanBeModule(p) && levels < 4; p, levels = path.Dir(p), levels+1 {
+		if list, newest, err := r.fetch.versions(ctx, p); err == nil && len(list)+len(newest) > 0 {
+			return fmt.Sprintf("is that a package of the module %s? Name the module, or a command with a line: tool %s@%s", p, m.Path, m.Version)
+		}
+	}
+	return ""
 }
 
 // noteTrees says which of the trees that clients remember nothing was carried for.
@@ -373,7 +440,9 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			if s.Work != nil {
 				add = p.addWorkspace
 			}
+			p.spare = s.InWork // a workspace builds without what its modules need alone
 			added, err := add(ctx, l, s)
+			p.spare = false
 			if err != nil {
 				return nil, err
 			}
@@ -385,7 +454,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		mods, qs, err := answers[i].versions, answers[i].queries, answers[i].err
 		if s.imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
 			// Not every package that an old file imports is still there, and not every one is needed: it is named.
-			miss := r.missing(s.Query, "list", []string{s.Name}, err)
+			miss := r.missing(s.Query, askedFor(err), []string{s.Name}, err)
 			miss.Allowed = true
 			r.out.Missing = append(r.out.Missing, miss)
 			continue
@@ -395,7 +464,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 			continue
 		}
 		if isAbsent(err) {
-			r.out.Missing = append(r.out.Missing, r.missing(s.Query, "list", []string{s.Name}, err))
+			r.out.Missing = append(r.out.Missing, r.missing(s.Query, askedFor(err), []string{s.Name}, err))
 			continue
 		}
 		if err != nil {
@@ -533,6 +602,14 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		r.cfg.Planned(Size{all.Versions - closing.Versions, all.ModOnly - closing.ModOnly}, all)
 	}
 	return p, nil
+}
+
+// askedFor returns which file a query was about that an upstream refused, as in Missing.What: a branch or a commit is asked for by its .info.
+func askedFor(err error) string {
+	if e, ok := errors.AsType[*upstream.Error](err); ok && strings.HasSuffix(e.URL, ".info") {
+		return "info"
+	}
+	return "list"
 }
 
 // leftOut is the note about a line maybe of which nothing came.

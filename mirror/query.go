@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
@@ -91,9 +93,12 @@ const allQuery = "all"
 // versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else
 // it names, by time, as proxies order what has no tag.
 func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
-	data, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), 0)
+	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), 0)
 	if err != nil {
 		return nil, "", err
+	}
+	if bytes.IndexByte(data, 0) >= 0 || !utf8.Valid(data) {
+		return nil, "", answered(from, errors.New("not a list of versions: it is not text"))
 	}
 	var newestTime time.Time
 	for line := range strings.Lines(string(data)) {
@@ -150,10 +155,38 @@ func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) 
 }
 
 // A noMatchError says that a module has no version that a query allows.
-type noMatchError struct{ path, query string }
+type noMatchError struct {
+	path, query string
+	why         string // what there is instead, "" for nothing
+}
 
 func (e *noMatchError) Error() string {
-	return fmt.Sprintf("%s: no version matches %s", e.path, e.query)
+	return fmt.Sprintf("%s: no version matches %s%s", e.path, e.query, e.why)
+}
+
+// noMatch makes the error about a query that allows nothing in a list of versions.
+func noMatch(path, query string, list []string, retracts *goMod, q matcher) *noMatchError {
+	e := &noMatchError{path: path, query: query}
+	n, reason := 0, ""
+	for _, v := range list {
+		if why, yes := retracted(retracts, v); yes && (q.allows == nil || q.allows(v)) {
+			n++
+			reason = why
+		}
+	}
+	switch {
+	case n > 0:
+		e.why = fmt.Sprintf(": all %d that do are retracted", n)
+		if reason != "" {
+			e.why += " (" + reason + ")"
+		}
+		e.why += "; one that is named in full is carried all the same"
+	case len(list) > 0:
+		e.why = "; the newest is " + list[len(list)-1]
+	default:
+		e.why = "; it has no tagged version"
+	}
+	return e
 }
 
 // query resolves a query about the list of a module as the go command does (modload/query.go): the highest release
@@ -186,13 +219,13 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 		}
 	}
 	if !q.mayLatest {
-		return "", &noMatchError{path, query}
+		return "", noMatch(path, query, list, retracts, q)
 	}
-	data, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
+	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
 	if err == nil {
 		i, err := parseInfo(data, "")
 		if err != nil {
-			return "", fmt.Errorf("%s/@latest: %w", path, err)
+			return "", answered(from, err)
 		}
 		if len(list) == 0 {
 			if retracts, err = f.newestGoMod(ctx, path, []string{i.Version}); err != nil {
@@ -207,10 +240,13 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 	if !upstream.IsNotFound(err) {
 		return "", err
 	}
-	if newest == "" {
-		return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
+	switch {
+	case newest != "":
+		return newest, nil
+	case len(list) > 0: // all of them retracted
+		return "", noMatch(path, query, list, retracts, q)
 	}
-	return newest, nil
+	return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
 }
 
 // newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
@@ -242,7 +278,7 @@ func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (str
 
 // revision resolves a branch, a tag or a commit: the upstream says which version it is.
 func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error) {
-	data, err := f.get(ctx, m, versionFile(modpath.Info, m.Path, m.Version), maxInfo)
+	data, from, err := f.get(ctx, m, versionFile(modpath.Info, m.Path, m.Version), maxInfo)
 	if err != nil {
 		return "", err
 	}
@@ -251,7 +287,7 @@ func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error
 		err = module.Check(m.Path, i.Version)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", m, err)
+		return "", answered(from, err)
 	}
 	return i.Version, nil
 }

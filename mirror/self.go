@@ -32,7 +32,7 @@ func (s *Sources) AddSelf(name, platform, file string) error {
 		platform = thisPlatform
 	}
 	switch {
-	case !rePlatform.MatchString(platform):
+	case CheckPlatform(platform) != nil:
 		return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", name, platform)
 	case file == "" && platform != thisPlatform:
 		return fmt.Errorf("%s: the modmirror here is for %s: name the file of one for %[3]s, as in: self %[3]s modmirror-%[4]s", name, thisPlatform, platform, strings.Replace(platform, "/", "-", 1))

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -30,7 +31,8 @@ type Source struct {
 
 	// For a project:
 	Dir   string        // its folder
-	Mod   *modfile.File // its parsed go.mod
+	Mod   *modfile.File // its parsed go.mod, or what -modfile names in its place
+	Sum   string        // file with its go.sum, which need not be there
 	goSum goSum
 
 	// For a workspace, whose modules are sources of their own besides:
@@ -64,6 +66,9 @@ type Sources struct {
 	Notes         []string                // lines that change nothing, and why
 	Lock          *Lock                   // what must come out; nil for what there is now
 	Files         []string                // that were read for it: lists, go.mod, go.sum, go.work
+
+	options SourceOptions
+	works   map[string]bool // absolute paths of the go.work files that were added
 }
 
 // A Tree is a tree of a checksum database that clients inside remember, as a line head of a list says: what they need to go on from it is carried.
@@ -135,10 +140,21 @@ func (g goSum) check(m module.Version, h1 string) error {
 	return fmt.Errorf("%s %s is %s, but %s says %s: %w", m.Path, m.Version, h1, g.file, want[0], proof.ErrMismatch)
 }
 
-// ParseSources parses what a user may name as a source: a folder with a go.work or go.mod, such a
-// file, a list file, "-" for a list on stdin, or module@query.
+// SourceOptions are the settings of the go command that say what is loaded where.
+type SourceOptions struct {
+	ModFile string // of -modfile in GOFLAGS: taken in the place of the go.mod of folders; relative to them
+	GoWork  string // GOWORK: a file, "off", or "" to look for one
+}
+
+// ParseSources parses what a user may name as a source: a folder, of which it takes what a go command would load there, a go.mod or
+// go.work, a list file, "-" for a list on stdin, or module@query. Mistakes are a *SourceError.
 func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
-	s := &Sources{MissingOK: make(map[module.Version]bool)}
+	return SourceOptions{}.Parse(args, stdin)
+}
+
+// Parse is ParseSources with settings.
+func (o SourceOptions) Parse(args []string, stdin io.Reader) (*Sources, error) {
+	s := &Sources{MissingOK: make(map[module.Version]bool), options: o, works: make(map[string]bool)}
 	for _, arg := range args {
 		if err := s.add(arg, stdin); err != nil {
 			return nil, err
@@ -150,6 +166,18 @@ func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 	return s, nil
 }
 
+// A SourceError is a mistake in what was named as a source, with a next step.
+type SourceError struct {
+	Err  error
+	Hint string
+}
+
+// Error says what is wrong.
+func (e *SourceError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the same as an error.
+func (e *SourceError) Unwrap() error { return e.Err }
+
 func (s *Sources) add(arg string, stdin io.Reader) error {
 	if arg == "-" {
 		return s.addList(stdin, "stdin", ".")
@@ -159,9 +187,11 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 	case err == nil && info.IsDir():
 		return s.addFolder(arg, arg)
 	case err == nil && filepath.Ext(arg) == ".mod":
-		return s.addProject(arg, arg)
+		return s.addProject(arg, arg, "")
 	case err == nil && filepath.Ext(arg) == ".work":
 		return s.addWorkspace(arg, arg)
+	case err == nil && !info.Mode().IsRegular() && info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice) == 0:
+		return fmt.Errorf("%s: neither a file nor a folder", arg)
 	case err == nil:
 		s.Files = append(s.Files, arg)
 		f, err := os.Open(arg)
@@ -169,26 +199,129 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 			return err
 		}
 		defer f.Close()
-		start := make([]byte, 512)
-		if n, _ := f.ReadAt(start, 0); bytes.IndexByte(start[:n], 0) >= 0 {
-			return fmt.Errorf("%s: not a list: it is not text", arg)
-		}
 		return s.addList(f, arg, filepath.Dir(arg))
 	case strings.Contains(arg, "@"):
 		return s.addModule(arg, arg)
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%s: no such file or folder, and not a module@version", arg)
+		return notASource(arg)
 	}
 	return err
 }
 
-// addFolder adds the workspace or the project in a folder.
-func (s *Sources) addFolder(name, dir string) error {
-	work := filepath.Join(dir, "go.work")
-	if _, err := os.Stat(work); err == nil {
-		return s.addWorkspace(name, work)
+// notASource returns the error for a word that names nothing.
+func notASource(word string) error {
+	err := &SourceError{Err: fmt.Errorf("%s: no such file or folder, and not a module@version", word)}
+	switch bare := withoutScheme(word); {
+	case strings.Contains(word, " "):
+		err.Hint = "a command for the rehearsal goes behind an equals sign: --rehearse='" + word + "'"
+	case module.CheckPath(bare) == nil:
+		err.Hint = "a module is named with a version: " + bare + "@latest"
+	case module.CheckImportPath(word) == nil:
+		err.Hint = standardHint
 	}
-	return s.addProject(name, filepath.Join(dir, "go.mod"))
+	return err
+}
+
+const standardHint = "a path without a dot in its first element is of the standard library, which comes with Go"
+
+// withoutScheme takes off what a browser puts before a module path, and behind it.
+func withoutScheme(s string) string {
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s = rest
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git")
+}
+
+// addFolder adds what a go command would load in a folder: the workspace of the go.work there or above, unless its module is not in it, else the
+// project of the go.mod there or above (cmd/go/internal/modload/init.go FindGoWork and findModuleRoot).
+func (s *Sources) addFolder(name, dir string) error {
+	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		return fmt.Errorf("%s: no such folder, so no go.mod there", name)
+	}
+	root := findUp(dir, "go.mod")
+	work := s.options.GoWork
+	switch {
+	case work == "off":
+		work = ""
+	case work == "" || work == "auto":
+		if work = findUp(dir, "go.work"); work != "" {
+			work = filepath.Join(work, "go.work")
+		}
+	case !filepath.IsAbs(work):
+		return fmt.Errorf("GOWORK is %q: want the absolute path of a go.work, or off", work)
+	}
+	if work == "" && root == "" {
+		return fmt.Errorf("%s: no go.mod there", name)
+	}
+	if work == "" {
+		return s.addProject(name, filepath.Join(root, "go.mod"), dir)
+	}
+	same, err := s.isMember(work, root)
+	if err != nil {
+		return err
+	}
+	if root != "" && !same && !sameFile(root, filepath.Dir(work)) {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s does not use it, so it is taken by itself, as with GOWORK=off", name, work))
+		return s.addProject(name, filepath.Join(root, "go.mod"), dir)
+	}
+	if s.options.ModFile != "" {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: -modfile in GOFLAGS is left out, since go commands refuse it in a workspace", name))
+	}
+	if abs, err := filepath.Abs(work); err == nil {
+		if s.works[abs] { // by another of its modules
+			return nil
+		}
+		s.works[abs] = true
+	}
+	if name != "." && !sameFile(dir, filepath.Dir(work)) {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: taken is the workspace %s, as go commands take it there; GOWORK=off takes the module alone", name, work))
+	}
+	return s.addWorkspace(name, work)
+}
+
+// findUp returns the nearest folder, from dir upwards, with a file of a name; "" for none.
+func findUp(dir, name string) string {
+	for {
+		if st, err := os.Stat(filepath.Join(dir, name)); err == nil && !st.IsDir() {
+			return dir
+		}
+		abs, err := filepath.Abs(dir)
+		if err != nil || abs == filepath.Dir(abs) {
+			return ""
+		}
+		dir = filepath.Join(dir, "..") // stays relative where it was, for messages
+	}
+}
+
+func sameFile(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// isMember reports whether a go.work uses the module in a folder.
+func (s *Sources) isMember(file, dir string) (bool, error) {
+	if dir == "" {
+		return false, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	work, err := modfile.ParseWork(file, data, nil)
+	if err != nil {
+		return false, err // has file:line
+	}
+	for _, u := range work.Use {
+		folder := u.Path
+		if !filepath.IsAbs(folder) {
+			folder = filepath.Join(filepath.Dir(file), folder)
+		}
+		if sameFile(folder, dir) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // addWorkspace adds a workspace and each of its modules.
@@ -214,7 +347,7 @@ func (s *Sources) addWorkspace(name, file string) error {
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(ws.Dir, dir)
 		}
-		if err := s.addProject(dir, filepath.Join(dir, "go.mod")); err != nil {
+		if err := s.addProject(dir, filepath.Join(dir, "go.mod"), ""); err != nil {
 			return fmt.Errorf("%s:%d: %w", file, u.Syntax.Start.Line, err)
 		}
 		m := &s.List[len(s.List)-1]
@@ -225,9 +358,21 @@ func (s *Sources) addWorkspace(name, file string) error {
 	return nil
 }
 
-func (s *Sources) addProject(name, file string) error {
+// addProject adds the project of a go.mod. from is the folder in which a go command would be run that reads -modfile, "" when it is not to be read.
+func (s *Sources) addProject(name, file, from string) error {
+	dir := filepath.Dir(file)
+	if alternate := s.options.ModFile; from != "" && alternate != "" {
+		if !filepath.IsAbs(alternate) {
+			alternate = filepath.Join(from, alternate)
+		}
+		if filepath.Ext(alternate) != ".mod" {
+			return fmt.Errorf("-modfile in GOFLAGS is %s: its name must end in .mod", s.options.ModFile)
+		}
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s is read in the place of go.mod, as GOFLAGS says", name, alternate))
+		file = alternate
+	}
 	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && filepath.Base(file) == "go.mod" {
 		return fmt.Errorf("%s: no go.mod there", name)
 	}
 	if err != nil {
@@ -247,7 +392,6 @@ func (s *Sources) addProject(name, file string) error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(file)
 	s.Files = append(s.Files, file, sum.file)
 	for _, r := range mod.Replace {
 		if folder := r.New.Path; r.New.Version == "" {
@@ -257,17 +401,17 @@ func (s *Sources) addProject(name, file string) error {
 			s.Files = append(s.Files, filepath.Join(folder, "go.mod"))
 		}
 	}
-	s.List = append(s.List, Source{Name: name, Dir: dir, Mod: mod, goSum: sum})
+	s.List = append(s.List, Source{Name: name, Dir: dir, Mod: mod, Sum: sum.file, goSum: sum})
 	return nil
 }
 
 func (s *Sources) addModule(name, arg string) error {
 	path, query, ok := strings.Cut(arg, "@")
 	if !ok || query == "" {
-		return fmt.Errorf("%s: want module@version", name)
+		return &SourceError{fmt.Errorf("%s: want module@version", name), "the newest version is " + path + "@latest"}
 	}
 	if err := module.CheckPath(path); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return &SourceError{fmt.Errorf("%s: %w", name, err), pathHint(path, query)}
 	}
 	err := checkQuery(query)
 	// A version of another major may be the tag of one that is +incompatible.
@@ -278,10 +422,37 @@ func (s *Sources) addModule(name, arg string) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return &SourceError{fmt.Errorf("%s: %w", name, err), queryHint(path, query)}
 	}
 	s.List = append(s.List, Source{Name: name, Query: module.Version{Path: path, Version: query}})
 	return nil
+}
+
+// pathHint says what was meant by a path that no module has, "" when that cannot be told.
+func pathHint(path, query string) string {
+	switch bare := withoutScheme(path); {
+	case bare != path && module.CheckPath(bare) == nil:
+		return "did you mean " + bare + "@" + query + "?"
+	case module.CheckImportPath(path) == nil && module.CheckPath(path) != nil && !strings.Contains(strings.SplitN(path, "/", 2)[0], "."):
+		return standardHint
+	}
+	return ""
+}
+
+// queryHint says what was meant by a version that a path cannot have, "" when that cannot be told.
+func queryHint(path, query string) string {
+	prefix, _, ok := module.SplitPathVersion(path)
+	major := semver.Major(query)
+	switch typed := strings.TrimRight(query, ",;:"); {
+	case ok && module.CanonicalVersion(query) == query && !strings.HasPrefix(path, "gopkg.in/"):
+		if major == "v0" || major == "v1" {
+			return "did you mean " + prefix + "@" + query + "?"
+		}
+		return "did you mean " + prefix + "/" + major + "@" + query + "?"
+	case typed != query && checkQuery(typed) == nil:
+		return "did you mean " + path + "@" + typed + "?"
+	}
+	return ""
 }
 
 // addMaybe adds a module if there is such a thing: it never fails, and means one version at most.
@@ -365,7 +536,17 @@ func (s *Sources) denied(path string) string {
 
 // addList reads a list file. Folders in it are relative to dir.
 func (s *Sources) addList(r io.Reader, file, dir string) error {
-	sc := bufio.NewScanner(r)
+	text := bufio.NewReader(r)
+	start, _ := text.Peek(512)
+	switch {
+	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf")): // a mark that Windows programs put before UTF-8
+		text.Discard(3)
+	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
+		return &SourceError{fmt.Errorf("%s: not a list: it is UTF-16", file), "save it as UTF-8; PowerShell: Set-Content -Encoding utf8"}
+	case bytes.IndexByte(start, 0) >= 0:
+		return fmt.Errorf("%s: not a list: it is not text", file)
+	}
+	sc := bufio.NewScanner(text)
 	for n := 1; sc.Scan(); n++ {
 		line, _, _ := strings.Cut(sc.Text(), "#")
 		f := strings.Fields(line)
@@ -420,8 +601,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			s.Deny = append(s.Deny, f[1])
 		case f[0] == "toolchain" && len(f) >= 2 && f[1] == "auto":
 			for _, p := range f[2:] {
-				if !rePlatform.MatchString(p) {
-					return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", pos, p)
+				if err := CheckPlatform(p); err != nil {
+					return fmt.Errorf("%s: %w", pos, err)
 				}
 			}
 			s.AutoToolchain, s.Platforms = true, append(s.Platforms, f[2:]...)
@@ -445,6 +626,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if err := s.AddSelf(pos, f[1], f[2]); err != nil {
 				return err
 			}
+		case len(f) == 1 && notAWord(f[0]):
+			return &SourceError{fmt.Errorf("%s: cannot read %.60q", pos, f[0]), notASource(f[0]).(*SourceError).Hint}
 		default:
 			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, head DATABASE SIZE or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
@@ -454,6 +637,9 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 	}
 	return nil
 }
+
+// notAWord reports whether a word that stands alone on a line of a list is a mistake that notASource explains.
+func notAWord(word string) bool { return notASource(word).(*SourceError).Hint != "" }
 
 // readGoSum parses a go.sum file; one that is not there is empty. Lines are read
 // as cmd/go reads them (modfetch/fetch.go readGoSum): three fields, others are errors.

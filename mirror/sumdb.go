@@ -120,7 +120,7 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	}
 	r, head, err := c.db.ParseLookup(m, data)
 	if err != nil {
-		return proof.Record{}, err
+		return proof.Record{}, answered(upstream.Redact(c.base+"/"+req.String()[len(c.path("")):]), err)
 	}
 	c.mu.Lock()
 	c.heads[head.Tree] = head
@@ -254,7 +254,8 @@ func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
 	if err != nil {
 		return proof.Head{}, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
 	}
-	return c.db.ParseHead(msg)
+	h, err := c.db.ParseHead(msg)
+	return h, answered(upstream.Redact(c.base+"/latest"), err)
 }
 
 // needed returns the paths of the tiles that prove the records of versions in the mirror directory, and the heads that it remembers, under the

@@ -19,6 +19,21 @@ const thisPlatform = runtime.GOOS + "/" + runtime.GOARCH
 
 var rePlatform = regexp.MustCompile(`^[a-z0-9]+/[a-z0-9]+$`)
 
+// goos and goarch are what Go releases are made for (go tool dist list).
+const (
+	goos   = " aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris wasip1 windows "
+	goarch = " 386 amd64 arm arm64 armv6l loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x wasm "
+)
+
+// CheckPlatform checks a platform such as linux/amd64.
+func CheckPlatform(p string) error {
+	sys, arch, _ := strings.Cut(p, "/")
+	if !rePlatform.MatchString(p) || !strings.Contains(goos, " "+sys+" ") || !strings.Contains(goarch, " "+arch+" ") {
+		return fmt.Errorf("%q is not a platform: want one such as linux/amd64 (go tool dist list has all)", p)
+	}
+	return nil
+}
+
 // AddToolchain adds the toolchain of a Go version, such as go1.26.8 or 1.26.8, for platforms
 // such as linux/amd64; for this one when there is none. name is how messages name it.
 func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error {
@@ -32,8 +47,8 @@ func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error
 	}
 	whole := make(map[string]bool)
 	for _, p := range platforms {
-		if !rePlatform.MatchString(p) {
-			return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", name, p)
+		if err := CheckPlatform(p); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		whole[p] = true
 		s.List = append(s.List, Source{Name: name, Alone: true, Query: toolchainModule(goVersion, p)})
@@ -76,6 +91,7 @@ func neededToolchain(goLine *modfile.Go, toolchainLine *modfile.Toolchain) strin
 // toolchains adds the toolchains that sources need, if so configured, or notes that one is needed that is
 // newer than the Go here. mods are the modules that each source, by its number, was resolved to.
 func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Version) error {
+	found := false // a source that needs one
 	for i := range r.src.List {
 		s := &r.src.List[i]
 		need := ""
@@ -116,9 +132,17 @@ func (r *run) toolchains(ctx context.Context, p *plan, mods map[int][]module.Ver
 			}
 			p.wantToolchains(r.src.List[before:])
 		case r.cfg.GoVersion != "" && version.Compare(need, r.cfg.GoVersion) > 0:
-			p.notes = append(p.notes, fmt.Sprintf("%s needs %s or later, which is newer than the Go here, and that toolchain is not carried", s.Name, need))
-			r.out.NeedsToolchain = true
+			for _, platform := range lacking {
+				m := toolchainModule(need, platform)
+				why := fmt.Sprintf("it needs %s or later, newer than the Go here, %s, and that toolchain was not asked for", need, r.cfg.GoVersion)
+				r.out.Missing = append(r.out.Missing, Missing{Mod: m, What: "zip", Reason: why, Asked: why, Chain: []string{s.Name}, Allowed: r.src.MissingOK[m]})
+				r.out.Toolchains = append(r.out.Toolchains, fmt.Sprintf("toolchain %s %s", need, platform))
+			}
 		}
+		found = true
+	}
+	if r.src.AutoToolchain && !found {
+		p.notes = append(p.notes, "toolchain auto: no source has a go or toolchain line newer than go1.21, so none is carried")
 	}
 	return nil
 }

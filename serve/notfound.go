@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 )
@@ -129,7 +128,7 @@ func (h *handler) notFound(x *exchange, req modpath.Request) error {
 	if len(carried) == 0 {
 		line("no version of this module is carried whole")
 	} else {
-		if n := nearest(carried, req.Version); n != "" {
+		if n := modpath.Nearest(carried, req.Version); n != "" {
 			line("nearest carried: %s", n)
 		}
 		line("carried: %s", newestFirst(carried, 200))
@@ -211,22 +210,6 @@ func (h *handler) advise(line func(string, ...any), req modpath.Request, carried
 	default:
 		line("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
 	}
-}
-
-// nearest returns the lowest version above want, which can stand in for it, else the highest below; "" when want is
-// no version.
-func nearest(versions []string, want string) (near string) {
-	if !semver.IsValid(want) {
-		return ""
-	}
-	for _, v := range versions {
-		above, nearAbove := semver.Compare(v, want) > 0, semver.Compare(near, want) > 0
-		switch lower := semver.Compare(v, near) < 0; {
-		case near == "", above && !nearAbove, above && lower, !above && !nearAbove && !lower:
-			near = v
-		}
-	}
-	return near
 }
 
 // newestFirst joins versions, the newest first, to at most max bytes.

@@ -657,22 +657,6 @@ func TestVulnDB(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	for _, tc := range []struct{ carried, want, near string }{
-		{"v1.0.0 v1.2.0 v1.4.0", "v1.1.0", "v1.2.0"},
-		{"v1.4.0 v1.2.0 v1.0.0", "v1.1.0", "v1.2.0"},
-		{"v1.0.0 v1.2.0", "v1.3.0", "v1.2.0"},
-		{"v1.2.0 v1.0.0", "v1.3.0", "v1.2.0"},
-		{"v1.0.0", "v0.1.0", "v1.0.0"},
-		{"v1.0.0", "main", ""},
-		{"", "v1.0.0", ""},
-	} {
-		if got := nearest(strings.Fields(tc.carried), tc.want); got != tc.near {
-			t.Errorf("nearest(%s, %s) = %s, want %s", tc.carried, tc.want, got, tc.near)
-		}
-	}
-}
-
 // TestCommitsSideBySide asks for commits by more clients than there are connections to the index: nobody waits for one while he holds one.
 func TestCommitsSideBySide(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {

@@ -470,12 +470,12 @@ func (h *handler) landing(w *exchange, base string) error {
 	}
 	var page strings.Builder
 	err = landingPage.Execute(&page, map[string]any{
-		"URL":     url,
-		"Shells":  shells,
-		"Inside":  strings.Join(settings.Inside, ", "),
-		"Names":   settings.Bundle,
-		"Lines":   h.view.Lines,
-		"VulnDB":  settings.VulnDB,
+		"URL":    url,
+		"Shells": shells,
+		"Inside": strings.Join(settings.Inside, ", "),
+		"Names":  settings.Bundle,
+		"Lines":  h.view.Lines,
+		"VulnDB": settings.VulnDB,
 	})
 	if err != nil {
 		return err

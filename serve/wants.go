@@ -134,7 +134,9 @@ type WantsFileError struct {
 }
 
 // Error names the file.
-func (e *WantsFileError) Error() string { return fmt.Sprintf("%s: not a list of wants: %v", e.File, e.Err) }
+func (e *WantsFileError) Error() string {
+	return fmt.Sprintf("%s: not a list of wants: %v", e.File, e.Err)
+}
 
 // Unwrap returns the reason.
 func (e *WantsFileError) Unwrap() error { return e.Err }

@@ -88,6 +88,7 @@ Example:
 				return err
 			}
 			settings.override(f.goproxy, f.gosumdb)
+			settings.warnPatterns(e)
 			client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
 			if err != nil {
 				return err

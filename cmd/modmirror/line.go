@@ -133,14 +133,14 @@ func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncF
 	return nil
 }
 
-// have takes out of what is missing what the line has already, and says so: an upstream need not have it for ever.
-func (bs *bases) have(ctx context.Context, e *env, c *mirror.Closure) error {
+// have returns what is missing without what the line has already, and says so: an upstream need not have it for ever.
+func (bs *bases) have(ctx context.Context, e *env, missing []mirror.Missing) ([]mirror.Missing, error) {
 	if bs.own == nil {
-		return nil
+		return missing, nil
 	}
 	x := bs.own.Index
 	var lost error
-	c.Missing = slices.DeleteFunc(c.Missing, func(m mirror.Missing) bool {
+	missing = slices.DeleteFunc(slices.Clone(missing), func(m mirror.Missing) bool {
 		v, ok, err := x.Lookup(ctx, m.Mod.Path, m.Mod.Version)
 		if err != nil {
 			lost = err
@@ -152,7 +152,7 @@ func (bs *bases) have(ctx context.Context, e *env, c *mirror.Closure) error {
 		bs.kept[m.Mod] = true
 		return true
 	})
-	return lost
+	return missing, lost
 }
 
 // sayDropped says what left the line, and what of the patterns did not.

@@ -144,9 +144,13 @@ func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, loc
 	}
 	defer m.Close()
 	if len(args) > 0 {
-		src, err := mirror.ParseSources(args, e.stdin)
+		settings, err := readGoEnv(ctx)
 		if err != nil {
-			return sourceHint(err, args)
+			return err
+		}
+		src, err := parseSources(e, settings, args)
+		if err != nil {
+			return err
 		}
 		wanted, err := m.Wanted(ctx, src)
 		if err != nil {

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 //	upstream grow N              add N records of nothing
 //	upstream publish MODULE VERSION  have a new version, of nothing but a go.mod
 //	upstream only FILE           have no other versions in its lists than those of modmirror list
+//	upstream restore             answer all paths by itself again
 //	upstream stop                go away
 //	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
 //	corporate block HOST         which does not let a host through
@@ -108,6 +109,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 	switch {
 	case len(args) == 1 && args[0] == "stop":
 		up.Close()
+	case len(args) == 1 && args[0] == "restore":
+		up.Restore()
 	case len(args) == 1 && args[0] == "grow":
 		ts.Check(up.Grow())
 	case len(args) == 2 && args[0] == "grow":

@@ -110,7 +110,7 @@ Example:
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	e.quiet = f.quiet
 	if len(args) == 0 {
-		args = []string{enclosing()}
+		args = []string{"."}
 	}
 	if f.learn && f.rehearse == "" {
 		f.rehearse = defaultRehearsal
@@ -122,9 +122,15 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	src, err := mirror.ParseSources(args, e.stdin)
+	settings, err := readGoEnv(ctx)
 	if err != nil {
-		return sourceHint(err, args)
+		return err
+	}
+	settings.override(f.goproxy, f.gosumdb)
+	settings.warnPatterns(e)
+	src, err := parseSources(e, settings, args)
+	if err != nil {
+		return err
 	}
 	if len(f.bases) == 0 && (f.full || f.drop != nil) {
 		return usagef("--full and --drop are about the line of a --base")
@@ -178,11 +184,6 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 			return err
 		}
 	}
-	settings, err := readGoEnv(ctx)
-	if err != nil {
-		return err
-	}
-	settings.override(f.goproxy, f.gosumdb)
 	if f.vulndb != "" {
 		src.VulnDB = f.vulndb
 	}
@@ -246,16 +247,16 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Clone(closure.Missing)
+	all := closure.Missing
 	if !f.full {
-		if err := bs.have(ctx, e, closure); err != nil {
+		if closure.Missing, err = bs.have(ctx, e, all); err != nil {
 			return nil, err
 		}
 	}
-	missing := e.reportMissing(closure)
+	missing := e.reportMissing(closure.Missing)
 	if missing > 0 && !f.keepGoing {
 		e.complain("sync: %s could not be had, so no bundle was written", number(missing, "file"))
-		e.hint("--keep-going writes it without them; a list line \"missing-ok module@version\" accepts one")
+		e.hintMissing(closure.Missing, closure.Toolchains)
 		return nil, errIncomplete
 	}
 	contents, err := bundleContents(closure, m.Path)
@@ -296,30 +297,29 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 	return closure, nil
 }
 
-// enclosing returns the folder of the go.work or go.mod that a go command would take here: in the working
-// directory or the nearest one above it, go.work first.
-func enclosing() string {
-	if work := os.Getenv("GOWORK"); filepath.IsAbs(work) { // which a go command takes wherever it is
-		return work
+// parseSources parses sources as the go command here would load them.
+func parseSources(e *env, settings goEnv, args []string) (*mirror.Sources, error) {
+	modFile, leftOut := settings.modFile()
+	if len(leftOut) > 0 {
+		e.say("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; a rehearsal builds without them", oneLine(errors.New(strings.Join(leftOut, " "))))
 	}
-	for _, name := range []string{"go.work", "go.mod"} {
-		if name == "go.work" && os.Getenv("GOWORK") == "off" {
-			continue
-		}
-		for dir := "."; ; dir = filepath.Join("..", dir) {
-			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
-				return dir
-			}
-			if abs, err := filepath.Abs(dir); err != nil || abs == filepath.Dir(abs) {
-				break
-			}
-		}
+	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
+	if bad, ok := errors.AsType[*mirror.SourceError](err); ok && bad.Hint != "" {
+		return nil, &hintError{err, bad.Hint}
 	}
-	return "."
+	return src, err
 }
 
 // addToolchains adds the toolchains that flags name.
 func addToolchains(src *mirror.Sources, f *syncFlags) error {
+	for _, p := range f.platforms {
+		if err := mirror.CheckPlatform(p); err != nil {
+			return usagef("--platform: %v", err)
+		}
+	}
+	if len(f.platforms) > 0 && len(f.toolchains) == 0 && !src.AutoToolchain {
+		return usagef("--platform says for which platforms --toolchain is: want both, or neither: modules serve all platforms")
+	}
 	src.Platforms = append(src.Platforms, f.platforms...)
 	for _, t := range f.toolchains {
 		if t == "auto" {
@@ -329,21 +329,6 @@ func addToolchains(src *mirror.Sources, f *syncFlags) error {
 		}
 	}
 	return nil
-}
-
-// sourceHint adds a next step to the commonest mistakes in sources.
-func sourceHint(err error, args []string) error {
-	for _, a := range args {
-		_, statErr := os.Stat(a)
-		switch {
-		case statErr == nil || strings.Contains(a, "@"):
-		case strings.Contains(a, " "):
-			return &hintError{err, "a command for the rehearsal goes behind an equals sign: --rehearse='" + a + "'"}
-		case module.CheckPath(a) == nil:
-			return &hintError{err, "a module is named with a version: " + a + "@latest"}
-		}
-	}
-	return err
 }
 
 // defaults fills in output and name from each other and the sources.
@@ -520,7 +505,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 // perVersion is about how many bytes a version takes in a bundle besides its zip: .mod, .info, lookup and tiles, their tar headers and rows.
 const perVersion = 14 << 10
 
-// dryRun says what sync would do.
+// dryRun says what sync would do, and ends as it would.
 func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, bs *bases, f *syncFlags) error {
 	carried := func(module.Version) (bool, error) { return false, nil }
 	if bs.own != nil && !f.full {
@@ -533,6 +518,7 @@ func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, 
 	if err != nil {
 		return m.failed(ctx, e, err)
 	}
+	e.sayNotes(p.Notes)
 	if p.Carried > 0 {
 		fmt.Fprintf(e.stdout, "in the line already: %s\n", number(p.Carried, "zip"))
 	}
@@ -540,11 +526,30 @@ func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, 
 	if p.Unknown > 0 {
 		fmt.Fprintf(e.stdout, "not in that: %s of a size that the upstream does not say\n", number(p.Unknown, "zip"))
 	}
-	if p.Missing > 0 {
-		fmt.Fprintf(e.stdout, "refused by the upstream: %d; sync names them\n", p.Missing)
+	if !f.full {
+		if p.Missing, err = bs.have(ctx, e, p.Missing); err != nil {
+			return err
+		}
 	}
-	fmt.Fprintf(e.stdout, "the bundle will have about %s\n", bytesText(p.Bytes+perVersion*int64(p.Versions+p.ModOnly)))
+	missing := e.reportMissing(p.Missing)
+	if missing == 0 || f.keepGoing {
+		fmt.Fprintf(e.stdout, "the bundle will have about %s\n", bytesText(p.Bytes+perVersion*int64(p.Versions+p.ModOnly)))
+	}
+	if missing > 0 {
+		if !f.keepGoing {
+			e.complain("sync: %s cannot be had, so no bundle would be written", number(missing, "file"))
+			e.hintMissing(p.Missing, p.Toolchains)
+		}
+		return errIncomplete
+	}
 	return nil
+}
+
+// sayNotes says what is odd about a closure, and no reason to fail.
+func (e *env) sayNotes(notes []string) {
+	for _, note := range notes {
+		e.say("%s", oneLine(errors.New(note)))
+	}
 }
 
 func sizeText(s mirror.Size) string {
@@ -568,12 +573,7 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 	for _, m := range c.Bare {
 		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it (a line \"only %[1]s\" carries it alone)", m)
 	}
-	for _, note := range c.Notes {
-		e.say("%s", oneLine(errors.New(note)))
-	}
-	if c.NeedsToolchain && !e.quiet {
-		e.hint("--toolchain auto carries it, for clients inside with an older Go and GOTOOLCHAIN=auto")
-	}
+	e.sayNotes(c.Notes)
 	if len(c.Versions) == 0 {
 		return c, nil
 	}
@@ -603,7 +603,7 @@ func (m *openedMirror) failed(ctx context.Context, e *env, err error) error {
 		if n := len(unverified.Mods) - some; n > 0 {
 			e.complain("unverified: %d more", n)
 		}
-		return &hintError{err, "GOSUMDB=\"sum.golang.org URL\" names another place to ask; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
+		return &hintError{err, upstream.SumDBHint + "; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
 	}
 	if errors.Is(err, upstream.ErrOff) || errors.Is(err, upstream.ErrDirect) {
 		return &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
@@ -622,6 +622,9 @@ func upstreamHint(up *upstream.Error, err error) error {
 	module, version := strings.TrimPrefix(up.URL, "direct:"), ""
 	if r, err := modpath.Parse(module); err == nil {
 		module, version = r.Path, cmp.Or(r.Version, "latest")
+	}
+	if none, ok := errors.AsType[*upstream.NoVCSError](err); ok {
+		return &hintError{err, "install " + none.Name}
 	}
 	switch layer, advice := upstream.Diagnose(err); {
 	case strings.HasPrefix(up.URL, "direct:"):
@@ -673,9 +676,8 @@ func (e *env) bar(max int64, what string) *progressbar.ProgressBar {
 }
 
 // reportMissing names what could not be had and returns how much of it is not accepted.
-func (e *env) reportMissing(c *mirror.Closure) (n int) {
-	direct := false
-	for _, m := range c.Missing {
+func (e *env) reportMissing(list []mirror.Missing) (n int) {
+	for _, m := range list {
 		if !m.Allowed {
 			n++
 		}
@@ -685,12 +687,25 @@ func (e *env) reportMissing(c *mirror.Closure) (n int) {
 		}
 		e.complain("%s the %s of %s: %s", what, m.What, m.Mod, oneLine(errors.New(m.Asked)))
 		e.complain("  wanted by %s", oneLine(errors.New(strings.Join(m.Chain, " → "))))
-		direct = direct || strings.Contains(m.Asked, "GET direct:")
+		if m.Near != "" {
+			e.hint("%s", oneLine(errors.New(m.Near)))
+		}
 	}
-	if direct {
+	if slices.ContainsFunc(list, func(m mirror.Missing) bool { return strings.Contains(m.Asked, "GET direct:") }) {
 		e.hint("GOPRIVATE or GONOPROXY has it fetched directly: does \"go mod download MODULE@VERSION\" work here with GOPROXY=direct?")
 	}
 	return n
+}
+
+// hintMissing says what to do about what could not be had and is not accepted. What was asked for by name is to be asked for by another one.
+func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
+	for _, line := range toolchains {
+		e.hint("--toolchain auto carries it, for clients inside with an older Go; or a line in a list: %s", line)
+	}
+	required := func(m mirror.Missing) bool { return !m.Allowed && !m.Named && m.Mod.Path != modpath.Toolchain }
+	if slices.ContainsFunc(list, required) {
+		e.hint("--keep-going writes it without them; a list line \"missing-ok module@version\" accepts one")
+	}
 }
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.

@@ -78,7 +78,7 @@ func tidy(ctx context.Context, s mirror.Source) (*modfile.File, error) {
 	if err := os.WriteFile(file, modfile.Format(s.Mod.Syntax), 0o666); err != nil {
 		return nil, err
 	}
-	if err := copyFile(filepath.Join(tmp, "go.sum"), filepath.Join(s.Dir, "go.sum")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := copyFile(filepath.Join(tmp, "go.sum"), s.Sum); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "go", "mod", "tidy", "-modfile="+file)

@@ -250,6 +250,22 @@ func ListText(versions []string) []byte {
 	return text
 }
 
+// Nearest returns the lowest version above want, which can stand in for it, else the highest below; "" when want is
+// no version.
+func Nearest(versions []string, want string) (near string) {
+	if !semver.IsValid(want) {
+		return ""
+	}
+	for _, v := range versions {
+		above, nearAbove := semver.Compare(v, want) > 0, semver.Compare(near, want) > 0
+		switch lower := semver.Compare(v, near) < 0; {
+		case near == "", above && !nearAbove, above && lower, !above && !nearAbove && !lower:
+			near = v
+		}
+	}
+	return near
+}
+
 // IsListQuery reports whether a query is answered from the list of a module, rather than by a proxy's .info of that name: latest,
 // upgrade, a range, or the beginning of a version (cmd/go/internal/modload/query.go newQueryMatcher).
 func IsListQuery(query string) bool {

@@ -88,3 +88,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestNearest(t *testing.T) {
+	for _, tc := range []struct{ carried, want, near string }{
+		{"v1.0.0 v1.2.0 v1.4.0", "v1.1.0", "v1.2.0"},
+		{"v1.4.0 v1.2.0 v1.0.0", "v1.1.0", "v1.2.0"},
+		{"v1.0.0 v1.2.0", "v1.3.0", "v1.2.0"},
+		{"v1.2.0 v1.0.0", "v1.3.0", "v1.2.0"},
+		{"v1.0.0", "v0.1.0", "v1.0.0"},
+		{"v1.0.0", "main", ""},
+		{"", "v1.0.0", ""},
+	} {
+		if got := Nearest(strings.Fields(tc.carried), tc.want); got != tc.near {
+			t.Errorf("Nearest(%s, %s) = %s, want %s", tc.carried, tc.want, got, tc.near)
+		}
+	}
+}

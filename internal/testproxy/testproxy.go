@@ -165,6 +165,13 @@ func (s *Server) Override(path string, f func(http.ResponseWriter, *http.Request
 	s.override[path] = f
 }
 
+// Restore ends all that Override began.
+func (s *Server) Restore() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.override)
+}
+
 // Asked returns how often a path was asked for.
 func (s *Server) Asked(path string) int {
 	s.mu.Lock()

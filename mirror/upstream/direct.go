@@ -89,6 +89,12 @@ func (d *Direct) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	return data, err
 }
 
+// GetFrom is Get that also returns where it was asked for.
+func (d *Direct) GetFrom(ctx context.Context, path string, limit int64) ([]byte, string, error) {
+	data, err := d.Get(ctx, path, limit)
+	return data, "direct:" + path, err
+}
+
 // plainInfo leaves out of a .info file what depends on how the version was asked for first, and credentials.
 func plainInfo(data []byte) ([]byte, error) {
 	var info struct {
@@ -245,8 +251,43 @@ var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|miss
 	`repository '?\S*'? ?(does )?not (found|exist)|repository not found|does not appear to be a git repository|: 404 not found|: 410 gone|no go-import meta tags|malformed module path|` +
 	`but does not contain|invalid pseudo-version|go\.mod has .*module path|go\.mod has post-v\d+ module path`)
 
+// reNoVCS finds, in what a go command says, the name of a program that is not there.
+var reNoVCS = regexp.MustCompile(`exec: "([a-z]+)": executable file not found`)
+
+// noVCS returns the program of version control that is not installed, if that is why a go command failed, else "". It does not always say so: of a path that
+// names its version control, as in host/repo.git, it tries all ways to reach it, and says "no secure protocol found".
+func noVCS(path, text string) string {
+	if m := reNoVCS.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	if !strings.Contains(text, "no secure protocol found") {
+		return ""
+	}
+	name := "git"
+	for _, vcs := range []string{"hg", "svn", "bzr", "fossil"} {
+		if strings.Contains(path+"/", "."+vcs+"/") {
+			name = vcs
+		}
+	}
+	if _, err := exec.LookPath(name); !errors.Is(err, exec.ErrNotFound) {
+		return ""
+	}
+	return name
+}
+
+// A NoVCSError says that a program of version control is not installed.
+type NoVCSError struct{ Name string }
+
+// Error names it.
+func (e *NoVCSError) Error() string {
+	return e.Name + " is not installed, and what is fetched directly needs it"
+}
+
 // failed makes the error for what a go command said.
 func (d *Direct) failed(r modpath.Request, text string) error {
+	if name := noVCS(r.Path, text); name != "" {
+		return &Error{URL: "direct:" + r.String(), Err: &NoVCSError{name}}
+	}
 	var lines []string
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(strings.TrimPrefix(line, "go: "))

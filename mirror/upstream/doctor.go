@@ -176,6 +176,9 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 			haveDB = haveDB || f.Layer == LayerOK && !dbStopped
 		} else if f.Layer == LayerNotFound {
 			f.Advice = "it does not pass the checksum database on, which is then asked directly"
+		} else if f.Layer == LayerAnswer {
+			f.Advice = "it does not pass the checksum database on, and should say so with 404, after which go commands ask it directly; " + SumDBHint
+			dbStopped = dbStopped || !proxy.fallOnError
 		} else {
 			dbStopped = dbStopped || !proxy.fallOnError
 		}
@@ -209,6 +212,9 @@ func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
 		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
 		if e := (*Error)(nil); errors.As(err, &e) && e.NotFound() {
 			f.Layer = LayerNotFound
+		}
+		if none, ok := errors.AsType[*NoVCSError](err); ok {
+			f.Advice = "install " + none.Name
 		}
 	}
 	return f, err == nil

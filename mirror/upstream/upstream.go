@@ -8,6 +8,7 @@
 package upstream
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -236,12 +237,19 @@ func localIP(ip net.IP) bool {
 
 // Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
 func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
+	data, _, err := c.GetFrom(ctx, path, limit)
+	return data, err
+}
+
+// GetFrom is Get that also returns the URL that answered, without a user.
+func (c *Client) GetFrom(ctx context.Context, path string, limit int64) (data []byte, from string, err error) {
 	buf := &memory{ctx: ctx, big: c.big}
 	defer buf.release()
-	err := c.each(func(base string) error {
+	err = c.each(func(base string) error {
+		from = Redact(base + "/" + path)
 		return c.fetch(ctx, base+"/"+path, buf, cmp.Or(limit, MaxSmall), nil)
 	})
-	return buf.b, err
+	return buf.b, from, err
 }
 
 // Size returns how many bytes the body at path has, -1 when the proxy does not say. It asks once.
@@ -322,29 +330,40 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 		if err == nil {
 			return base, nil
 		}
-		if !IsNotFound(err) && !p.fallOnError {
-			return "", fmt.Errorf("checksum database %s: %w", name, err)
+		if IsNotFound(err) || p.fallOnError {
+			continue
 		}
+		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 && e.Status != 401 && e.Status != 407 && e.Status/100 == 4 {
+			return "", &SumDBError{name, base, err} // as go commands have it: nothing behind this proxy is asked
+		}
+		return "", fmt.Errorf("checksum database %s: %w", name, err)
 	}
 	base = "https://" + name
 	if err := c.fetch(ctx, base+"/latest", &memory{ctx: ctx, big: c.big}, MaxSmall, nil); err != nil {
-		return "", &SumDBError{name, err}
+		return "", &SumDBError{name, "", err}
 	}
 	return base, nil
 }
 
+// SumDBHint is what helps where no proxy passes a checksum database on.
+const SumDBHint = "GOSUMDB=\"sum.golang.org URL\" names another place to ask"
+
 // A SumDBError says that a checksum database is out of reach.
 type SumDBError struct {
-	Name string
-	Err  error // of asking it directly
+	Name  string
+	Proxy string // URL below a proxy that refuses it with something else than 404, so that it is not asked directly; "" for none
+	Err   error  // of that, or of asking it directly
 }
 
 // Error says why.
 func (e *SumDBError) Error() string {
+	if e.Proxy != "" {
+		return fmt.Sprintf("the proxy does not pass checksum database %s on: %v", e.Name, e.Err)
+	}
 	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v", e.Name, e.Err)
 }
 
-// Unwrap returns the error of asking it directly.
+// Unwrap returns the reason.
 func (e *SumDBError) Unwrap() error { return e.Err }
 
 // GetURL returns the body at a URL, at most limit bytes of it (MaxSmall when limit is 0).
@@ -494,18 +513,19 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 	if e := resp.Header.Get("ETag"); strings.HasPrefix(e, `"`) && resp.Header.Get("Accept-Ranges") == "bytes" {
 		*etag = e
 	}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+	start := time.Now()
+	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
+	defer watchdog.Stop()
+	content := bufio.NewReaderSize(resp.Body, sniffed)
+	if have == 0 && isHTML(content) {
 		return -1, &Error{URL: Redact(url), Err: errHTML}
 	}
 	if have+resp.ContentLength > limit {
 		return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
 	}
-	start := time.Now()
-	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
-	defer watchdog.Stop()
 	buf := make([]byte, min(64<<10, max(512, resp.ContentLength)))
 	for {
-		n, err := resp.Body.Read(buf)
+		n, err := content.Read(buf)
 		if n > 0 {
 			watchdog.Reset(stall)
 			if d := time.Since(start); d > patience && float64(w.Len()-have) < minRate*d.Seconds() {
@@ -529,6 +549,16 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 			return 0, &Error{URL: Redact(url), Err: fmt.Errorf("after %d bytes: %w", w.Len(), err)}
 		}
 	}
+}
+
+// sniffed is how much of a body is looked at, in bytes, to tell what it is.
+const sniffed = 512
+
+// isHTML reports whether a body is an HTML page, whatever its Content-Type says: some proxies call every file text/html, and some login pages
+// have another one. No file of the protocol begins like one.
+func isHTML(r *bufio.Reader) bool {
+	start, _ := r.Peek(sniffed) // what there is; an error comes again
+	return strings.HasPrefix(http.DetectContentType(start), "text/html")
 }
 
 // do sends a request with the credentials that there are for it, and again when a refusal brings others to light.
