@@ -370,7 +370,8 @@ func (g *graph) read(ctx context.Context, l *loader) error {
 			eg.Go(func() error {
 				mod, err := l.summary(ctx, v, k.mod)
 				var bad *badModError
-				if err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) && v.work.has(k.mod) {
+				var gone *replacementError
+				if err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) && !errors.As(err, &gone) && v.work.has(k.mod) {
 					return nil // whatever is the matter with it: the workspace has it whole
 				}
 				if isAbsent(err) || v.start.Path != "" && k.mod != v.start && errors.As(err, &bad) {

@@ -254,7 +254,13 @@ func (s *Sources) addFolder(name, dir string) error {
 		return fmt.Errorf("%s: no go.mod there", name)
 	}
 	if work == "" {
+		if name == "." { // as people see where it is
+			name = root
+		}
 		return s.addProject(name, filepath.Join(root, "go.mod"), dir)
+	}
+	if name == "." {
+		name = filepath.Dir(work)
 	}
 	same, err := s.isMember(work, root)
 	if err != nil {
@@ -273,7 +279,7 @@ func (s *Sources) addFolder(name, dir string) error {
 		}
 		s.works[abs] = true
 	}
-	if name != "." && !sameFile(dir, filepath.Dir(work)) {
+	if name != filepath.Dir(work) && !sameFile(dir, filepath.Dir(work)) {
 		s.Notes = append(s.Notes, fmt.Sprintf("%s: taken is the workspace %s, as go commands take it there; GOWORK=off takes the module alone", name, work))
 	}
 	return s.addWorkspace(name, work)
