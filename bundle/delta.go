@@ -53,6 +53,9 @@ func (c *Contents) merge(ctx context.Context) error {
 		case c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(platforms, old):
 			if again { // it is carried as it is now
 				anew[key] = true
+				if err := c.carryZip(ctx, &c.Versions[i], old); err != nil {
+					return err
+				}
 				continue
 			}
 			dropped[key] = true
@@ -133,7 +136,7 @@ func (c *Contents) merge(ctx context.Context) error {
 
 // carry has the files of v be those that the line has, of the same version.
 func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, again bool) error {
-	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Info, modpath.Zip} {
+	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Info} {
 		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version.Version}.String()
 		f, ok, err := c.Base.Index.File(ctx, path)
 		if err != nil {
@@ -156,13 +159,19 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 				}
 				v.Info, v.Time, v.Origin = s, old.Time, old.Origin
 			}
-		case modpath.Zip: // of the same h1, perhaps packed in another way
-			if v.H1 == old.H1 || v.H1 == "" {
-				v.Zip, v.ZipSize, v.H1 = &s, &s.Size, old.H1
-			}
 		}
 	}
-	return nil
+	return c.carryZip(ctx, v, old)
+}
+
+// carryZip has the zip of v be the one that the line has, if that has the same h1: it may be packed in another way, and is not carried again.
+func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) error {
+	f, ok, err := c.Base.Index.File(ctx, modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version.Version}.String())
+	if err == nil && ok && (v.H1 == old.H1 || v.H1 == "") {
+		s := Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, absent: true}
+		v.Zip, v.ZipSize, v.H1 = &s, &s.Size, old.H1
+	}
+	return err
 }
 
 // carriedSelfs returns for which platforms, as they end the versions of toolchains, the line has a modmirror and Go that are not made anew.

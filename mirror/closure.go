@@ -26,6 +26,7 @@ type wanted struct {
 type plan struct {
 	versions map[module.Version]*wanted
 	closed   map[module.Version]bool // versions whose own build list is in the plan, or will be
+	compat   bool                    // go commands before 1.17 are served too
 	spare    bool                    // what comes now is only there for what may be absent: see wanted
 	requires map[Requirement]bool
 	notes    []string // what is odd, and no reason to fail
@@ -111,6 +112,9 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	added := p.take(g, s.Name, true)
+	if err := p.addUnpruned(ctx, l, v, g, s.Name, []mainModule{m}); err != nil {
+		return nil, err
+	}
 	if s.Mod.Go != nil && goLanguage(s.Mod.Go.Version) == "1.17" {
 		// go mod tidy of a go 1.17 module checks that 1.16 would choose the same (modload/init.go,
 		// tidy -compat). It reads the whole unpruned graph for it, and it looks for the packages under that graph, in the zips that it selects.
@@ -121,6 +125,34 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 		}
 	}
 	return added, nil
+}
+
+// addUnpruned adds, if so wanted, what go commands before 1.17 read: they know nothing of pruning, so the go.mod of every version that anything names,
+// and the zips of the modules of the build list in the versions that such a graph selects. g is the graph of commands since 1.17.
+func (p *plan) addUnpruned(ctx context.Context, l *loader, v *view, g *graph, from string, mains []mainModule) error {
+	if !p.compat {
+		return nil
+	}
+	deep := slices.Clone(mains)
+	pruned := false
+	for i := range deep {
+		pruned = pruned || !deep[i].deep
+		deep[i].deep = true
+	}
+	if !pruned {
+		return nil
+	}
+	old := newGraph(v, deep...)
+	if err := old.read(ctx, l); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	p.take(old, from, false)
+	for _, m := range old.buildList() {
+		if a := v.actual(m); g.selected[m.Path] != "" && a.Version != "" && !old.forgiven(m) {
+			p.want(a, true, func() []string { return append([]string{from}, chainNames(old.chain(m))...) })
+		}
+	}
+	return nil
 }
 
 // mainOf returns a project's main module.
@@ -145,7 +177,7 @@ func (p *plan) addWorkspace(ctx context.Context, l *loader, s *Source) ([]module
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Name, err)
 	}
-	return p.take(g, s.Name, true), nil
+	return p.take(g, s.Name, true), nil // there were no workspaces before Go 1.18
 }
 
 // loadModule loads the graphs of a new project that requires m and uses all of it:
@@ -217,7 +249,13 @@ func (p *plan) closeOver(ctx context.Context, l *loader, todo []module.Version, 
 			for _, g := range graphs[i] {
 				p.take(g, from, false)
 			}
-			list := p.take(graphs[i][len(graphs[i])-1], from, true)
+			last := graphs[i][len(graphs[i])-1]
+			list := p.take(last, from, true)
+			if names[m] != "" {
+				if err := p.addUnpruned(ctx, l, last.view, last, from, []mainModule{{require: []modfile.Require{{Mod: m}}}}); err != nil {
+					return nil, err
+				}
+			}
 			all = append(all, list...)
 			if fixed {
 				todo = append(todo, p.open(list)...)

@@ -67,6 +67,7 @@ func (l limiter) release() { <-l }
 type staged struct {
 	File
 	h1      string
+	packed  bool           // of a zip: it is in the one form of repack
 	goModH1 string         // of the go.mod in a new zip, "" without one
 	data    []byte         // of a small file that is to be written
 	waiting *safefile.File // the same, on the disk
@@ -86,6 +87,7 @@ type fetcher struct {
 	zips      limiter    // zips open for that: each has its directory in memory
 	open      limiter    // zips that are being fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
+	private   func(module.Version) bool // no checksum database vouches for it
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips that were in a module cache
@@ -327,8 +329,9 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 // and hashes it. A zip in the mirror directory was checked when it came in.
 func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	rel := versionFile(modpath.Zip, m.Path, m.Version)
-	if s, err := f.haveZip(rel); s != nil || err != nil {
-		return s, err
+	have, err := f.haveZip(rel)
+	if err != nil || have != nil && (have.packed || !f.private(m)) {
+		return have, err
 	}
 	if err := f.open.acquire(ctx); err != nil {
 		return nil, err
@@ -339,13 +342,26 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 		return nil, err
 	}
 	s := &staged{File: File{Path: rel}, temp: temp}
-	if !f.cachedZip(ctx, m, s) {
+	switch {
+	case have != nil: // from before there was one form
+		if err = copyFile(temp.File, f.dir.Path(rel)); err == nil {
+			err = f.hashZip(ctx, m, s)
+		}
+	case !f.cachedZip(ctx, m, s):
 		if err = f.download(ctx, m, rel, temp.File); err == nil {
 			err = f.hashZip(ctx, m, s)
 		}
 	}
+	if err == nil && f.private(m) {
+		if s, err = f.repack(ctx, m, s); err == nil {
+			temp = s.temp
+		}
+	}
 	if err == nil {
 		err = temp.Finish()
+	}
+	if err == nil && have != nil { // until both files are there it is fetched again
+		err = os.Remove(f.dir.Path(hashesFile(rel)))
 	}
 	if err != nil {
 		if errors.Is(err, proof.ErrMismatch) {
@@ -420,12 +436,15 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 		return nil, err
 	}
 	s := &staged{File: File{Path: rel, Size: st.Size()}}
-	hash, sum, _ := strings.Cut(strings.TrimSpace(string(data)), " ")
-	b, err := hex.DecodeString(sum)
-	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(hash) {
+	fields := strings.Fields(string(data))
+	if len(fields) != 2 && len(fields) != 3 {
 		return nil, nil // fetched again
 	}
-	s.h1, s.SHA256 = hash, [32]byte(b)
+	b, err := hex.DecodeString(fields[1])
+	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(fields[0]) {
+		return nil, nil
+	}
+	s.h1, s.SHA256, s.packed = fields[0], [32]byte(b), len(fields) == 3 && fields[2] == packing
 	return s, nil
 }
 
@@ -499,7 +518,11 @@ func (f *fetcher) commit(s *staged) error {
 		return f.dir.adopt(s.Path, waiting)
 	case s.temp != nil:
 		// A zip without its hashes is fetched again, so the order does not matter.
-		if err := f.dir.write(hashesFile(s.Path), fmt.Appendf(nil, "%s %x\n", s.h1, s.SHA256)); err != nil {
+		hashes := fmt.Sprintf("%s %x", s.h1, s.SHA256)
+		if s.packed {
+			hashes += " " + packing
+		}
+		if err := f.dir.write(hashesFile(s.Path), []byte(hashes+"\n")); err != nil {
 			return err
 		}
 		return f.dir.commit(s.temp)

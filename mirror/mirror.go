@@ -52,6 +52,7 @@ type Config struct {
 	ModCache string          // GOMODCACHE to save downloads; "" for none
 	Parallel int             // requests in flight; 0 means DefaultParallel
 	Closed   bool            // closed closure for projects too
+	Compat   bool            // also what go commands before 1.17 read, which prune no graphs
 
 	Executable string // file of the modmirror that runs, for Self
 	GoVersion  string // of the Go here, such as go1.26.8: a note says when a source needs a newer one
@@ -136,6 +137,8 @@ type Closure struct {
 	Bare         []module.Version // that were asked for and have no go.mod: the latest versions of what they import are carried
 	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
+
+	Repacked int // versions whose zips are packed in another way than in the lock, with the same h1
 
 	Resolved map[string][]string // versions by module@query; none where there was no such thing
 
@@ -243,6 +246,7 @@ func (m *Mirror) newRun(src *Sources) *run {
 	if m.cfg.DB != nil {
 		first.sums = newChecksums(m.cfg.DB, first.fetch)
 	}
+	first.fetch.private = func(m module.Version) bool { return !first.public(m) }
 	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
 		if !first.public(m) {
 			return rec, false
@@ -428,7 +432,7 @@ func (r *run) disowned(ctx context.Context) error {
 
 // plan resolves queries and loads graphs.
 func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
-	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool), notes: slices.Clone(r.src.Notes)}
+	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool), notes: slices.Clone(r.src.Notes), compat: r.cfg.Compat}
 	names, imports, perhaps := make(map[module.Version]string), make(map[module.Version]string), make(map[module.Version]string)
 	var todo, roots, tools, imported, maybes []module.Version
 	answers := r.fetch.resolveAll(ctx, r.src.List)

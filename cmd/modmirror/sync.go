@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	goversion "go/version"
 	"io"
 	"io/fs"
 	"os"
@@ -40,6 +41,7 @@ type syncFlags struct {
 	closed, keepGoing, quiet  bool
 	learn, dryRun             bool
 	goproxy, gosumdb          string
+	compat                    string
 	parallel                  int
 	bases, drop               []string
 	full                      bool
@@ -82,6 +84,7 @@ Example:
 			fs.Lookup("rehearse").NoOptDefVal = defaultRehearsal
 			fs.BoolVar(&f.learn, "learn", false, "rehearse, take what is missing into the bundle, and repeat until nothing is")
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
+			fs.StringVar(&f.compat, "compat", "", "also the go.mod files that go commands of this `version` and older read, before 1.17: many small ones")
 			fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; still ends with 4")
 			fs.StringSliceVar(&f.bases, "base", nil, "make a delta to this `bundle` or catalogue; one of another line is what it will be served beside")
 			fs.BoolVar(&f.full, "full", false, "with --base: a full bundle of the whole line, to begin it again")
@@ -117,6 +120,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	}
 	if f.parallel < 1 {
 		return usagef("--parallel %d: want 1 or more", f.parallel)
+	}
+	if f.compat != "" && (!goversion.IsValid("go"+f.compat) || goversion.Compare("go"+f.compat, "go1.17") >= 0) {
+		return usagef("--compat %s: want a Go before 1.17, such as 1.16: later ones need nothing besides", f.compat)
 	}
 	created, err := creationTime()
 	if err != nil {
@@ -283,7 +289,12 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		}
 		return &reason, known
 	}
-	if err := writeBundle(ctx, e, f, settings, asked, src.Lock, contents, key); err != nil {
+	lock := src.Lock
+	if closure.Repacked > 0 {
+		e.say("%s packed in another way than when the lock was made, with the same h1: the bundle has the same contents and other bytes", number(closure.Repacked, "zip"))
+		lock = nil
+	}
+	if err := writeBundle(ctx, e, f, settings, asked, lock, contents, key); err != nil {
 		if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 			// What is in the way of the next run is taken out of it.
 			os.Remove(changed.File)
@@ -488,7 +499,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 	m := &openedMirror{progress: new(mirror.Progress)}
 	m.Mirror, err = mirror.Open(ctx, mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
-		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Progress: m.progress,
+		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Compat: f.compat != "", Progress: m.progress,
 		GoVersion: settings.GOVERSION, Executable: executable,
 		Planned: func(build, all mirror.Size) {
 			if build == all {
