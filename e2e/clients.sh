@@ -171,7 +171,7 @@ echo "$tip" >queries/golang.org/x/xerrors/@v/master.info
 echo "$tip" >queries/golang.org/x/xerrors/@v/7835f81.info
 
 echo "== sync"
-modmirror sync -q -o t.tar --goproxy "file://$queries,$GOPROXY" list.txt
+modmirror sync -q -o t.tar --compat 1.16 --goproxy "file://$queries,$GOPROXY" list.txt
 modmirror list t.tar >carried
 mkdir tree
 tar xf t.tar -C tree
@@ -379,6 +379,7 @@ cell list-u 13 old 'go list -m -u all'
 cell latest 13 old "$get github.com/google/go-cmp/cmp@latest golang.org/x/xerrors@latest && go list -m all"
 cell upgrade 13 old "$get github.com/google/go-cmp/cmp@upgrade golang.org/x/xerrors@upgrade && go list -m all"
 cell get-u 13 old "$get -u ./... && go list -m all"
+cell patch 13 old "$get -u=patch ./... && go list -m all"
 cell branch 13 old "$get golang.org/x/xerrors@master && go list -m all"
 cell commit 13 old "$get golang.org/x/xerrors@7835f81 && go list -m all"
 cell install 16 old 'go install github.com/cespare/xxhash/v2/xxhsum@v2.1.2 && $GOBIN/xxhsum main.go'
@@ -389,8 +390,10 @@ cell switch 21 switch 'export GOTOOLCHAIN=auto && go version && go mod tidy && g
 mod=
 [ "$minor" -lt 16 ] || mod=-mod=mod
 cell pruned 13 pruned "go build $mod -o prog . && ./prog && go list -m all && go mod graph"
+cell compat 17 pruned 'go mod tidy -compat=1.16'
+cell graph116 17 pruned 'go mod graph -go=1.16'
 CELLS
-columns="download build test tidy verify versions list-u latest upgrade get-u branch commit install vendor doc switch pruned"
+columns="download build test tidy verify versions list-u latest upgrade get-u patch branch commit install vendor doc switch pruned compat graph116"
 
 echo "== reference"
 while read -r r dir; do
@@ -412,7 +415,7 @@ if (echo >/dev/tcp/1.1.1.1/53) 2>/dev/null; then echo "there is a network"; exit
 modmirror serve --addr 127.0.0.1:8087 t.tar 2>serve.log &
 server=$!
 trap 'kill $server' EXIT
-for _ in $(seq 50); do modmirror env http://127.0.0.1:8087 >env.sh 2>/dev/null && break; sleep 0.1; done
+for _ in $(seq 50); do GONOPROXY= GOPRIVATE= modmirror env http://127.0.0.1:8087 >env.sh 2>/dev/null && break; sleep 0.1; done
 . ./env.sh
 while read -r r dir; do
 	[ -n "$r" ] || continue

@@ -10,8 +10,15 @@ import (
 type Var struct{ Name, Value string }
 
 // Vars returns the settings of a client of the server at a URL. GOVULNDB, which gopls reads, is not among those that go env -w knows.
-func (s *Settings) Vars(url string) []Var {
-	noProxy := "none" // not empty: its default is GOPRIVATE, which may be of outside
+//
+// clean says that GOPRIVATE is empty on the client, so that GONOPROXY, whose default it is, can be too. Else GONOPROXY is none: an empty variable
+// of the environment does not count against "go env -w". With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16,
+// whatever the proxies have (findings/gonoproxy-patch.sh).
+func (s *Settings) Vars(url string, clean bool) []Var {
+	noProxy := "none"
+	if clean {
+		noProxy = ""
+	}
 	if len(s.Inside) > 0 && len(s.Also) == 0 {
 		noProxy = strings.Join(s.Inside, ",")
 	}

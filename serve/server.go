@@ -465,7 +465,7 @@ func (h *handler) landing(w *exchange, base string) error {
 	type shell struct{ Name, Text string }
 	var shells []shell
 	for _, sh := range Shells {
-		commands, _ := ShellText(sh.Name, settings.Vars(url))
+		commands, _ := ShellText(sh.Name, settings.Vars(url, sh.Name == "go"))
 		shells = append(shells, shell{sh.Title, commands})
 	}
 	var page strings.Builder

@@ -297,7 +297,7 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 		}
 	}
 	want := make(map[string]string)
-	for _, v := range s.Vars(base) {
+	for _, v := range s.Vars(base, c.GOPRIVATE == "") {
 		want[v.Name] = v.Value
 	}
 	entries := strings.FieldsFunc(c.GOPROXY, func(r rune) bool { return r == ',' || r == '|' })
@@ -355,10 +355,7 @@ func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (ch
 	if c.GONOPROXY == "none" {
 		direct = nil
 	}
-	inside := modpath.Patterns(want["GONOPROXY"])
-	if want["GONOPROXY"] == "none" {
-		inside = nil
-	}
+	inside := slices.DeleteFunc(modpath.Patterns(want["GONOPROXY"]), func(p string) bool { return p == "none" })
 	past := slices.DeleteFunc(slices.Clone(direct), func(p string) bool { return slices.Contains(inside, p) })
 	missing := slices.DeleteFunc(slices.Clone(inside), func(p string) bool { return slices.Contains(direct, p) })
 	switch {

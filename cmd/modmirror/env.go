@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 
@@ -45,8 +46,11 @@ Example:
 			if err != nil {
 				return err
 			}
-			if shell == "go" {
-				if c, err := clientGoEnv(ctx); err == nil && c.before113() {
+			c, goErr := clientGoEnv(ctx)
+			clean := goErr == nil && c.GOPRIVATE == "" && (c.GONOPROXY == "" || c.GONOPROXY == "none")
+			if shell == "go" { // which replaces what was set so
+				clean = os.Getenv("GOPRIVATE") == "" && (os.Getenv("GONOPROXY") == "" || os.Getenv("GONOPROXY") == "none")
+				if goErr == nil && c.before113() {
 					return &hintError{usagef("the go command here is %s, which has no go env -w", c.GOVERSION), "--shell sh or powershell prints settings for a shell"}
 				}
 			}
@@ -58,7 +62,7 @@ Example:
 			if err != nil {
 				return &hintError{fmt.Errorf("asking it for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
-			text, ok := serve.ShellText(shell, settings.Vars(base))
+			text, ok := serve.ShellText(shell, settings.Vars(base, clean))
 			if !ok {
 				return usagef("--shell %q: want sh, powershell or go", shell)
 			}
