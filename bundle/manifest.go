@@ -23,8 +23,8 @@ import (
 // room for a hundred signatures.
 const ManifestSize = 16 << 10
 
-// firstLine names the format and its version.
-const firstLine = "modmirror bundle v1"
+// Format names the format of bundles and its version: the first line of every manifest.
+const Format = "modmirror bundle v1"
 
 // A Manifest says what a bundle is. It is the text that is signed.
 //
@@ -61,7 +61,7 @@ func CheckName(name string) error {
 func (m Manifest) Text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("%s", firstLine)
+	line("%s", Format)
 	line("name %s", m.Name)
 	line("sequence %d", m.Sequence)
 	line("created %s", m.Created.UTC().Format(time.RFC3339))
@@ -94,8 +94,8 @@ func ParseManifest(text string) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("manifest: "+format, args...)
 	}
 	lines := strings.Split(text, "\n")
-	if lines[0] != firstLine {
-		return fail("first line is %.60q, this modmirror reads %q", lines[0], firstLine)
+	if lines[0] != Format {
+		return fail("first line is %.60q, this modmirror reads %q", lines[0], Format)
 	}
 	counts := map[string]*int64{
 		"modules": &m.Counts.Modules, "versions": &m.Counts.Versions, "modonly": &m.Counts.ModOnly,

@@ -147,8 +147,9 @@ func (v *View) Place() string {
 	return placeOf(names)
 }
 
-// OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
-func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
+// OpenLines opens the newest bundle of each line of a store, with all that they need of the others. A bundle there that cannot be opened is an error: it
+// may be the newest one.
+func OpenLines(ctx context.Context, dir string, trust *Trust) (*View, error) {
 	s := &Store{Dir: dir, Trust: trust, State: NoState()}
 	var skipped error
 	v, err := s.View(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
@@ -158,6 +159,15 @@ func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) 
 	if skipped = cmp.Or(skipped, errors.Join(v.Passed...)); skipped != nil {
 		v.Close()
 		return nil, fmt.Errorf("store %s: what is the newest bundle cannot be told: %w", dir, skipped)
+	}
+	return v, nil
+}
+
+// OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
+func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
+	v, err := OpenLines(ctx, dir, trust)
+	if err != nil {
+		return nil, err
 	}
 	if len(v.Lines) > 1 {
 		defer v.Close()
@@ -327,6 +337,12 @@ type Import struct {
 	Report        func(Damage) // told of each entry that does not verify
 	Warn          func(error)  // told of what AllowRollback lets pass
 
+	// Ends are lines, by name, of which bundles up to the newest that was seen before are imported one after another: the older ones are no
+	// rollback where the store has none of the line.
+	Ends map[string]bool
+
+	NewLine func(beside []string) // told when a bundle begins a line beside others
+
 	OtherSignature func(what string) // told what the file is that has the name of the signatures and is none for modmirror
 }
 
@@ -390,7 +406,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		if err := s.newer(b, have.bundles, im); err != nil {
 			return nil, err
 		}
-		if err := s.allowed(s.State.Check(ctx, b), im); err != nil { // before gigabytes are read
+		if err := s.seen(ctx, b, im); err != nil { // before gigabytes are read
 			return nil, err
 		}
 		if err := s.checkBase(b, have, im); err != nil {
@@ -419,7 +435,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if !again {
-		if err := s.allowed(s.State.Check(ctx, b), im); err != nil {
+		if err := s.seen(ctx, b, im); err != nil {
 			return nil, err
 		}
 	}
@@ -446,6 +462,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, err
 	}
 	committed = true
+	if beside := linesBeside(m.Name, have.bundles); beside != nil && im.NewLine != nil {
+		im.NewLine(beside)
+	}
 	if err := s.Remember(v, im.AllowRollback); err != nil {
 		return nil, fmt.Errorf("%s is in the store, and that could not be remembered, so import it again: %w", name, err)
 	}
@@ -551,6 +570,57 @@ func (s *Store) intact(ctx context.Context, have *Bundle) error {
 	var bad error
 	err = b.Verify(ctx, nil, func(d Damage) { bad = cmp.Or(bad, d.Err) })
 	return cmp.Or(err, bad)
+}
+
+// seen compares a bundle with what was seen before.
+func (s *Store) seen(ctx context.Context, b *Bundle, im *Import) error {
+	m := &b.Manifest
+	if im.Ends[m.Name] && m.Sequence < s.State.Lines[m.Name].Sequence {
+		return nil // the newest one follows
+	}
+	return s.allowed(s.State.Check(ctx, b), im)
+}
+
+// Ends returns the lines whose newest bundle that was seen before is among those in files, by name: what Import.Ends is to be.
+func (s *Store) Ends(files []string) map[string]bool {
+	ends := make(map[string]bool)
+	for _, file := range files {
+		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
+			continue
+		}
+		b, err := s.lenient().front(file)
+		if err != nil {
+			continue // import says why
+		}
+		if seen, ok := s.State.Lines[b.Manifest.Name]; ok && seen.ID == b.ID() {
+			ends[b.Manifest.Name] = true
+		}
+		b.Close()
+	}
+	return ends
+}
+
+// linesBeside returns the names of the other lines among bundles, when there is none of a line yet.
+func linesBeside(name string, bundles []*Bundle) (names []string) {
+	for _, b := range bundles {
+		if b.Manifest.Name == name {
+			return nil
+		}
+		names = append(names, b.Manifest.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// LinesBeside returns the names of the lines of the bundles in a folder, when there is none of a line yet. What is no bundle of a trusted key is passed over.
+func LinesBeside(name, dir string, trust *Trust) []string {
+	s := &Store{Dir: dir, Trust: trust.Lenient()}
+	have, err := s.open(nil)
+	if err != nil {
+		return nil
+	}
+	defer have.Close()
+	return linesBeside(name, have.bundles)
 }
 
 // allowed lets a rollback pass when it is wanted.

@@ -390,7 +390,7 @@ cell switch 21 switch 'export GOTOOLCHAIN=auto && go version && go mod tidy && g
 mod=
 [ "$minor" -lt 16 ] || mod=-mod=mod
 cell pruned 13 pruned "go build $mod -o prog . && ./prog && go list -m all && go mod graph"
-cell compat 17 pruned 'go mod tidy -compat=1.16'
+cell compat 18 pruned 'go mod tidy -compat=1.16'
 cell graph116 17 pruned 'go mod graph -go=1.16'
 CELLS
 columns="download build test tidy verify versions list-u latest upgrade get-u patch branch commit install vendor doc switch pruned compat graph116"

@@ -212,3 +212,9 @@ func (x *Index) Open() (*os.File, error) { return os.Open(x.path) }
 
 // Close closes the index.
 func (x *Index) Close() error { return x.db.Close() }
+
+// SQLiteVersion returns the version of the SQLite that is built in.
+func SQLiteVersion() string {
+	v, _, _ := sqlite3.Version()
+	return v
+}

@@ -156,5 +156,5 @@ func (a *Access) who(r *http.Request) (name string, ok bool) {
 // deny answers a request of nobody who may read.
 func deny(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", `Basic realm="modmirror", charset="UTF-8"`)
-	text(w, http.StatusUnauthorized, "this server wants a password or a token: put it into netrc, or have a GOAUTH command print it (go help goauth)")
+	text(w, http.StatusUnauthorized, "this server wants a password or a token: put it into netrc, whose machine line wants the port too (machine HOST:PORT login NAME password WORD), or have a GOAUTH command print it (go help goauth)")
 }

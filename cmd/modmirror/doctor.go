@@ -210,6 +210,11 @@ func checkClient(ctx context.Context, e *env, server string, asJSON bool) error 
 	settings, err := askServer(ctx, client, base)
 	if err != nil {
 		layer, advice := upstream.Diagnose(err)
+		if up, ok := errors.AsType[*upstream.Error](err); ok {
+			if path, below := strings.CutPrefix(up.Text, "this server is below "); below {
+				advice = "ask there: modmirror doctor --proxy " + base + path
+			}
+		}
 		checks = append(checks, check{"server", false, fmt.Sprintf("%s: %v", layer, err), advice})
 	} else {
 		checks = append(checks, check{"server", true, fmt.Sprintf("bundle %s of %s", settings.Bundle, settings.Created), ""})

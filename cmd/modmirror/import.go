@@ -26,6 +26,7 @@ import (
 
 func importCommand() *command {
 	var dir, state, gosumdb, maxAge string
+	var asJSON bool
 	var identities []string
 	var require int
 	im := new(bundle.Import)
@@ -53,6 +54,7 @@ Example:
 			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "take a bundle although a newer one of its line was seen, or its checksum database is not shown to be the same")
 			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "take no bundle below this sequence `number`")
 			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if dir == "" {
@@ -81,7 +83,7 @@ Example:
 				return err
 			}
 			defer unlock()
-			imp := &importer{e: e, store: store, im: im, ids: ids, trust: trust, age: age, staged: make(map[string]*bundle.Staging)}
+			imp := &importer{e: e, store: store, im: im, ids: ids, trust: trust, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
@@ -107,6 +109,7 @@ type importer struct {
 	ids    []age.Identity
 	trust  *bundle.Trust
 	age    time.Duration
+	asJSON bool
 	staged map[string]*bundle.Staging // by the first piece that waits
 }
 
@@ -117,6 +120,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	i.im.Ends = i.store.Ends(files)
 	for _, file := range inOrder(files, i.trust) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
@@ -250,6 +254,9 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		}
 	}
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
+	run.NewLine = func(beside []string) {
+		e.say("%s begins a new line in the store, beside %s: all of them are served from now on", name, strings.Join(beside, ", "))
+	}
 	run.OtherSignature = func(what string) { e.sayOther(name, what) }
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	plain := io.Reader(buffered)
@@ -267,7 +274,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 	switch {
 	case isThere:
 		e.say("%s: %v", name, already)
-		return nil, nil
+		return nil, i.report(importResult{File: name, Status: "already", Store: already.File})
 	case errors.Is(err, bundle.ErrDamaged):
 		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
 		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
@@ -276,7 +283,25 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		return nil, err
 	}
 	e.say("imported %s: %s, sequence %d, %s, id %.16s", name, m.Name, m.Sequence, bytesText(m.Size), m.ID())
-	return m, nil
+	return m, i.report(importResult{name, "imported", "", m.Name, m.Sequence, m.ID(), m.Size})
+}
+
+// importResult is what import prints of a bundle with --json.
+type importResult struct {
+	File     string `json:"file"`
+	Status   string `json:"status"`          // "imported", or "already" when the store has it
+	Store    string `json:"store,omitempty"` // where it has it
+	Name     string `json:"name,omitempty"`
+	Sequence int64  `json:"sequence,omitempty"`
+	ID       string `json:"id,omitempty"`
+	Size     int64  `json:"size,omitempty"` // bytes
+}
+
+func (i *importer) report(r importResult) error {
+	if !i.asJSON {
+		return nil
+	}
+	return writeJSON(i.e.stdout, r)
 }
 
 // reportUnproven names what the store cannot prove under the tree head that it serves.

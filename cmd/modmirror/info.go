@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -49,88 +50,119 @@ func infoCommand() *command {
 		name:    "info",
 		summary: "show who signed a bundle and what it holds",
 		usage: `
-Usage: modmirror info [flags] BUNDLE
+Usage: modmirror info [flags] BUNDLE|STORE
+
+Of a store it shows the newest bundle of each line.
 
 Example:
   modmirror info team.tar
 `,
 		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
 		run: func(ctx context.Context, e *env, args []string) error {
-			b, err := oneBundle(ctx, e, args)
+			if len(args) != 1 {
+				return usagef("want one bundle or store")
+			}
+			if st, err := os.Stat(args[0]); err != nil || !st.IsDir() {
+				b, err := openBundle(ctx, e, args[0])
+				if err != nil {
+					return err
+				}
+				defer b.Close()
+				return showInfo(ctx, e, b, asJSON)
+			}
+			trust, err := e.trust(1)
 			if err != nil {
 				return err
 			}
-			defer b.Close()
-			m := b.Manifest
-			info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil, nil}
-			for _, x := range b.Line() {
-				info.Line = append(info.Line, lineInfo{x.Digest, x.Sequence})
-			}
-			if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
+			v, err := bundle.OpenLines(ctx, args[0], trust)
+			if err != nil {
 				return err
 			}
-			if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
-				return err
-			}
-			if info.Self, err = b.Index.Selfs(ctx); err != nil {
-				return err
-			}
-			if asJSON {
-				return writeJSON(e.stdout, info)
-			}
-			w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-			line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
-			line("name", "%s", m.Name)
-			line("id", "%s", info.ID)
-			for _, s := range b.Signers {
-				line("signed by", "%s", s)
-			}
-			line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
-			if n := len(info.Line); n > 0 {
-				line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
-			}
-			line("size", "%s; %s in the catalogue", bytesText(m.Size), number(m.Counts.Files, "file"))
-			line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
-			line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
-			if m.DB != "" {
-				line("checksums", "%s up to record %d", m.DB, m.Head.N)
-			} else {
-				line("checksums", "no checksum database: only the signature vouches for the modules")
-			}
-			if info.Vulns > 0 {
-				line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
-			}
-			if info.Retracted+info.Deprecated > 0 {
-				line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"), number(info.Deprecated, "module"))
-			}
-			for _, p := range info.Self {
-				line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
-			}
-			if m.Counts.Private > 0 {
-				line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))
-				for path, err := range b.Index.Private(ctx) {
-					if err != nil {
-						return err
-					}
-					line("", "%s", path)
+			defer v.Close()
+			for i, b := range v.Lines {
+				if i > 0 && !asJSON {
+					fmt.Fprintln(e.stdout)
+				}
+				if err := showInfo(ctx, e, b, asJSON); err != nil {
+					return err
 				}
 			}
-			if m.Counts.Missing > 0 {
-				line("missing", "%s could not be had", number(m.Counts.Missing, "file"))
-				for miss, err := range b.Index.Missing(ctx) {
-					if err != nil {
-						return err
-					}
-					accepted := ""
-					if miss.Allowed {
-						accepted = " (missing-ok)"
-					}
-					line("", "%s of %s@%s%s", miss.What, miss.Path, miss.Version, accepted)
-				}
-			}
-			return w.Flush()
+			return nil
 		},
 	}
+}
+
+// showInfo prints who signed a bundle and what it holds.
+func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
+	var err error
+	m := b.Manifest
+	info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil, nil}
+	for _, x := range b.Line() {
+		info.Line = append(info.Line, lineInfo{x.Digest, x.Sequence})
+	}
+	if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
+		return err
+	}
+	if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
+		return err
+	}
+	if info.Self, err = b.Index.Selfs(ctx); err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(e.stdout, info)
+	}
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
+	line("name", "%s", m.Name)
+	line("id", "%s", info.ID)
+	for _, s := range b.Signers {
+		line("signed by", "%s", s)
+	}
+	line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
+	if n := len(info.Line); n > 0 {
+		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
+	}
+	line("size", "%s; %s in the catalogue", bytesText(m.Size), number(m.Counts.Files, "file"))
+	line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
+	line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
+	if m.DB != "" {
+		line("checksums", "%s up to record %d", m.DB, m.Head.N)
+	} else {
+		line("checksums", "no checksum database: only the signature vouches for the modules")
+	}
+	if info.Vulns > 0 {
+		line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
+	}
+	if info.Retracted+info.Deprecated > 0 {
+		line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"), number(info.Deprecated, "module"))
+	}
+	for _, p := range info.Self {
+		line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
+	}
+	if m.Counts.Private > 0 {
+		line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))
+		for path, err := range b.Index.Private(ctx) {
+			if err != nil {
+				return err
+			}
+			line("", "%s", path)
+		}
+	}
+	if m.Counts.Missing > 0 {
+		line("missing", "%s could not be had", number(m.Counts.Missing, "file"))
+		for miss, err := range b.Index.Missing(ctx) {
+			if err != nil {
+				return err
+			}
+			accepted := ""
+			if miss.Allowed {
+				accepted = " (missing-ok)"
+			}
+			line("", "%s of %s@%s%s", miss.What, miss.Path, miss.Version, accepted)
+		}
+	}
+	return w.Flush()
 }
 
 func listCommand() *command {

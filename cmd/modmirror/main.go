@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -137,7 +138,7 @@ var errFailed = errors.New("failed")
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
-		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(),
+		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 }
 
@@ -207,9 +208,12 @@ func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(e, c)
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, pflag.ErrHelp) {
-			fmt.Fprintf(e.stdout, "%s\nFlags:\n%s", strings.TrimLeft(c.usage, "\n"), fs.FlagUsages())
+			fmt.Fprint(e.stdout, helpText(c, fs))
 			return e.stdout.err
 		}
+		return usagef("%v", err)
+	}
+	if err := applyVariables(c.name, fs); err != nil {
 		return usagef("%v", err)
 	}
 	return cmp.Or(c.run(ctx, e, fs.Args()), e.stdout.err)
@@ -222,6 +226,7 @@ func flagSet(e *env, c *command) *pflag.FlagSet {
 	if c.flags != nil {
 		c.flags(fs)
 	}
+	fs.BoolVarP(&e.quiet, "quiet", "q", false, "print results and errors only")
 	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"), "`folder` of the signing key and the trusted keys")
 	return fs
 }
@@ -312,16 +317,51 @@ func version() string {
 	return "(devel)"
 }
 
+// versionInfo is what version prints with --json.
+type versionInfo struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"` // of the sources, when they were built in a repository
+	Dirty   bool   `json:"dirty,omitempty"`  // with changes
+	Go      string `json:"go"`
+	Format  string `json:"format"` // of bundles
+	Schema  int    `json:"schema"` // of their index
+	SQLite  string `json:"sqlite"`
+}
+
 func versionCommand() *command {
+	var asJSON bool
 	return &command{
 		name:    "version",
-		summary: "print the version",
-		usage:   "Usage: modmirror version\n",
+		summary: "print the version, and what it was built with",
+		usage:   "Usage: modmirror version [--json]\n\nExample:\n  modmirror version\n",
+		flags:   func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) > 0 {
 				return usagef("version takes no arguments")
 			}
-			fmt.Fprintln(e.stdout, "modmirror", version())
+			v := versionInfo{Version: version(), Go: runtime.Version(), Format: bundle.Format, Schema: index.SchemaVersion, SQLite: index.SQLiteVersion()}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				for _, s := range info.Settings {
+					switch s.Key {
+					case "vcs.revision":
+						v.Commit = s.Value
+					case "vcs.modified":
+						v.Dirty = s.Value == "true"
+					}
+				}
+			}
+			if asJSON {
+				return writeJSON(e.stdout, v)
+			}
+			fmt.Fprintln(e.stdout, "modmirror", v.Version)
+			if v.Commit != "" {
+				dirty := ""
+				if v.Dirty {
+					dirty = ", with changes"
+				}
+				fmt.Fprintf(e.stdout, "commit    %s%s\n", v.Commit, dirty)
+			}
+			fmt.Fprintf(e.stdout, "go        %s %s/%s\nformat    %s, index schema %d\nsqlite    %s\n", v.Go, runtime.GOOS, runtime.GOARCH, v.Format, v.Schema, v.SQLite)
 			return nil
 		},
 	}

@@ -77,6 +77,16 @@ type needs struct{ read, write []string }
 func inStores(args []string) []string {
 	all := slices.Clone(args)
 	for _, dir := range args {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) { // a store that is not there yet
+			above := filepath.Dir(dir)
+			for above != filepath.Dir(above) {
+				if _, err := os.Stat(above); err == nil {
+					break
+				}
+				above = filepath.Dir(above)
+			}
+			all = append(all, above)
+		}
 		entries, _ := os.ReadDir(dir)
 		for _, f := range entries {
 			if f.Type()&fs.ModeSymlink != 0 {
@@ -256,7 +266,7 @@ Example:
 				if logFormat == "json" {
 					return
 				}
-				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, l.Addr(), s.BasePath)
+				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, reachableAt(l.Addr()), s.BasePath)
 				if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(s.Proxies) == 0 {
 					e.hint("only this machine reaches %s; --addr 0.0.0.0:%d opens it to the network", tcp, tcp.Port)
 				}
@@ -266,6 +276,9 @@ Example:
 			}
 			if access.Htpasswd != "" || access.Tokens != "" {
 				s.Access = &access
+			}
+			if src.notYet() {
+				e.say("%s is not there yet; serve waits for modmirror import to make it", args[0])
 			}
 			if src.isStore() {
 				s.Reload = func(ctx context.Context) (*bundle.View, error) {
@@ -292,6 +305,19 @@ Example:
 	}
 }
 
+// reachableAt returns the host and port at which clients reach an address that is listened on: the name of this machine in the place of all its addresses.
+func reachableAt(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "HOST"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(tcp.Port))
+}
+
 // sayServing says what is served from now on.
 func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took time.Duration) {
 	m := b.Manifest
@@ -300,7 +326,7 @@ func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took ti
 		seen = "seen before"
 	}
 	e.say("serving %s at %s://%s: %s of %s, sequence %d; ready after %d ms (index %s)",
-		m.Name, scheme, addr, number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
+		m.Name, scheme, reachableAt(addr), number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
 }
 
 // served is what serve was told to serve.
@@ -333,8 +359,20 @@ func (s *served) isStore() bool {
 	if s.server.Remote != nil {
 		return true
 	}
+	if len(s.args) != 1 {
+		return false
+	}
 	st, err := os.Stat(s.args[0])
-	return err == nil && st.IsDir() && len(s.args) == 1
+	return err == nil && st.IsDir() || s.notYet()
+}
+
+// notYet reports whether what is to be served is a store that is not there yet: a name that no bundle has.
+func (s *served) notYet() bool {
+	if len(s.args) != 1 || s.server.Remote != nil || len(bundle.Pieces(s.args[0])) > 0 {
+		return false
+	}
+	_, err := os.Lstat(s.args[0])
+	return errors.Is(err, fs.ErrNotExist) && filepath.Ext(s.args[0]) == ""
 }
 
 // store opens the store.
@@ -345,20 +383,29 @@ func (s *served) store() (*bundle.Store, error) {
 	return bundle.OpenStore(s.args[0], s.trust, s.state)
 }
 
-// wait opens the bundles; as long as a bucket does not answer it tries again.
+// wait opens the bundles; as long as a bucket does not answer, or a store has nothing yet, it tries again.
 func (s *served) wait(ctx context.Context) (*bundle.View, error) {
+	interval := serve.ReloadInterval
+	if s.server.Remote != nil {
+		interval = bucketInterval
+	}
 	for said := ""; ; {
 		v, err := s.open(ctx)
 		gone, isGone := errors.AsType[*bucket.UnavailableError](err)
-		if !(isGone && !gone.Denied) && !(s.server.Remote != nil && errors.Is(err, bundle.ErrEmpty)) {
+		empty := s.isStore() && (errors.Is(err, bundle.ErrEmpty) || s.notYet())
+		if !(isGone && !gone.Denied) && !empty {
 			return v, storageHint(err)
 		}
-		if s.server.Waiting(err.Error()); err.Error() != said {
-			s.log.Warn("nothing is served yet: waiting for the storage", "err", err)
-			said = err.Error()
+		why := err.Error()
+		if empty && !isGone {
+			why = fmt.Sprintf("%s has no bundle yet: modmirror import or publish brings one", s.args[0])
+		}
+		if s.server.Waiting(why); why != said {
+			s.log.Warn("nothing is served yet", "err", why)
+			said = why
 		}
 		select {
-		case <-time.After(bucketInterval):
+		case <-time.After(interval):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

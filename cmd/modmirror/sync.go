@@ -38,7 +38,7 @@ type syncFlags struct {
 	sequence                  int64
 	toolchains, platforms     []string
 	vulndb                    string
-	closed, keepGoing, quiet  bool
+	closed, keepGoing         bool
 	learn, dryRun             bool
 	goproxy, gosumdb          string
 	compat                    string
@@ -46,6 +46,10 @@ type syncFlags struct {
 	bases, drop               []string
 	full                      bool
 	passphraseFile, lock      string
+	named                     bool         // by --name
+	release                   func() error // gives the mirror directory back
+	asJSON                    bool
+	result                    syncResult
 	index                     string // SHA-256 of the index of what was written
 	packaging
 	outputGuard
@@ -103,15 +107,23 @@ Example:
 			fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
 			fs.StringVar(&f.goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
 			fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
+			fs.BoolVar(&f.asJSON, "json", false, "print what was done, or with --dry-run what would be, as JSON")
 			fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
-			fs.BoolVarP(&f.quiet, "quiet", "q", false, "print errors only")
 		},
-		run: func(ctx context.Context, e *env, args []string) error { return runSync(ctx, e, f, args) },
+		run: func(ctx context.Context, e *env, args []string) error {
+			if f.asJSON && f.output == "-" {
+				return usagef("--json and the bundle cannot both go to stdout")
+			}
+			err := runSync(ctx, e, f, args)
+			if !f.asJSON || f.dryRun || err != nil && !errors.Is(err, errIncomplete) {
+				return err
+			}
+			return cmp.Or(writeJSON(e.stdout, f.result), err)
+		},
 	}
 }
 
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
-	e.quiet = f.quiet
 	if len(args) == 0 {
 		args = []string{"."}
 	}
@@ -182,11 +194,14 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
 	var key *bundle.Key
+	if err := f.checkOutput(e, src); err != nil {
+		return err
+	}
 	if !f.dryRun {
-		if err := f.checkOutput(e, src); err != nil {
+		if key, err = signingKey(e, f.key, f.passphraseFile); err != nil {
 			return err
 		}
-		if key, err = signingKey(e, f.key, f.passphraseFile); err != nil {
+		if err := f.sayLine(e, bs, key); err != nil {
 			return err
 		}
 	}
@@ -200,7 +215,8 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer m.release()
+	f.release = m.release
 	asked := *src // and not what is added: a rehearsal is of what was named
 	if err := bs.addLines(ctx, src, f); err != nil {
 		return err
@@ -220,6 +236,9 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		return m.dryRun(ctx, e, src, bs, f)
 	}
 	for round := 1; ; round++ {
+		if err := m.ensure(ctx); err != nil { // a rehearsal gave it back
+			return err
+		}
 		c, err := makeBundle(ctx, e, f, settings, m, src, &asked, bs, created, key)
 		if c != nil && f.lock != "" && lock == nil {
 			if lockErr := f.writeLock(e, c, bs, created, tidied, learnedAll); lockErr != nil {
@@ -260,6 +279,7 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		}
 	}
 	missing := e.reportMissing(closure.Missing)
+	f.result.closure(closure)
 	if missing > 0 && !f.keepGoing {
 		e.complain("sync: %s could not be had, so no bundle was written", number(missing, "file"))
 		e.hintMissing(closure.Missing, closure.Toolchains)
@@ -362,6 +382,7 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		}
 		return nil
 	}
+	f.named = f.name != ""
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar") != "":
@@ -425,6 +446,26 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	return e.checkBundleOutput(&f.outputGuard, f.output, f.name, keys...)
 }
 
+// sayLine says what is easily overlooked: a key that is not trusted here, and a bundle that begins a new line beside others because of its name.
+func (f *syncFlags) sayLine(e *env, bs *bases, key *bundle.Key) error {
+	trust, err := e.trust(1)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(trust.Keys, key.Verifier) {
+		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here", key.Signer.Name(), key.Signer.KeyHash())
+		e.hint("modmirror trust add %s", key.Verifier)
+	}
+	if bs.own != nil || f.named || f.output == "-" {
+		return nil
+	}
+	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), trust); beside != nil {
+		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever", f.output, f.name, strings.Join(beside, ", "))
+		e.hint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
+	}
+	return nil
+}
+
 // samePath reports whether two names are of one file that may not be there yet.
 func samePath(a, b string) (bool, error) {
 	x, err1 := filepath.Abs(a)
@@ -476,8 +517,27 @@ func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
 
 // openedMirror is a mirror directory with its progress.
 type openedMirror struct {
-	*mirror.Mirror
-	progress *mirror.Progress
+	*mirror.Mirror // nil after release
+	config         mirror.Config
+	progress       *mirror.Progress
+}
+
+// ensure opens the directory again after release.
+func (m *openedMirror) ensure(ctx context.Context) (err error) {
+	if m.Mirror == nil {
+		m.Mirror, err = mirror.Open(ctx, m.config)
+	}
+	return err
+}
+
+// release gives the directory back to other processes.
+func (m *openedMirror) release() error {
+	if m.Mirror == nil {
+		return nil
+	}
+	err := m.Mirror.Close()
+	m.Mirror = nil
+	return err
 }
 
 func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
@@ -497,7 +557,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 		return nil, err
 	}
 	m := &openedMirror{progress: new(mirror.Progress)}
-	m.Mirror, err = mirror.Open(ctx, mirror.Config{
+	m.config = mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Compat: f.compat != "", Progress: m.progress,
 		GoVersion: settings.GOVERSION, Executable: executable,
@@ -509,8 +569,8 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 			}
 		},
 		Waiting: e.waiting("the mirror directory " + f.mirror),
-	})
-	return m, err
+	}
+	return m, m.ensure(ctx)
 }
 
 // perVersion is about how many bytes a version takes in a bundle besides its zip: .mod, .info, lookup and tiles, their tar headers and rows.
@@ -530,6 +590,9 @@ func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, 
 		return m.failed(ctx, e, err)
 	}
 	e.sayNotes(p.Notes)
+	if f.asJSON {
+		return m.dryRunJSON(e, p, f)
+	}
 	if p.Carried > 0 {
 		fmt.Fprintf(e.stdout, "in the line already: %s\n", number(p.Carried, "zip"))
 	}
@@ -554,6 +617,71 @@ func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, 
 		return errIncomplete
 	}
 	return nil
+}
+
+// dryRunJSON is dryRun for programs.
+func (m *openedMirror) dryRunJSON(e *env, p *mirror.Plan, f *syncFlags) error {
+	f.result.missing(p.Missing)
+	err := writeJSON(e.stdout, struct {
+		Zips    int           `json:"zips"`
+		ModOnly int           `json:"modOnly"`
+		Bytes   int64         `json:"bytes"` // of the zips
+		Fetch   int           `json:"fetch"`
+		ToFetch int64         `json:"toFetch"` // bytes
+		Unknown int           `json:"unknown"` // zips whose size the upstream does not say
+		Carried int           `json:"carried"` // zips that the line has
+		Missing []syncMissing `json:"missing"`
+		Notes   []string      `json:"notes"`
+	}{p.Versions, p.ModOnly, p.Bytes, p.Fetch, p.ToFetch, p.Unknown, p.Carried, f.result.Missing, append([]string{}, p.Notes...)})
+	if err == nil && slices.ContainsFunc(p.Missing, func(m mirror.Missing) bool { return !m.Allowed }) {
+		return errIncomplete
+	}
+	return err
+}
+
+// syncResult is what sync prints with --json.
+type syncResult struct {
+	Output   string        `json:"output,omitempty"` // no bundle was written without it
+	Name     string        `json:"name,omitempty"`
+	Sequence int64         `json:"sequence,omitempty"`
+	ID       string        `json:"id,omitempty"`
+	Size     int64         `json:"size,omitempty"` // bytes
+	Versions int           `json:"versions"`       // with their zip
+	ModOnly  int           `json:"modOnly"`
+	Fetched  int64         `json:"fetched"` // bytes
+	Missing  []syncMissing `json:"missing"`
+	Notes    []string      `json:"notes"`
+}
+
+// syncMissing is what could not be had.
+type syncMissing struct {
+	Path    string   `json:"path"`
+	Version string   `json:"version"`
+	What    string   `json:"what"` // go.mod, info, zip, record or list
+	Reason  string   `json:"reason"`
+	Chain   []string `json:"chain"`
+	Allowed bool     `json:"allowed"`
+	Hint    string   `json:"hint,omitempty"`
+}
+
+func (r *syncResult) missing(list []mirror.Missing) {
+	r.Missing = []syncMissing{}
+	for _, m := range list {
+		r.Missing = append(r.Missing, syncMissing{m.Mod.Path, m.Mod.Version, m.What, m.Asked, m.Chain, m.Allowed, m.Near})
+	}
+}
+
+func (r *syncResult) closure(c *mirror.Closure) {
+	r.missing(c.Missing)
+	r.Notes, r.Fetched = append([]string{}, c.Notes...), c.Stats.Fetched
+	r.Versions, r.ModOnly = 0, 0
+	for _, v := range c.Versions {
+		if v.Zip != nil {
+			r.Versions++
+		} else {
+			r.ModOnly++
+		}
+	}
 }
 
 // sayNotes says what is odd about a closure, and no reason to fail.
@@ -740,6 +868,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	f.sayDropped(e, c)
 	wrote := func(name string) {
 		m := draft.Manifest
+		f.result.Output, f.result.Name, f.result.Sequence, f.result.ID, f.result.Size = name, m.Name, m.Sequence, m.ID(), m.Size
 		e.say("wrote %s: %s of %s, signed by %s+%08x, sequence %d, id %.16s", name, bytesText(m.Size), m.Name, key.Signer.Name(), key.Signer.KeyHash(), m.Sequence, m.ID())
 	}
 	if (f.output == "-" || !f.plain()) && f.rehearse == "" {
@@ -776,6 +905,9 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 		return fmt.Errorf("writing %s: %w", f.output, err)
 	}
 	if f.rehearse != "" {
+		if err := f.release(); err != nil { // all of it is in the bundle; others may use the directory meanwhile
+			return err
+		}
 		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp, learn: f.learn}
 		if r.output, err = filepath.Abs(f.output); err != nil {
 			return err
