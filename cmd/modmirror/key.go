@@ -122,6 +122,7 @@ func requireFlag(fs *pflag.FlagSet, require *int) {
 }
 
 func trustCommand() *command {
+	var asJSON bool
 	return &command{
 		name:    "trust",
 		summary: "say whose bundles are believed here",
@@ -137,6 +138,7 @@ for which of them each key vouches, and which nobody else would vouch for if it 
 Example:
   modmirror trust add team.pub
 `,
+		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
 		run: func(_ context.Context, e *env, args []string) error {
 			trust, err := bundle.ReadTrust(e.trustFile())
 			if err != nil {
@@ -167,7 +169,7 @@ Example:
 				}
 				return nil
 			case len(args) >= 1 && args[0] == "list":
-				return listTrust(e, trust, args[1:])
+				return listTrust(e, trust, args[1:], asJSON)
 			case len(args) == 2 && args[0] == "remove":
 				removed, err := trust.Remove(args[1])
 				for _, k := range removed {
@@ -181,7 +183,7 @@ Example:
 }
 
 // listTrust prints the trusted keys, and for which bundles each vouches.
-func listTrust(e *env, trust *bundle.Trust, args []string) error {
+func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 	var bundles []*bundle.Bundle
 	defer func() {
 		for _, b := range bundles {
@@ -195,8 +197,17 @@ func listTrust(e *env, trust *bundle.Trust, args []string) error {
 		}
 		bundles = append(bundles, list...)
 	}
+	type signed struct {
+		File     string `json:"file"`
+		Name     string `json:"name"`
+		Sequence int64  `json:"sequence"`
+		Alone    bool   `json:"alone"` // no other trusted key vouches for it
+	}
 	for _, k := range trust.Keys {
-		fmt.Fprintln(e.stdout, k)
+		vouches := []signed{}
+		if !asJSON {
+			fmt.Fprintln(e.stdout, k)
+		}
 		v, err := note.NewVerifier(k)
 		if err != nil {
 			return err
@@ -206,11 +217,24 @@ func listTrust(e *env, trust *bundle.Trust, args []string) error {
 			if !slices.Contains(b.Signers, name) {
 				continue
 			}
+			if asJSON {
+				vouches = append(vouches, signed{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
+				continue
+			}
 			alone := ""
 			if len(b.Signers) == 1 {
 				alone = ", this key alone"
 			}
 			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.Path(), b.Manifest.Name, b.Manifest.Sequence, alone)
+		}
+		if !asJSON {
+			continue
+		}
+		if err := writeJSON(e.stdout, struct {
+			Key     string   `json:"key"`
+			Bundles []signed `json:"bundles"`
+		}{k, vouches}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ func pruneCommand() *command {
 	var store, state, dir, olderThan string
 	var keep int
 	var locks, bundles []string
-	var dryRun bool
+	var dryRun, asJSON bool
 	return &command{
 		name:    "prune",
 		summary: "remove old bundles from a store, or unused modules from a mirror directory",
@@ -49,6 +49,7 @@ Example:
 			fs.StringSliceVar(&locks, "lock", nil, "keep what a lock `file` names")
 			fs.StringSliceVar(&bundles, "bundle", nil, "keep what a `bundle` or catalogue names")
 			fs.BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			switch {
@@ -57,7 +58,7 @@ Example:
 			case store != "" && (keep < 1 || len(args) > 0):
 				return usagef("want --keep N, 1 or more, and nothing else")
 			case store != "":
-				return pruneStore(ctx, e, store, state, keep, dryRun)
+				return pruneStore(ctx, e, store, state, keep, dryRun, asJSON)
 			case olderThan == "":
 				return usagef("want --older-than TIME")
 			}
@@ -65,12 +66,22 @@ Example:
 			if err != nil {
 				return err
 			}
-			return pruneMirror(ctx, e, dir, age, locks, bundles, args, dryRun)
+			return pruneMirror(ctx, e, dir, age, locks, bundles, args, dryRun, asJSON)
 		},
 	}
 }
 
-func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun bool) error {
+// pruneResult is what prune prints with --json.
+type pruneResult struct {
+	Removed []string `json:"removed"` // bundles and folders of pieces, or module@version
+	Bytes   int64    `json:"bytes"`
+	Packed  int      `json:"packed,omitempty"` // files that are still in use
+	Pack    int64    `json:"pack,omitempty"`   // their bytes
+	Tiles   int      `json:"tiles,omitempty"`
+	DryRun  bool     `json:"dryRun,omitempty"`
+}
+
+func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun, asJSON bool) error {
 	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
 		return fmt.Errorf("%s: not a store that import made", dir)
 	}
@@ -87,8 +98,11 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 	if err != nil {
 		return err
 	}
-	for _, b := range p.Bundles {
-		fmt.Fprintln(e.stdout, b)
+	result := pruneResult{append([]string{}, p.Bundles...), p.Bytes, p.Packed, p.Pack, 0, dryRun}
+	if !asJSON {
+		for _, b := range p.Bundles {
+			fmt.Fprintln(e.stdout, b)
+		}
 	}
 	e.say("%s %s, %s in all; %s of it are still in use, %s", removed(dryRun), number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
 	abandoned, err := s.AbandonedPieces(abandonedPieces)
@@ -96,7 +110,9 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 		return err
 	}
 	for _, dir := range abandoned {
-		fmt.Fprintln(e.stdout, dir)
+		if result.Removed = append(result.Removed, dir); !asJSON {
+			fmt.Fprintln(e.stdout, dir)
+		}
 		if dryRun {
 			continue
 		}
@@ -104,10 +120,13 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 			return err
 		}
 	}
+	if asJSON {
+		return writeJSON(e.stdout, result)
+	}
 	return nil
 }
 
-func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, locks, bundles, args []string, dryRun bool) error {
+func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, locks, bundles, args []string, dryRun, asJSON bool) error {
 	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
 		return fmt.Errorf("%s: not a mirror directory", dir)
 	}
@@ -164,8 +183,14 @@ func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, loc
 	if err != nil {
 		return err
 	}
+	result := pruneResult{Removed: []string{}, Bytes: p.Bytes, Tiles: p.Tiles, DryRun: dryRun}
 	for _, v := range p.Versions {
-		fmt.Fprintln(e.stdout, v)
+		if result.Removed = append(result.Removed, v.String()); !asJSON {
+			fmt.Fprintln(e.stdout, v)
+		}
+	}
+	if asJSON {
+		return writeJSON(e.stdout, result)
 	}
 	e.say("%s %s and %s, %s", removed(dryRun), number(len(p.Versions), "version"), number(p.Tiles, "tile"), bytesText(p.Bytes))
 	return nil

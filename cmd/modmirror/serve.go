@@ -277,8 +277,12 @@ Example:
 			if access.Htpasswd != "" || access.Tokens != "" {
 				s.Access = &access
 			}
-			if src.notYet() {
-				e.say("%s is not there yet; serve waits for modmirror import to make it", args[0])
+			src.waiting = func(why string) {
+				if logFormat == "json" {
+					log.Warn("nothing is served yet", "why", why, "url", scheme+"://"+l.Addr().String())
+				} else {
+					e.say("waiting at %s://%s: %s", scheme, reachableAt(l.Addr()), why)
+				}
 			}
 			if src.isStore() {
 				s.Reload = func(ctx context.Context) (*bundle.View, error) {
@@ -338,6 +342,7 @@ type served struct {
 	allowRollback bool
 	minSequence   int64
 	log           *slog.Logger
+	waiting       func(why string) // told once why nothing is served yet
 
 	fingerprint string           // of the store, when it was looked at last
 	lines       map[string]int64 // that are served, with their sequences
@@ -401,7 +406,7 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 			why = fmt.Sprintf("%s has no bundle yet: modmirror import or publish brings one", s.args[0])
 		}
 		if s.server.Waiting(why); why != said {
-			s.log.Warn("nothing is served yet", "err", why)
+			s.waiting(why)
 			said = why
 		}
 		select {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -33,6 +34,7 @@ func verifyCommand() *command {
 	var require int
 	var bad, gosumdb string
 	var private []string
+	var asJSON bool
 	guard := new(outputGuard)
 	return &command{
 		name:    "verify",
@@ -51,6 +53,7 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
 			requireFlag(fs, &require)
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			guard.flags(fs)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
@@ -75,7 +78,7 @@ Example:
 					return err
 				}
 			}
-			v := &verification{deep: deep, db: db, private: strings.Join(private, ","), files: args}
+			v := &verification{asJSON: asJSON, deep: deep, db: db, private: strings.Join(private, ","), files: args}
 			if v.trust, err = e.trust(require); err != nil {
 				return err
 			}
@@ -154,6 +157,7 @@ func (e *env) sayOther(file, what string) {
 
 // A verification is what verify is to do, and what it found to be damaged.
 type verification struct {
+	asJSON  bool
 	deep    bool
 	db      *proof.Database
 	private string // patterns of what may be outside the checksum database, "" for anything
@@ -265,8 +269,12 @@ func (v *verification) file(ctx context.Context, e *env, file string) error {
 // check verifies an open bundle and names what is damaged.
 func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file string, deep bool) error {
 	n := 0
+	result := verifyResult{File: file, Name: b.Manifest.Name, Sequence: b.Manifest.Sequence, ID: b.ID(), SignedBy: b.Signers, Deep: deep, Damaged: []verifyDamage{}, Private: []string{}}
 	report := func(d bundle.Damage) {
 		v.bad.add(d.Path)
+		if len(result.Damaged) < maxDamagesJSON {
+			result.Damaged = append(result.Damaged, verifyDamage{d.Path, oneLine(d.Err)})
+		}
 		if n++; n <= maxDamages {
 			e.complain("%s: %s: %s", file, d.Path, oneLine(d.Err))
 		}
@@ -294,6 +302,19 @@ func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	if v.asJSON {
+		for path, err := range b.Index.Private(ctx) {
+			if err != nil {
+				return err
+			}
+			result.Private = append(result.Private, path)
+		}
+		private := v.checkPrivate(ctx, e, b, file, io.Discard)
+		result.Verified = n == 0 && private == nil
+		if err := writeJSON(e.stdout, result); err != nil || n == 0 {
+			return cmp.Or(err, private)
+		}
+	}
 	if n > 0 {
 		if n > maxDamages {
 			e.complain("%s: and %d more", file, n-maxDamages)
@@ -316,6 +337,28 @@ func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file
 		fmt.Fprintf(e.stdout, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file, number(m.Counts.Private, "version"))
 	}
 	return v.checkPrivate(ctx, e, b, file, e.stdout)
+}
+
+// maxDamagesJSON is how many damaged entries are in a verifyResult.
+const maxDamagesJSON = 10_000
+
+// verifyResult is what verify prints of a bundle with --json.
+type verifyResult struct {
+	File     string         `json:"file"`
+	Verified bool           `json:"verified"`
+	Deep     bool           `json:"deep"`
+	Name     string         `json:"name"`
+	Sequence int64          `json:"sequence"`
+	ID       string         `json:"id"`
+	SignedBy []string       `json:"signedBy"`
+	Damaged  []verifyDamage `json:"damaged"`
+	Private  []string       `json:"private"` // modules outside the checksum database
+}
+
+// verifyDamage is an entry that does not verify.
+type verifyDamage struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
 }
 
 // checkPrivate lists the modules outside the checksum database on w, and names those that may not be.

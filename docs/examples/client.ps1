@@ -3,7 +3,10 @@
 param([Parameter(Mandatory)] [string] $Url)
 $ErrorActionPreference = 'Stop'
 $server = Invoke-RestMethod "$Url/settings.json"
-go env -w "GOPROXY=$Url" 'GONOPROXY=none' 'GOPRIVATE=' "GONOSUMDB=$($server.private -join ',')"
+$proxies = @($Url) + $server.also
+$direct = if ($server.also) { '' } else { $server.inside -join ',' }
+go env -w "GOPROXY=$($proxies -join ',')" "GONOPROXY=$direct" 'GOPRIVATE=' "GONOSUMDB=$(($server.inside + $server.private) -join ',')"
 if ($server.sumdb -eq 'sum.golang.org') { go env -w 'GOSUMDB=sum.golang.org' }
+# gopls reads it; govulncheck wants it typed: govulncheck -db $env:GOVULNDB ./...
 if ($server.vulndb) { [Environment]::SetEnvironmentVariable('GOVULNDB', "$Url/vulndb", 'User') }
 go env GOPROXY GONOSUMDB
