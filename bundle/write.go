@@ -6,6 +6,8 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -89,6 +91,34 @@ type Contents struct {
 	DropUnused bool                                                    // what only earlier projects needed leaves the line too
 	Retracted  func(path, version string) (reason *string, known bool) // what is known now of a version of the line; may be nil
 	Dropped    []string                                                // set by NewDraft: the versions that left
+}
+
+// Digest returns the SHA-256, in hex, over what is said of the contents, but for how zips are packed: what is in those their h1 covers.
+func (c *Contents) Digest() (string, error) {
+	type file struct {
+		Path   string
+		SHA256 [32]byte
+	}
+	files := func(list []Source) (out []file) {
+		for _, s := range list {
+			out = append(out, file{s.Path, s.SHA256})
+		}
+		return out
+	}
+	type version struct {
+		index.Version
+		GoMod, Info [32]byte
+		Zip         bool
+	}
+	var versions []version
+	for _, v := range c.Versions {
+		x := version{v.Version, v.GoMod.SHA256, v.Info.SHA256, v.Zip != nil}
+		x.ZipSize = nil
+		versions = append(versions, x)
+	}
+	h := sha256.New()
+	err := json.NewEncoder(h).Encode([]any{c.Name, c.Sequence, c.Created.UTC(), versions, c.Missing, c.Queries, c.Requirements, c.DB, string(c.Head.Note), files(c.Tiles), files(c.Vulns), files(c.Selfs)})
+	return hex.EncodeToString(h.Sum(nil)), err
 }
 
 // A Draft is a bundle that is ready to be written: everything is known but the signature.

@@ -42,8 +42,9 @@ type Lock struct {
 	Learned  []string            `json:"learned,omitempty"` // GOPROXY paths that a rehearsal asked for
 	Versions []LockedVersion     `json:"versions"`          // by path and version
 	Missing  []Missing           `json:"missing,omitempty"`
-	Index    string              `json:"index"`           // SHA-256 of the bundle's index, in which everything is
-	Files    string              `json:"files,omitempty"` // SHA-256 over the vulnerability database and what is carried for hosts that have nothing
+	Contents string              `json:"contents,omitempty"` // SHA-256 over what the index says, but for how zips are packed
+	Index    string              `json:"index"`              // SHA-256 of the bundle's index, in which everything is
+	Files    string              `json:"files,omitempty"`    // SHA-256 over the vulnerability database and what is carried for hosts that have nothing
 }
 
 // A LockedVersion is a version of a Lock.

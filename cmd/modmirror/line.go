@@ -297,7 +297,7 @@ func (bs *bases) checkLock(lock *mirror.Lock) error {
 func (f *syncFlags) writeLock(e *env, c *mirror.Closure, bs *bases, created time.Time, tidied map[string]string, learned []string) error {
 	lock := mirror.NewLock(c)
 	lock.Name, lock.Sequence, lock.Created = f.name, f.sequence, created.UTC().Truncate(time.Second)
-	lock.Tidied, lock.Learned, lock.Index = tidied, learned, f.index
+	lock.Tidied, lock.Learned, lock.Index, lock.Contents = tidied, learned, f.index, f.contents
 	if bs.own != nil {
 		lock.Base = bs.own.ID()
 	}

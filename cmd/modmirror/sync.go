@@ -50,6 +50,7 @@ type syncFlags struct {
 	release                   func() error // gives the mirror directory back
 	asJSON                    bool
 	result                    syncResult
+	contents                  string // digest of what is written
 	index                     string // SHA-256 of the index of what was written
 	packaging
 	outputGuard
@@ -310,7 +311,13 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		return &reason, known
 	}
 	lock := src.Lock
+	if f.contents, err = contents.Digest(); err != nil {
+		return nil, err
+	}
 	if closure.Repacked > 0 {
+		if lock.Contents != f.contents {
+			return nil, otherLock(errNotOfLock)
+		}
 		e.say("%s packed in another way than when the lock was made, with the same h1: the bundle has the same contents and other bytes", number(closure.Repacked, "zip"))
 		lock = nil
 	}
@@ -847,6 +854,9 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 	}
 }
 
+// errNotOfLock is the error of a bundle that differs from its lock in something that no version shows.
+var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
+
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
 func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
@@ -863,7 +873,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	}
 	f.index = hex.EncodeToString(draft.Manifest.Index[:])
 	if lock != nil && lock.Index != f.index {
-		return otherLock(&mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"})
+		return otherLock(errNotOfLock)
 	}
 	f.sayDropped(e, c)
 	wrote := func(name string) {
