@@ -41,12 +41,23 @@ if ! ./modmirror sync -o v.tar --vulndb="$db" project 2>sync.log; then
 	exit 1
 fi
 ./modmirror info v.tar
-report() { (cd project && "$govulncheck" -format text -db "$1" ./... | grep -v '^Scanned\|DB updated'); }
+mkdir bin
+ln -s "$govulncheck" bin/govulncheck
+export PATH=$PWD/bin:$PATH
+plain() { grep -v '^Scanned\|DB updated'; }
 (cd project && go mod download all)
-report "file://$db" >outside.txt || true
+(cd project && govulncheck -format text -db "file://$db" ./... | plain) >outside.txt || true
 grep -q GO-2021-0113 outside.txt || { echo "FAIL: the known entry was not found outside"; cat outside.txt; exit 1; }
-export -f report
-export govulncheck
+export -f plain
+
+# The commands as docs/operations.md has them, to be typed as they are shown: with env, and from the unpacked tree.
+docs=$here/docs/operations.md
+typed=$(sed -n 's/^    \(govulncheck -db "$GOVULNDB" .*\)$/\1/p' "$docs")
+unpacked=$(sed -n 's/.*`\(govulncheck -db file:[^`]*\)`.*/\1/p' "$docs" | sed "s#/srv/go#$PWD/tree#")
+[ -n "$typed" ] && [ -n "$unpacked" ] || { echo "FAIL: the docs show no govulncheck any more"; exit 1; }
+mkdir tree
+tar xf v.tar -C tree
+export typed unpacked
 cat >inside.sh <<'EOF'
 ip link set lo up
 ./modmirror serve --addr 127.0.0.1:8080 v.tar 2>serve.log &
@@ -55,7 +66,15 @@ trap 'kill $pid' EXIT
 until curl -sf http://127.0.0.1:8080/readyz >/dev/null; do sleep 0.01; done
 eval "$(./modmirror env http://127.0.0.1:8080)"
 export GOPATH=$PWD/gopath GOMODCACHE=$PWD/gopath/mod
-report "$GOVULNDB"
+# What the page shows.
+page=$(curl -s http://127.0.0.1:8080/ | sed -n 's#^<pre>\(govulncheck .*\)</pre>$#\1#p')
+cd project
+for command in "$typed" "$page" "$unpacked"; do
+	echo "== $command" >&2
+	eval "$command" | plain >../found.txt || true
+	diff ../outside.txt ../found.txt >&2 || exit 1
+done
+cat ../found.txt
 EOF
 timeout 120 unshare -rn bash inside.sh >inside.txt || true
 diff outside.txt inside.txt || { echo "FAIL: other findings inside"; exit 1; }
