@@ -13,11 +13,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"filippo.io/age"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
@@ -236,17 +234,10 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		}
 	}
 	defer in.Close()
-	var bar *progressbar.ProgressBar
-	var mu sync.Mutex
+	var progress *bar
 	run := *i.im
-	run.Began = func(m *bundle.Manifest) { bar = e.bar(2*m.Size, "importing") }
-	run.Progress = func(n int64) {
-		if bar != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			bar.Add64(n)
-		}
-	}
+	run.Began = func(m *bundle.Manifest) { progress = e.bar(2*m.Size, "importing") }
+	run.Progress = func(n int64) { progress.add(n) }
 	damaged := 0
 	run.Report = func(d bundle.Damage) {
 		if damaged++; damaged <= maxDamages {
@@ -267,9 +258,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		}
 	}
 	m, err := i.store.Import(ctx, name, plain, &run)
-	if bar != nil {
-		bar.Finish()
-	}
+	progress.done()
 	already, isThere := errors.AsType[*bundle.AlreadyError](err)
 	switch {
 	case isThere:

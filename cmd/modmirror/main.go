@@ -55,6 +55,7 @@ type env struct {
 	stdout *output
 	stderr io.Writer
 
+	terminal  terminal
 	configDir string // key and trusted keys
 	quiet     bool
 
@@ -86,12 +87,10 @@ func (e *env) say(format string, args ...any) {
 
 // complain prints a line about what went wrong.
 func (e *env) complain(format string, args ...any) {
-	fmt.Fprintf(e.stderr, "modmirror: "+format+"\n", args...)
+	e.line(fmt.Sprintf("modmirror: "+format, args...))
 }
 
-func (e *env) hint(format string, args ...any) {
-	fmt.Fprintf(e.stderr, "hint: "+format+"\n", args...)
-}
+func (e *env) hint(format string, args ...any) { e.line(fmt.Sprintf("hint: "+format, args...)) }
 
 // waiting returns what says, when another process has a thing, that it is waited for.
 func (e *env) waiting(thing string) func(holder string) {

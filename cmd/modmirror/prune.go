@@ -30,7 +30,7 @@ func pruneCommand() *command {
 		summary: "remove old bundles from a store, or unused modules from a mirror directory",
 		usage: `
 Usage: modmirror prune --store DIR --keep N [--dry-run]
-       modmirror prune --mirror DIR --older-than 90d [--lock FILE] [--bundle FILE] [--dry-run] [SOURCE...]
+       modmirror prune --mirror DIR --older-than 90d [flags] [SOURCE...]
 
 Of a store it keeps the newest N bundles of each line, and all that the newest of
 each names, which it packs first. Of a mirror directory it removes what no sync
@@ -38,7 +38,7 @@ has used for so long, and nothing that a lock, a bundle or a source needs.
 
 Example:
   modmirror prune --store /srv/modmirror --keep 5
-  modmirror prune --mirror ~/.cache/modmirror --older-than 90d --lock modmirror.lock list.txt
+  modmirror prune --mirror ~/.cache/modmirror --older-than 90d list.txt
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&store, "store", "", "`folder` of a store")

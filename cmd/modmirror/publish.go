@@ -26,7 +26,7 @@ func publishCommand() *command {
 		summary: "put bundles where many servers read them: S3-compatible storage, or a plain tree (inside)",
 		usage: `
 Usage: modmirror publish --to s3://BUCKET/PREFIX [flags] BUNDLE...|STORE
-       modmirror publish --to DIR|s3://BUCKET/PREFIX --static [flags] BUNDLE|STORE
+       modmirror publish --to DIR|s3://... --static [flags] BUNDLE|STORE
 
 Uploads bundles, every byte verified first, for modmirror serve s3://BUCKET/PREFIX
 on any number of machines. An upload that was broken off goes on when it is run
@@ -113,15 +113,8 @@ func (e *env) publishOne(ctx context.Context, file string, to *bucket.Bucket, tr
 	defer b.Close()
 	m := &b.Manifest
 	bar := e.bar(2*m.Size, "verifying and uploading "+m.Name)
-	progress := func(n int64) {
-		if bar != nil {
-			bar.Add64(n)
-		}
-	}
-	err = bundle.Publish(ctx, b, to, trust, progress)
-	if bar != nil {
-		bar.Exit()
-	}
+	err = bundle.Publish(ctx, b, to, trust, bar.add)
+	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
 		e.say("%s is there already: %s", file, already.File)
 		return nil
@@ -155,15 +148,9 @@ func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place s
 		return err
 	}
 	bar := e.bar(bytes, "writing the tree of "+b.Manifest.Name)
-	to.Wrote = func(_ string, size int64) {
-		if bar != nil {
-			bar.Add64(size)
-		}
-	}
+	to.Wrote = func(_ string, size int64) { bar.add(size) }
 	files, written, err := to.Publish(ctx, b)
-	if bar != nil {
-		bar.Exit()
-	}
+	bar.done()
 	if err != nil {
 		return fmt.Errorf("publishing the tree of %s: %w", name, err)
 	}

@@ -138,11 +138,14 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		return cmd.Run()
 	}
 	where := "without a network"
+	stop := e.spin("rehearsing")
+	defer stop()
 	err = start(true)
 	if _, ran := errors.AsType[*exec.ExitError](err); err != nil && !ran {
 		where = "in the network of this machine, since it allows no network namespace"
 		err = start(false)
 	}
+	stop()
 	// The module cache is read-only; it is ours to remove.
 	filepath.WalkDir(filepath.Join(r.tmp, "gopath"), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {

@@ -183,6 +183,7 @@ const ageExt = ".age"
 // copy copies under a progress bar, until it is interrupted.
 func (e *env) copy(ctx context.Context, w io.Writer, r io.Reader, size int64, what string) error {
 	bar := e.bar(size, what)
+	defer bar.done()
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -192,18 +193,13 @@ func (e *env) copy(ctx context.Context, w io.Writer, r io.Reader, size int64, wh
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
-		if bar != nil {
-			bar.Add(n)
-		}
+		bar.add(int64(n))
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if bar != nil {
-		bar.Finish()
 	}
 	return nil
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/adrg/xdg"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 	"golang.org/x/term"
@@ -779,46 +778,6 @@ func upstreamHint(up *upstream.Error, err error) error {
 		return &hintError{err, advice + " (modmirror doctor tells more)"}
 	}
 	return err
-}
-
-// showProgress draws a bar on a terminal until the returned function is called.
-func (e *env) showProgress(p *mirror.Progress) (stop func()) {
-	bar := e.bar(-1, "reading go.mod files")
-	if bar == nil {
-		return func() {}
-	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				bar.Finish()
-				return
-			case <-tick.C:
-				if total := p.Total.Load(); total > 0 {
-					bar.ChangeMax64(total)
-					bar.Describe(fmt.Sprintf("modules, %s fetched", bytesText(p.Bytes.Load())))
-					bar.Set64(p.Done.Load())
-				} else {
-					bar.Add(0)
-				}
-			}
-		}
-	}()
-	return func() { close(done); <-stopped }
-}
-
-// bar returns a progress bar on stderr, nil when that is not a terminal.
-func (e *env) bar(max int64, what string) *progressbar.ProgressBar {
-	f, ok := e.stderr.(*os.File)
-	if !ok || e.quiet || !term.IsTerminal(int(f.Fd())) {
-		return nil
-	}
-	return progressbar.NewOptions64(max, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what),
-		progressbar.OptionClearOnFinish(), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false))
 }
 
 // reportMissing names what could not be had and returns how much of it is not accepted.

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
@@ -284,21 +283,11 @@ func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file
 		total *= 2
 	}
 	bar := e.bar(total, "verifying")
-	var mu sync.Mutex
-	progress := func(n int64) {
-		if bar != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			bar.Add64(n)
-		}
-	}
-	err := b.Verify(ctx, progress, report)
+	err := b.Verify(ctx, bar.add, report)
 	if err == nil && deep {
-		err = b.Deep(ctx, v.db, nil, progress, report)
+		err = b.Deep(ctx, v.db, nil, bar.add, report)
 	}
-	if bar != nil {
-		bar.Finish()
-	}
+	bar.done()
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
