@@ -373,7 +373,9 @@ func (r *run) near(ctx context.Context, m module.Version) string {
 		if releases := slices.DeleteFunc(slices.Clone(list), func(v string) bool { return semver.Prerelease(v) != "" }); len(releases) > 0 {
 			list = releases
 		}
-		if v := "v" + m.Version; slices.Contains(list, v) || semver.Canonical(v) == v {
+		if v := "v" + m.Version; slices.Contains(list, v) {
+			return fmt.Sprintf("did you mean %s@%s? Versions begin with v", m.Path, v)
+		} else if semver.Canonical(v) == v {
 			return fmt.Sprintf("did you mean %s@%s? Versions begin with v", m.Path, cmp.Or(modpath.Nearest(list, v), v))
 		}
 		switch v := modpath.Nearest(list, m.Version); {

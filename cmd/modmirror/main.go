@@ -92,6 +92,13 @@ func (e *env) complain(format string, args ...any) {
 
 func (e *env) hint(format string, args ...any) { e.line(fmt.Sprintf("hint: "+format, args...)) }
 
+// sayHint is the hint behind what say printed.
+func (e *env) sayHint(format string, args ...any) {
+	if !e.quiet {
+		e.hint(format, args...)
+	}
+}
+
 // waiting returns what says, when another process has a thing, that it is waited for.
 func (e *env) waiting(thing string) func(holder string) {
 	return func(holder string) { e.say("waiting for %s: %s has it", thing, holder) }

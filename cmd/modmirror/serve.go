@@ -266,9 +266,9 @@ Example:
 				if logFormat == "json" {
 					return
 				}
-				e.hint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, reachableAt(l.Addr()), s.BasePath)
+				e.sayHint("on a client: eval \"$(modmirror env %s://%s%s)\"", scheme, reachableAt(l.Addr()), s.BasePath)
 				if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(s.Proxies) == 0 {
-					e.hint("only this machine reaches %s; --addr 0.0.0.0:%d opens it to the network", tcp, tcp.Port)
+					e.sayHint("only this machine reaches %s; --addr 0.0.0.0:%d opens it to the network", tcp, tcp.Port)
 				}
 			}
 			if withTLS {

@@ -460,14 +460,14 @@ func (f *syncFlags) sayLine(e *env, bs *bases, key *bundle.Key) error {
 	}
 	if !slices.Contains(trust.Keys, key.Verifier) {
 		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here", key.Signer.Name(), key.Signer.KeyHash())
-		e.hint("modmirror trust add %s", key.Verifier)
+		e.sayHint("modmirror trust add %s", key.Verifier)
 	}
 	if bs.own != nil || f.named || f.output == "-" {
 		return nil
 	}
 	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), trust); beside != nil {
 		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever", f.output, f.name, strings.Join(beside, ", "))
-		e.hint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
+		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
 	}
 	return nil
 }
@@ -517,7 +517,7 @@ func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
 		return nil, err
 	}
 	e.say("made a signing key, %s", e.keyFile())
-	e.hint("inside, trust it once: modmirror trust add %s", key.Verifier)
+	e.sayHint("inside, trust it once: modmirror trust add %s", key.Verifier)
 	return key, nil
 }
 

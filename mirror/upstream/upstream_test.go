@@ -196,6 +196,32 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// TestContentTypeDoesNotCount has the bytes of an answer decide what it is: some proxies call all files text/html, and login pages may be called anything.
+func TestContentTypeDoesNotCount(t *testing.T) {
+	for _, tc := range []struct {
+		contentType, body string
+		page              bool
+	}{
+		{"text/html; charset=utf-8", "v1.0.0\nv1.1.0\n", false},
+		{"text/html", "PK\x03\x04 and what follows", false},
+		{"text/html", "module example.com/x // <html> in a comment\n", false},
+		{"text/html", "", false},
+		{"text/html", "  <!DOCTYPE html><title>Log in</title>", true},
+		{"text/plain", "<html><body>blocked</body></html>", true},
+		{"application/json", "\n<!-- of the firewall --><html>", true},
+		{"application/json", `{"Version":"v1.0.0"}`, false},
+	} {
+		c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", tc.contentType)
+			io.WriteString(w, tc.body)
+		}))
+		data, err := c.Get(t.Context(), "x", 1000)
+		if tc.page != errors.Is(err, errHTML) || !tc.page && (err != nil || string(data) != tc.body) {
+			t.Errorf("%s %q: %q, %v", tc.contentType, tc.body, data, err)
+		}
+	}
+}
+
 func TestHostileAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		f    http.HandlerFunc
