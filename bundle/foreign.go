@@ -11,7 +11,8 @@ import (
 	"filippo.io/age/armor"
 )
 
-// A ForeignError says that a file is something else than a bundle, or than signatures of one, and what it is.
+// A ForeignError says that a file is something else than a bundle, or than signatures of one, and
+// what it is.
 type ForeignError struct {
 	File string
 	What string // such as "a zip archive"
@@ -37,7 +38,8 @@ func isAge(begin []byte) bool {
 	return bytes.HasPrefix(begin, []byte(AgeHeader)) || bytes.HasPrefix(bytes.TrimLeft(begin, " \t\r\n"), []byte(ageArmor))
 }
 
-// IsAge reports whether what r reads is encrypted with age, in either form. Nothing is taken from r.
+// IsAge reports whether what r reads is encrypted with age, in either form. Nothing is taken from
+// r.
 func IsAge(r *bufio.Reader) bool {
 	begin, _ := r.Peek(2 * len(ageArmor)) // what there is of it
 	return isAge(begin)
@@ -52,8 +54,8 @@ func AgeReader(r io.Reader) io.Reader {
 	return armor.NewReader(buffered)
 }
 
-// formats are what people make of a file on its way, by the first bytes: those of gzip are from RFC 1952, of zstd RFC 8878, of xz
-// its file format 1.2.1, of zip APPNOTE 4.3.7.
+// formats are what people make of a file on its way, by the first bytes: those of gzip are from RFC
+// 1952, of zstd RFC 8878, of xz its file format 1.2.1, of zip APPNOTE 4.3.7.
 var formats = []struct{ begin, what, undo string }{
 	{"\x1f\x8b", "compressed with gzip", "gunzip %s"},
 	{"\x28\xb5\x2f\xfd", "compressed with zstd", "unzstd %s"},
@@ -68,8 +70,8 @@ var formats = []struct{ begin, what, undo string }{
 	{"\x7fELF", "a program", ""},
 }
 
-// openPGP reports whether a file that begins so is a binary OpenPGP message: its first packet holds an encrypted session key or, in the
-// new format, encrypted data (RFC 9580, section 4.2).
+// openPGP reports whether a file that begins so is a binary OpenPGP message: its first packet holds
+// an encrypted session key or, in the new format, encrypted data (RFC 9580, section 4.2).
 func openPGP(begin []byte) bool {
 	if len(begin) < 4 || begin[0]&0x80 == 0 {
 		return false
@@ -84,7 +86,8 @@ func openPGP(begin []byte) bool {
 	return tag == 1 && version >= 2 && version <= 6 || tag == 3 && version >= 4 && version <= 6
 }
 
-// foreign returns what a file that does not begin like a bundle is, nil when that cannot be told: it may be a damaged bundle.
+// foreign returns what a file that does not begin like a bundle is, nil when that cannot be told:
+// it may be a damaged bundle.
 func foreign(file string, begin []byte) *ForeignError {
 	for _, f := range formats {
 		if bytes.HasPrefix(begin, []byte(f.begin)) {
@@ -119,7 +122,8 @@ func isText(begin []byte) bool {
 // isSignatures reports whether a file beside a bundle is a signed note, and so meant for modmirror.
 func isSignatures(data []byte) bool { return bytes.Contains(data, []byte("\n\n\u2014 ")) }
 
-// foreignSignature returns what a file beside a bundle is that has its name for signatures and is no signed note.
+// foreignSignature returns what a file beside a bundle is that has its name for signatures and is
+// no signed note.
 func foreignSignature(data []byte) string {
 	for _, f := range []struct{ begin, what string }{
 		{"-----BEGIN PGP SIGNATURE-----", "an OpenPGP signature: gpg --verify checks it"},

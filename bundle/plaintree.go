@@ -13,8 +13,9 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A PlainTree is a folder to which files of bundles are written, verified. Nothing is written outside of it, wherever links in it
-// lead, and what modmirror did not make is not replaced. Files of different paths may be written by several goroutines.
+// A PlainTree is a folder to which files of bundles are written, verified. Nothing is written
+// outside of it, wherever links in it lead, and what modmirror did not make is not replaced. Files
+// of different paths may be written by several goroutines.
 type PlainTree struct {
 	Dir     string
 	Replace bool // regular files with other contents may be replaced: those of an earlier bundle of the line
@@ -48,7 +49,8 @@ func OpenPlainTree(dir string) (*PlainTree, error) {
 // Close closes the folder.
 func (t *PlainTree) Close() error { return t.root.Close() }
 
-// Read returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist when there is none.
+// Read returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist
+// when there is none.
 func (t *PlainTree) Read(name string, limit int64) ([]byte, error) {
 	if err := t.regular(name); err != nil {
 		return nil, err
@@ -79,8 +81,8 @@ func (t *PlainTree) regular(name string) error {
 	return &OccupiedError{filepath.Join(t.Dir, name), "it is not a regular file"}
 }
 
-// Has reports whether a file with a SHA-256 is at a path. When something else is there that may not be replaced, the error is
-// an *OccupiedError.
+// Has reports whether a file with a SHA-256 is at a path. When something else is there that may not
+// be replaced, the error is an *OccupiedError.
 func (t *PlainTree) Has(name string, sum [32]byte) (bool, error) {
 	err := t.regular(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,8 +116,8 @@ func (t *PlainTree) escape(name string, err error) error {
 	return err
 }
 
-// Write writes a file whose SHA-256 must be sum, unless it is there already, and reports whether it was not. It survives a
-// crash after Sync.
+// Write writes a file whose SHA-256 must be sum, unless it is there already, and reports whether it
+// was not. It survives a crash after Sync.
 func (t *PlainTree) Write(name string, content io.Reader, sum [32]byte, buf []byte) (wrote bool, err error) {
 	if same, err := t.Has(name, sum); same || err != nil {
 		return false, err
@@ -148,8 +150,8 @@ func (t *PlainTree) Sync() error {
 	})
 }
 
-// continueTree finds out whether t is the tree of an earlier bundle of b's line, which the MANIFEST in it says, so that its files
-// may be replaced. A tree of a newer one is a *RollbackError.
+// continueTree finds out whether t is the tree of an earlier bundle of b's line, which the MANIFEST
+// in it says, so that its files may be replaced. A tree of a newer one is a *RollbackError.
 func (b *Bundle) continueTree(t *PlainTree, trust *Trust) error {
 	data, err := t.Read(manifestName, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {

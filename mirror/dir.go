@@ -238,11 +238,12 @@ func (d *Dir) quarantine(file, rel string, reason error) error {
 	return errors.Join(os.Rename(file, name), os.WriteFile(name+".reason", []byte(rel+": "+reason.Error()+"\n"), 0o666))
 }
 
-// maxQuarantineName is the longest name of a file in quarantine, without its time, in bytes: with that and .reason it fits the 255
-// that file systems have room for.
+// maxQuarantineName is the longest name of a file in quarantine, without its time, in bytes: with
+// that and .reason it fits the 255 that file systems have room for.
 const maxQuarantineName = 200
 
-// quarantineName makes a file name of a GOPROXY path. A long one keeps its end and, in the place of the rest, a hash of all of it.
+// quarantineName makes a file name of a GOPROXY path. A long one keeps its end and, in the place of
+// the rest, a hash of all of it.
 func quarantineName(rel string) string {
 	name := strings.ReplaceAll(rel, "/", "_")
 	if len(name) <= maxQuarantineName {

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestQuarantineKeepsLongNames checks that the evidence of a module with a long path is kept, with its whole path beside it.
+// TestQuarantineKeepsLongNames checks that the evidence of a module with a long path is kept, with
+// its whole path beside it.
 func TestQuarantineKeepsLongNames(t *testing.T) {
 	d, err := OpenDir(t.Context(), t.TempDir(), nil)
 	if err != nil {

@@ -71,15 +71,16 @@ type Sources struct {
 	works   map[string]bool // absolute paths of the go.work files that were added
 }
 
-// A Tree is a tree of a checksum database that clients inside remember, as a line head of a list says: what they need to go on from it is carried.
+// A Tree is a tree of a checksum database that clients inside remember, as a line head of a list
+// says: what they need to go on from it is carried.
 type Tree struct {
 	Name string // as in Source
 	DB   string
 	Size int64 // records
 }
 
-// A Line is what a line of bundles has of the checksum database. Its records are proven again, under the head of this run, and that the head
-// continues those of the line.
+// A Line is what a line of bundles has of the checksum database. Its records are proven again,
+// under the head of this run, and that the head continues those of the line.
 type Line struct {
 	Own     bool // it is the one that is continued, and not one that is only served beside it
 	Heads   []proof.Head
@@ -87,7 +88,8 @@ type Line struct {
 	Has     func(path string) (bool, error) // whether it carries a file already
 }
 
-// AddVersion adds a module version and nothing that it needs, without its zip if only its go.mod is wanted.
+// AddVersion adds a module version and nothing that it needs, without its zip if only its go.mod is
+// wanted.
 func (s *Sources) AddVersion(name string, m module.Version, zip bool) {
 	s.List = append(s.List, Source{Name: name, Alone: true, noZip: !zip, Query: m})
 }
@@ -113,7 +115,8 @@ type goSum struct {
 	hashes map[module.Version][]string // the version has "/go.mod" behind it for the hash of that file
 }
 
-// A GoSumError says that a file is not what a go.sum says, although the checksum database agrees with it.
+// A GoSumError says that a file is not what a go.sum says, although the checksum database agrees
+// with it.
 type GoSumError struct{ Err error }
 
 // Error names the file and both hashes.
@@ -146,8 +149,9 @@ type SourceOptions struct {
 	GoWork  string // GOWORK: a file, "off", or "" to look for one
 }
 
-// ParseSources parses what a user may name as a source: a folder, of which it takes what a go command would load there, a go.mod or
-// go.work, a list file, "-" for a list on stdin, or module@query. Mistakes are a *SourceError.
+// ParseSources parses what a user may name as a source: a folder, of which it takes what a go
+// command would load there, a go.mod or go.work, a list file, "-" for a list on stdin, or
+// module@query. Mistakes are a *SourceError.
 func ParseSources(args []string, stdin io.Reader) (*Sources, error) {
 	return SourceOptions{}.Parse(args, stdin)
 }
@@ -232,8 +236,9 @@ func withoutScheme(s string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git")
 }
 
-// addFolder adds what a go command would load in a folder: the workspace of the go.work there or above, unless its module is not in it, else the
-// project of the go.mod there or above (cmd/go/internal/modload/init.go FindGoWork and findModuleRoot).
+// addFolder adds what a go command would load in a folder: the workspace of the go.work there or
+// above, unless its module is not in it, else the project of the go.mod there or above
+// (cmd/go/internal/modload/init.go FindGoWork and findModuleRoot).
 func (s *Sources) addFolder(name, dir string) error {
 	if st, err := os.Stat(dir); err != nil || !st.IsDir() {
 		return fmt.Errorf("%s: no such folder, so no go.mod there", name)
@@ -364,7 +369,8 @@ func (s *Sources) addWorkspace(name, file string) error {
 	return nil
 }
 
-// addProject adds the project of a go.mod. from is the folder in which a go command would be run that reads -modfile, "" when it is not to be read.
+// addProject adds the project of a go.mod. from is the folder in which a go command would be run
+// that reads -modfile, "" when it is not to be read.
 func (s *Sources) addProject(name, file, from string) error {
 	dir := filepath.Dir(file)
 	if alternate := s.options.ModFile; from != "" && alternate != "" {
@@ -497,8 +503,8 @@ func (s *Sources) addTool(name, arg string) error {
 	return nil
 }
 
-// Learn adds what a go command asked for at GOPROXY paths: those versions, or, where it asked which versions there are, the
-// latest. It returns the names of what is new.
+// Learn adds what a go command asked for at GOPROXY paths: those versions, or, where it asked which
+// versions there are, the latest. It returns the names of what is new.
 func (s *Sources) Learn(paths []string) (added []string) {
 	for _, p := range paths {
 		r, err := modpath.Parse(p)
@@ -590,7 +596,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			s.Trees = append(s.Trees, Tree{pos, f[1], size})
 		case f[0] == "missing-ok" && len(f) == 2:
 			path, version, ok := strings.Cut(f[1], "@")
-			// Also what no module can be, such as a path without a dot: somebody's go.mod may require it.
+			// Also what no module can be, such as a path without a dot: somebody's go.mod may
+			// require it.
 			if !ok || module.CheckImportPath(path) != nil || version == "" {
 				return fmt.Errorf("%s: want missing-ok module@version", pos)
 			}
@@ -644,7 +651,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 	return nil
 }
 
-// notAWord reports whether a word that stands alone on a line of a list is a mistake that notASource explains.
+// notAWord reports whether a word that stands alone on a line of a list is a mistake that
+// notASource explains.
 func notAWord(word string) bool { return notASource(word).(*SourceError).Hint != "" }
 
 // readGoSum parses a go.sum file; one that is not there is empty. Lines are read

@@ -21,9 +21,10 @@ const packing = "packed-1"
 // packingLevel is how hard repack compresses: what the go command uses.
 const packingLevel = 6
 
-// repack packs the zip of a private module in the one form that modmirror has for those, whatever packed it: what a go command or a proxy makes of
-// the same files depends on its release (the compress/flate of Go 1.27 writes other bytes than that of Go 1.26), and the same sources are
-// to make the same bundle anywhere. The h1 stays. A public module's zip stays as its proxy has it.
+// repack packs the zip of a private module in the one form that modmirror has for those, whatever
+// packed it: what a go command or a proxy makes of the same files depends on its release (the
+// compress/flate of Go 1.27 writes other bytes than that of Go 1.26), and the same sources are to
+// make the same bundle anywhere. The h1 stays. A public module's zip stays as its proxy has it.
 func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*staged, error) {
 	defer s.temp.Discard()
 	temp, err := f.dir.create(s.Path)
@@ -44,8 +45,9 @@ func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*sta
 	return out, nil
 }
 
-// repack writes the files of a zip that was checked to another one: by name, without times, compressed by one compressor, which is a library and not
-// the standard library's, so that it does not change with the Go release that builds this.
+// repack writes the files of a zip that was checked to another one: by name, without times,
+// compressed by one compressor, which is a library and not the standard library's, so that it does
+// not change with the Go release that builds this.
 func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) error {
 	r, err := zip.NewReader(from, size)
 	if err != nil {
@@ -71,7 +73,8 @@ func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) erro
 	return w.Close()
 }
 
-// copyWhole copies a file of a zip in steps of one length, so that what the compressor makes of it does not depend on how it was packed.
+// copyWhole copies a file of a zip in steps of one length, so that what the compressor makes of it
+// does not depend on how it was packed.
 func copyWhole(dst io.Writer, file *zip.File, buf []byte) error {
 	src, err := file.Open()
 	if err != nil {

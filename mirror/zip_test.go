@@ -18,8 +18,9 @@ import (
 	"github.com/modmirror/modmirror/internal/h1"
 )
 
-// packed is the SHA-256 of what repack makes of the files below. When it changes, by another version of the compressor for one, packing must
-// have another name, so that what mirror directories have is packed again.
+// packed is the SHA-256 of what repack makes of the files below. When it changes, by another
+// version of the compressor for one, packing must have another name, so that what mirror
+// directories have is packed again.
 const packed = "d2d3183c007d14845a17f6e123979acae7da988330836358a44e16f570b93bd6"
 
 // TestRepackIsOneForm packs the same files in several ways, as releases of Go do, and repacks them.

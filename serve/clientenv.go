@@ -9,11 +9,13 @@ import (
 // A Var is a setting of the go command.
 type Var struct{ Name, Value string }
 
-// Vars returns the settings of a client of the server at a URL. GOVULNDB, which gopls reads, is not among those that go env -w knows.
+// Vars returns the settings of a client of the server at a URL. GOVULNDB, which gopls reads, is not
+// among those that go env -w knows.
 //
-// clean says that GOPRIVATE is empty on the client, so that GONOPROXY, whose default it is, can be too. Else GONOPROXY is none: an empty variable
-// of the environment does not count against "go env -w". With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16,
-// whatever the proxies have (findings/gonoproxy-patch.sh).
+// clean says that GOPRIVATE is empty on the client, so that GONOPROXY, whose default it is, can be
+// too. Else GONOPROXY is none: an empty variable of the environment does not count against "go env
+// -w". With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever
+// the proxies have (findings/gonoproxy-patch.sh).
 func (s *Settings) Vars(url string, clean bool) []Var {
 	noProxy := "none"
 	if clean {
@@ -37,7 +39,8 @@ func (s *Settings) Vars(url string, clean bool) []Var {
 	return vars
 }
 
-// NoSumDB returns the patterns of modules that no checksum database vouches for: those of the network inside, and the private ones that are carried.
+// NoSumDB returns the patterns of modules that no checksum database vouches for: those of the
+// network inside, and the private ones that are carried.
 func (s *Settings) NoSumDB() []string { return slices.Concat(s.Inside, s.Private) }
 
 // Shells are the forms in which settings are printed, with their names for people.

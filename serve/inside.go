@@ -17,8 +17,9 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// Inside says which modules are had in the network inside and not from bundles: those of its own Git servers, and what a second proxy
-// has. Clients are told in /settings.json. Its methods are safe for concurrent use; the fields are set before.
+// Inside says which modules are had in the network inside and not from bundles: those of its own
+// Git servers, and what a second proxy has. Clients are told in /settings.json. Its methods are
+// safe for concurrent use; the fields are set before.
 type Inside struct {
 	Patterns string   // as in GOPRIVATE, separated by commas
 	File     string   // more of them, one a line or separated by commas, with # for comments; read again when it changes
@@ -70,7 +71,8 @@ func (i *Inside) read() (string, error) {
 	return strings.Join(list, ","), nil
 }
 
-// List returns the patterns, separated by commas, "" for none. After a change of the file that cannot be read it is the list of before.
+// List returns the patterns, separated by commas, "" for none. After a change of the file that
+// cannot be read it is the list of before.
 func (i *Inside) List(log *slog.Logger) string {
 	if i == nil {
 		return ""
@@ -103,8 +105,8 @@ func (i *Inside) covers(log *slog.Logger, path string) bool {
 	return i != nil && module.MatchPrefixPatterns(i.List(log), path)
 }
 
-// A CoveredError says that a pattern of the network inside covers a public module that is carried: clients would look for it
-// elsewhere, and without the checksum database.
+// A CoveredError says that a pattern of the network inside covers a public module that is carried:
+// clients would look for it elsewhere, and without the checksum database.
 type CoveredError struct{ Path string }
 
 // Error names the module.

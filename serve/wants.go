@@ -19,16 +19,17 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// maxWants is how many wants are kept: a client that asks for nonsense must not fill a disk. When there are more, the least
-// wanted tenth goes.
+// maxWants is how many wants are kept: a client that asks for nonsense must not fill a disk. When
+// there are more, the least wanted tenth goes.
 const maxWants = 10_000
 
-// maxWantsFile is the longest file of wants that is read, in bytes: each takes less than 3 KiB, as a path has at most
-// modpath.MaxLength.
+// maxWantsFile is the longest file of wants that is read, in bytes: each takes less than 3 KiB, as
+// a path has at most modpath.MaxLength.
 const maxWantsFile = maxWants * 3 << 10
 
-// A Want is something that was asked for and is not carried: a module, or what a client needs that remembers a tree head of the
-// checksum database which the bundles do not know. Who asked is not kept.
+// A Want is something that was asked for and is not carried: a module, or what a client needs that
+// remembers a tree head of the checksum database which the bundles do not know. Who asked is not
+// kept.
 type Want struct {
 	Path  string    `json:"path"`            // of a module, or the name of a checksum database
 	Query string    `json:"query,omitempty"` // a version, a branch or a commit; "latest" when it was asked which versions there are
@@ -37,8 +38,9 @@ type Want struct {
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
 
-	// Perhaps says that only .info files and lists were asked for. A go command that looks for a package asks
-	// about every path above it, so there may be no such module at all. Of a tree it says that the last eight bits of its size are not known.
+	// Perhaps says that only .info files and lists were asked for. A go command that looks for a
+	// package asks about every path above it, so there may be no such module at all. Of a tree it
+	// says that the last eight bits of its size are not known.
 	Perhaps bool `json:"perhaps,omitempty"`
 }
 
@@ -67,8 +69,9 @@ func (x *Want) check() error {
 	return modpath.CheckRevision(x.Query)
 }
 
-// released reports whether a version of the toolchain module can be one of a released Go: since Go 1.21 that has three numbers, and go1.21.0
-// itself asks for go1.27 where go.mod says go 1.27 (https://go.dev/doc/toolchain#version).
+// released reports whether a version of the toolchain module can be one of a released Go: since Go
+// 1.21 that has three numbers, and go1.21.0 itself asks for go1.27 where go.mod says go 1.27
+// (https://go.dev/doc/toolchain#version).
 func released(v string) bool {
 	v, ok := strings.CutPrefix(v, "v0.0.1-")
 	if i := strings.LastIndexByte(v, '.'); ok && i > 0 {
@@ -77,8 +80,8 @@ func released(v string) bool {
 	return !ok || version.IsValid(v) && (version.Lang(v) != v || version.Compare(v, "go1.21") < 0)
 }
 
-// Wants remembers what was asked for and is not carried, in a file that survives restarts. It is safe for
-// concurrent use.
+// Wants remembers what was asked for and is not carried, in a file that survives restarts. It is
+// safe for concurrent use.
 type Wants struct {
 	file string
 
@@ -88,8 +91,9 @@ type Wants struct {
 	evicted int64
 }
 
-// OpenWants reads the wants in a file; one that is not there has none. skipped, which may be nil, is told of entries that cannot stand in a list; they
-// are left out. A file that is something else is a *WantsFileError.
+// OpenWants reads the wants in a file; one that is not there has none. skipped, which may be nil,
+// is told of entries that cannot stand in a list; they are left out. A file that is something else
+// is a *WantsFileError.
 func OpenWants(file string, skipped func(error)) (*Wants, error) {
 	w := &Wants{file: file, wants: make(map[string]*Want)}
 	st, err := os.Stat(file)
@@ -154,7 +158,8 @@ func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err err
 // noVersion is what go commands call a module that a folder replaces, and ask about now and then.
 const noVersion = "v0.0.0-00010101000000-000000000000"
 
-// Add remembers a request that was answered with 404. What can be no module, or no version of one, is not remembered.
+// Add remembers a request that was answered with 404. What can be no module, or no version of one,
+// is not remembered.
 func (w *Wants) Add(r modpath.Request) {
 	x := Want{Path: r.Path, Query: r.Version}
 	switch r.Kind {
@@ -175,8 +180,8 @@ func (w *Wants) Add(r modpath.Request) {
 	w.add(x)
 }
 
-// AddTree remembers that a client remembers a tree of a checksum database that the bundles do not know. exact is false when only the size's bits
-// above the last eight are known.
+// AddTree remembers that a client remembers a tree of a checksum database that the bundles do not
+// know. exact is false when only the size's bits above the last eight are known.
 func (w *Wants) AddTree(db string, size int64, exact bool) {
 	w.add(Want{Path: db, Size: size, Perhaps: !exact})
 }
@@ -260,8 +265,9 @@ func (w *Wants) Save() error {
 	return nil
 }
 
-// ListFile returns the wants as a list file for sync, but for modules of the patterns in inside, which are had elsewhere. All lines say maybe:
-// a client may ask for what does not exist, and that must not end a sync.
+// ListFile returns the wants as a list file for sync, but for modules of the patterns in inside,
+// which are had elsewhere. All lines say maybe: a client may ask for what does not exist, and that
+// must not end a sync.
 func ListFile(wants []Want, inside string) string {
 	named := make(map[string]bool)
 	trees := make(map[Want]bool) // whose sizes are known

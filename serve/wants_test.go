@@ -27,7 +27,8 @@ func reopen(t *testing.T, w *Wants) *Wants {
 	return again
 }
 
-// TestWantsMakeRoom asks for more than is kept: what is asked for again and again stays, and what comes late is remembered.
+// TestWantsMakeRoom asks for more than is kept: what is asked for again and again stays, and what
+// comes late is remembered.
 func TestWantsMakeRoom(t *testing.T) {
 	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -59,7 +60,8 @@ func TestWantsMakeRoom(t *testing.T) {
 	}
 }
 
-// TestOneBadWantCostsNoOther reads files with entries that are none, and files that are something else.
+// TestOneBadWantCostsNoOther reads files with entries that are none, and files that are something
+// else.
 func TestOneBadWantCostsNoOther(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "wants.json")
 	write := func(text string) {
@@ -147,7 +149,8 @@ func TestWantsLeaveOut(t *testing.T) {
 	}
 }
 
-// FuzzWants asks for a path, among others, and restarts: what was written is read again, and sync takes the list.
+// FuzzWants asks for a path, among others, and restarts: what was written is read again, and sync
+// takes the list.
 func FuzzWants(f *testing.F) {
 	for _, seed := range []string{"example.com/x/@v/v1.8.0,.info", "example.com/x/@v/$!t!a!g.info", "example.com/x/@v/fix-#12.info", "example.com/x/@v/a b.info",
 		"example.com/x/@v/v1.(0).info", "example.com/x/@v/a=b.info", "example.com/x/@v/a[b.info", "example.com/x/@v/a%b.info", "example.com/x/@v/a&b.info",

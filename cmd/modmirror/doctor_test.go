@@ -7,7 +7,8 @@ import (
 	"github.com/modmirror/modmirror/serve"
 )
 
-// TestDoctorKnowsReleases has clients of several ages, set as modmirror env sets them: nothing is BAD that they cannot have.
+// TestDoctorKnowsReleases has clients of several ages, set as modmirror env sets them: nothing is
+// BAD that they cannot have.
 func TestDoctorKnowsReleases(t *testing.T) {
 	const base = "http://goproxy.corp.example:8080"
 	settings := serve.Settings{SumDB: "sum.golang.org", Private: []string{"corp.example/secret"}, Inside: []string{"git.corp.example"}}

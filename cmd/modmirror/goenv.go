@@ -30,9 +30,10 @@ func (g *goEnv) override(goproxy, gosumdb string) {
 	g.GOPROXY, g.GOSUMDB = cmp.Or(goproxy, g.GOPROXY), cmp.Or(gosumdb, g.GOSUMDB)
 }
 
-// readGoEnv asks the go command, which knows "go env -w" and the defaults. Without one, which only means that no executable is found, the
-// environment and the file of "go env -w" are taken, with go's own defaults for all but GOPROXY. Everything else is an error: a setting that was
-// lost would send the name of a private module to a public proxy.
+// readGoEnv asks the go command, which knows "go env -w" and the defaults. Without one, which only
+// means that no executable is found, the environment and the file of "go env -w" are taken, with
+// go's own defaults for all but GOPROXY. Everything else is an error: a setting that was lost would
+// send the name of a private module to a public proxy.
 func readGoEnv(ctx context.Context) (goEnv, error) {
 	var g goEnv
 	if _, err := exec.LookPath("go"); errors.Is(err, exec.ErrNotFound) {
@@ -56,7 +57,8 @@ func readGoEnv(ctx context.Context) (goEnv, error) {
 	return g, g.checkFile()
 }
 
-// checkFile returns an error when the file of "go env -w" is there and cannot be read: the go command is silent about that, and goes on without.
+// checkFile returns an error when the file of "go env -w" is there and cannot be read: the go
+// command is silent about that, and goes on without.
 func (g *goEnv) checkFile() error {
 	if g.GOENV == "" || g.GOENV == "off" {
 		return nil
@@ -90,7 +92,8 @@ func envWithoutGo() (g goEnv, err error) {
 	}, nil
 }
 
-// savedGoEnv reads the file of "go env -w": lines NAME=VALUE (cmd/go/internal/cfg/cfg.go initEnvCache).
+// savedGoEnv reads the file of "go env -w": lines NAME=VALUE (cmd/go/internal/cfg/cfg.go
+// initEnvCache).
 func savedGoEnv() (map[string]string, error) {
 	file := os.Getenv("GOENV")
 	if file == "" {
@@ -117,7 +120,8 @@ func savedGoEnv() (map[string]string, error) {
 	return saved, nil
 }
 
-// warnPatterns says which patterns match nothing: the go command is silent about them, and what they were to keep private goes to the proxies.
+// warnPatterns says which patterns match nothing: the go command is silent about them, and what
+// they were to keep private goes to the proxies.
 func (g *goEnv) warnPatterns(e *env) {
 	said := make(map[string]bool)
 	for _, list := range [][2]string{{"GOPRIVATE", g.GOPRIVATE}, {"GONOPROXY", g.GONOPROXY}, {"GONOSUMDB", g.GONOSUMDB}} {
@@ -130,8 +134,8 @@ func (g *goEnv) warnPatterns(e *env) {
 	}
 }
 
-// modFile returns the file that -modfile in GOFLAGS names, "" for none, and the flags of it that sync leaves out. Values may be quoted as in
-// cmd/internal/quoted.
+// modFile returns the file that -modfile in GOFLAGS names, "" for none, and the flags of it that
+// sync leaves out. Values may be quoted as in cmd/internal/quoted.
 func (g *goEnv) modFile() (file string, leftOut []string) {
 	for _, f := range splitQuoted(g.GOFLAGS) {
 		name, value, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(f, "-"), "-"), "=")

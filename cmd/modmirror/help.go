@@ -15,7 +15,8 @@ import (
 // helpWidth is how many columns help takes at most.
 const helpWidth = 80
 
-// wrap breaks a text into lines of at most width columns, each behind an indent. A word that is longer stands alone.
+// wrap breaks a text into lines of at most width columns, each behind an indent. A word that is
+// longer stands alone.
 func wrap(text string, width int, indent string) string {
 	var b strings.Builder
 	line := ""
@@ -35,7 +36,8 @@ func wrap(text string, width int, indent string) string {
 	return b.String()
 }
 
-// paragraphs splits a usage text into what stands as it is, such as examples, and paragraphs that may be wrapped.
+// paragraphs splits a usage text into what stands as it is, such as examples, and paragraphs that
+// may be wrapped.
 func paragraphs(usage string) (parts []string, verbatim []bool) {
 	add := func(line string, asIs bool) {
 		n := len(parts)

@@ -6,7 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestHelpFits reads the help of every command: it fits a terminal of 80 columns and has an example.
+// TestHelpFits reads the help of every command: it fits a terminal of 80 columns and has an
+// example.
 func TestHelpFits(t *testing.T) {
 	e := &env{}
 	for _, c := range commands() {

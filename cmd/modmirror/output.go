@@ -13,8 +13,9 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// An outputGuard decides whether a command may write a file. A command replaces what it made itself, never what it
-// reads, and anything else only with --overwrite. docs/operations.md has the table.
+// An outputGuard decides whether a command may write a file. A command replaces what it made
+// itself, never what it reads, and anything else only with --overwrite. docs/operations.md has the
+// table.
 type outputGuard struct {
 	overwrite bool
 	sources   []string // files that the command reads: never written over; "" and "-" are none
@@ -28,9 +29,9 @@ func (g *outputGuard) flags(fs *pflag.FlagSet) {
 // reads adds files that the command reads.
 func (g *outputGuard) reads(files ...string) { g.sources = append(g.sources, files...) }
 
-// check returns a usage error unless name can be written: it is not there yet, or it is a regular file that is no source and
-// that made, told of what is there, returns nil for. made may be nil when the command cannot tell its own files.
-// It leaves nothing behind.
+// check returns a usage error unless name can be written: it is not there yet, or it is a regular
+// file that is no source and that made, told of what is there, returns nil for. made may be nil
+// when the command cannot tell its own files. It leaves nothing behind.
 func (g *outputGuard) check(name string, made func(name string) error) error {
 	if name == "-" {
 		return nil
@@ -88,8 +89,8 @@ func checkFolder(name string) error {
 	return nil
 }
 
-// bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by a trusted key or by
-// one of keys, in the form of bundle.Key.Verifier.
+// bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
+// a trusted key or by one of keys, in the form of bundle.Key.Verifier.
 func (e *env) bundleOfLine(line string, keys ...string) func(name string) error {
 	return func(name string) error {
 		trust, err := e.trust(1)
@@ -107,7 +108,8 @@ func (e *env) bundleOfLine(line string, keys ...string) func(name string) error 
 	}
 }
 
-// checkBundleOutput checks that a bundle can be written to name: what may be replaced is a bundle of its line.
+// checkBundleOutput checks that a bundle can be written to name: what may be replaced is a bundle
+// of its line.
 func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...string) error {
 	if name == "-" {
 		return nil
@@ -121,7 +123,8 @@ func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...strin
 	return nil
 }
 
-// checkPieces checks that a bundle can be written in pieces: old ones could be mixed up with new ones, so none are replaced.
+// checkPieces checks that a bundle can be written in pieces: old ones could be mixed up with new
+// ones, so none are replaced.
 func checkPieces(base string) error {
 	if err := bundle.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}

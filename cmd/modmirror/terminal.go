@@ -12,7 +12,8 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// A bar shows progress on a terminal. A nil bar shows none. Its methods are safe for concurrent use.
+// A bar shows progress on a terminal. A nil bar shows none. Its methods are safe for concurrent
+// use.
 type bar struct {
 	e *env
 	p *progressbar.ProgressBar
@@ -24,7 +25,8 @@ type terminal struct {
 	bar *bar // nil for none
 }
 
-// bar begins to show how many of so many bytes are done; -1 for nobody knows. It returns nil when stderr is no terminal.
+// bar begins to show how many of so many bytes are done; -1 for nobody knows. It returns nil when
+// stderr is no terminal.
 func (e *env) bar(bytes int64, what string) *bar { return e.newBar(bytes, what, true) }
 
 func (e *env) newBar(max int64, what string, bytes bool) *bar {
@@ -74,7 +76,8 @@ func (e *env) line(text string) {
 	fmt.Fprintln(e.stderr, text)
 }
 
-// every calls f ten times a second on a bar, nil for none, until the returned function is called, which takes the bar away.
+// every calls f ten times a second on a bar, nil for none, until the returned function is called,
+// which takes the bar away.
 func (b *bar) every(f func()) (stop func()) {
 	if b == nil {
 		return func() {}
@@ -102,8 +105,8 @@ func (e *env) spin(what string) (stop func()) {
 	return b.every(func() { b.add(0) })
 }
 
-// showProgress shows a sync until the returned function is called. How many bytes there will be nobody knows before all of them are there, so it counts
-// modules, and the bytes that came.
+// showProgress shows a sync until the returned function is called. How many bytes there will be
+// nobody knows before all of them are there, so it counts modules, and the bytes that came.
 func (e *env) showProgress(p *mirror.Progress) (stop func()) {
 	b := e.newBar(-1, "reading go.mod files", false)
 	return b.every(func() {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// CheckPattern says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB matches no module at all; the go command is silent about that, and asks public
-// proxies for what was meant to be private. It returns nil for a pattern that may match one (go help private,
-// x/mod/module.MatchPrefixPatterns).
+// CheckPattern says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB matches no module at all;
+// the go command is silent about that, and asks public proxies for what was meant to be private. It
+// returns nil for a pattern that may match one (go help private, x/mod/module.MatchPrefixPatterns).
 func CheckPattern(p string) error {
 	switch {
 	case p == "":

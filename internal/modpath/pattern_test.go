@@ -6,7 +6,8 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestCheckPattern holds CheckPattern against what the go command's own matching does with the pattern.
+// TestCheckPattern holds CheckPattern against what the go command's own matching does with the
+// pattern.
 func TestCheckPattern(t *testing.T) {
 	const want = "git.corp.example/team/mod"
 	for pattern, matches := range map[string]bool{
