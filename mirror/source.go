@@ -88,6 +88,9 @@ type Line struct {
 	Has     func(path string) (bool, error) // whether it carries a file already
 }
 
+// maxTrees bounds Sources.Trees: each takes some requests to the checksum database.
+const maxTrees = 1000
+
 // AddVersion adds a module version and nothing that it needs, without its zip if only its go.mod is
 // wanted.
 func (s *Sources) AddVersion(name string, m module.Version, zip bool) {
@@ -592,6 +595,9 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			size, err := strconv.ParseInt(f[2], 10, 64)
 			if err != nil || size < 1 || modpath.CheckDB(f[1]) != nil {
 				return fmt.Errorf("%s: want head DATABASE SIZE, as modmirror wants prints it", pos)
+			}
+			if len(s.Trees) == maxTrees {
+				return fmt.Errorf("%s: more than %d lines head: keep those that are wanted most", pos, maxTrees)
 			}
 			s.Trees = append(s.Trees, Tree{pos, f[1], size})
 		case f[0] == "missing-ok" && len(f) == 2:

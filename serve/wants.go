@@ -265,6 +265,10 @@ func (w *Wants) Save() error {
 	return nil
 }
 
+// maxTrees is how many trees of clients a list names, those that were asked for most: connecting one
+// takes a sync some requests, and a client can name any number of them.
+const maxTrees = 50
+
 // ListFile returns the wants as a list file for sync, but for modules of the patterns in inside,
 // which are had elsewhere. All lines say maybe: a client may ask for what does not exist, and that
 // must not end a sync.
@@ -280,8 +284,14 @@ func ListFile(wants []Want, inside string) string {
 			named[x.Path] = true
 		}
 	}
+	most := slices.DeleteFunc(slices.Clone(wants), func(x Want) bool { return x.Size == 0 })
+	slices.SortStableFunc(most, func(a, b Want) int { return cmp.Compare(b.Count, a.Count) })
+	most = most[:min(len(most), maxTrees)]
 	var b strings.Builder
 	for _, x := range wants {
+		if x.Size > 0 && !slices.Contains(most, x) {
+			continue
+		}
 		if x.Size == 0 && (x.Query == "latest" && named[x.Path] || module.MatchPrefixPatterns(inside, x.Path)) {
 			continue
 		}

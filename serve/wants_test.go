@@ -149,6 +149,23 @@ func TestWantsLeaveOut(t *testing.T) {
 	}
 }
 
+// TestFewTreesAreListed has a client that names trees without end, and one that is asked for again.
+func TestFewTreesAreListed(t *testing.T) {
+	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(5000) {
+		w.AddTree("sum.example", 1000+i*256, true)
+	}
+	w.AddTree("sum.example", 7e9, true)
+	w.AddTree("sum.example", 7e9, true)
+	list := ListFile(w.List(), "")
+	if n := strings.Count(list, "head "); n > maxTrees || !strings.Contains(list, "head sum.example 7000000000 # asked for 2 times") {
+		t.Errorf("%d trees, want at most %d and the one of 7,000,000,000:\n%.300s", n, maxTrees, list)
+	}
+}
+
 // FuzzWants asks for a path, among others, and restarts: what was written is read again, and sync
 // takes the list.
 func FuzzWants(f *testing.F) {

@@ -161,12 +161,13 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
+	refused := false // it ended by itself, which fails the script already
 	stop := sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
 		kill := time.AfterFunc(40*time.Second, func() { cmd.Process.Kill() })
 		defer kill.Stop()
-		if err := cmd.Wait(); err != nil {
-			ts.Logf("serve did not stop cleanly: %v", err)
+		if err := cmd.Wait(); err != nil && !refused { // a crash, or a race that was found
+			ts.Fatalf("serve did not stop cleanly: %v", err)
 		}
 	})
 	*ts.Value("stop").(*func()) = stop
@@ -191,6 +192,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 	}
+	refused = true
 	ts.Fatalf("serve ended before it was ready")
 }
 

@@ -222,6 +222,53 @@ func TestContentTypeDoesNotCount(t *testing.T) {
 	}
 }
 
+// TestRetryAfter reads the header in both forms, and bounds it.
+func TestRetryAfter(t *testing.T) {
+	for _, tc := range []struct {
+		status     int
+		retryAfter string
+		least, max time.Duration
+	}{
+		{503, "7", 7 * time.Second, 7 * time.Second},
+		{429, "0", 0, 0},
+		{429, "-5", 0, 0},
+		{503, "100000", maxRetryAfter, maxRetryAfter},
+		{503, time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat), 20 * time.Second, 30 * time.Second},
+		{503, time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), 0, 0},
+		{503, "soon", 0, 0},
+		{404, "7", -1, -1},
+		{403, "", -1, -1},
+	} {
+		resp := &http.Response{StatusCode: tc.status, Header: http.Header{}, Body: http.NoBody}
+		if tc.retryAfter != "" {
+			resp.Header.Set("Retry-After", tc.retryAfter)
+		}
+		if pause, err := statusError("http://x/", resp); pause < tc.least || pause > tc.max || err.Status != tc.status {
+			t.Errorf("%d, Retry-After %s: pause of %v, want %v to %v", tc.status, tc.retryAfter, pause, tc.least, tc.max)
+		}
+	}
+}
+
+// TestRetryAfterIsObeyed has a server that wants a second to itself.
+func TestRetryAfterIsObeyed(t *testing.T) {
+	var first time.Time
+	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if first.IsZero() {
+			first = time.Now()
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(503)
+			return
+		}
+		if d := time.Since(first); d < 900*time.Millisecond {
+			t.Errorf("asked again after %v", d)
+		}
+		io.WriteString(w, "good")
+	}))
+	if data, err := c.Get(t.Context(), "x", 0); err != nil || string(data) != "good" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestHostileAnswers(t *testing.T) {
 	for name, tc := range map[string]struct {
 		f    http.HandlerFunc
