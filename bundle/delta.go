@@ -53,8 +53,10 @@ func (c *Contents) merge(ctx context.Context) error {
 		case c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(platforms, old):
 			if again { // it is carried as it is now
 				anew[key] = true
-				if err := c.carryZip(ctx, &c.Versions[i], old); err != nil {
-					return err
+				if c.Versions[i].Zip != nil {
+					if err := c.carryZip(ctx, &c.Versions[i], old); err != nil {
+						return err
+					}
 				}
 				continue
 			}

@@ -97,7 +97,7 @@ func foreign(file string, begin []byte) *ForeignError {
 	switch {
 	case openPGP(begin):
 		return &ForeignError{file, "encrypted with OpenPGP", "gpg --output team.tar --decrypt %s"}
-	case bytes.HasPrefix(begin, []byte(manifestName+"\x00")):
+	case likeBundle(begin):
 		return nil
 	case len(begin) > 262 && string(begin[257:262]) == "ustar":
 		return &ForeignError{file, "another tar archive", "if a bundle is in it: tar tf %s"}
@@ -110,8 +110,11 @@ func foreign(file string, begin []byte) *ForeignError {
 // isText reports whether the beginning of a file is text. A character may be cut off at its end.
 func isText(begin []byte) bool {
 	for len(begin) > 0 {
+		if !utf8.FullRune(begin) {
+			return true
+		}
 		r, n := utf8.DecodeRune(begin)
-		if r == utf8.RuneError && n <= 1 && len(begin) >= utf8.UTFMax || r < ' ' && !strings.ContainsRune("\t\r\n\f", r) {
+		if r == utf8.RuneError && n <= 1 || r < ' ' && !strings.ContainsRune("\t\r\n\f", r) {
 			return false
 		}
 		begin = begin[n:]

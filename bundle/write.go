@@ -116,8 +116,16 @@ func (c *Contents) Digest() (string, error) {
 		x.ZipSize = nil
 		versions = append(versions, x)
 	}
+	var heads []string
+	for _, h := range c.Heads {
+		heads = append(heads, string(h.Note))
+	}
+	base := ""
+	if c.Base != nil {
+		base = c.Base.ID()
+	}
 	h := sha256.New()
-	err := json.NewEncoder(h).Encode([]any{c.Name, c.Sequence, c.Created.UTC(), versions, c.Missing, c.Queries, c.Requirements, c.DB, string(c.Head.Note), files(c.Tiles), files(c.Vulns), files(c.Selfs)})
+	err := json.NewEncoder(h).Encode([]any{c.Name, c.Sequence, c.Created.UTC(), base, heads, versions, c.Missing, c.Queries, c.Requirements, c.DB, string(c.Head.Note), files(c.Tiles), files(c.Vulns), files(c.Selfs)})
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 

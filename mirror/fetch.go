@@ -87,7 +87,7 @@ type fetcher struct {
 	zips      limiter    // zips open for that: each has its directory in memory
 	open      limiter    // zips that are being fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
-	private   func(module.Version) bool // no checksum database vouches for it
+	repacked  func(module.Version) bool // its zip is packed in the one form of repack
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips that were in a module cache
@@ -330,7 +330,7 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	rel := versionFile(modpath.Zip, m.Path, m.Version)
 	have, err := f.haveZip(rel)
-	if err != nil || have != nil && (have.packed || !f.private(m)) {
+	if err != nil || have != nil && have.packed == f.repacked(m) {
 		return have, err
 	}
 	if err := f.open.acquire(ctx); err != nil {
@@ -342,19 +342,15 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 		return nil, err
 	}
 	s := &staged{File: File{Path: rel}, temp: temp}
-	switch {
-	case have != nil: // from before there was one form
-		if err = copyFile(temp.File, f.dir.Path(rel)); err == nil {
-			err = f.hashZip(ctx, m, s)
-		}
-	case !f.cachedZip(ctx, m, s):
+	if !f.oldZip(ctx, m, s, have) && !f.cachedZip(ctx, m, s) {
 		if err = f.download(ctx, m, rel, temp.File); err == nil {
 			err = f.hashZip(ctx, m, s)
 		}
 	}
-	if err == nil && f.private(m) {
-		if s, err = f.repack(ctx, m, s); err == nil {
-			temp = s.temp
+	if err == nil && f.repacked(m) {
+		var packed *staged
+		if packed, err = f.repack(ctx, m, s); err == nil {
+			s, temp = packed, packed.temp
 		}
 	}
 	if err == nil {
@@ -373,10 +369,19 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	return s, nil
 }
 
+// oldZip takes the zip of a private module that the mirror directory has from before such zips were
+// packed in one form, if it is still what it was verified to be.
+func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged) bool {
+	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s) != nil {
+		return false
+	}
+	return s.h1 == have.h1 && s.SHA256 == have.SHA256
+}
+
 // cachedZip takes the zip from the go command's module cache: one that has the hash that the go command
 // computed when it cached it, and that the checksum database has.
 func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
-	if f.modCache == "" || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
+	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
 		return false
 	}
 	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {
@@ -391,13 +396,19 @@ func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to
 		return err
 	}
 	defer f.net.release()
-	if err := to.Truncate(0); err != nil { // what a cache held was no good, and was not fetched
-		return err
-	}
-	if _, err := to.Seek(0, io.SeekStart); err != nil {
+	if err := restart(to); err != nil {
 		return err
 	}
 	return f.source(m).Download(ctx, rel, to, modzip.MaxZipFile, f.count)
+}
+
+// restart empties a temporary file: what a cache held was no good.
+func restart(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }
 
 // count adds bytes that came over the network.
@@ -517,15 +528,15 @@ func (f *fetcher) commit(s *staged) error {
 		s.waiting = nil
 		return f.dir.adopt(s.Path, waiting)
 	case s.temp != nil:
-		// A zip without its hashes is fetched again, so the order does not matter.
+		// A zip without its hashes is fetched again; hashes beside another zip would be wrong.
+		if err := f.dir.commit(s.temp); err != nil {
+			return err
+		}
 		hashes := fmt.Sprintf("%s %x", s.h1, s.SHA256)
 		if s.packed {
 			hashes += " " + packing
 		}
-		if err := f.dir.write(hashesFile(s.Path), []byte(hashes+"\n")); err != nil {
-			return err
-		}
-		return f.dir.commit(s.temp)
+		return f.dir.write(hashesFile(s.Path), []byte(hashes+"\n"))
 	}
 	return nil
 }

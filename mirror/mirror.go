@@ -246,7 +246,9 @@ func (m *Mirror) newRun(src *Sources) *run {
 	if m.cfg.DB != nil {
 		first.sums = newChecksums(m.cfg.DB, first.fetch)
 	}
-	first.fetch.private = func(m module.Version) bool { return !first.public(m) }
+	first.fetch.repacked = func(m module.Version) bool {
+		return module.MatchPrefixPatterns(first.cfg.NoSumDB, m.Path) || module.MatchPrefixPatterns(first.cfg.NoProxy, m.Path)
+	}
 	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
 		if !first.public(m) {
 			return rec, false
@@ -319,12 +321,6 @@ func (r *run) sync(ctx context.Context) error {
 		}
 		r.out.Missing = append(r.out.Missing, missing[i]...)
 	}
-	seen := make(map[string]bool) // two lists may ask the same
-	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
-		key := m.Mod.String() + " " + m.What
-		defer func() { seen[key] = true }()
-		return seen[key]
-	})
 	r.explainMissing(ctx)
 	r.noteTrees()
 	if err := r.judge(ctx); err != nil {
@@ -337,7 +333,16 @@ func (r *run) sync(ctx context.Context) error {
 const maxExplained = 10
 
 // explainMissing finds out what was meant by versions that were asked for by name and that nobody has.
+// What two sources lack is named once.
 func (r *run) explainMissing(ctx context.Context) {
+	seen := make(map[string]bool)
+	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
+		key := m.Mod.String() + " " + m.What
+		defer func() { seen[key] = true }()
+		return seen[key]
+	})
+	slices.Sort(r.out.Toolchains)
+	r.out.Toolchains = slices.Compact(r.out.Toolchains)
 	named := make(map[string]*Source)
 	for i := range r.src.List {
 		if s := &r.src.List[i]; s.Query.Path != "" && !s.maybe && !s.imported {
@@ -480,17 +485,17 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 		if s.Tool != "" && !s.imported {
 			r.tools[i] = mods
 		}
-		if !s.imported { // of what is imported no go command inside need be able to build all
+		if !s.imported && !s.maybe { // of what is imported no go command inside need be able to build all
 			resolved[i] = mods
 		}
 		for _, m := range mods {
 			if s.maybe {
-				var bad *badModError
-				if _, err := r.fetch.goMod(ctx, m); isAbsent(err) || errors.As(err, &bad) {
+				if _, err := r.fetch.goMod(ctx, m); err != nil {
+					if ctx.Err() != nil || errors.Is(err, proof.ErrMismatch) {
+						return nil, err
+					}
 					p.notes = append(p.notes, leftOut(s, err))
 					continue
-				} else if err != nil {
-					return nil, err
 				}
 			}
 			if s.Alone {
@@ -500,6 +505,7 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 				continue
 			}
 			if s.maybe {
+				resolved[i] = append(resolved[i], m)
 				if perhaps[m] == "" {
 					perhaps[m] = s.Name
 					maybes = append(maybes, m)

@@ -59,6 +59,7 @@ func (m *Mirror) Plan(ctx context.Context, src *Sources, carried func(module.Ver
 			continue
 		}
 		if has, err := carried(w.mod); err != nil {
+			eg.Wait()
 			return nil, err
 		} else if has {
 			plan.Carried++

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +112,9 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 		} else if t, err := module.PseudoVersionTime(v); err == nil && t.After(newestTime) {
 			newest, newestTime = v, t
 		}
+	}
+	if len(bytes.TrimSpace(data)) > 0 && !slices.ContainsFunc(strings.Fields(string(data)), semver.IsValid) {
+		return nil, "", answered(from, errors.New("not a list of versions: none of its words is one"))
 	}
 	semver.Sort(list)
 	return list, newest, nil

@@ -583,7 +583,9 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if err := s.addFolder(f[1], folder); err != nil {
 				return fmt.Errorf("%s: %w", pos, err)
 			}
-			s.List[at].Name = pos + ": " + f[1]
+			if at < len(s.List) { // else its workspace is there already
+				s.List[at].Name = pos + ": " + f[1]
+			}
 		case f[0] == "only" && len(f) == 2:
 			if err := s.addModule(pos+": "+f[1], f[1]); err != nil {
 				return err

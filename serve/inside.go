@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -37,8 +38,8 @@ const insideInterval = time.Second
 // Open reads the patterns. One that matches nothing, and a URL that is none, is an error.
 func (i *Inside) Open() error {
 	for _, u := range i.Also {
-		if p, err := url.Parse(u); err != nil || p.Scheme != "http" && p.Scheme != "https" || p.Host == "" || strings.ContainsAny(u, ",|' \t\n") {
-			return fmt.Errorf("%q is not the URL of a proxy", u)
+		if err := CheckURL(u); err != nil {
+			return err
 		}
 	}
 	list, err := i.read()
@@ -60,20 +61,44 @@ func (i *Inside) read() (string, error) {
 	}
 	list := modpath.Patterns(text)
 	for _, p := range list {
-		err := modpath.CheckPattern(p)
-		if err == nil && strings.ContainsAny(p, "'\"`$") {
-			err = errors.New("it has a character that no path has, and shells read it")
-		}
-		if err != nil {
-			return "", fmt.Errorf("pattern %q matches no module: %w", p, err)
+		if err := CheckInside(p); err != nil {
+			return "", err
 		}
 	}
 	return strings.Join(list, ","), nil
 }
 
+// notInURL is what the URL of a server does not need and a shell, or GOPROXY, would take for
+// something else.
+var notInURL = regexp.MustCompile(`[^A-Za-z0-9:/._~%@\[\]-]`)
+
+// CheckURL checks the URL of a proxy that goes into the settings of clients.
+func CheckURL(s string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || notInURL.MatchString(s) {
+		return fmt.Errorf("%q is not the URL of a server: want http://HOST:PORT", s)
+	}
+	return nil
+}
+
+// notInPattern is what a pattern of module paths does not need and a shell would take for
+// something else.
+var notInPattern = regexp.MustCompile(`[^A-Za-z0-9/._~*?\[\]^-]`)
+
+// CheckInside checks a pattern that goes into the settings of clients.
+func CheckInside(p string) error {
+	err := modpath.CheckPattern(p)
+	if err == nil && notInPattern.MatchString(p) {
+		err = errors.New("it has a character that no path has, and shells read it")
+	}
+	if err != nil {
+		return fmt.Errorf("pattern %q matches no module: %w", p, err)
+	}
+	return nil
+}
+
 // List returns the patterns, separated by commas, "" for none. After a change of the file that
-// cannot be read it is the list of before.
-func (i *Inside) List(log *slog.Logger) string {
+// cannot be read, or that covers a public module of v, it is the list of before.
+func (i *Inside) List(ctx context.Context, v *bundle.View, log *slog.Logger) string {
 	if i == nil {
 		return ""
 	}
@@ -92,6 +117,9 @@ func (i *Inside) List(log *slog.Logger) string {
 	}
 	i.stamp = stamp
 	list, err := i.read()
+	if err == nil {
+		err = covered(context.WithoutCancel(ctx), v, list)
+	}
 	if err != nil {
 		log.Error("the list of modules of the network inside stays as it was", "err", err)
 	} else {
@@ -101,8 +129,8 @@ func (i *Inside) List(log *slog.Logger) string {
 }
 
 // covers reports whether a module is of the network inside.
-func (i *Inside) covers(log *slog.Logger, path string) bool {
-	return i != nil && module.MatchPrefixPatterns(i.List(log), path)
+func (i *Inside) covers(ctx context.Context, v *bundle.View, log *slog.Logger, path string) bool {
+	return i != nil && module.MatchPrefixPatterns(i.List(ctx, v, log), path)
 }
 
 // A CoveredError says that a pattern of the network inside covers a public module that is carried:
@@ -114,9 +142,17 @@ func (e *CoveredError) Error() string {
 	return fmt.Sprintf("the patterns of the network inside cover %s, a public module that is carried: clients would fetch it elsewhere, unchecked", e.Path)
 }
 
-// Check returns a *CoveredError when the patterns cover a public module of a view.
-func (i *Inside) Check(ctx context.Context, v *bundle.View, log *slog.Logger) error {
-	list := i.List(log)
+// Check returns a *CoveredError when the patterns cover a public module of a view that is to be
+// served.
+func (i *Inside) Check(ctx context.Context, v *bundle.View) error {
+	i.mu.Lock()
+	list := i.list
+	i.mu.Unlock()
+	return covered(ctx, v, list)
+}
+
+// covered returns a *CoveredError when patterns cover a public module of a view.
+func covered(ctx context.Context, v *bundle.View, list string) error {
 	if list == "" {
 		return nil
 	}

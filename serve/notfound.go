@@ -41,7 +41,7 @@ func text(w http.ResponseWriter, status int, format string, args ...any) {
 
 // notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
 func (h *handler) notFound(x *exchange, req modpath.Request) error {
-	inside := req.Path != "" && h.inside.covers(h.log, req.Path)
+	inside := req.Path != "" && h.inside.covers(x.req.Context(), h.view, h.log, req.Path)
 	if wanted, err := h.wanted(x.req.Context(), req); err != nil {
 		return err
 	} else if wanted && !inside {

@@ -521,7 +521,7 @@ func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
 		}
 	}
 	if h.inside != nil {
-		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(h.log))...)
+		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(ctx, h.view, h.log))...)
 		s.Also = append(s.Also, h.inside.Also...)
 	}
 	n, err := h.view.Vulns(ctx)

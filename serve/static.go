@@ -130,6 +130,9 @@ func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	}
 	return b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
 		_, err := s.tree.Has(f.Path, f.SHA256)
+		if req, _ := modpath.Parse(f.Path); err == nil && req.Kind == modpath.Vuln { // it is written packed too
+			_, err = s.tree.Has(f.Path+".gz", [32]byte{})
+		}
 		return err
 	})
 }

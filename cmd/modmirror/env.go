@@ -4,24 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/serve"
 )
-
-// notInURL is what the URL of a server does not need and a shell, or GOPROXY, would take for something else.
-var notInURL = regexp.MustCompile(`[^A-Za-z0-9:/._~%@\[\]-]`)
-
-// notInPattern is what a pattern of module paths does not need and a shell would take for something else.
-var notInPattern = regexp.MustCompile(`[^A-Za-z0-9/._~*?\[\]^-]`)
 
 func envCommand() *command {
 	shell := "sh"
@@ -74,9 +65,8 @@ Example:
 
 // serverURL checks the URL of a server and takes a slash off its end.
 func serverURL(s string) (string, error) {
-	u, err := url.Parse(s)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || notInURL.MatchString(s) {
-		return "", usagef("%q is not the URL of a server: want http://HOST:PORT", s)
+	if err := serve.CheckURL(s); err != nil {
+		return "", usagef("%v", err)
 	}
 	return strings.TrimSuffix(s, "/"), nil
 }
@@ -101,12 +91,12 @@ func askServer(ctx context.Context, client *upstream.Client, base string) (serve
 		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)
 	}
 	for _, p := range s.Inside {
-		if err := modpath.CheckPattern(p); err != nil || notInPattern.MatchString(p) {
-			return s, fmt.Errorf("in its settings: %q is no pattern", p)
+		if err := serve.CheckInside(p); err != nil {
+			return s, fmt.Errorf("in its settings: %w", err)
 		}
 	}
 	for _, u := range s.Also {
-		if _, err := serverURL(u); err != nil {
+		if err := serve.CheckURL(u); err != nil {
 			return s, fmt.Errorf("in its settings: %w", err)
 		}
 	}

@@ -108,6 +108,7 @@ type importer struct {
 	trust  *bundle.Trust
 	age    time.Duration
 	asJSON bool
+	early  []*bundle.Manifest         // older ones of lines in im.Ends
 	staged map[string]*bundle.Staging // by the first piece that waits
 }
 
@@ -119,6 +120,12 @@ func (i *importer) all(ctx context.Context, args []string) error {
 		return err
 	}
 	i.im.Ends = i.store.Ends(files)
+	ended := false
+	defer func() {
+		if !ended { // without the newest, the older ones would be a rollback
+			i.withdraw()
+		}
+	}()
 	for _, file := range inOrder(files, i.trust) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
@@ -136,10 +143,22 @@ func (i *importer) all(ctx context.Context, args []string) error {
 			warnAge(slog.New(slog.NewTextHandler(i.e.stderr, nil)), *m, i.age)
 		}
 	}
+	ended = true
 	if len(missing) > 0 {
 		return &bundle.MissingPieceError{Names: missing}
 	}
 	return nil
+}
+
+// withdraw removes what came in only because the newest bundle of its line was to follow.
+func (i *importer) withdraw() {
+	for _, m := range i.early {
+		if err := i.store.Withdraw(m); err != nil {
+			i.e.complain("%s, sequence %d, cannot be removed again: %s", m.Name, m.Sequence, oneLine(err))
+		} else {
+			i.e.complain("%s, sequence %d, is removed again, since the newest of its line did not come in", m.Name, m.Sequence)
+		}
+	}
 }
 
 // gather returns what is to be imported, pieces by the first of them, having copied those into the store that must wait for others there, and
@@ -270,6 +289,9 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		return nil, errDamaged
 	case err != nil:
 		return nil, err
+	}
+	if i.im.Ends[m.Name] && m.Sequence < i.store.State.Lines[m.Name].Sequence {
+		i.early = append(i.early, m)
 	}
 	e.say("imported %s: %s, sequence %d, %s, id %.16s", name, m.Name, m.Sequence, bytesText(m.Size), m.ID())
 	return m, i.report(importResult{name, "imported", "", m.Name, m.Sequence, m.ID(), m.Size})

@@ -18,7 +18,7 @@ import (
 
 func keyCommand() *command {
 	var file, name, passphraseFile string
-	var protect bool
+	var protect, asJSON bool
 	return &command{
 		name:    "key",
 		summary: "make or show the signing key",
@@ -36,6 +36,7 @@ Example:
 			fs.StringVar(&file, "file", "", "key `file` (default key in the config folder)")
 			fs.StringVar(&name, "name", "", "`name` of a new key (default user@host)")
 			fs.BoolVar(&protect, "passphrase", false, "protect a new key with a passphrase, which is asked for")
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
 			fs.StringVar(&passphraseFile, "passphrase-file", "", "protect it with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
@@ -64,16 +65,14 @@ Example:
 					return err
 				}
 				e.say("made %s", file)
-				fmt.Fprintln(e.stdout, key.Verifier)
-				return nil
+				return e.showKey(file, key.Verifier, asJSON)
 			}
 			if strings.HasPrefix(file, agentPrefix) {
 				key, err := e.readKey(file, "")
 				if err != nil {
 					return err
 				}
-				fmt.Fprintln(e.stdout, key.Verifier)
-				return nil
+				return e.showKey(file, key.Verifier, asJSON)
 			}
 			public, err := bundle.PublicKey(file)
 			if noSuchFile(err) {
@@ -82,10 +81,21 @@ Example:
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(e.stdout, public)
-			return nil
+			return e.showKey(file, public, asJSON)
 		},
 	}
+}
+
+// showKey prints the public part of a key.
+func (e *env) showKey(file, public string, asJSON bool) error {
+	if asJSON {
+		return writeJSON(e.stdout, struct {
+			File string `json:"file"`
+			Key  string `json:"key"`
+		}{file, public})
+	}
+	_, err := fmt.Fprintln(e.stdout, public)
+	return err
 }
 
 // newPassphrase asks for a passphrase twice, or reads it from a file.

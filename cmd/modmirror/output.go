@@ -26,8 +26,44 @@ func (g *outputGuard) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&g.overwrite, "overwrite", false, "replace a plain file that modmirror did not make; never a file that is read")
 }
 
-// reads adds files that the command reads.
+// reads adds files, and folders with all that is in them, that the command reads or will have
+// written before.
 func (g *outputGuard) reads(files ...string) { g.sources = append(g.sources, files...) }
+
+// isSource reports whether name is one of the sources, which need not be there yet, or in one.
+func (g *outputGuard) isSource(name string) (bool, error) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return false, err
+	}
+	st, _ := os.Stat(name)
+	for _, s := range g.sources {
+		if s == "" || s == "-" {
+			continue
+		}
+		src, err := filepath.Abs(s)
+		if err != nil {
+			return false, err
+		}
+		there, _ := os.Stat(s)
+		switch {
+		case src == abs, st != nil && there != nil && os.SameFile(st, there):
+			return true, nil
+		case there != nil && there.IsDir() && st != nil:
+			for dir := filepath.Dir(abs); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+				if sameFolder(dir, there) {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
+}
+
+func sameFolder(name string, st os.FileInfo) bool {
+	other, err := os.Stat(name)
+	return err == nil && os.SameFile(other, st)
+}
 
 // check returns a usage error unless name can be written: it is not there yet, or it is a regular
 // file that is no source and that made, told of what is there, returns nil for. made may be nil
@@ -35,6 +71,11 @@ func (g *outputGuard) reads(files ...string) { g.sources = append(g.sources, fil
 func (g *outputGuard) check(name string, made func(name string) error) error {
 	if name == "-" {
 		return nil
+	}
+	if is, err := g.isSource(name); err != nil {
+		return err
+	} else if is {
+		return usagef("%s is read by this command, so it cannot be written over: name another file", name)
 	}
 	st, err := os.Lstat(name)
 	switch {
@@ -49,19 +90,6 @@ func (g *outputGuard) check(name string, made func(name string) error) error {
 		return usagef("%s is a link to %s: name the file itself", name, to)
 	case !st.Mode().IsRegular():
 		return usagef("%s is not a regular file", name)
-	}
-	for _, s := range g.sources {
-		src, err := os.Stat(s)
-		if s == "" || s == "-" || err != nil {
-			continue
-		}
-		if src.IsDir() { // a store: what is in it
-			if dir, err := os.Stat(filepath.Dir(name)); err == nil && os.SameFile(dir, src) {
-				return usagef("%s is in a folder that this command reads, so it cannot be written over: name another file", name)
-			}
-		} else if os.SameFile(st, src) {
-			return usagef("%s is read by this command, so it cannot be written over: name another file", name)
-		}
 	}
 	if !g.overwrite {
 		err := errors.New("it is a file that modmirror did not make")
@@ -117,6 +145,11 @@ func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...strin
 	if err := g.check(name, e.bundleOfLine(line, keys...)); err != nil {
 		return err
 	}
+	return checkNoSignatures(name)
+}
+
+// checkNoSignatures checks that nothing beside a new bundle has the name of its signatures.
+func checkNoSignatures(name string) error {
 	if _, err := os.Lstat(name + ".sig"); err == nil {
 		return usagef("%s.sig is there, with signatures of an older bundle or of something else: remove it first", name)
 	}
@@ -128,6 +161,9 @@ func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...strin
 func checkPieces(base string) error {
 	if err := bundle.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}
+	}
+	if err := checkNoSignatures(base); err != nil {
+		return err
 	}
 	return checkFolder(base)
 }

@@ -18,7 +18,7 @@ import (
 
 func publishCommand() *command {
 	var to, endpoint string
-	var static, allowRollback bool
+	var static, allowRollback, asJSON bool
 	var require int
 	guard := new(outputGuard)
 	return &command{
@@ -46,6 +46,7 @@ Example:
 			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
 			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
 			guard.flags(fs)
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
 			requireFlag(fs, &require)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -70,15 +71,15 @@ Example:
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust))
+				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust))
 			}
-			return storageHint(e.publish(ctx, b, args, trust))
+			return storageHint(e.publish(ctx, asJSON, b, args, trust))
 		},
 	}
 }
 
 // publish uploads bundles, and those of stores, in the order of their lines.
-func (e *env) publish(ctx context.Context, to *bucket.Bucket, args []string, trust *bundle.Trust) error {
+func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args []string, trust *bundle.Trust) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
 		found, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("passed over %s: %v", file, err) })
@@ -97,7 +98,7 @@ func (e *env) publish(ctx context.Context, to *bucket.Bucket, args []string, tru
 	}
 	slices.SortStableFunc(fronts, bundle.CompareLines)
 	for _, front := range fronts {
-		if err := e.publishOne(ctx, front.Path(), to, trust); err != nil {
+		if err := e.publishOne(ctx, asJSON, front.Path(), to, trust); err != nil {
 			return err
 		}
 	}
@@ -105,7 +106,7 @@ func (e *env) publish(ctx context.Context, to *bucket.Bucket, args []string, tru
 }
 
 // publishOne uploads a bundle.
-func (e *env) publishOne(ctx context.Context, file string, to *bucket.Bucket, trust *bundle.Trust) error {
+func (e *env) publishOne(ctx context.Context, asJSON bool, file string, to *bucket.Bucket, trust *bundle.Trust) error {
 	b, err := bundle.Open(ctx, file, trust, "")
 	if err != nil {
 		return err
@@ -117,7 +118,7 @@ func (e *env) publishOne(ctx context.Context, file string, to *bucket.Bucket, tr
 	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
 		e.say("%s is there already: %s", file, already.File)
-		return nil
+		return e.published(asJSON, publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File, Status: "already"})
 	}
 	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
 		return &hintError{fmt.Errorf("publishing %s: %w", file, err), "publish the bundles before it first, or the store that has them"}
@@ -126,11 +127,29 @@ func (e *env) publishOne(ctx context.Context, file string, to *bucket.Bucket, tr
 		return fmt.Errorf("publishing %s: %w", file, err)
 	}
 	e.say("published %s, sequence %d, at %s: %s", m.Name, m.Sequence, to, bytesText(m.Size))
-	return nil
+	return e.published(asJSON, publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: to.String(), Status: "published"})
+}
+
+// publishResult is what publish prints of a bundle, or of a tree, with --json.
+type publishResult struct {
+	Name     string `json:"name"`
+	Sequence int64  `json:"sequence"`
+	ID       string `json:"id"`
+	To       string `json:"to"`
+	Status   string `json:"status"`            // "published", or "already" when it was there
+	Files    int64  `json:"files,omitempty"`   // of a tree
+	Written  int64  `json:"written,omitempty"` // of these, now
+}
+
+func (e *env) published(asJSON bool, r publishResult) error {
+	if !asJSON {
+		return nil
+	}
+	return writeJSON(e.stdout, r)
 }
 
 // publishStatic writes the plain tree of a bundle or of a store's line.
-func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place string, trust *bundle.Trust) error {
+func (e *env) publishStatic(ctx context.Context, asJSON bool, to *serve.Static, name, place string, trust *bundle.Trust) error {
 	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, trust, "") }
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
 		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, trust) }
@@ -155,5 +174,5 @@ func (e *env) publishStatic(ctx context.Context, to *serve.Static, name, place s
 		return fmt.Errorf("publishing the tree of %s: %w", name, err)
 	}
 	e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, place, number(files, "file"), written)
-	return nil
+	return e.published(asJSON, publishResult{b.Manifest.Name, b.Manifest.Sequence, b.ID(), place, "published", files, written})
 }

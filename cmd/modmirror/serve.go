@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -77,16 +78,6 @@ type needs struct{ read, write []string }
 func inStores(args []string) []string {
 	all := slices.Clone(args)
 	for _, dir := range args {
-		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) { // a store that is not there yet
-			above := filepath.Dir(dir)
-			for above != filepath.Dir(above) {
-				if _, err := os.Stat(above); err == nil {
-					break
-				}
-				above = filepath.Dir(above)
-			}
-			all = append(all, above)
-		}
 		entries, _ := os.ReadDir(dir)
 		for _, f := range entries {
 			if f.Type()&fs.ModeSymlink != 0 {
@@ -277,6 +268,11 @@ Example:
 			if access.Htpasswd != "" || access.Tokens != "" {
 				s.Access = &access
 			}
+			if src.notYet() { // so that it is there when other files are given up
+				if err := os.MkdirAll(args[0], 0o777); err != nil {
+					return fmt.Errorf("%s is not there, and cannot be made as an empty store: %w", args[0], err)
+				}
+			}
 			src.waiting = func(why string) {
 				if logFormat == "json" {
 					log.Warn("nothing is served yet", "why", why, "url", scheme+"://"+l.Addr().String())
@@ -377,8 +373,11 @@ func (s *served) notYet() bool {
 		return false
 	}
 	_, err := os.Lstat(s.args[0])
-	return errors.Is(err, fs.ErrNotExist) && filepath.Ext(s.args[0]) == ""
+	return errors.Is(err, fs.ErrNotExist) && !reBundleName.MatchString(s.args[0])
 }
+
+// reBundleName is what bundles and their pieces are called, and folders are not.
+var reBundleName = regexp.MustCompile(`\.(tar|age|manifest|[0-9]{3})$`)
 
 // store opens the store.
 func (s *served) store() (*bundle.Store, error) {
@@ -402,6 +401,9 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 			return v, storageHint(err)
 		}
 		why := err.Error()
+		if isGone {
+			why = "waiting for the storage: " + why
+		}
 		if empty && !isGone {
 			why = fmt.Sprintf("%s has no bundle yet: modmirror import or publish brings one", s.args[0])
 		}
@@ -470,7 +472,7 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 		}
 	}
 	if s.server.Inside != nil {
-		if err := s.server.Inside.Check(ctx, v, s.log); err != nil {
+		if err := s.server.Inside.Check(ctx, v); err != nil {
 			if _, covered := errors.AsType[*serve.CoveredError](err); covered {
 				return nil, &hintError{usagef("%v", err), "make the patterns of --inside narrower"}
 			}

@@ -21,6 +21,7 @@ const agentPrefix = "ssh-agent"
 func signCommand() *command {
 	var keys []string
 	var to, passphraseFile string
+	var asJSON bool
 	return &command{
 		name:    "sign",
 		summary: "add a signature to a bundle",
@@ -39,6 +40,7 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringSliceVar(&keys, "key", nil, "signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
 			fs.StringVar(&passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 			fs.StringVar(&to, "to", "", "`file` for the signature, or to add it to")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -74,6 +76,15 @@ Example:
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					result := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
+					for _, key := range signers {
+						result.SignedBy = append(result.SignedBy, key.Verifier)
+					}
+					if err := writeJSON(e.stdout, result); err != nil {
+						return err
+					}
+				}
 				for _, key := range signers {
 					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(), key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
 				}
@@ -81,6 +92,16 @@ Example:
 			return nil
 		},
 	}
+}
+
+// signResult is what sign prints of a bundle with --json.
+type signResult struct {
+	File     string   `json:"file"`
+	To       string   `json:"to,omitempty"` // file of detached signatures
+	Name     string   `json:"name"`
+	Sequence int64    `json:"sequence"`
+	ID       string   `json:"id"`
+	SignedBy []string `json:"signedBy"` // public keys that signed now
 }
 
 // readKey reads a key from a file, or finds it in ssh-agent.

@@ -314,7 +314,11 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 		return nil, err
 	}
 	if closure.Repacked > 0 {
-		if lock.Contents != f.contents {
+		switch lock.Contents {
+		case f.contents:
+		case "":
+			return nil, otherLock(&mirror.LockError{Reason: "it was made by an older modmirror, whose zips of private modules were packed in another way"})
+		default:
 			return nil, otherLock(errNotOfLock)
 		}
 		e.say("%s packed in another way than when the lock was made, with the same h1: the bundle has the same contents and other bytes", number(closure.Repacked, "zip"))
@@ -389,14 +393,19 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		return nil
 	}
 	f.named = f.name != ""
+	if len(src.List)+len(src.Self) == 0 && src.VulnDB == "" && f.vulndb == "" {
+		return errors.New("nothing to do: the sources name no module, and lines head need a --base")
+	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar") != "":
 			f.name = strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar")
 		case len(src.List) == 0 && len(src.Self) > 0:
 			f.name = "self"
-		case len(src.List) == 0:
+		case len(src.List) == 0 && (src.VulnDB != "" || f.vulndb != ""):
 			f.name = "vulndb"
+		case len(src.List) == 0:
+			f.name = "bundle"
 		case src.List[0].Mod != nil:
 			prefix, _, _ := module.SplitPathVersion(src.List[0].Mod.Module.Mod.Path)
 			f.name = path.Base(prefix)
@@ -423,6 +432,15 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	f.reads(src.Files...)
 	f.reads(e.keyFile(), e.trustFile(), f.key, f.passphraseFile)
+	if !strings.Contains(src.VulnDB, "://") {
+		f.reads(src.VulnDB)
+	}
+	if !strings.Contains(f.vulndb, "://") {
+		f.reads(f.vulndb)
+	}
+	for _, s := range src.Self {
+		f.reads(s.File)
+	}
 	for _, b := range f.bases {
 		f.reads(append(bundle.Pieces(b), b)...)
 	}
@@ -443,7 +461,7 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 		return checkPieces(f.output)
 	}
 	if len(f.recipients) > 0 { // which line it is of cannot be told
-		return f.check(f.output, nil)
+		return cmp.Or(f.check(f.output, nil), checkNoSignatures(f.output))
 	}
 	var keys []string
 	if key, err := bundle.PublicKey(f.key); f.key != "" && err == nil {

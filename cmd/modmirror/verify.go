@@ -468,6 +468,9 @@ Example:
 					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
 				}
 				err = fmt.Errorf("%s: %w", args[0], err)
+				if _, older := errors.AsType[*bundle.RollbackError](err); older {
+					return &hintError{err, "extract it to another folder; or --overwrite writes it over the newer one"}
+				}
 				if _, occupied := errors.AsType[*bundle.OccupiedError](err); noSuchFile(err) && !occupied {
 					err = &hintError{err, "tar tf " + args[0] + " lists the paths"}
 				}

@@ -9,6 +9,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -558,6 +559,7 @@ const sniffed = 512
 // have another one. No file of the protocol begins like one.
 func isHTML(r *bufio.Reader) bool {
 	start, _ := r.Peek(sniffed) // what there is; an error comes again
+	start = bytes.TrimPrefix(start, []byte("\xef\xbb\xbf"))
 	return strings.HasPrefix(http.DetectContentType(start), "text/html")
 }
 

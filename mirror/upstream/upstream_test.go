@@ -210,6 +210,7 @@ func TestContentTypeDoesNotCount(t *testing.T) {
 		{"text/plain", "<html><body>blocked</body></html>", true},
 		{"application/json", "\n<!-- of the firewall --><html>", true},
 		{"application/json", `{"Version":"v1.0.0"}`, false},
+		{"text/html", "\ufeff<!DOCTYPE html><title>Log in</title>", true},
 	} {
 		c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", tc.contentType)
