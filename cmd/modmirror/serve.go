@@ -401,14 +401,15 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 			return v, storageHint(err)
 		}
 		why := err.Error()
-		if isGone {
-			why = "waiting for the storage: " + why
-		}
 		if empty && !isGone {
 			why = fmt.Sprintf("%s has no bundle yet: modmirror import or publish brings one", s.args[0])
 		}
 		if s.server.Waiting(why); why != said {
-			s.waiting(why)
+			if isGone {
+				s.waiting("waiting for the storage: " + why)
+			} else {
+				s.waiting(why)
+			}
 			said = why
 		}
 		select {
