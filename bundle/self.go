@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/selftar"
 )
@@ -68,7 +68,7 @@ func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Versio
 	if err != nil {
 		return err
 	}
-	z, err := zip.NewReader(toolchain, zf.Size)
+	z, err := h1.Open(toolchain, zf.Size)
 	if err != nil {
 		return err
 	}

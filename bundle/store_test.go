@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -344,6 +345,48 @@ func TestHostilePieces(t *testing.T) {
 	defer in.Close()
 	if got, err := io.ReadAll(in); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("the good piece did not replace the damaged one: %v", err)
+	}
+}
+
+// TestLinksOnAMedium: whoever imports reads files that others may not; a link to one, beside a piece or in its place, brings none of it into the store.
+func TestLinksOnAMedium(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	data := read(t, tb.Path)
+	secret := filepath.Join(t.TempDir(), "shadow")
+	write(t, secret, []byte("root:secret\n"))
+	for _, name := range []string{"team.tar.001", "team.tar.sha256", "team.tar.sig"} {
+		dir, s := t.TempDir(), newStore(t, tb.Trusted)
+		write(t, dir+"/team.tar.001", data)
+		os.Remove(filepath.Join(dir, name))
+		if err := os.Symlink(secret, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Stage(dir + "/team.tar.001"); err == nil || !strings.Contains(err.Error(), name+": it is a symbolic link") {
+			t.Errorf("%s: %v", name, err)
+		}
+		nothingOf(t, s.Dir, "secret")
+	}
+	// Nor is a file copied that is no list.
+	dir, s := t.TempDir(), newStore(t, tb.Trusted)
+	write(t, dir+"/team.tar.001", data)
+	write(t, dir+"/team.tar.sha256", []byte("root  secret\n"))
+	if _, _, err := s.Stage(dir + "/team.tar.001"); !refused(err) {
+		t.Errorf("no list: %v", err)
+	}
+	nothingOf(t, s.Dir, "secret")
+}
+
+// nothingOf fails when a file below dir has a text in it.
+func nothingOf(t *testing.T, dir, text string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() && bytes.Contains(read(t, name), []byte(text)) {
+			t.Errorf("%s has %q in it", name, text)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -209,6 +209,11 @@ func readList(file string) (sums map[string]string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	return parseList(file, data)
+}
+
+// parseList parses a list of pieces that was read from file.
+func parseList(file string, data []byte) (sums map[string]string, err error) {
 	sums = make(map[string]string)
 	sc := bufio.NewScanner(bytes.NewReader(data))
 	for sc.Scan() {
@@ -395,6 +400,9 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := noLink(base + signaturesExt); err != nil {
+		return nil, nil, err
+	}
 	if sigs, _, err := readSignatures(base + signaturesExt); err != nil {
 		return nil, nil, err
 	} else if sigs != nil {
@@ -403,8 +411,8 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 		}
 	}
 	to := filepath.Join(st.Dir, filepath.Base(piece))
-	if st, err := os.Lstat(piece); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-		return nil, nil, fmt.Errorf("%s: a link is no piece", piece)
+	if err := noLink(piece); err != nil {
+		return nil, nil, err
 	}
 	in, err := openRegular(piece)
 	if err != nil {
@@ -436,6 +444,15 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	}
 	missing, err := s.missingOf(filepath.Join(st.Dir, name))
 	return st, missing, err
+}
+
+// noLink refuses a symbolic link on a medium: what is copied from there is what the medium holds, and not a file of this machine that only
+// the one who imports may read.
+func noLink(file string) error {
+	if st, err := os.Lstat(file); err == nil && st.Mode()&fs.ModeSymlink != 0 {
+		return fmt.Errorf("%s: it is a symbolic link: carry the file itself", file)
+	}
+	return nil
 }
 
 // staged reports whether a piece is there already, with the same contents. What they are is verified in the end.
@@ -473,9 +490,17 @@ func staged(to string, in *os.File) (bool, error) {
 // takeList takes over the list of pieces from a disk that has it, unless there is one, which must then be the same.
 func (st *Staging) takeList(file string) (map[string]string, error) {
 	own := filepath.Join(st.Dir, st.base+listExt)
+	if err := noLink(file); err != nil {
+		return nil, err
+	}
 	data, err := readSmall(file, maxList)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if err == nil { // what is no list is not copied
+		if _, err := parseList(file, data); err != nil {
+			return nil, err
+		}
 	}
 	old, oldErr := readSmall(own, maxList)
 	switch {

@@ -469,15 +469,19 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 		return err
 	}
 	defer f.zips.release()
+	var err error
+	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
+	if _, err := h1.Open(s.temp, s.Size); err != nil { // first: CheckZip reads a directory of any length
+		return badZip(ctx, m, err)
+	}
 	cf, err := modzip.CheckZip(m, s.temp.Name())
 	if err == nil {
 		err = cf.Err()
 	}
 	if err != nil {
 		return badZip(ctx, m, err)
-	}
-	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
-		return err
 	}
 	sum := sha256.New()
 	if _, err = io.Copy(sum, io.NewSectionReader(s.temp, 0, s.Size)); err != nil {

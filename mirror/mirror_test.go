@@ -1,9 +1,11 @@
 package mirror
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +24,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -740,6 +743,29 @@ func TestDamagedZip(t *testing.T) {
 		if list, _ := os.ReadDir(filepath.Join(w.dir, "quarantine")); len(list) != 2 {
 			t.Errorf("quarantine holds %v", list)
 		}
+	}
+}
+
+// TestLongDirectory: a zip that is all directory is refused before it is read into memory, by whom it is of and why.
+func TestLongDirectory(t *testing.T) {
+	w := newWorld(t)
+	path := "example.com/text/@v/v1.1.0.zip"
+	zip, err := w.up.Get(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, end := bytes.Index(zip, []byte("PK\x01\x02")), bytes.LastIndex(zip, []byte("PK\x05\x06"))
+	directory, record := zip[at:end], bytes.Clone(zip[end:])
+	entries, n := binary.LittleEndian.Uint16(record[10:]), 3*h1.MaxDirectory/len(directory)
+	for _, i := range []int{8, 10} {
+		binary.LittleEndian.PutUint16(record[i:], uint16(n*int(entries)))
+	}
+	binary.LittleEndian.PutUint32(record[12:], uint32(n*len(directory)))
+	long := slices.Concat(zip[:at], bytes.Repeat(directory, n), record)
+	w.up.Override(path, content(string(long)))
+	_, err = w.sync("example.com/text@v1.1.0")
+	if !errors.Is(err, proof.ErrMismatch) || !strings.Contains(err.Error(), "example.com/text@v1.1.0: not a module zip: its directory has more than") {
+		t.Errorf("got %v", err)
 	}
 }
 

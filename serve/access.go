@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -27,10 +28,9 @@ type Access struct {
 	Htpasswd string // file of name:bcrypt lines, as htpasswd -B writes them; "" for none
 	Tokens   string // file of tokens, one a line, perhaps as name:token; "" for none
 
-	users  *watched[map[string][]byte]
+	users  *watched[*passwords]
 	tokens *watched[map[[32]byte]string] // names, by the SHA-256 of the token
 
-	nobody  []byte // hash of a password that nobody has
 	hashing chan struct{}
 	mu      sync.Mutex
 	known   map[[32]byte]bool // SHA-256 of user, hash and password
@@ -39,33 +39,50 @@ type Access struct {
 // open reads the files.
 func (a *Access) open(log *slog.Logger) error {
 	a.hashing, a.known = make(chan struct{}, maxBcrypt), make(map[[32]byte]bool)
-	a.users = &watched[map[string][]byte]{log: log, files: []string{a.Htpasswd}, read: func() (map[string][]byte, error) { return readHtpasswd(a.Htpasswd) }}
+	nobody := rand.Text() + rand.Text()
+	a.users = &watched[*passwords]{log: log, files: []string{a.Htpasswd}, read: func() (*passwords, error) { return readHtpasswd(a.Htpasswd, nobody) }}
 	a.tokens = &watched[map[[32]byte]string]{log: log, files: []string{a.Tokens}, read: func() (map[[32]byte]string, error) { return readTokens(a.Tokens) }}
-	var err error
-	if a.nobody, err = bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost); err != nil {
-		return err
-	}
 	if _, err := a.users.get(); err != nil {
 		return err
 	}
-	_, err = a.tokens.get()
+	_, err := a.tokens.get()
 	return err
 }
 
-func readHtpasswd(file string) (map[string][]byte, error) {
-	users := make(map[string][]byte)
+// passwords are the bcrypt hashes of users.
+type passwords struct {
+	hashes map[string][]byte
+	costs  []int  // of the hashes, in the order of the file
+	nobody string // 52 letters that nobody outside knows
+}
+
+// of returns the hash of a user. For who is none it is one that no password has. Its cost is that of one of the users, always the same one for
+// a name, so that the time of an answer does not tell who is a user. Without any user it is nil.
+func (p *passwords) of(user string) (hash []byte, known bool) {
+	if hash, known := p.hashes[user]; known || len(p.costs) == 0 {
+		return hash, known
+	}
+	sum := sha256.Sum256([]byte(p.nobody + user))
+	cost := p.costs[binary.BigEndian.Uint64(sum[:])%uint64(len(p.costs))]
+	return fmt.Appendf(nil, "$2a$%02d$%.53s", cost, p.nobody+"A"), false
+}
+
+func readHtpasswd(file, nobody string) (*passwords, error) {
+	p := &passwords{hashes: make(map[string][]byte), nobody: nobody}
 	err := eachLine(file, func(line string) error {
 		name, hash, ok := strings.Cut(line, ":")
 		if !ok || name == "" {
 			return fmt.Errorf("want NAME:HASH")
 		}
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
+		cost, err := bcrypt.Cost([]byte(hash))
+		if err != nil {
 			return fmt.Errorf("the hash of %.40q is not one of bcrypt (htpasswd -B)", name)
 		}
-		users[name] = []byte(hash)
+		p.hashes[name] = []byte(hash)
+		p.costs = append(p.costs, cost)
 		return nil
 	})
-	return users, err
+	return p, err
 }
 
 func readTokens(file string) (map[[32]byte]string, error) {
@@ -124,9 +141,9 @@ func (a *Access) who(r *http.Request) (name string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	hash, known := users[user]
-	if !known {
-		hash = a.nobody // it takes as long as a wrong password
+	hash, known := users.of(user)
+	if hash == nil {
+		return "", false
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %s %q", user, hash, password))
 	a.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -243,6 +244,55 @@ func TestBasePath(t *testing.T) {
 		}
 		if path == "/go/" && !strings.Contains(string(body), "GOPROXY="+s.url+"/go") {
 			t.Errorf("the page does not say the base path:\n%s", body)
+		}
+	}
+}
+
+// TestPasswordsOfNobody: a name that is no user's is compared at the cost of the users' hashes, whatever that is, and with no user at all not compared.
+func TestPasswordsOfNobody(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users")
+	nobody := strings.Repeat("AB", 26)
+	for _, costs := range [][]int{nil, {4}, {5, 5}, {4, 6}} {
+		var lines []byte
+		for i, cost := range costs {
+			hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), cost)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = fmt.Appendf(lines, "user%d:%s\n", i, hash)
+		}
+		if err := os.WriteFile(file, lines, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := readHtpasswd(file, nobody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[int]bool)
+		for i := range 64 {
+			name := fmt.Sprint("other", i)
+			hash, known := p.of(name)
+			if len(costs) == 0 && hash == nil && !known {
+				continue
+			}
+			cost, err := bcrypt.Cost(hash)
+			if again, _ := p.of(name); err != nil || known || !slices.Contains(costs, cost) || !bytes.Equal(hash, again) {
+				t.Fatalf("users of cost %v: %s is %s, then %s, %v, %v", costs, name, hash, again, known, err)
+			}
+			if i < 2 && bcrypt.CompareHashAndPassword(hash, []byte("correct-horse")) != bcrypt.ErrMismatchedHashAndPassword {
+				t.Errorf("%s is no hash that can be compared", hash)
+			}
+			seen[cost] = true
+		}
+		for _, cost := range costs {
+			if !seen[cost] {
+				t.Errorf("users of cost %v: nobody was compared at %d", costs, cost)
+			}
+		}
+		for i := range costs {
+			if hash, known := p.of(fmt.Sprint("user", i)); !known || bcrypt.CompareHashAndPassword(hash, []byte("correct-horse")) != nil {
+				t.Errorf("user%d: %s, %v", i, hash, known)
+			}
 		}
 	}
 }

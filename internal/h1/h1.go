@@ -56,7 +56,7 @@ type ZipHash struct {
 // more content than a module may have are errors; so is content that is not what
 // the zip says about itself.
 func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
-	z, err := zip.NewReader(&readAhead{r: r, size: size}, size)
+	z, err := Open(&readAhead{r: r, size: size}, size)
 	if err != nil {
 		return ZipHash{}, err
 	}
