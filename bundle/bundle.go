@@ -357,6 +357,9 @@ func (b *Bundle) readLine(ctx context.Context) error {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
+		if x.Name != b.Manifest.Name || len(x.Digest) > 2*sha256.Size { // here, before there is memory for more of them
+			return &NotVerifiedError{indexName, errors.New("it is of another bundle")}
+		}
 		if b.line = append(b.line, x); len(b.line) > maxLine {
 			return &NotVerifiedError{indexName, fmt.Errorf("more than %d bundles in a line", maxLine)}
 		}
@@ -378,11 +381,11 @@ func (b *Bundle) checkLine() error {
 	m := &b.Manifest
 	last := len(b.line) - 1
 	for i, x := range b.line {
-		bad := x.Name != m.Name
+		var bad bool
 		if i == last {
-			bad = bad || x.Digest != "" || x.Payload != 0 || x.Sequence != m.Sequence
+			bad = x.Digest != "" || x.Payload != 0 || x.Sequence != m.Sequence
 		} else {
-			bad = bad || parseHex(make([]byte, sha256.Size), x.Digest) != nil || strings.ToLower(x.Digest) != x.Digest ||
+			bad = parseHex(make([]byte, sha256.Size), x.Digest) != nil || strings.ToLower(x.Digest) != x.Digest ||
 				x.Payload < blockSize || x.Payload%blockSize != 0 || x.Payload > maxSize || x.Sequence >= b.line[i+1].Sequence
 		}
 		if bad {

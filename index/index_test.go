@@ -97,6 +97,39 @@ func TestWriteAndRead(t *testing.T) {
 	}
 }
 
+// TestHeadsAreBounded: heads are read into memory together, so there are so many and no more.
+func TestHeadsAreBounded(t *testing.T) {
+	for _, test := range []struct {
+		heads, note int
+		ok          bool
+	}{
+		{maxHeads, 200, true},
+		{maxHeads + 1, 200, false},
+		{200, 64 << 10, true},
+		{300, 64 << 10, false},
+	} {
+		path := filepath.Join(t.TempDir(), "index.sqlite")
+		w, err := Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range test.heads {
+			w.Head(Head{Size: int64(i + 1), Hash: strings.TrimPrefix(hash("head"), "h1:"), Note: strings.Repeat("n", test.note)})
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		x, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Check(ctx, int64(test.heads)); (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "tree heads") {
+			t.Errorf("%+v: %v", test, err)
+		}
+		x.Close()
+	}
+}
+
 func TestSameRowsSameBytes(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/one")

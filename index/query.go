@@ -194,12 +194,32 @@ func (x *Index) FilesIn(ctx context.Context, bundle int64) iter.Seq2[File, error
 	return each(ctx, x.query(selectFile+" WHERE bundle = ? ORDER BY offset", bundle), scanFile)
 }
 
+const (
+	// maxHeads is how many tree heads an index may have, which are read into memory together: one for each bundle that a line may have.
+	maxHeads = 10_000
+
+	// maxHeadBytes is how long they may be together. One of sum.golang.org has 190 bytes; with cosignatures a few thousand.
+	maxHeadBytes = 16 << 20
+)
+
 // Heads returns the tree heads, smallest first: the last one is that of the bundle.
 func (x *Index) Heads(ctx context.Context) iter.Seq2[Head, error] {
-	return each(ctx, x.query("SELECT size, hash, note FROM head ORDER BY id"), func(row scanner) (h Head, err error) {
+	rows := each(ctx, x.query("SELECT size, hash, note FROM head ORDER BY id"), func(row scanner) (h Head, err error) {
 		err = row.Scan(&h.Size, &h.Hash, &h.Note)
 		return h, err
 	})
+	return func(yield func(Head, error) bool) {
+		n, size := 0, 0
+		for h, err := range rows {
+			n, size = n+1, size+len(h.Hash)+len(h.Note)
+			if err == nil && (n > maxHeads || size > maxHeadBytes) {
+				err = badf("more than %d tree heads, or %d bytes of them", maxHeads, maxHeadBytes)
+			}
+			if !yield(h, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Versions returns the versions of a module, or of all modules when path is "",
