@@ -166,7 +166,8 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 	return c.carryZip(ctx, v, old)
 }
 
-// carryZip has the zip of v be the one that the line has, if that has the same h1: it may be packed in another way, and is not carried again.
+// carryZip has the zip of v be the one that the line has, if that has the same h1: it may be packed
+// in another way, and is not carried again.
 func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) error {
 	f, ok, err := c.Base.Index.File(ctx, modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version.Version}.String())
 	if err == nil && ok && (v.H1 == old.H1 || v.H1 == "") {

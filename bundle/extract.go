@@ -13,9 +13,10 @@ import (
 	"github.com/modmirror/modmirror/index"
 )
 
-// Extract writes files of the bundle to a tree, verified: those at the paths, or all when none is named, with the MANIFEST. What
-// else is at one of the paths is an *OccupiedError before anything is written, unless it is of an earlier bundle of the line or
-// t.Replace is set. A file that does not verify is not written and ends the work. wrote is told of each file.
+// Extract writes files of the bundle to a tree, verified: those at the paths, or all when none is
+// named, with the MANIFEST. What else is at one of the paths is an *OccupiedError before anything
+// is written, unless it is of an earlier bundle of the line or t.Replace is set. A file that does
+// not verify is not written and ends the work. wrote is told of each file.
 func (b *Bundle) Extract(ctx context.Context, t *PlainTree, paths []string, trust *Trust, wrote func(index.File) error) (n int, err error) {
 	if len(paths) == 0 && !t.Replace {
 		if err := b.continueTree(t, trust); err != nil {

@@ -31,8 +31,9 @@ func signaturesFile(path string) string {
 	return strings.TrimSuffix(path, manifestExt) + signaturesExt
 }
 
-// readSignatures reads a file of detached signatures: a signed note of the same text as the manifest. It returns nil when there is none. What is
-// there and no signed note is not ours, and said in other.
+// readSignatures reads a file of detached signatures: a signed note of the same text as the
+// manifest. It returns nil when there is none. What is there and no signed note is not ours, and
+// said in other.
 func readSignatures(name string) (data []byte, other string, err error) {
 	f, err := openRegular(name)
 	if errors.Is(err, fs.ErrNotExist) {

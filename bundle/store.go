@@ -146,8 +146,8 @@ func (v *View) Place() string {
 	return placeOf(names)
 }
 
-// OpenLines opens the newest bundle of each line of a store, with all that they need of the others. A bundle there that cannot be opened is an error: it
-// may be the newest one.
+// OpenLines opens the newest bundle of each line of a store, with all that they need of the others.
+// A bundle there that cannot be opened is an error: it may be the newest one.
 func OpenLines(ctx context.Context, dir string, trust *Trust) (*View, error) {
 	s := &Store{Dir: dir, Trust: trust, State: NoState()}
 	var skipped error
@@ -162,7 +162,8 @@ func OpenLines(ctx context.Context, dir string, trust *Trust) (*View, error) {
 	return v, nil
 }
 
-// OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the others.
+// OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the
+// others.
 func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
 	v, err := OpenLines(ctx, dir, trust)
 	if err != nil {
@@ -336,8 +337,8 @@ type Import struct {
 	Report        func(Damage) // told of each entry that does not verify
 	Warn          func(error)  // told of what AllowRollback lets pass
 
-	// Ends are lines, by name, of which bundles up to the newest that was seen before are imported one after another: the older ones are no
-	// rollback where the store has none of the line.
+	// Ends are lines, by name, of which bundles up to the newest that was seen before are imported
+	// one after another: the older ones are no rollback where the store has none of the line.
 	Ends map[string]bool
 
 	NewLine func(beside []string) // told when a bundle begins a line beside others
@@ -499,7 +500,8 @@ func likeBundle(begin []byte) bool {
 	if len(begin) < len(want) {
 		return false
 	}
-	// What other tar archives have too does not count: size, time and checksum tell a MANIFEST from other entries.
+	// What other tar archives have too does not count: size, time and checksum tell a MANIFEST from
+	// other entries.
 	same, all := 0, 0
 	for i, c := range want[:156] {
 		if i >= 16 && (c == 0 || c == '0' || i >= 100 && i < 124) {
@@ -606,7 +608,8 @@ func (s *Store) Withdraw(m *Manifest) error {
 	return errors.Join(os.Remove(file), removeIfThere(signaturesFile(file)), safefile.SyncDir(s.Dir))
 }
 
-// Ends returns the lines whose newest bundle that was seen before is among those in files, by name: what Import.Ends is to be.
+// Ends returns the lines whose newest bundle that was seen before is among those in files, by name:
+// what Import.Ends is to be.
 func (s *Store) Ends(files []string) map[string]bool {
 	ends := make(map[string]bool)
 	for _, file := range files {
@@ -637,7 +640,8 @@ func linesBeside(name string, bundles []*Bundle) (names []string) {
 	return slices.Compact(names)
 }
 
-// LinesBeside returns the names of the lines of the bundles in a folder, when there is none of a line yet. What is no bundle of a trusted key is passed over.
+// LinesBeside returns the names of the lines of the bundles in a folder, when there is none of a
+// line yet. What is no bundle of a trusted key is passed over.
 func LinesBeside(name, dir string, trust *Trust) []string {
 	s := &Store{Dir: dir, Trust: trust.Lenient()}
 	have, err := s.open(nil)
@@ -868,8 +872,8 @@ func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]
 	return have.bundles, nil
 }
 
-// LineOf returns the name of the line that a bundle, or a catalogue, is of. Any one of the trusted keys is enough, and nothing but
-// the manifest is read.
+// LineOf returns the name of the line that a bundle, or a catalogue, is of. Any one of the trusted
+// keys is enough, and nothing but the manifest is read.
 func LineOf(path string, trust *Trust) (string, error) {
 	if strings.HasSuffix(path, manifestExt) {
 		b := &Bundle{path: path}

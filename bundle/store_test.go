@@ -348,7 +348,8 @@ func TestHostilePieces(t *testing.T) {
 	}
 }
 
-// TestLinksOnAMedium: whoever imports reads files that others may not; a link to one, beside a piece or in its place, brings none of it into the store.
+// TestLinksOnAMedium: whoever imports reads files that others may not; a link to one, beside a
+// piece or in its place, brings none of it into the store.
 func TestLinksOnAMedium(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	data := read(t, tb.Path)

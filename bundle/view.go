@@ -535,7 +535,8 @@ func (v *View) Private(ctx context.Context) iter.Seq2[string, error] {
 	return eachLine(v, func(x *index.Index) iter.Seq2[string, error] { return x.Private(ctx) })
 }
 
-// Public returns the paths of the modules that the checksum database vouches for. A module of several lines comes several times.
+// Public returns the paths of the modules that the checksum database vouches for. A module of
+// several lines comes several times.
 func (v *View) Public(ctx context.Context) iter.Seq2[string, error] {
 	return eachLine(v, func(x *index.Index) iter.Seq2[string, error] { return x.Public(ctx) })
 }

@@ -97,7 +97,8 @@ func NewVolumes(base string, piece int64) (*Volumes, error) {
 	return &Volumes{base: base, piece: piece}, nil
 }
 
-// CheckNoPieces returns an error, which wraps fs.ErrExist, when there is a piece of that name, or a list of pieces.
+// CheckNoPieces returns an error, which wraps fs.ErrExist, when there is a piece of that name, or a
+// list of pieces.
 func CheckNoPieces(base string) error {
 	there, err := filepath.Glob(escapeGlob(base) + ".[0-9][0-9][0-9]")
 	if err != nil {
@@ -446,8 +447,8 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	return st, missing, err
 }
 
-// noLink refuses a symbolic link on a medium: what is copied from there is what the medium holds, and not a file of this machine that only
-// the one who imports may read.
+// noLink refuses a symbolic link on a medium: what is copied from there is what the medium holds,
+// and not a file of this machine that only the one who imports may read.
 func noLink(file string) error {
 	if st, err := os.Lstat(file); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		return fmt.Errorf("%s: it is a symbolic link: carry the file itself", file)

@@ -93,7 +93,8 @@ type Contents struct {
 	Dropped    []string                                                // set by NewDraft: the versions that left
 }
 
-// Digest returns the SHA-256, in hex, over what is said of the contents, but for how zips are packed: what is in those their h1 covers.
+// Digest returns the SHA-256, in hex, over what is said of the contents, but for how zips are
+// packed: what is in those their h1 covers.
 func (c *Contents) Digest() (string, error) {
 	type file struct {
 		Path   string

@@ -195,10 +195,12 @@ func (x *Index) FilesIn(ctx context.Context, bundle int64) iter.Seq2[File, error
 }
 
 const (
-	// maxHeads is how many tree heads an index may have, which are read into memory together: one for each bundle that a line may have.
+	// maxHeads is how many tree heads an index may have, which are read into memory together: one
+	// for each bundle that a line may have.
 	maxHeads = 10_000
 
-	// maxHeadBytes is how long they may be together. One of sum.golang.org has 190 bytes; with cosignatures a few thousand.
+	// maxHeadBytes is how long they may be together. One of sum.golang.org has 190 bytes; with
+	// cosignatures a few thousand.
 	maxHeadBytes = 16 << 20
 )
 

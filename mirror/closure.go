@@ -127,8 +127,9 @@ func (p *plan) addProject(ctx context.Context, l *loader, s *Source) ([]module.V
 	return added, nil
 }
 
-// addUnpruned adds, if so wanted, what go commands before 1.17 read: they know nothing of pruning, so the go.mod of every version that anything names,
-// and the zips of the modules of the build list in the versions that such a graph selects. g is the graph of commands since 1.17.
+// addUnpruned adds, if so wanted, what go commands before 1.17 read: they know nothing of pruning,
+// so the go.mod of every version that anything names, and the zips of the modules of the build list
+// in the versions that such a graph selects. g is the graph of commands since 1.17.
 func (p *plan) addUnpruned(ctx context.Context, l *loader, v *view, g *graph, from string, mains []mainModule) error {
 	if !p.compat {
 		return nil

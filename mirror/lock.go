@@ -23,9 +23,10 @@ const lockFormat = "modmirror lock v1"
 // maxLock is the longest lock in bytes.
 const maxLock = 256 << 20
 
-// A Lock says what a bundle was made of, so that the same bytes can be made again elsewhere and later: what queries were
-// resolved to, the versions with their hashes, and the heads of the checksum database. What no proof covers is pinned
-// by its SHA-256: the .info files. Of a zip its h1 counts, which covers what is in it; how it is packed depends on the Go release that did.
+// A Lock says what a bundle was made of, so that the same bytes can be made again elsewhere and
+// later: what queries were resolved to, the versions with their hashes, and the heads of the
+// checksum database. What no proof covers is pinned by its SHA-256: the .info files. Of a zip its
+// h1 counts, which covers what is in it; how it is packed depends on the Go release that did.
 type Lock struct {
 	Format   string    `json:"format"`
 	Name     string    `json:"name"` // of the bundle, with its sequence, time and base

@@ -332,8 +332,8 @@ func (r *run) sync(ctx context.Context) error {
 // maxExplained is how many missing versions that were named are looked into.
 const maxExplained = 10
 
-// explainMissing finds out what was meant by versions that were asked for by name and that nobody has.
-// What two sources lack is named once.
+// explainMissing finds out what was meant by versions that were asked for by name and that nobody
+// has. What two sources lack is named once.
 func (r *run) explainMissing(ctx context.Context) {
 	seen := make(map[string]bool)
 	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
@@ -616,7 +616,8 @@ func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
 	return p, nil
 }
 
-// askedFor returns which file a query was about that an upstream refused, as in Missing.What: a branch or a commit is asked for by its .info.
+// askedFor returns which file a query was about that an upstream refused, as in Missing.What: a
+// branch or a commit is asked for by its .info.
 func askedFor(err error) string {
 	if e, ok := errors.AsType[*upstream.Error](err); ok && strings.HasSuffix(e.URL, ".info") {
 		return "info"

@@ -746,7 +746,8 @@ func TestDamagedZip(t *testing.T) {
 	}
 }
 
-// TestLongDirectory: a zip that is all directory is refused before it is read into memory, by whom it is of and why.
+// TestLongDirectory: a zip that is all directory is refused before it is read into memory, by whom
+// it is of and why.
 func TestLongDirectory(t *testing.T) {
 	w := newWorld(t)
 	path := "example.com/text/@v/v1.1.0.zip"

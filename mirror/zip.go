@@ -21,10 +21,11 @@ const packing = "packed-1"
 // packingLevel is how hard repack compresses: what the go command uses.
 const packingLevel = 6
 
-// repack packs the zip of a private module (one of GONOSUMDB, GONOPROXY or GOPRIVATE) in the one form that modmirror has for those, whatever
-// packed it: what a go command or a proxy makes of the same files depends on its release (the
-// compress/flate of Go 1.27 writes other bytes than that of Go 1.26), and the same sources are to
-// make the same bundle anywhere. The h1 stays. A public module's zip stays as its proxy has it.
+// repack packs the zip of a private module (one of GONOSUMDB, GONOPROXY or GOPRIVATE) in the one
+// form that modmirror has for those, whatever packed it: what a go command or a proxy makes of the
+// same files depends on its release (the compress/flate of Go 1.27 writes other bytes than that of
+// Go 1.26), and the same sources are to make the same bundle anywhere. The h1 stays. A public
+// module's zip stays as its proxy has it.
 func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*staged, error) {
 	defer s.temp.Discard()
 	temp, err := f.dir.create(s.Path)

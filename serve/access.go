@@ -56,8 +56,9 @@ type passwords struct {
 	nobody string // 52 letters that nobody outside knows
 }
 
-// of returns the hash of a user. For who is none it is one that no password has. Its cost is that of one of the users, always the same one for
-// a name, so that the time of an answer does not tell who is a user. Without any user it is nil.
+// of returns the hash of a user. For who is none it is one that no password has. Its cost is that
+// of one of the users, always the same one for a name, so that the time of an answer does not tell
+// who is a user. Without any user it is nil.
 func (p *passwords) of(user string) (hash []byte, known bool) {
 	if hash, known := p.hashes[user]; known || len(p.costs) == 0 {
 		return hash, known

@@ -24,8 +24,8 @@ type Audit struct {
 	part bool  // of which a part was written
 }
 
-// OpenAudit appends to a file, which is made when it is not there.
-// A file that ends in something else than a line of an audit is left alone: a *bundle.OccupiedError.
+// OpenAudit appends to a file, which is made when it is not there. A file that ends in something
+// else than a line of an audit is left alone: a *bundle.OccupiedError.
 func OpenAudit(file string) (*Audit, error) {
 	if err := checkAudit(file); err != nil {
 		return nil, err
@@ -59,7 +59,8 @@ func checkAudit(file string) error {
 	return &bundle.OccupiedError{File: file, Reason: "it is no audit of modmirror serve"}
 }
 
-// maxAuditLine is more than two lines of an audit take, in bytes: a path has at most modpath.MaxLength, each escaped to six.
+// maxAuditLine is more than two lines of an audit take, in bytes: a path has at most
+// modpath.MaxLength, each escaped to six.
 const maxAuditLine = 64 << 10
 
 // NewAudit writes to w.

@@ -271,9 +271,11 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// unknownTree tells of a tree that a client remembers and that the bundles do not know: a client asks for the tiles at the right edge of its tree, whose
-// widths tell its size; those of known trees are files of a bundle (x/mod/sumdb/tlog, tile.go). Where the client has these in its cache it asks
-// for full tiles that show how that tree goes on, which tell the size but for its last eight bits.
+// unknownTree tells of a tree that a client remembers and that the bundles do not know: a client
+// asks for the tiles at the right edge of its tree, whose widths tell its size; those of known
+// trees are files of a bundle (x/mod/sumdb/tlog, tile.go). Where the client has these in its cache
+// it asks for full tiles that show how that tree goes on, which tell the size but for its last
+// eight bits.
 func (h *handler) unknownTree(req modpath.Request, found bool) {
 	head := h.view.Head(req.DB)
 	if head == nil {

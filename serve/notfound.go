@@ -138,7 +138,8 @@ func (h *handler) notFound(x *exchange, req modpath.Request) error {
 	return nil
 }
 
-// explainTree says why a tile is asked for: a client remembers a tree that the bundle, of so many records, does not know.
+// explainTree says why a tile is asked for: a client remembers a tree that the bundle, of so many
+// records, does not know.
 func explainTree(line func(string, ...any), req modpath.Request, records int64) {
 	t := req.Tile
 	below := int64(1) << (t.H * t.L)         // records under a hash of the tile
@@ -163,8 +164,8 @@ func explainTree(line func(string, ...any), req modpath.Request, records int64) 
 	line("to forget it, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", req.DB)
 }
 
-// wanted reports whether what was asked for may be wanted. A go command that looks for a package also asks which versions there are of a higher major of a
-// module that it has.
+// wanted reports whether what was asked for may be wanted. A go command that looks for a package
+// also asks which versions there are of a higher major of a module that it has.
 func (h *handler) wanted(ctx context.Context, req modpath.Request) (bool, error) {
 	if req.Kind != modpath.List && req.Kind != modpath.Latest {
 		return true, nil

@@ -248,7 +248,8 @@ func TestBasePath(t *testing.T) {
 	}
 }
 
-// TestPasswordsOfNobody: a name that is no user's is compared at the cost of the users' hashes, whatever that is, and with no user at all not compared.
+// TestPasswordsOfNobody: a name that is no user's is compared at the cost of the users' hashes,
+// whatever that is, and with no user at all not compared.
 func TestPasswordsOfNobody(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users")
 	nobody := strings.Repeat("AB", 26)

@@ -67,8 +67,8 @@ type Server struct {
 	Log  *slog.Logger          // nil for slog.Default()
 	Miss func(modpath.Request) // told of requests for what is not carried; may be nil
 
-	// Tree is told that a client remembers a tree of a checksum database, of so many records, that the bundles do not know; exact is false
-	// when only the upper bits of the size are. May be nil.
+	// Tree is told that a client remembers a tree of a checksum database, of so many records, that
+	// the bundles do not know; exact is false when only the upper bits of the size are. May be nil.
 	Tree func(db string, size int64, exact bool)
 
 	Inside *Inside // which modules are had elsewhere in the network inside; nil for none

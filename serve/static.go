@@ -42,10 +42,11 @@ const (
 	staticMemory  = 16 << 20
 )
 
-// Publish writes the files of a bundle, verified; those that are there are left alone. In a place without a marker it replaces nothing:
-// what is in the way there is a *bundle.OccupiedError. First goes what nothing points to before it is there, then lists and
-// answers of the checksum database, and its head last, so that clients may read on meanwhile. It returns how many files there are, and
-// how many were written.
+// Publish writes the files of a bundle, verified; those that are there are left alone. In a place
+// without a marker it replaces nothing: what is in the way there is a *bundle.OccupiedError. First
+// goes what nothing points to before it is there, then lists and answers of the checksum database,
+// and its head last, so that clients may read on meanwhile. It returns how many files there are,
+// and how many were written.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
 	if s.Bucket == nil {
 		if s.tree, err = bundle.OpenPlainTree(s.Dir); err != nil {
@@ -148,7 +149,8 @@ type marker struct {
 	ID       string `json:"id"`
 }
 
-// checkMarker refuses a bundle that is older than the tree, or of another line. It reports whether there is a marker.
+// checkMarker refuses a bundle that is older than the tree, or of another line. It reports whether
+// there is a marker.
 func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
 	var data []byte
 	var err error

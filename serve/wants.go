@@ -265,8 +265,8 @@ func (w *Wants) Save() error {
 	return nil
 }
 
-// maxTrees is how many trees of clients a list names, those that were asked for most: connecting one
-// takes a sync some requests, and a client can name any number of them.
+// maxTrees is how many trees of clients a list names, those that were asked for most: connecting
+// one takes a sync some requests, and a client can name any number of them.
 const maxTrees = 50
 
 // ListFile returns the wants as a list file for sync, but for modules of the patterns in inside,

@@ -279,7 +279,8 @@ func clientGoEnv(ctx context.Context) (c clientEnv, err error) {
 	return c, nil
 }
 
-// before113 reports whether the go command is of before Go 1.13: it has no checksum database, no go env -w, and one GOPROXY.
+// before113 reports whether the go command is of before Go 1.13: it has no checksum database, no go
+// env -w, and one GOPROXY.
 func (c clientEnv) before113() bool {
 	return goversion.IsValid(c.GOVERSION) && goversion.Compare(c.GOVERSION, "go1.13") < 0
 }
@@ -339,7 +340,8 @@ func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
 	return checks
 }
 
-// againstPatterns holds what a go command since 1.13 knows of the checksum database, and of what goes round proxies, against a server.
+// againstPatterns holds what a go command since 1.13 knows of the checksum database, and of what
+// goes round proxies, against a server.
 func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (checks []check) {
 	add := func(what string, bad bool, says, fix string) {
 		if bad {
@@ -405,8 +407,9 @@ func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (ch
 // insideTimeout is how long a server of the network inside may take to answer.
 const insideTimeout = 3 * time.Second
 
-// insideHosts asks the servers of modules of the network inside whether they answer: the proxies that have them or, without any, the hosts that
-// patterns name whole, at the ports of HTTPS, SSH and HTTP.
+// insideHosts asks the servers of modules of the network inside whether they answer: the proxies
+// that have them or, without any, the hosts that patterns name whole, at the ports of HTTPS, SSH
+// and HTTP.
 func insideHosts(ctx context.Context, s serve.Settings) (checks []check) {
 	ctx, cancel := context.WithTimeout(ctx, insideTimeout)
 	defer cancel()
@@ -444,7 +447,8 @@ func insideHosts(ctx context.Context, s serve.Settings) (checks []check) {
 	return checks
 }
 
-// reachable returns nil when a host accepts a connection at the port of HTTPS, SSH or HTTP, else the error of the first.
+// reachable returns nil when a host accepts a connection at the port of HTTPS, SSH or HTTP, else
+// the error of the first.
 func reachable(ctx context.Context, host string) error {
 	ports := []string{"443", "22", "80"}
 	results := make(chan error, len(ports))

@@ -133,7 +133,8 @@ func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncF
 	return nil
 }
 
-// have returns what is missing without what the line has already, and says so: an upstream need not have it for ever.
+// have returns what is missing without what the line has already, and says so: an upstream need not
+// have it for ever.
 func (bs *bases) have(ctx context.Context, e *env, missing []mirror.Missing) ([]mirror.Missing, error) {
 	if bs.own == nil {
 		return missing, nil

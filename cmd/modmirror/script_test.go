@@ -151,7 +151,8 @@ func cmdCorporate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("HTTPS_PROXY", c.URL)
 }
 
-// cmdServe starts the server and waits until it says that it is ready, or that it waits for a store.
+// cmdServe starts the server and waits until it says that it is ready, or that it waits for a
+// store.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("modmirror")
 	ts.Check(err)

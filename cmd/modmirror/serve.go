@@ -305,7 +305,8 @@ Example:
 	}
 }
 
-// reachableAt returns the host and port at which clients reach an address that is listened on: the name of this machine in the place of all its addresses.
+// reachableAt returns the host and port at which clients reach an address that is listened on: the
+// name of this machine in the place of all its addresses.
 func reachableAt(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -367,7 +368,8 @@ func (s *served) isStore() bool {
 	return err == nil && st.IsDir() || s.notYet()
 }
 
-// notYet reports whether what is to be served is a store that is not there yet: a name that no bundle has.
+// notYet reports whether what is to be served is a store that is not there yet: a name that no
+// bundle has.
 func (s *served) notYet() bool {
 	if len(s.args) != 1 || s.server.Remote != nil || len(bundle.Pieces(s.args[0])) > 0 {
 		return false
@@ -387,7 +389,8 @@ func (s *served) store() (*bundle.Store, error) {
 	return bundle.OpenStore(s.args[0], s.trust, s.state)
 }
 
-// wait opens the bundles; as long as a bucket does not answer, or a store has nothing yet, it tries again.
+// wait opens the bundles; as long as a bucket does not answer, or a store has nothing yet, it tries
+// again.
 func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 	interval := serve.ReloadInterval
 	if s.server.Remote != nil {
@@ -559,7 +562,8 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 	}
 }
 
-// openWants opens the wants. A file that is none is set aside: what was asked for is no reason not to serve.
+// openWants opens the wants. A file that is none is set aside: what was asked for is no reason not
+// to serve.
 func openWants(log *slog.Logger, file string) (*serve.Wants, error) {
 	wants, err := serve.OpenWants(file, func(err error) { log.Warn("a want was left out", "err", err) })
 	bad, ok := errors.AsType[*serve.WantsFileError](err)

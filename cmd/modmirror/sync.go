@@ -428,7 +428,8 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 	return nil
 }
 
-// checkOutput checks that the bundle can be written, and the lock, without harm to anything that sync reads or did not make.
+// checkOutput checks that the bundle can be written, and the lock, without harm to anything that
+// sync reads or did not make.
 func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	f.reads(src.Files...)
 	f.reads(e.keyFile(), e.trustFile(), f.key, f.passphraseFile)
@@ -470,7 +471,8 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	return e.checkBundleOutput(&f.outputGuard, f.output, f.name, keys...)
 }
 
-// sayLine says what is easily overlooked: a key that is not trusted here, and a bundle that begins a new line beside others because of its name.
+// sayLine says what is easily overlooked: a key that is not trusted here, and a bundle that begins
+// a new line beside others because of its name.
 func (f *syncFlags) sayLine(e *env, bs *bases, key *bundle.Key) error {
 	trust, err := e.trust(1)
 	if err != nil {
@@ -820,7 +822,8 @@ func (e *env) reportMissing(list []mirror.Missing) (n int) {
 	return n
 }
 
-// hintMissing says what to do about what could not be had and is not accepted. What was asked for by name is to be asked for by another one.
+// hintMissing says what to do about what could not be had and is not accepted. What was asked for
+// by name is to be asked for by another one.
 func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 	for _, line := range toolchains {
 		e.hint("--toolchain auto carries it, for clients inside with an older Go; or a line in a list: %s", line)
@@ -831,7 +834,8 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 	}
 }
 
-// errNotOfLock is the error of a bundle that differs from its lock in something that no version shows.
+// errNotOfLock is the error of a bundle that differs from its lock in something that no version
+// shows.
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.

@@ -147,7 +147,8 @@ func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error
 	return b, err
 }
 
-// sayOther says what a file beside a bundle is that has the name of its signatures and is none for modmirror.
+// sayOther says what a file beside a bundle is that has the name of its signatures and is none for
+// modmirror.
 func (e *env) sayOther(file, what string) {
 	if what != "" {
 		e.say("%s: the .sig file beside it is %s; modmirror does not", file, what)

@@ -250,8 +250,8 @@ func ListText(versions []string) []byte {
 	return text
 }
 
-// Nearest returns the lowest version above want, which can stand in for it, else the highest below; "" when want is
-// no version.
+// Nearest returns the lowest version above want, which can stand in for it, else the highest below;
+// "" when want is no version.
 func Nearest(versions []string, want string) (near string) {
 	if !semver.IsValid(want) {
 		return ""
@@ -273,8 +273,9 @@ func IsListQuery(query string) bool {
 		semver.IsValid(query) && strings.Count(query, ".") < 2
 }
 
-// CheckRevision checks that a version, a branch or a commit can be asked for with a .info file, and be the name of a file in a bundle.
-// all, none, patch and upgrade mean something else to go get (https://go.dev/ref/mod#version-queries).
+// CheckRevision checks that a version, a branch or a commit can be asked for with a .info file, and
+// be the name of a file in a bundle. all, none, patch and upgrade mean something else to go get
+// (https://go.dev/ref/mod#version-queries).
 func CheckRevision(query string) error {
 	switch query {
 	case "all", "none", "patch", "upgrade":
@@ -286,11 +287,12 @@ func CheckRevision(query string) error {
 	return nil
 }
 
-// reHosted are the hosts on which a module has a whole repository at least, as cmd/go knows them (cmd/go/internal/vcs/vcs.go vcsPaths).
+// reHosted are the hosts on which a module has a whole repository at least, as cmd/go knows them
+// (cmd/go/internal/vcs/vcs.go vcsPaths).
 var reHosted = regexp.MustCompile(`^(github\.com|bitbucket\.org|gitlab\.com)(/[^/]+)?$`)
 
-// CanBeModule reports whether there may be a module of a path: it is a valid one, and not only a host or a user of a host that is
-// known to have repositories below those.
+// CanBeModule reports whether there may be a module of a path: it is a valid one, and not only a
+// host or a user of a host that is known to have repositories below those.
 func CanBeModule(path string) bool {
 	return module.CheckPath(path) == nil && !reHosted.MatchString(path)
 }

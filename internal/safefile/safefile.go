@@ -44,7 +44,8 @@ func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
 	return &File{File: f, temp: f.Name(), path: path}, nil
 }
 
-// CreateInRoot is Create for a path in a root, from which no link leads out. The folder of path is made when it is not there.
+// CreateInRoot is Create for a path in a root, from which no link leads out. The folder of path is
+// made when it is not there.
 func CreateInRoot(root *os.Root, path string, perm fs.FileMode) (*File, error) {
 	dir := filepath.Dir(path)
 	if err := root.MkdirAll(dir, 0o777); err != nil {

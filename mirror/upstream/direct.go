@@ -254,8 +254,9 @@ var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|miss
 // reNoVCS finds, in what a go command says, the name of a program that is not there.
 var reNoVCS = regexp.MustCompile(`exec: "([a-z]+)": executable file not found`)
 
-// noVCS returns the program of version control that is not installed, if that is why a go command failed, else "". The error in a -json answer does
-// not always say so: of a path that names its version control, as in host/repo.git, it is "no secure protocol found".
+// noVCS returns the program of version control that is not installed, if that is why a go command
+// failed, else "". The error in a -json answer does not always say so: of a path that names its
+// version control, as in host/repo.git, it is "no secure protocol found".
 func noVCS(path, text string) string {
 	if m := reNoVCS.FindStringSubmatch(text); m != nil {
 		return m[1]

@@ -555,8 +555,9 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 // sniffed is how much of a body is looked at, in bytes, to tell what it is.
 const sniffed = 512
 
-// isHTML reports whether a body is an HTML page, whatever its Content-Type says: some proxies call every file text/html, and some login pages
-// have another one. No file of the protocol begins like one.
+// isHTML reports whether a body is an HTML page, whatever its Content-Type says: some proxies call
+// every file text/html, and some login pages have another one. No file of the protocol begins like
+// one.
 func isHTML(r *bufio.Reader) bool {
 	start, _ := r.Peek(sniffed) // what there is; an error comes again
 	start = bytes.TrimPrefix(start, []byte("\xef\xbb\xbf"))

@@ -196,7 +196,8 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestContentTypeDoesNotCount has the bytes of an answer decide what it is: some proxies call all files text/html, and login pages may be called anything.
+// TestContentTypeDoesNotCount has the bytes of an answer decide what it is: some proxies call all
+// files text/html, and login pages may be called anything.
 func TestContentTypeDoesNotCount(t *testing.T) {
 	for _, tc := range []struct {
 		contentType, body string
