@@ -210,23 +210,22 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 	case strings.Contains(arg, "@"):
 		return s.addModule(arg, arg)
 	case errors.Is(err, fs.ErrNotExist):
-		return notASource(arg)
+		return &SourceError{fmt.Errorf("%s: no such file or folder, and not a module@version", arg), wordHint(arg)}
 	}
 	return err
 }
 
-// notASource returns the error for a word that names nothing.
-func notASource(word string) error {
-	err := &SourceError{Err: fmt.Errorf("%s: no such file or folder, and not a module@version", word)}
+// wordHint says what was meant by a word that names no source, "" when that cannot be told.
+func wordHint(word string) string {
 	switch bare := withoutScheme(word); {
 	case strings.Contains(word, " "):
-		err.Hint = "a command for the rehearsal goes behind an equals sign: --rehearse='" + word + "'"
+		return "a command for the rehearsal goes behind an equals sign: --rehearse='" + word + "'"
 	case module.CheckPath(bare) == nil:
-		err.Hint = "a module is named with a version: " + bare + "@latest"
+		return "a module is named with a version: " + bare + "@latest"
 	case module.CheckImportPath(word) == nil:
-		err.Hint = standardHint
+		return standardHint
 	}
-	return err
+	return ""
 }
 
 const standardHint = "a path without a dot in its first element is of the standard library, which comes with Go"
@@ -647,8 +646,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			if err := s.AddSelf(pos, f[1], f[2]); err != nil {
 				return err
 			}
-		case len(f) == 1 && notAWord(f[0]):
-			return &SourceError{fmt.Errorf("%s: cannot read %.60q", pos, f[0]), notASource(f[0]).(*SourceError).Hint}
+		case len(f) == 1 && wordHint(f[0]) != "":
+			return &SourceError{fmt.Errorf("%s: cannot read %.60q", pos, f[0]), wordHint(f[0])}
 		default:
 			return fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, head DATABASE SIZE or missing-ok module@version", pos, strings.TrimSpace(line))
 		}
@@ -658,10 +657,6 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 	}
 	return nil
 }
-
-// notAWord reports whether a word that stands alone on a line of a list is a mistake that
-// notASource explains.
-func notAWord(word string) bool { return notASource(word).(*SourceError).Hint != "" }
 
 // readGoSum parses a go.sum file; one that is not there is empty. Lines are read
 // as cmd/go reads them (modfetch/fetch.go readGoSum): three fields, others are errors.

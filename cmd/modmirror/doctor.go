@@ -351,12 +351,8 @@ func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (ch
 		}
 	}
 	set := func(name string) string { return c.set(name, want[name]) }
-	for _, list := range [][2]string{{"GOPRIVATE", c.GOPRIVATE}, {"GONOPROXY", c.GONOPROXY}, {"GONOSUMDB", c.GONOSUMDB}} {
-		for _, p := range modpath.Patterns(list[1]) {
-			if err := modpath.CheckPattern(p); err != nil && p != "none" {
-				checks = append(checks, check{list[0], false, fmt.Sprintf("has %q, which matches nothing: %v", p, err), set(list[0])})
-			}
-		}
+	for _, b := range badPatterns(c.GOPRIVATE, c.GONOPROXY, c.GONOSUMDB) {
+		checks = append(checks, check{b.setting, false, fmt.Sprintf("has %q, which matches nothing: %v", b.pattern, b.err), set(b.setting)})
 	}
 	direct := modpath.Patterns(c.GONOPROXY)
 	if c.GONOPROXY == "none" {

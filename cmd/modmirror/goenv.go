@@ -120,16 +120,32 @@ func savedGoEnv() (map[string]string, error) {
 	return saved, nil
 }
 
+// A badPattern is a pattern in a setting of the go command that matches no module.
+type badPattern struct {
+	setting, pattern string
+	err              error // why
+}
+
+// badPatterns returns those of the settings that say which modules are private.
+func badPatterns(goprivate, gonoproxy, gonosumdb string) (bad []badPattern) {
+	for _, list := range [][2]string{{"GOPRIVATE", goprivate}, {"GONOPROXY", gonoproxy}, {"GONOSUMDB", gonosumdb}} {
+		for _, p := range modpath.Patterns(list[1]) {
+			if err := modpath.CheckPattern(p); err != nil && p != "none" {
+				bad = append(bad, badPattern{list[0], p, err})
+			}
+		}
+	}
+	return bad
+}
+
 // warnPatterns says which patterns match nothing: the go command is silent about them, and what
 // they were to keep private goes to the proxies.
 func (g *goEnv) warnPatterns(e *env) {
 	said := make(map[string]bool)
-	for _, list := range [][2]string{{"GOPRIVATE", g.GOPRIVATE}, {"GONOPROXY", g.GONOPROXY}, {"GONOSUMDB", g.GONOSUMDB}} {
-		for _, p := range modpath.Patterns(list[1]) {
-			if err := modpath.CheckPattern(p); err != nil && p != "none" && !said[p] {
-				said[p] = true
-				e.complain("%s has %q, which matches no module: %v; what it was to keep private is asked of the proxies", list[0], p, err)
-			}
+	for _, b := range badPatterns(g.GOPRIVATE, g.GONOPROXY, g.GONOSUMDB) {
+		if !said[b.pattern] { // GOPRIVATE is the default of the others
+			said[b.pattern] = true
+			e.complain("%s has %q, which matches no module: %v; what it was to keep private is asked of the proxies", b.setting, b.pattern, b.err)
 		}
 	}
 }

@@ -44,11 +44,5 @@ func CheckPattern(p string) error {
 
 // Patterns splits a list of patterns as MatchPrefixPatterns does.
 func Patterns(list string) []string {
-	var all []string
-	for p := range strings.SplitSeq(list, ",") {
-		if p != "" {
-			all = append(all, p)
-		}
-	}
-	return all
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }
