@@ -86,7 +86,8 @@ echo "the same bytes: $(sha256sum <two.tar)"
 # A delta on the other machine carries no zip again.
 echo 'golang.org/x/mod@v0.21.0' >>list.txt
 modmirror sync -q -o delta.tar --base one.tar list.txt
-if tar tf delta.tar | grep -E 'lib.git/.*\.zip|mod/@v/v0.20.0.zip'; then fail "carried again"; fi
-tar tf delta.tar | grep -q 'mod/@v/v0.21.0.zip' || fail "the delta lacks what is new"
+tar tf delta.tar >delta.txt
+if grep -E 'lib.git/.*\.zip|mod/@v/v0.20.0.zip' delta.txt; then fail "carried again"; fi
+grep -q 'mod/@v/v0.21.0.zip' delta.txt || fail "the delta lacks what is new"
 
 echo "PASS"

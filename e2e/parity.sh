@@ -55,7 +55,7 @@ run go list -deps -test -f '{{with .Module}}{{.Path}}@{{.Version}}{{end}} {{.Imp
 run go build ./...
 run go mod verify
 run go mod download -json all
-first=$(go list -m -f '{{if not .Main}}{{.Path}}@{{.Version}}{{end}}' all | grep -v '^$' | head -20)
+first=$(go list -m -f '{{if not .Main}}{{.Path}}@{{.Version}}{{end}}' all | sed '/^$/d' | sed -n 1,20p)
 for m in $first; do run go list -m -json=Path,Version,Time,GoVersion "$m"; done
 rm -rf "$GOMODCACHE"
 ALL
@@ -79,6 +79,6 @@ echo "== file://"
 GOPROXY=file://$PWD/unpacked bash all.sh tree
 INSIDE
 unshare -rn bash inside.sh
-for n in inside tree; do cmp "$n.txt" online.txt || { diff "$n.txt" online.txt | head -20; exit 1; }; done
+for n in inside tree; do cmp "$n.txt" online.txt || { diff "$n.txt" online.txt | sed -n 1,20p; exit 1; }; done
 ! grep -B1 "^ended with" online.txt
 echo "the same: $(wc -l <online.txt) lines of $(grep -c '^== ' online.txt) commands"

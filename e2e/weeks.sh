@@ -80,7 +80,7 @@ for week in $(seq "$weeks"); do
 		./modmirror serve --addr 127.0.0.1:0 store 2>serve.log &
 		server=$!
 		for _ in $(seq 50); do grep -q ' at http' serve.log && break; sleep 0.1; done
-		url=$(grep -o 'http://[0-9.]*:[0-9]*' serve.log | head -1)
+		url=$(grep -om1 'http://[0-9.]*:[0-9]*' serve.log)
 	fi
 	for _ in $(seq 50); do grep -q "sequence $SOURCE_DATE_EPOCH;" serve.log && break; sleep 0.1; done
 	grep -q "sequence $SOURCE_DATE_EPOCH;" serve.log || { cat serve.log; fail "week $week is not served"; }
