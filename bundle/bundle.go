@@ -245,11 +245,10 @@ func readSmall(name string, limit int64) ([]byte, error) {
 // NAME.index.sqlite beside it. That is what the next sync needs of it.
 func (b *Bundle) WriteCatalogue(dir string) (string, error) {
 	manifest, idx := b.CatalogFiles(dir)
-	src, err := b.Index.Open()
+	src, err := b.Index.Content()
 	if err != nil {
 		return "", err
 	}
-	defer src.Close()
 	out, err := safefile.Create(idx, 0o666)
 	if err != nil {
 		return "", err
@@ -290,36 +289,25 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 			return err
 		}
 		dir = b.tmp
-	}
-	if st, err := os.Stat(dir); err != nil {
+	} else if err := safefile.CheckOwner(dir); err != nil {
 		return err
-	} else if st.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("others may write to %s, which holds what was verified: run chmod 700 on it", dir)
 	}
 	name := filepath.Join(dir, b.Manifest.ID()+".sqlite")
-	if f, err := os.Open(name); err == nil {
-		sum, err := hashOf(f)
-		f.Close()
-		if err == nil && sum == b.Manifest.Index {
-			if b.Index, err = index.Open(name); err != nil {
-				return &NotVerifiedError{indexName, err}
-			}
-			b.Seen = true
-			now := time.Now()
-			os.Chtimes(name, now, now) // in use
-			return b.readLine(ctx)
+	if f, err := b.openCopy(name); err == nil {
+		if b.Index, err = index.OpenFile(f); err != nil {
+			return &NotVerifiedError{indexName, err}
 		}
+		b.Seen = true
+		now := time.Now()
+		os.Chtimes(name, now, now) // in use
+		return b.readLine(ctx)
 	}
 	f, err := safefile.Create(name, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Discard()
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(f, h), src); err != nil {
-		return err
-	}
-	if err := b.checkIndexSum([32]byte(h.Sum(nil))); err != nil {
+	if _, err := io.Copy(f, src); err != nil {
 		return err
 	}
 	finish, commit := f.Finish, f.Commit
@@ -329,25 +317,53 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	if err := finish(); err != nil {
 		return err
 	}
-	x, err := index.Open(f.Name())
-	if err != nil {
-		return &NotVerifiedError{indexName, err}
+	if err := b.useCopy(f.Name()); err != nil {
+		return err
 	}
-	b.Index = x
 	if err := b.readLine(ctx); err != nil {
 		return err
 	}
 	if err := b.checkIndex(ctx); err != nil {
 		return err
 	}
-	if err := x.Close(); err != nil {
+	if err := b.Index.Close(); err != nil {
 		return err
 	}
 	if err := commit(); err != nil {
 		return err
 	}
-	b.Index, err = index.Open(name)
-	return err
+	return b.useCopy(name)
+}
+
+// useCopy opens a copy of the index and reads it from now on.
+func (b *Bundle) useCopy(name string) error {
+	f, err := b.openCopy(name)
+	if err != nil {
+		return err
+	}
+	if b.Index, err = index.OpenFile(f); err != nil {
+		return &NotVerifiedError{indexName, err}
+	}
+	return nil
+}
+
+// openCopy opens a copy of the index, when it is the one that the manifest names and nobody else can change it.
+func (b *Bundle) openCopy(name string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err = safefile.CheckFileOwner(f); err == nil {
+		var sum [32]byte
+		if sum, err = hashOf(f); err == nil {
+			err = b.checkIndexSum(sum)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // readLine reads which bundles the index is about. The last one is this bundle; those before it are the line of a delta.

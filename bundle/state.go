@@ -67,6 +67,11 @@ func (s *State) forgetIndex(id string) {
 func ReadState(dir string) (*State, error) {
 	s := NoState()
 	s.dir = dir
+	if err := safefile.CheckOwner(dir); errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	} else if err != nil {
+		return nil, err
+	}
 	name := filepath.Join(dir, stateName)
 	data, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {

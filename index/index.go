@@ -19,6 +19,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,22 +45,22 @@ const (
 //go:embed schema.sql
 var schema string
 
-const driver = "modmirror-index"
+const driverName = "modmirror-index"
 
-func init() {
-	sql.Register(driver, &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
-		// No statement of ours is long; one that needs more was not ours.
-		c.SetLimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 64<<10)
-		c.SetLimit(sqlite3.SQLITE_LIMIT_LENGTH, 1<<20) // of a row; the longest has a few texts of MaxText
-		c.SetLimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-		for _, pragma := range []string{"trusted_schema = OFF", "cell_size_check = ON"} {
-			if _, err := c.Exec("PRAGMA "+pragma, nil); err != nil {
-				return err
-			}
+var sqlite = &sqlite3.SQLiteDriver{ConnectHook: func(c *sqlite3.SQLiteConn) error {
+	// No statement of ours is long; one that needs more was not ours.
+	c.SetLimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, 64<<10)
+	c.SetLimit(sqlite3.SQLITE_LIMIT_LENGTH, 1<<20) // of a row; the longest has a few texts of MaxText
+	c.SetLimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+	for _, pragma := range []string{"trusted_schema = OFF", "cell_size_check = ON"} {
+		if _, err := c.Exec("PRAGMA "+pragma, nil); err != nil {
+			return err
 		}
-		return nil
-	}})
-}
+	}
+	return nil
+}}
+
+func init() { sql.Register(driverName, sqlite) }
 
 // dsn returns the data source name of an SQLite file: a URI, in which the path is escaped.
 func dsn(path, params string) string {
@@ -68,7 +69,7 @@ func dsn(path, params string) string {
 
 // wantSchema returns the rows that sqlite_schema has in a new index, computed once.
 var wantSchema = sync.OnceValues(func() (string, error) {
-	db, err := sql.Open(driver, ":memory:")
+	db, err := sql.Open(driverName, ":memory:")
 	if err != nil {
 		return "", err
 	}
@@ -101,7 +102,7 @@ func schemaOf(ctx context.Context, db *sql.DB) (string, error) {
 // An Index is an open catalogue. It is safe for concurrent use.
 type Index struct {
 	db   *sql.DB
-	path string
+	file *os.File // held open, so that no other file gets its inode
 
 	fileByPath, fileOf, lookup, versions *sql.Stmt
 }
@@ -115,12 +116,7 @@ func badf(format string, args ...any) error {
 
 // checkHeader checks the first 100 bytes of the file (https://sqlite.org/fileformat.html),
 // before SQLite sees any of it.
-func checkHeader(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func checkHeader(f *os.File) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -151,25 +147,33 @@ func checkHeader(path string) error {
 	return nil
 }
 
-// Open opens the index at path for reading. The caller has found its hash in a
-// signed manifest.
+// Open opens the index at path for reading, as OpenFile.
 func Open(path string) (*Index, error) {
-	if err := checkHeader(path); err != nil {
-		return nil, err
-	}
-	path, err := filepath.Abs(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open(driver, dsn(path, "mode=ro&immutable=1&_query_only=1&_cache_size=-1024"))
-	if err != nil {
+	return OpenFile(f)
+}
+
+// OpenFile opens an index for reading. The caller has read f and found its hash in a signed manifest: every connection reads
+// this very file, and the one at its path only while that is the same. The index closes f, at once when there is an error.
+func OpenFile(f *os.File) (*Index, error) {
+	x := &Index{file: f}
+	if err := checkHeader(f); err != nil {
+		f.Close()
 		return nil, err
 	}
-	db.SetMaxOpenConns(maxConns)
-	db.SetMaxIdleConns(maxConns)
-	x := &Index{db: db, path: path}
+	path, err := filepath.Abs(f.Name())
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	x.db = sql.OpenDB(&connector{file: f, dsn: dsn(path, "mode=ro&immutable=1&_query_only=1&_cache_size=-1024")})
+	x.db.SetMaxOpenConns(maxConns)
+	x.db.SetMaxIdleConns(maxConns)
 	if err := x.prepare(); err != nil {
-		db.Close()
+		x.Close()
 		return nil, err
 	}
 	return x, nil
@@ -207,11 +211,17 @@ func (x *Index) prepare() error {
 	return nil
 }
 
-// Open opens the index as the file that it is.
-func (x *Index) Open() (*os.File, error) { return os.Open(x.path) }
+// Content returns the bytes of the index.
+func (x *Index) Content() (*io.SectionReader, error) {
+	st, err := x.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(x.file, 0, st.Size()), nil
+}
 
 // Close closes the index.
-func (x *Index) Close() error { return x.db.Close() }
+func (x *Index) Close() error { return errors.Join(x.db.Close(), x.file.Close()) }
 
 // SQLiteVersion returns the version of the SQLite that is built in.
 func SQLiteVersion() string {

@@ -19,7 +19,7 @@ type Writer struct {
 // Create makes an index at path, which must not exist.
 func Create(path string) (*Writer, error) {
 	// Nothing is lost when this fails half way: the file has no name that anyone reads.
-	db, err := sql.Open(driver, dsn(path, "mode=rwc&_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"))
+	db, err := sql.Open(driverName, dsn(path, "mode=rwc&_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"))
 	if err != nil {
 		return nil, err
 	}
