@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -32,12 +35,17 @@ type Access struct {
 	tokens *watched[map[[32]byte]string] // names, by the SHA-256 of the token
 
 	hashing chan struct{}
+	guesses guesses
+	log     *slog.Logger
+	refused func(reason string) // counts what was refused
 	mu      sync.Mutex
 	known   map[[32]byte]bool // SHA-256 of user, hash and password
 }
 
 // open reads the files.
-func (a *Access) open(log *slog.Logger) error {
+func (a *Access) open(log *slog.Logger, refused func(reason string)) error {
+	a.log, a.refused = log, refused
+	a.guesses = guesses{now: time.Now, by: make(map[netip.Prefix]*guesser)}
 	a.hashing, a.known = make(chan struct{}, maxBcrypt), make(map[[32]byte]bool)
 	nobody := rand.Text() + rand.Text()
 	a.users = &watched[*passwords]{log: log, files: []string{a.Htpasswd}, read: func() (*passwords, error) { return readHtpasswd(a.Htpasswd, nobody) }}
@@ -124,43 +132,72 @@ func eachLine(file string, f func(line string) error) error {
 	return sc.Err()
 }
 
-// who returns the name of the client that a request is from, and whether it may read.
-func (a *Access) who(r *http.Request) (name string, ok bool) {
+// A verdict says whether a client may read.
+type verdict int
+
+const (
+	nobody   verdict = iota // it said nothing, or nothing that is right
+	guessing                // its address sent so many wrong passwords that no more are looked at for now
+	reader
+)
+
+// Why a request was refused, as metrics have it.
+const (
+	refusedPassword = "password" // it was wrong
+	refusedToken    = "token"    // it was wrong
+	refusedGuessing = "guessing" // it was not looked at
+)
+
+// who returns the name of the client that a request is from, and whether it may read. addr is where it comes from.
+func (a *Access) who(r *http.Request, addr netip.Addr) (name string, v verdict) {
 	if token, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); is {
 		tokens, err := a.tokens.get()
 		if err != nil {
-			return "", false
+			return "", nobody
 		}
 		name, ok := tokens[sha256.Sum256([]byte(token))] // what is looked up is a hash: how long it takes tells nothing of the token
-		return name, ok
+		if !ok {
+			a.refused(refusedToken)
+			return "", nobody
+		}
+		return name, reader
 	}
 	user, password, is := r.BasicAuth()
 	if !is {
-		return "", false
+		return "", nobody
 	}
 	users, err := a.users.get()
 	if err != nil {
-		return "", false
+		return "", nobody
 	}
 	hash, known := users.of(user)
 	if hash == nil {
-		return "", false
+		a.refused(refusedPassword)
+		return "", nobody
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %s %q", user, hash, password))
-	a.mu.Lock()
-	again := a.known[key]
-	a.mu.Unlock()
-	if again {
-		return user, true
+	if a.remembers(key) {
+		return user, reader
 	}
 	select {
 	case a.hashing <- struct{}{}:
 		defer func() { <-a.hashing }()
 	case <-r.Context().Done():
-		return "", false
+		return "", nobody
+	}
+	if a.remembers(key) { // a request beside this one was first
+		return user, reader
+	}
+	if !a.guesses.may(addr) {
+		a.refused(refusedGuessing)
+		return "", guessing
 	}
 	if right := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil; !right || !known {
-		return "", false
+		a.refused(refusedPassword)
+		if a.guesses.wrong(addr) {
+			a.log.Warn("an address sends wrong passwords: no more are looked at for now", "client", addr)
+		}
+		return "", nobody
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -168,11 +205,23 @@ func (a *Access) who(r *http.Request) (name string, ok bool) {
 		clear(a.known)
 	}
 	a.known[key] = true
-	return user, true
+	return user, reader
+}
+
+// remembers reports whether a password was right before.
+func (a *Access) remembers(key [32]byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known[key]
 }
 
 // deny answers a request of nobody who may read.
-func deny(w http.ResponseWriter) {
+func deny(w http.ResponseWriter, v verdict) {
+	if v == guessing {
+		w.Header().Set("Retry-After", strconv.Itoa(int(guessInterval/time.Second)))
+		text(w, http.StatusTooManyRequests, "too many wrong passwords came from this address: correct the one in netrc, then wait for %v", guessInterval)
+		return
+	}
 	w.Header().Set("WWW-Authenticate", `Basic realm="modmirror", charset="UTF-8"`)
 	text(w, http.StatusUnauthorized, "this server wants a password or a token: put it into netrc, whose machine line wants the port too (machine HOST:PORT login NAME password WORD), or have a GOAUTH command print it (go help goauth)")
 }

@@ -27,6 +27,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -82,8 +83,8 @@ const (
 type handler struct {
 	view *bundle.View
 	log  *slog.Logger
-	miss func(r modpath.Request)
-	tree func(db string, size int64, exact bool)
+	miss func(r modpath.Request, from netip.Addr)
+	tree func(db string, size int64, exact bool, from netip.Addr)
 
 	inside *Inside // nil for none
 
@@ -108,13 +109,13 @@ type handler struct {
 }
 
 // newHandler returns a handler for a view. It calls miss, when not nil, with each request for something that is not carried.
-func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request), m *metrics) *handler {
+func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request, netip.Addr), m *metrics) *handler {
 	h := &handler{view: v, log: log, miss: miss, metrics: m, packing: make(chan struct{}, 1), large: make(map[*bundle.Bundle]*largeFiles), buffers: newBuffers()}
 	h.missLog = rate.NewLimiter(missesLogged, missBurst)
 	if h.miss == nil {
-		h.miss = func(modpath.Request) {}
+		h.miss = func(modpath.Request, netip.Addr) {}
 	}
-	h.tree = func(string, int64, bool) {}
+	h.tree = func(string, int64, bool, netip.Addr) {}
 	h.refs.Store(1)
 	var ids []string
 	for _, b := range v.Lines {
@@ -260,7 +261,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 // serveTile cuts a tile from a wider one: bundles of other lines may have it when this one has none.
 func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error {
 	data, err := h.view.Tile(x.req.Context(), req.DB, req.Tile)
-	h.unknownTree(req, err == nil)
+	h.unknownTree(x, req, err == nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.notFound(x, req)
 	}
@@ -276,7 +277,7 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 // trees are files of a bundle (x/mod/sumdb/tlog, tile.go). Where the client has these in its cache
 // it asks for full tiles that show how that tree goes on, which tell the size but for its last
 // eight bits.
-func (h *handler) unknownTree(req modpath.Request, found bool) {
+func (h *handler) unknownTree(x *exchange, req modpath.Request, found bool) {
 	head := h.view.Head(req.DB)
 	if head == nil {
 		return
@@ -294,7 +295,7 @@ func (h *handler) unknownTree(req modpath.Request, found bool) {
 	}
 	if size > 0 && size != head.N {
 		h.metrics.trees.Inc()
-		h.tree(req.DB, size, exact)
+		h.tree(req.DB, size, exact, x.origin().addr)
 	}
 }
 

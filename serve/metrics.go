@@ -21,6 +21,7 @@ type metrics struct {
 	bytes     *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	misses    *prometheus.CounterVec
+	refused   *prometheus.CounterVec
 	trees     prometheus.Counter
 	failures  prometheus.Counter
 	audit     prometheus.Counter
@@ -36,7 +37,7 @@ type byKind struct {
 }
 
 // statuses are those that are counted apart; others are "other".
-var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 500, 503}
+var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 429, 500, 503}
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
@@ -48,10 +49,11 @@ func newMetrics() *metrics {
 		Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10, 60, 600},
 	}, []string{"kind"})
 	m.misses = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_misses_total", Help: "Requests for what is not carried (modmirror wants names it)."}, []string{"kind"})
+	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_access_refused_total", Help: "Passwords and tokens that were wrong, and passwords that were not looked at because their address sent so many wrong ones."}, []string{"reason"})
 	m.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_verification_failures_total", Help: "Times a file of the bundle was not what the index says; its body was not sent."})
 	m.audit = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_audit_failures_total", Help: "Lines of the audit that could not be written."})
 	m.trees = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_unknown_trees_total", Help: "Requests for tiles of trees of the checksum database that the bundles do not know (modmirror wants names them)."})
-	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.trees, m.failures, m.audit,
+	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.refused, m.trees, m.failures, m.audit,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -298,6 +298,58 @@ func TestPasswordsOfNobody(t *testing.T) {
 	}
 }
 
+// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even a right one that was not seen
+// before, until time has passed. One that was right before is right, and other addresses are not concerned.
+func TestGuessing(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\nbob:%[1]s\n", hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused := make(map[string]int)
+	a := &Access{Htpasswd: users}
+	if err := a.open(slog.New(slog.DiscardHandler), func(reason string) { refused[reason]++ }); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	a.guesses.now = func() time.Time { return now }
+	try := func(addr, user, password string) verdict {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.SetBasicAuth(user, password)
+		_, v := a.who(r, netip.MustParseAddr(addr))
+		return v
+	}
+	want := func(what string, got, want verdict) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	const here, there = "192.0.2.1", "192.0.2.2"
+	want("alice", try(here, "alice", "correct-horse"), reader)
+	for i := range maxGuesses {
+		want("guess", try(here, []string{"bob", "nobody"}[i%2], fmt.Sprint("wrong", i)), nobody)
+	}
+	want("one guess more", try(here, "bob", "wrong"), guessing)
+	want("right, after too many", try(here, "bob", "correct-horse"), guessing)
+	want("right before", try(here, "alice", "correct-horse"), reader)
+	want("elsewhere", try(there, "bob", "wrong"), nobody)
+	now = now.Add(guessInterval)
+	want("later", try(here, "bob", "correct-horse"), reader)
+	if refused[refusedGuessing] != 2 || refused[refusedPassword] != maxGuesses+1 {
+		t.Errorf("counted: %v", refused)
+	}
+	for i := range 2 * maxGuessers { // each from another address
+		a.guesses.wrong(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
+	}
+	if n := len(a.guesses.by); n > maxGuessers {
+		t.Errorf("%d addresses are remembered", n)
+	}
+}
+
 // TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks https, and from nobody else.
 func TestAccessBehindAProxy(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)

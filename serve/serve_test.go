@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -54,7 +55,7 @@ func newSite(t *testing.T, set ...func(*Server)) *site {
 		},
 		Log:   slog.New(slog.DiscardHandler),
 		Ready: func(v *bundle.View) { s.bundle = v.Lines[0]; close(ready) },
-		Miss: func(r modpath.Request) {
+		Miss: func(r modpath.Request, _ netip.Addr) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.misses = append(s.misses, r.String())

@@ -64,12 +64,16 @@ type Server struct {
 	// there cannot be served. May be nil. What is being sent of the old view is sent to its end.
 	Reload func(context.Context) (*bundle.View, error)
 
-	Log  *slog.Logger          // nil for slog.Default()
-	Miss func(modpath.Request) // told of requests for what is not carried; may be nil
+	Log *slog.Logger // nil for slog.Default()
+
+	// Miss is told of requests for what is not carried, and where they come from. May be nil.
+	Miss func(r modpath.Request, from netip.Addr)
 
 	// Tree is told that a client remembers a tree of a checksum database, of so many records, that
 	// the bundles do not know; exact is false when only the upper bits of the size are. May be nil.
-	Tree func(db string, size int64, exact bool)
+	Tree func(db string, size int64, exact bool, from netip.Addr)
+
+	Forgotten func() int64 // how much of what Miss and Tree were told is forgotten; may be nil
 
 	Inside *Inside // which modules are had elsewhere in the network inside; nil for none
 
@@ -122,7 +126,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return ErrNoTLS
 	}
 	if s.Access != nil {
-		if err := s.Access.open(s.Log); err != nil {
+		if err := s.Access.open(s.Log, func(reason string) { s.metrics.refused.WithLabelValues(reason).Inc() }); err != nil {
 			return err
 		}
 	}
@@ -394,6 +398,9 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	if why := s.stale.Load(); why != nil {
 		words += ", but what is in the store now is not served: " + *why
 	}
+	if s.Forgotten != nil && s.Forgotten() > 0 {
+		words += fmt.Sprintf(", but so much is asked for that modmirror wants has forgotten %d of it", s.Forgotten())
+	}
 	if s.Audit != nil && s.Audit.failing() != nil {
 		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())
 	}
@@ -413,13 +420,13 @@ func (s *Server) admit(x *exchange) bool {
 		text(x, http.StatusForbidden, "this server wants a password, and takes one over https only, here or at the reverse proxy that it trusts (which must set X-Forwarded-Proto)")
 		return false
 	}
-	name, ok := s.Access.who(x.req)
+	name, v := s.Access.who(x.req, x.origin().addr)
 	x.name = name
-	if !ok {
+	if v != reader {
 		x.kind = kindRefused
-		deny(x)
+		deny(x, v)
 	}
-	return ok
+	return v == reader
 }
 
 // slot waits until one of the requests over HTTP/2 may be answered.

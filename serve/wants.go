@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"go/version"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +21,7 @@ import (
 )
 
 // maxWants is how many wants are kept: a client that asks for nonsense must not fill a disk. When
-// there are more, the least wanted tenth goes.
+// there are more, a tenth goes: of the clients that have most of them, the least wanted.
 const maxWants = 10_000
 
 // maxWantsFile is the longest file of wants that is read, in bytes: each takes less than 3 KiB, as
@@ -86,7 +87,8 @@ type Wants struct {
 	file string
 
 	mu      sync.Mutex
-	wants   map[string]*Want // by key
+	wants   map[string]*Want        // by key
+	from    map[string]netip.Prefix // by key, the network of the client that asked first, since the start
 	dirty   bool
 	evicted int64
 }
@@ -95,7 +97,7 @@ type Wants struct {
 // is told of entries that cannot stand in a list; they are left out. A file that is something else
 // is a *WantsFileError.
 func OpenWants(file string, skipped func(error)) (*Wants, error) {
-	w := &Wants{file: file, wants: make(map[string]*Want)}
+	w := &Wants{file: file, wants: make(map[string]*Want), from: make(map[string]netip.Prefix)}
 	st, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return w, nil
@@ -158,9 +160,9 @@ func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err err
 // noVersion is what go commands call a module that a folder replaces, and ask about now and then.
 const noVersion = "v0.0.0-00010101000000-000000000000"
 
-// Add remembers a request that was answered with 404. What can be no module, or no version of one,
-// is not remembered.
-func (w *Wants) Add(r modpath.Request) {
+// Add remembers a request that was answered with 404, and came from an address. What can be no
+// module, or no version of one, is not remembered.
+func (w *Wants) Add(r modpath.Request, from netip.Addr) {
 	x := Want{Path: r.Path, Query: r.Version}
 	switch r.Kind {
 	case modpath.Mod, modpath.Zip, modpath.SumLookup:
@@ -177,16 +179,16 @@ func (w *Wants) Add(r modpath.Request) {
 	case "upgrade", "patch": // go 1.11 and 1.12 ask for these as for a version
 		x.Query = "latest"
 	}
-	w.add(x)
+	w.add(x, from)
 }
 
 // AddTree remembers that a client remembers a tree of a checksum database that the bundles do not
 // know. exact is false when only the size's bits above the last eight are known.
-func (w *Wants) AddTree(db string, size int64, exact bool) {
-	w.add(Want{Path: db, Size: size, Perhaps: !exact})
+func (w *Wants) AddTree(db string, size int64, exact bool, from netip.Addr) {
+	w.add(Want{Path: db, Size: size, Perhaps: !exact}, from)
 }
 
-func (w *Wants) add(x Want) {
+func (w *Wants) add(x Want, from netip.Addr) {
 	if x.check() != nil {
 		return
 	}
@@ -201,6 +203,7 @@ func (w *Wants) add(x Want) {
 		have = &x
 		have.First = now
 		w.wants[x.key()] = have
+		w.from[x.key()] = client(from)
 	}
 	have.Count++
 	have.Last = now
@@ -208,13 +211,32 @@ func (w *Wants) add(x Want) {
 	w.dirty = true
 }
 
-// evict removes the tenth that was asked for least, and of that the longest ago. w.mu is held.
+// evict removes a tenth: of the clients with the most wants, until none has more than the others, and of theirs
+// what was asked for least, and longest ago. w.mu is held.
 func (w *Wants) evict() {
-	list := w.list()
-	slices.SortFunc(list, func(a, b Want) int { return cmp.Or(cmp.Compare(a.Count, b.Count), a.Last.Compare(b.Last)) })
-	for _, x := range list[:maxWants/10] {
-		delete(w.wants, x.key())
-		w.evicted++
+	by := make(map[netip.Prefix][]*Want)
+	for key, x := range w.wants {
+		by[w.from[key]] = append(by[w.from[key]], x)
+	}
+	sizes := make([]int, 0, len(by))
+	for _, list := range by {
+		sizes = append(sizes, len(list))
+		slices.SortFunc(list, func(a, b *Want) int { return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last)) })
+	}
+	slices.Sort(sizes)
+	share, room := 0, maxWants-maxWants/10 // what each may keep
+	for i, n := range sizes {
+		if share = room / (len(sizes) - i); n > share {
+			break
+		}
+		room -= n
+	}
+	for _, list := range by {
+		for _, x := range list[min(share, len(list)):] {
+			delete(w.wants, x.key())
+			delete(w.from, x.key())
+			w.evicted++
+		}
 	}
 }
 

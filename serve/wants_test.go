@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,9 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
 )
+
+// someone is a client.
+var someone = netip.MustParseAddr("192.0.2.1")
 
 // reopen saves wants and reads them again; all of them must be read.
 func reopen(t *testing.T, w *Wants) *Wants {
@@ -35,13 +39,13 @@ func TestWantsMakeRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	real := modpath.Request{Kind: modpath.Zip, Path: "example.com/real", Version: "v1.0.0"}
-	w.Add(real)
-	w.Add(real)
+	w.Add(real, someone)
+	w.Add(real, someone)
 	for i := range 3 * maxWants {
-		w.Add(modpath.Request{Kind: modpath.Info, Path: fmt.Sprintf("example.com/x%d", i), Version: "v1.0.0"})
+		w.Add(modpath.Request{Kind: modpath.Info, Path: fmt.Sprintf("example.com/x%d", i), Version: "v1.0.0"}, someone)
 	}
-	w.Add(modpath.Request{Kind: modpath.Zip, Path: "example.com/late", Version: "v1.0.0"})
-	w.Add(modpath.Request{Kind: modpath.SumTile})
+	w.Add(modpath.Request{Kind: modpath.Zip, Path: "example.com/late", Version: "v1.0.0"}, someone)
+	w.Add(modpath.Request{Kind: modpath.SumTile}, someone)
 	list := reopen(t, w).List()
 	if len(list) > maxWants || len(list) < maxWants*8/10 {
 		t.Errorf("%d wants, want at most %d and most of that", len(list), maxWants)
@@ -57,6 +61,36 @@ func TestWantsMakeRoom(t *testing.T) {
 	}
 	if st, err := os.Stat(w.file); err != nil || st.Mode().Perm() != 0o600 {
 		t.Error(st.Mode(), err)
+	}
+}
+
+// TestWantsAreShared has one client ask for more than is kept: what others asked for once stays.
+func TestWantsAreShared(t *testing.T) {
+	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(from, path string) {
+		w.Add(modpath.Request{Kind: modpath.Zip, Path: path, Version: "v1.0.0"}, netip.MustParseAddr(from))
+	}
+	ask("192.0.2.2", "example.com/real")
+	for i := range 500 {
+		ask("192.0.2.3", fmt.Sprintf("example.com/many%d", i))
+	}
+	for i := range 2 * maxWants {
+		ask(fmt.Sprintf("2001:db8::%x", i%65536), fmt.Sprintf("example.com/x%d", i)) // one host has them all
+	}
+	left := 0
+	for _, x := range w.List() {
+		if !strings.HasPrefix(x.Path, "example.com/x") {
+			left++
+		}
+	}
+	if left != 501 {
+		t.Errorf("%d of the 501 wants of others are left", left)
+	}
+	if len(w.from) != len(w.wants) {
+		t.Errorf("%d clients of %d wants", len(w.from), len(w.wants))
 	}
 }
 
@@ -98,7 +132,7 @@ func TestOneBadWantCostsNoOther(t *testing.T) {
 		if data, err := os.ReadFile(name); err != nil || string(data) != text {
 			t.Errorf("%s holds %q, %v", name, data, err)
 		}
-		w.Add(modpath.Request{Kind: modpath.List, Path: "example.com/x"})
+		w.Add(modpath.Request{Kind: modpath.List, Path: "example.com/x"}, someone)
 		reopen(t, w)
 	}
 }
@@ -116,7 +150,7 @@ func TestWantsLeaveOut(t *testing.T) {
 		"example.com/x/@v/v0.0.0-00010101000000-000000000000.info", toolchain("go1.27"),
 	} {
 		if r, err := modpath.Parse(path); err == nil {
-			w.Add(r)
+			w.Add(r, someone)
 		}
 	}
 	if list := w.List(); len(list) != 0 {
@@ -127,12 +161,12 @@ func TestWantsLeaveOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Add(r)
+		w.Add(r, someone)
 	}
-	w.AddTree("sum.example", 1000, true)
-	w.AddTree("sum.example", 1023, false) // of the same tree, as far as it tells
-	w.AddTree("sum.example", 2047, false)
-	w.Add(modpath.Request{Kind: modpath.Info, Path: "corp.example/a", Version: "v1.0.0"})
+	w.AddTree("sum.example", 1000, true, someone)
+	w.AddTree("sum.example", 1023, false, someone) // of the same tree, as far as it tells
+	w.AddTree("sum.example", 2047, false, someone)
+	w.Add(modpath.Request{Kind: modpath.Info, Path: "corp.example/a", Version: "v1.0.0"}, someone)
 	text := ListFile(reopen(t, w).List(), "corp.example")
 	var lines []string
 	for line := range strings.Lines(text) {
@@ -156,10 +190,10 @@ func TestFewTreesAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range int64(5000) {
-		w.AddTree("sum.example", 1000+i*256, true)
+		w.AddTree("sum.example", 1000+i*256, true, someone)
 	}
-	w.AddTree("sum.example", 7e9, true)
-	w.AddTree("sum.example", 7e9, true)
+	w.AddTree("sum.example", 7e9, true, someone)
+	w.AddTree("sum.example", 7e9, true, someone)
 	list := ListFile(w.List(), "")
 	if n := strings.Count(list, "head "); n > maxTrees || !strings.Contains(list, "head sum.example 7000000000 # asked for 2 times") {
 		t.Errorf("%d trees, want at most %d and the one of 7,000,000,000:\n%.300s", n, maxTrees, list)
@@ -185,8 +219,8 @@ func FuzzWants(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Add(modpath.Request{Kind: modpath.List, Path: "example.com/first"})
-		w.Add(r)
+		w.Add(modpath.Request{Kind: modpath.List, Path: "example.com/first"}, someone)
+		w.Add(r, someone)
 		again := reopen(t, w)
 		if len(again.List()) != len(w.List()) {
 			t.Fatalf("%d of %d wants were read again", len(again.List()), len(w.List()))

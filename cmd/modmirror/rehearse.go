@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -409,7 +410,7 @@ type missList struct {
 	list []string
 }
 
-func (l *missList) add(r modpath.Request) {
+func (l *missList) add(r modpath.Request, _ netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if s := r.String(); !slices.Contains(l.list, s) && len(l.list) < 1000 {

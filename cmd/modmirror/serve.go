@@ -243,7 +243,8 @@ Example:
 			if withTLS {
 				scheme = "https"
 			}
-			s.Miss, s.Tree, s.Log, s.Open, s.Scrub = wants.Add, wants.AddTree, log, src.wait, !noScrub
+			s.Miss, s.Tree, s.Forgotten = wants.Add, wants.AddTree, wants.Evicted
+			s.Log, s.Open, s.Scrub = log, src.wait, !noScrub
 			s.Ready = func(v *bundle.View) {
 				defer notifyReady(log, v)
 				for _, b := range v.Lines {
