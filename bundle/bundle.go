@@ -725,8 +725,8 @@ func (p Place) Fetch(ctx context.Context, f index.File) (*Fetched, error) {
 }
 
 // readFetched reads all of a small file that is remote, verified.
-func (p Place) readFetched(f index.File, data []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
+func (p Place) readFetched(ctx context.Context, f index.File, data []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
 	defer cancel()
 	got, err := p.Fetch(ctx, f)
 	if err != nil {
@@ -749,11 +749,11 @@ func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
 	}
-	return b.Read(f, limit)
+	return b.Read(ctx, f, limit)
 }
 
-// Read returns the verified content of a small file: at most limit bytes.
-func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
+// Read returns the verified content of a small file: at most limit bytes. What is remote is waited for until ctx is done.
+func (b *Bundle) Read(ctx context.Context, f index.File, limit int64) ([]byte, error) {
 	if f.Size > limit {
 		return nil, &NotVerifiedError{f.Path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
 	}
@@ -763,7 +763,7 @@ func (b *Bundle) Read(f index.File, limit int64) ([]byte, error) {
 	}
 	data := make([]byte, f.Size)
 	if place.Medium.cache != nil {
-		return data, tooLate(place.readFetched(f, data))
+		return data, tooLate(place.readFetched(ctx, f, data))
 	}
 	if _, err := place.Medium.ReadAt(data, place.Offset); err != nil && !(err == io.EOF && f.Size == 0) {
 		return nil, fmt.Errorf("reading %s: %w", f.Path, err)

@@ -345,7 +345,7 @@ func TestForgedLookupFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := b.Read(f, f.Size)
+	data, err := b.Read(ctx, f, f.Size)
 	if err != nil {
 		t.Fatal(err)
 	}

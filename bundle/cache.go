@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
@@ -92,10 +93,8 @@ func OpenCache(dir string, size int64) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if st, err := os.Stat(dir); err != nil {
+	if err := safefile.CheckOwner(dir); err != nil {
 		return nil, err
-	} else if st.Mode().Perm()&0o022 != 0 {
-		return nil, fmt.Errorf("others may write to %s, which holds what was verified: run chmod 700 on it", dir)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -356,7 +355,7 @@ func (c *Cache) run(e *cached, f index.File, from *bucket.Object, offset int64) 
 	c.release(e)
 }
 
-// errGivenUp is the error of a fetch that nobody waited for when its turn came.
+// errGivenUp is the error of a fetch that nobody waits for.
 var errGivenUp = errors.New("nobody waits for it any more")
 
 // begin takes a slot, unless nobody waits for the content any more.
@@ -400,7 +399,10 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 	e.mu.Lock()
 	e.file = temp.File
 	e.mu.Unlock()
-	src := from.NewReader(context.Background(), offset, e.size)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go c.attend(ctx, e, cancel)
+	src := from.NewReader(ctx, offset, e.size)
 	defer src.Close()
 	sum := sha256.New()
 	buf := make([]byte, min(256<<10, e.size))
@@ -409,6 +411,8 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 		if k == 0 && err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
+			} else if ctx.Err() != nil {
+				err = context.Cause(ctx)
 			}
 			return fmt.Errorf("fetching %s: %w", f.Path, err)
 		}
@@ -434,6 +438,37 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 	e.mu.Unlock()
 	return err
 }
+
+// attend gives up a fetch that nobody waits for any more, and that nothing came of lately: one that goes on is kept for
+// the next who asks, and one that hangs must not keep a slot.
+func (c *Cache) attend(ctx context.Context, e *cached, giveUp context.CancelCauseFunc) {
+	tick := time.NewTicker(attendInterval)
+	defer tick.Stop()
+	for before := int64(-1); ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		e.mu.Lock()
+		n := e.n
+		e.mu.Unlock()
+		c.mu.Lock()
+		alone := e.users == 1 && n == before // this fetch
+		if alone {
+			c.drop(e) // so that nobody finds it
+		}
+		c.mu.Unlock()
+		if alone {
+			giveUp(errGivenUp)
+			return
+		}
+		before = n
+	}
+}
+
+// attendInterval is how long a fetch may hang that nobody waits for.
+const attendInterval = time.Second
 
 // grow tells readers that n bytes are there.
 func (e *cached) grow(n int64) {

@@ -423,7 +423,7 @@ func TestHundredBundles(t *testing.T) {
 			if err != nil || !ok {
 				t.Fatal(ok, err)
 			}
-			if _, err := r.In.Read(r.File, 1<<20); err != nil {
+			if _, err := r.In.Read(ctx, r.File, 1<<20); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -226,7 +226,7 @@ func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := b.Read(f, f.Size); err != nil {
+			if _, err := b.Read(ctx, f, f.Size); err != nil {
 				t.Errorf("%s: %v", b.Manifest.Name, err)
 			}
 		}

@@ -365,7 +365,7 @@ func (b *Bundle) explainFiles(ctx context.Context, heads []proof.Head, before *B
 			} else if same {
 				continue
 			}
-			data, err := b.Read(f, proof.MaxLookup)
+			data, err := b.Read(ctx, f, proof.MaxLookup)
 			if away, ok := errors.AsType[*NotAtHandError](err); ok {
 				return away
 			}
@@ -425,7 +425,7 @@ func (t tiles) read(tile tlog.Tile) (data []byte, err error) {
 		if !ok {
 			continue
 		}
-		data, err := b.Read(f, int64(width)*tlog.HashSize)
+		data, err := b.Read(t.ctx, f, int64(width)*tlog.HashSize)
 		if err != nil {
 			return nil, err
 		}

@@ -383,7 +383,7 @@ func (v *View) ReadFile(ctx context.Context, path string, limit int64) ([]byte, 
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
 	}
-	return r.In.Read(r.File, limit)
+	return r.In.Read(ctx, r.File, limit)
 }
 
 // Tile returns the content of a tile, cut from a wider one when there is only that.

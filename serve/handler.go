@@ -246,7 +246,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	if f.Size > smallFile {
 		return h.large[f.In].serve(h, x, f.File, e)
 	}
-	if e.data, err = f.In.Read(f.File, smallFile); err != nil {
+	if e.data, err = f.In.Read(x.req.Context(), f.File, smallFile); err != nil {
 		if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
 			h.damaged(path)
 		}

@@ -180,7 +180,7 @@ func TestConditionalAndRange(t *testing.T) {
 			var whole []byte
 			for f, err := range s.bundle.Index.Files(ctx) {
 				if err == nil && "/"+f.Path == path {
-					whole, _ = s.bundle.Read(f, f.Size)
+					whole, _ = s.bundle.Read(t.Context(), f, f.Size)
 				}
 			}
 			for _, tc := range []struct {
