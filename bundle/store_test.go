@@ -475,3 +475,47 @@ func TestLinesApart(t *testing.T) {
 		t.Error("the newest bundle of a store is told although one cannot be read")
 	}
 }
+
+// TestFutureDates: a line dated in the future stands before others only by the day when it was first seen.
+func TestFutureDates(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	dated := func(name string, when time.Time) *testbundle.TB {
+		return variant(t, tb, func(c *bundle.Contents) { c.Name, c.Created = name, when })
+	}
+	s := newStore(t, tb.Trusted)
+	order := func() string {
+		t.Helper()
+		v, err := s.View(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		var names []string
+		for _, b := range v.Lines {
+			names = append(names, b.Manifest.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	now := time.Now()
+	for _, step := range []struct {
+		name string
+		made time.Time
+		want string
+	}{
+		{"old", now.Add(-time.Hour), "old"},
+		{"far", time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), "far old"},
+		{"new", now.Add(time.Hour), "new far old"}, // by a clock that is a little ahead
+		{"last", now.Add(2 * time.Hour), "last new far old"},
+	} {
+		if err := take(t, s, dated(step.name, step.made), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := order(); got != step.want {
+			t.Errorf("with %s: %s, want %s", step.name, got, step.want)
+		}
+	}
+	s = reopened(t, s, tb.Trusted, stateOf(s))
+	if got := order(); got != "last new far old" {
+		t.Errorf("after a restart: %s", got)
+	}
+}

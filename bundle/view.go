@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
@@ -25,14 +26,34 @@ import (
 // A View is what lines of bundles have together: the newest bundle of each line, whose index is the catalogue of the line, with the files that
 // earlier ones have. It does not change.
 //
-// What several lines have is that of the one that was made last, but for lists and @latest, which are made of all. The
+// What several lines have is that of the one that was made last (see Made), but for lists and @latest, which are made of all. The
 // checksum database has one tree head for all, the one that Choose found.
 type View struct {
 	Lines  []*Bundle // the one that was made last first
 	Passed []error   // why the newest bundle of a line, or a whole line, is not there
 
+	made   map[*Bundle]time.Time
 	served map[string]*Served // by database
 	have   *holding
+}
+
+// MaxDrift is how far ahead of the clock inside a bundle's date may be and still count: clocks drift.
+const MaxDrift = 24 * time.Hour
+
+// Made returns when a line's newest bundle was made, as far as it is believed: one that is dated in the future is as old as
+// the day when it was first seen here, so that a wrong clock outside does not put it before every other line for ever.
+func (v *View) Made(b *Bundle) time.Time { return v.made[b] }
+
+// made is Made.
+func (s *Store) made(b *Bundle, now time.Time) time.Time {
+	seen := now
+	if line, ok := s.State.Lines[b.Manifest.Name]; ok && line.ID == b.ID() {
+		seen = line.When
+	}
+	if created := b.Manifest.Created; !created.After(seen.Add(MaxDrift)) {
+		return created
+	}
+	return seen
 }
 
 // Served is which tree head of a checksum database is served, and what cannot be proven under it.
@@ -87,8 +108,12 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 		}
 		return nil, ErrEmpty
 	}
+	v.made = make(map[*Bundle]time.Time)
+	for _, b := range v.Lines {
+		v.made[b] = s.made(b, time.Now())
+	}
 	slices.SortStableFunc(v.Lines, func(a, b *Bundle) int {
-		return cmp.Or(-a.Manifest.Created.Compare(b.Manifest.Created), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
+		return cmp.Or(-v.made[a].Compare(v.made[b]), cmp.Compare(a.Manifest.Name, b.Manifest.Name))
 	})
 	return v, v.choose(ctx, s.State.remembered(s.place), s.State.dir)
 }

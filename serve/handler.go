@@ -231,7 +231,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	if !ok {
 		return h.notFound(x, req)
 	}
-	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req), control: brief, modified: f.In.Manifest.Created}
+	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req), control: brief, modified: h.view.Made(f.In)}
 	switch req.Kind {
 	case modpath.Info, modpath.Mod, modpath.Zip:
 		if known { // else it is a query such as a branch: another bundle may answer another version
@@ -411,7 +411,7 @@ func (h *handler) pack(ctx context.Context, path string, req modpath.Request) (*
 
 // made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
 func (h *handler) made(path string, req modpath.Request, data []byte) *entry {
-	e := &entry{path: path, kind: kind(req.Kind), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(req), control: brief, modified: h.view.Lines[0].Manifest.Created}
+	e := &entry{path: path, kind: kind(req.Kind), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(req), control: brief, modified: h.view.Made(h.view.Lines[0])}
 	h.cache.put(e)
 	return e
 }

@@ -558,8 +558,8 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 	if max > 0 && age > max {
 		log.Warn("bundle is old", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339), "days", int(age.Hours()/24))
 	}
-	if age < -24*time.Hour {
-		log.Warn("bundle is dated in the future: is the clock right?", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339))
+	if age < -bundle.MaxDrift {
+		log.Warn("bundle is dated in the future: is the clock right? Beside other lines it counts as of the day when it was first seen here", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339))
 	}
 }
 
