@@ -228,8 +228,19 @@ func (b *Bundle) openCatalogue(ctx context.Context, trust *Trust, stateDir strin
 }
 
 // readSmall reads a file of at most limit bytes.
-func readSmall(name string, limit int64) ([]byte, error) {
-	f, err := openRegular(name)
+func readSmall(name string, limit int64) ([]byte, error) { return readOf(openRegular, name, limit) }
+
+// readBeside is readSmall for a file beside a bundle. Its errors name it.
+func readBeside(name string, limit int64) ([]byte, error) {
+	data, err := readOf(openBeside, name, limit)
+	if _, named := errors.AsType[*NotVerifiedError](err); err != nil && !named {
+		err = fmt.Errorf("%s: %w", name, err)
+	}
+	return data, err
+}
+
+func readOf(open func(string) (*os.File, error), name string, limit int64) ([]byte, error) {
+	f, err := open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -129,6 +129,29 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
+// openBeside is openRegular for what lies beside a bundle, or is copied from where one lies: not through a symbolic link, since
+// what is read is what the medium holds, and not a file of this machine that only the one who reads may see.
+func openBeside(path string) (*os.File, error) {
+	before, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if before.Mode()&fs.ModeSymlink != 0 {
+		return nil, errLink
+	}
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	if st, err := f.Stat(); err != nil || !os.SameFile(st, before) { // exchanged since
+		f.Close()
+		return nil, cmp.Or(err, errLink)
+	}
+	return f, nil
+}
+
+var errLink = errors.New("it is a symbolic link: carry the file itself")
+
 // size returns how many bytes there are, or were when it was opened.
 func (m *Medium) size() int64 {
 	if len(m.ends) == 0 {

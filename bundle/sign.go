@@ -35,7 +35,7 @@ func signaturesFile(path string) string {
 // manifest. It returns nil when there is none. What is there and no signed note is not ours, and
 // said in other.
 func readSignatures(name string) (data []byte, other string, err error) {
-	f, err := openRegular(name)
+	f, err := openBeside(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -96,7 +96,7 @@ func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
 
 // repair finishes what an interrupted Sign began.
 func repair(path string, trust *Trust) error {
-	data, err := readSmall(path+journalExt, ManifestSize)
+	data, err := readBeside(path+journalExt, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -367,6 +367,19 @@ func TestLinksOnAMedium(t *testing.T) {
 		}
 		nothingOf(t, s.Dir, "secret")
 	}
+	// Nor are detached signatures of a whole bundle read through one, nor a journal.
+	whole := filepath.Join(t.TempDir(), "team.tar")
+	write(t, whole, data)
+	for _, ext := range []string{".sig", ".signing"} {
+		if err := os.Symlink(secret, whole+ext); err != nil {
+			t.Fatal(err)
+		}
+		_, err := bundle.Sign(whole, tb.Trusted, tb.Key)
+		if err == nil || !strings.Contains(err.Error(), ext+": it is a symbolic link") {
+			t.Errorf("a link %s: %v", ext, err)
+		}
+		os.Remove(whole + ext)
+	}
 	// Nor is a file copied that is no list.
 	dir, s := t.TempDir(), newStore(t, tb.Trusted)
 	write(t, dir+"/team.tar.001", data)

@@ -203,12 +203,12 @@ func pieceOf(path string) (base string, n int, ok bool) {
 
 // readList reads a list of pieces: their SHA-256 by name. Nothing signs it: it only tells early which piece is missing or is none of them.
 func readList(file string) (sums map[string]string, err error) {
-	data, err := readSmall(file, maxList)
+	data, err := readBeside(file, maxList)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, err
 	}
 	return parseList(file, data)
 }
@@ -401,9 +401,6 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := noLink(base + signaturesExt); err != nil {
-		return nil, nil, err
-	}
 	if sigs, _, err := readSignatures(base + signaturesExt); err != nil {
 		return nil, nil, err
 	} else if sigs != nil {
@@ -412,10 +409,7 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 		}
 	}
 	to := filepath.Join(st.Dir, filepath.Base(piece))
-	if err := noLink(piece); err != nil {
-		return nil, nil, err
-	}
-	in, err := openRegular(piece)
+	in, err := openBeside(piece)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", piece, err)
 	}
@@ -445,15 +439,6 @@ func (s *Store) Stage(piece string) (*Staging, []string, error) {
 	}
 	missing, err := s.missingOf(filepath.Join(st.Dir, name))
 	return st, missing, err
-}
-
-// noLink refuses a symbolic link on a medium: what is copied from there is what the medium holds,
-// and not a file of this machine that only the one who imports may read.
-func noLink(file string) error {
-	if st, err := os.Lstat(file); err == nil && st.Mode()&fs.ModeSymlink != 0 {
-		return fmt.Errorf("%s: it is a symbolic link: carry the file itself", file)
-	}
-	return nil
 }
 
 // staged reports whether a piece is there already, with the same contents. What they are is verified in the end.
@@ -491,10 +476,7 @@ func staged(to string, in *os.File) (bool, error) {
 // takeList takes over the list of pieces from a disk that has it, unless there is one, which must then be the same.
 func (st *Staging) takeList(file string) (map[string]string, error) {
 	own := filepath.Join(st.Dir, st.base+listExt)
-	if err := noLink(file); err != nil {
-		return nil, err
-	}
-	data, err := readSmall(file, maxList)
+	data, err := readBeside(file, maxList)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -503,7 +485,7 @@ func (st *Staging) takeList(file string) (map[string]string, error) {
 			return nil, err
 		}
 	}
-	old, oldErr := readSmall(own, maxList)
+	old, oldErr := readBeside(own, maxList)
 	switch {
 	case err == nil && oldErr == nil && !bytes.Equal(data, old):
 		return nil, fmt.Errorf("%s is the list of another %s than the one whose pieces wait in %s: remove that folder to give those up", file, st.base, st.Dir)
