@@ -41,6 +41,14 @@ const DefaultParallel = 64
 // readsInFlight bounds the goroutines that wait for one another's small reads.
 const readsInFlight = 64
 
+// maxMissing is how many versions may be missing: nobody reads a longer list, and one go.mod can name a hundred thousand that
+// do not exist.
+const maxMissing = 5_000
+
+// waiting bounds the goroutines that wait for the network: each has a stack, and a go.mod can name
+// tens of thousands of versions.
+const waiting = 1000
+
 // Config says how to sync. Its first group must be set.
 type Config struct {
 	Dir      string           // the mirror directory
@@ -277,6 +285,7 @@ type run struct {
 func (r *run) sync(ctx context.Context) error {
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
+	r.early.SetLimit(waiting)
 	defer func() { cancel(); r.early.Wait() }()
 	lookupEarly := func(m module.Version) error { // asked now, needed later; the result is kept there
 		r.sums.lookup(ctx, m)
@@ -305,13 +314,21 @@ func (r *run) sync(ctx context.Context) error {
 		eg.Go(func() error { return r.vulndb(egctx) })
 	}
 	eg.Go(func() error { return r.askNewest(egctx, list) })
+	fetch, fetchctx := errgroup.WithContext(egctx)
+	fetch.SetLimit(waiting)
+	var gone atomic.Int64
 	for i, w := range list {
-		eg.Go(func() (err error) {
-			versions[i], missing[i], err = r.version(egctx, w)
+		fetch.Go(func() (err error) {
+			versions[i], missing[i], err = r.version(fetchctx, w)
 			r.cfg.Progress.Done.Add(1)
+			if n := len(missing[i]); n > 0 && gone.Add(int64(n)) > maxMissing {
+				m := missing[i][0]
+				return fmt.Errorf("more than %d versions cannot be had, among them %s, wanted by %s: %s", maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
+			}
 			return err
 		})
 	}
+	eg.Go(fetch.Wait)
 	if err := eg.Wait(); err != nil {
 		return err
 	}
@@ -648,6 +665,7 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	}
 	start := time.Now()
 	eg, ctx2 := errgroup.WithContext(ctx)
+	eg.SetLimit(waiting)
 	var some atomic.Bool // of the versions have a record
 	for _, w := range list {
 		if r.public(w.mod) {

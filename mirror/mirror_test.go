@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -823,6 +824,54 @@ func TestLargeGoMod(t *testing.T) {
 	}
 	if _, err := w.sync("example.com/endless@v1.0.0"); err == nil || !strings.Contains(err.Error(), "lines, more than the limit") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestManyMissing: a go.mod that requires more than exists ends the sync, and goroutines do not pile up meanwhile.
+func TestManyMissing(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.NoSumDB = "example.com"
+	var mod strings.Builder
+	mod.WriteString("go 1.20\n\nrequire (\n")
+	for i := range maxMissing + 1000 {
+		fmt.Fprintf(&mod, "\texample.com/gone%d v1.0.0\n", i)
+	}
+	mod.WriteString(")\n")
+	w.add("example.com/greedy@v1.0.0", mod.String(), "a.go", "package a\n")
+	stop, most := make(chan struct{}), make(chan int)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				most <- n
+				return
+			case <-time.After(time.Millisecond):
+				n = max(n, runtime.NumGoroutine())
+			}
+		}
+	}()
+	_, err := w.sync("example.com/greedy@v1.0.0")
+	close(stop)
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("more than %d versions cannot be had", maxMissing)) {
+		t.Errorf("got %v", err)
+	}
+	if n := <-most; n > 5*waiting {
+		t.Errorf("%d goroutines", n)
+	}
+}
+
+// TestLongList: a list of versions that is longer than any is refused.
+func TestLongList(t *testing.T) {
+	w := newWorld(t)
+	for _, n := range []int{maxList - 6, maxList + 6} {
+		w.up.Override("example.com/text/@v/list", func(rw http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(rw, strings.Repeat("v1.0.0\n", n/7))
+		})
+		_, err := w.sync("example.com/text@latest")
+		if long := n > maxList; (err != nil) != long || long && !strings.Contains(err.Error(), "longer than the limit") {
+			t.Errorf("%d bytes: %v", n, err)
+		}
 	}
 }
 

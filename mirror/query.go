@@ -91,10 +91,13 @@ func checkQuery(query string) error {
 // allQuery asks for every released version.
 const allQuery = "all"
 
+// maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the longest there is.
+const maxList = 4 << 20
+
 // versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else
 // it names, by time, as proxies order what has no tag.
 func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
-	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), 0)
+	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), maxList)
 	if err != nil {
 		return nil, "", err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,7 +124,12 @@ Example:
 	}
 }
 
+// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. What a sync holds grows with its
+// closure; what it throws away need not.
+const syncHeap = 128 << 20
+
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
+	debug.SetMemoryLimit(syncHeap)
 	if len(args) == 0 {
 		args = []string{"."}
 	}
