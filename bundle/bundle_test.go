@@ -244,6 +244,13 @@ func TestHostileIndex(t *testing.T) {
 		"terminal, requirement":   sqlite(t, "INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b' || char(155), 'v1', 0)"),
 		"not UTF-8":               sqlite(t, "UPDATE missing SET reason = CAST(x'ff' AS TEXT)"),
 		"not an h1":               sqlite(t, "UPDATE version SET h1 = 'h1:x' WHERE id = 3"),
+		"time with an offset":     sqlite(t, "UPDATE version SET time = '2020-01-02T03:04:05+02:00' WHERE id = 3"),
+		"time with a fraction":    sqlite(t, "UPDATE version SET time = '2020-01-02T03:04:05.5Z' WHERE id = 3"),
+		"bytes for a text":        sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE module SET deprecated = x'41' WHERE id = 2"),
+		"text for a number":       sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE requirement SET indirect = 'no'; INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b', 'v1', 7)"),
+		"short hash":              sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET sha256 = x'41' WHERE id = 3"),
+		"missing what":            sqlite(t, "UPDATE missing SET what = 'else'"),
+		"missing, status":         sqlite(t, "UPDATE missing SET status = -1"),
 		"no time":                 sqlite(t, "UPDATE version SET time = 'yesterday' WHERE id = 3"),
 		"negative size":           sqlite(t, "UPDATE version SET zip_size = -1 WHERE id = 3"),
 		"version of another path": sqlite(t, "UPDATE version SET version = 'v3.0.0' WHERE id = 3"),
@@ -443,6 +450,7 @@ func TestSignatures(t *testing.T) {
 	// A signature is 68 bytes, so the base64 ends in a character with two bits that do not count, and =.
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	last := strings.IndexByte(digits, sig[len(sig)-2])
+	flipped := sig[:len(sig)-10] + string(digits[(strings.IndexByte(digits, sig[len(sig)-10])+1)%64]) + sig[len(sig)-9:]
 	loose := sig[:len(sig)-2] + digits[last^1:][:1] + "="
 	for _, tc := range []struct {
 		name string
@@ -453,6 +461,8 @@ func TestSignatures(t *testing.T) {
 		{"good and unknown", sign(tb.Key, others[0]), true},
 		{"16 signatures", sign(append(others, tb.Key)...), true},
 		{"the same signature twice", pad(good[:strings.LastIndex(good, sig)] + sig + "\n" + sig), true},
+		{"another one of a trusted key, bad", pad(strings.TrimRight(good, "\n") + "\n" + flipped), false},
+		{"another one of a trusted key, bad, first", pad(good[:strings.LastIndex(good, sig)] + flipped + "\n" + sig), false},
 		{"101 signatures", pad(good[:strings.LastIndex(good, sig)] + strings.Repeat(sig+"\n", 101)), false},
 		{"unsigned", pad(m.Text()), false},
 		{"wrong key", sign(others[0]), false},

@@ -3,7 +3,6 @@ package bundle
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -251,10 +250,8 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 		return Manifest{}, nil, &NotVerifiedError{"signature", err}
 	}
 	for line := range strings.Lines(string(msg[len(n.Text)+1:])) {
-		// note.Open decodes leniently: the last character before the padding has bits that do not count.
-		b64 := strings.TrimSuffix(line[strings.LastIndexByte(line, ' ')+1:], "\n")
-		if _, err := base64.StdEncoding.Strict().DecodeString(b64); err != nil {
-			return Manifest{}, nil, &NotVerifiedError{"signature", fmt.Errorf("not in canonical base64: %w", err)}
+		if err := trust.checkSignature([]byte(n.Text), line); err != nil {
+			return Manifest{}, nil, &NotVerifiedError{"signature", err}
 		}
 	}
 	if have := trust.distinct(n.Sigs); have < trust.Require {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -98,6 +99,9 @@ func (x *Index) CheckPages(ctx context.Context) error {
 	if msg != "ok" {
 		return badf("%.200s", msg)
 	}
+	if err := x.checkConstraints(ctx); err != nil {
+		return err
+	}
 	rows, err := x.db.QueryContext(ctx, "PRAGMA foreign_key_check")
 	if err != nil {
 		return badf("%v", err)
@@ -108,6 +112,31 @@ func (x *Index) CheckPages(ctx context.Context) error {
 	}
 	if err := rows.Err(); err != nil {
 		return badf("%v", err)
+	}
+	return nil
+}
+
+// reTable and reConstraint find the tables of the schema, and the constraints of one.
+var (
+	reTable      = regexp.MustCompile(`(?s)CREATE TABLE (\w+) \(.*?\n\);`)
+	reConstraint = regexp.MustCompile(`CHECK (\((?:[^()]|\([^()]*\))*\))`)
+)
+
+// checkConstraints checks the CHECK constraints of the schema. SQLite forgets them when a database is opened for reading only
+// (sqlite3AddCheckConstraint in its build.c), so that integrity_check says nothing of them.
+func (x *Index) checkConstraints(ctx context.Context) error {
+	for _, table := range reTable.FindAllStringSubmatch(schema, -1) {
+		var all []string
+		for _, c := range reConstraint.FindAllStringSubmatch(table[0], -1) {
+			all = append(all, c[1])
+		}
+		var bad bool
+		if err := x.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+table[1]+" WHERE NOT ("+strings.Join(all, " AND ")+"))").Scan(&bad); err != nil {
+			return badf("%v", err)
+		}
+		if bad {
+			return badf("a value of table %s breaks a constraint of the schema", table[1])
+		}
 	}
 	return nil
 }
@@ -152,7 +181,7 @@ func (x *Index) CheckRows(ctx context.Context, tree int64) error {
 	}
 	for m, err := range x.Missing(ctx) {
 		if err == nil {
-			err = errors.Join(checkNames(m.Path, m.Version, m.What), checkTexts(m.Reason, m.Chain))
+			err = m.check()
 		}
 		if err != nil {
 			return badf("table missing: %v", err)
@@ -193,8 +222,8 @@ func (v *Version) check(tree int64) error {
 			return err
 		}
 	}
-	if _, err := time.Parse(time.RFC3339, v.Time); err != nil && v.Time != "" {
-		return fmt.Errorf("time: %v", err)
+	if t, err := time.Parse(time.RFC3339, v.Time); v.Time != "" && (err != nil || t.UTC().Format(time.RFC3339) != v.Time) {
+		return fmt.Errorf("time %.40q is not one of RFC 3339 in UTC, in whole seconds", v.Time)
 	}
 	switch {
 	case v.Private != (v.Record == nil):
@@ -207,6 +236,19 @@ func (v *Version) check(tree int64) error {
 		return errors.New("impossible size")
 	}
 	return nil
+}
+
+// check checks the values of a missing version.
+func (m *Missing) check() error {
+	switch m.What {
+	case "go.mod", "info", "zip", "record", "list":
+	default:
+		return fmt.Errorf("what is missing is no %.40q", m.What)
+	}
+	if m.Status < 0 || m.Status > 999 {
+		return fmt.Errorf("HTTP status %d", m.Status)
+	}
+	return errors.Join(checkNames(m.Path, m.Version), checkTexts(m.Reason, m.Chain))
 }
 
 // check checks the names of a requirement; only that of a project has no version.
