@@ -117,7 +117,7 @@ def read_keys(path: str) -> Keys:
     for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, key_id, text = (line.split()[0].split("+", 2) + ["", ""])[:3]
+        name, key_id, text = (line.strip().split("+", 2) + ["", ""])[:3]
         key = unbase64(text)
         want = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4]
         if not is_key_name(name) or len(key) != 33 or key[0] != 1 or key_id != want.hex():
@@ -165,7 +165,7 @@ MANIFEST = re.compile(
     f"created (?P<created>[0-9TZ:-]{{20}})\nsize (?P<size>{DIGITS})\n"
     f"index (?P<index>[0-9a-f]{{64}}) (?P<index_size>{DIGITS})\n"
     "(?:base (?P<base>[0-9a-f]{64})\n)?"
-    f"(?:head (?P<head>[A-Za-z0-9][A-Za-z0-9._-]*) (?P<head_size>{DIGITS}) (?P<hash>[^ \n]+)\n)?"
+    f"(?:head (?P<head>[^ \n]+) (?P<head_size>{DIGITS}) (?P<hash>[^ \n]+)\n)?"
     f"modules (?P<modules>{DIGITS})\nversions (?P<versions>{DIGITS})\n"
     f"modonly (?P<modonly>{DIGITS})\nprivate (?P<private>{DIGITS})\n"
     f"files (?P<files>{DIGITS})\nmissing (?P<missing>{DIGITS})\n")
