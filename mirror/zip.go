@@ -57,7 +57,15 @@ func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) erro
 	files := slices.Clone(r.File)
 	slices.SortFunc(files, func(a, b *zip.File) int { return cmp.Compare(a.Name, b.Name) })
 	w := zip.NewWriter(to)
-	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, packingLevel) })
+	var packer *flate.Writer // one for all: a new one takes a megabyte, and a zip may have 100,000 files
+	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (_ io.WriteCloser, err error) {
+		if packer != nil {
+			packer.Reset(w)
+		} else if packer, err = flate.NewWriter(w, packingLevel); err != nil {
+			return nil, err
+		}
+		return packer, nil
+	})
 	buf := make([]byte, 64<<10)
 	for _, file := range files {
 		if err := ctx.Err(); err != nil {

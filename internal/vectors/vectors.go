@@ -41,10 +41,11 @@ type Vector struct {
 	Row    string // such as T13
 	What   string
 	Expect string   // a class
-	Kind   string   // "bundle", "request" or "test"
+	Kind   string   // "bundle", "zip", "request" or "test"
 	Recipe []string // the lines that make the input, or name the tests
 	Need   int      // signatures that are required, from the header require; 1 when it has none
 	Trust  []string // the names of the keys that are trusted, from the header trust
+	Heavy  bool     // it takes seconds: with $EVERY_BYTE only, as CI has it, and by the command only
 	Note   string   // what else a reader should know
 }
 
@@ -95,13 +96,15 @@ func read(file string) (*Vector, error) {
 			v.Note = value
 		case ok && key == "expect" && slices.Contains(Classes, value):
 			v.Expect = value
+		case ok && key == "heavy" && value == "yes":
+			v.Heavy = true
 		case ok && key == "trust":
 			v.Trust = strings.Fields(value)
 		case ok && key == "require":
 			if _, err := fmt.Sscan(value, &v.Need); err != nil {
 				return nil, fmt.Errorf("%s:%d: %w", file, n, err)
 			}
-		case ok && value == "" && slices.Contains([]string{"bundle", "request", "test"}, key):
+		case ok && value == "" && slices.Contains([]string{"bundle", "zip", "request", "test"}, key):
 			v.Kind = key
 		default:
 			return nil, fmt.Errorf("%s:%d: not a line of a vector's header: %q", file, n, line)

@@ -72,7 +72,7 @@ func TestRows(t *testing.T) {
 			t.Errorf("there is no row %s", row)
 		}
 	}
-	t.Logf("rows %d of 132, requests %d of %d; vectors: %d bundles, %d requests, %d that name tests", rows, requests, Rows['R'], kinds["bundle"], kinds["request"], kinds["test"])
+	t.Logf("rows %d of 132, requests %d of %d; vectors: %d bundles, %d zips, %d requests, %d that name tests", rows, requests, Rows['R'], kinds["bundle"], kinds["zip"], kinds["request"], kinds["test"])
 }
 
 // A made is a bundle that was made for a vector.
