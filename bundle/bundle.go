@@ -61,6 +61,7 @@ const manifestAt = blockSize
 type Bundle struct {
 	Manifest Manifest
 	Signers  []string // "name+hash" of the trusted keys that signed
+	Signed   int      // how many these are, each public key counted once whatever its names
 	Index    *index.Index
 	Seen     bool // its index was found checked in the state directory
 
@@ -197,7 +198,7 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 	}
 	b.Manifest = m
 	b.payload = payloadAt(m.IndexSize)
-	b.Signers = signerNames(n.Sigs)
+	b.Signers, b.Signed = signerNames(n.Sigs), trust.distinct(n.Sigs)
 	if b.note, err = note.Sign(n); err != nil { // no new signature: all that there are
 		return err
 	}

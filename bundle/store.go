@@ -687,7 +687,7 @@ func (s *Store) checkBase(b *Bundle, in *holding, im *Import) error {
 		}
 		return fmt.Errorf("%s: %w", b.path, &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base}})
 	}
-	if n := len(base.Signers); n < s.Trust.Require {
+	if n := base.Signed; n < s.Trust.Require {
 		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{"signature", &TooFewError{Want: s.Trust.Require, Have: n}})
 	}
 	if newest.Manifest.Sequence < m.Sequence && newest != base {

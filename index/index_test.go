@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/base64"
 	"os"
 	"os/exec"
@@ -178,6 +179,52 @@ func TestCleanText(t *testing.T) {
 	} {
 		if got := CleanText(in); got != want || CleanText(got) != got {
 			t.Errorf("CleanText(%.40q) = %.40q (%d bytes), want %.40q (%d bytes)", in, got, len(got), want, len(want))
+		}
+	}
+}
+
+// TestLongValue: SQLite itself refuses a value that is longer than any of ours, before there is memory for it.
+func TestLongValue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.sqlite")
+	w, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Head(Head{Size: 1, Hash: "x", Note: "a note"})
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("UPDATE head SET note = hex(zeroblob(1000000))"); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	x, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	var note string
+	if err := x.db.QueryRow("SELECT note FROM head").Scan(&note); err == nil || !strings.Contains(err.Error(), "too big") {
+		t.Errorf("a text of %d bytes: %v", len(note), err)
+	}
+}
+
+// TestTreeOfAnotherSize: the last head is that of the tree.
+func TestTreeOfAnotherSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.sqlite")
+	write(t, path)
+	x, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	for size, ok := range map[int64]bool{100: true, 101: false, 99: false} {
+		if err := x.Check(ctx, size); (err == nil) != ok {
+			t.Errorf("a tree of %d: %v", size, err)
 		}
 	}
 }

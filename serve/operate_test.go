@@ -36,6 +36,13 @@ func (b *syncBuffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
+// truncate drops what was written after the first n bytes.
+func (b *syncBuffer) truncate(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.b.Truncate(n)
+}
+
 func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,6 +100,15 @@ func TestAudit(t *testing.T) {
 		s.do("GET", path, "X-Forwarded-For", "192.0.2.9", "X-Request-Id", "abc")
 	}
 	s.do("POST", "/example.com/text/@v/list")
+	for n, kept := range map[int]bool{maxRequestID: true, maxRequestID + 1: false} {
+		id := strings.Repeat("x", n)
+		before := len(out.String())
+		s.do("GET", "/example.com/text/@v/v1.1.0.info", "X-Request-Id", id)
+		if said := out.String()[before:]; strings.Contains(said, `"request":"`+id+`"`) != kept {
+			t.Errorf("a name of %d bytes: %s", n, said)
+		}
+		out.truncate(before)
+	}
 	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
 	flip(t, s.disk(), s.offset(f)+10)
 	if _, _, err := s.do("GET", largeZip); err == nil {
@@ -347,6 +363,51 @@ func TestGuessing(t *testing.T) {
 	}
 	if n := len(a.guesses.by); n > maxGuessers {
 		t.Errorf("%d addresses are remembered", n)
+	}
+}
+
+// TestShortTokens: a token that can be guessed is none.
+func TestShortTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	for token, ok := range map[string]bool{"ci:0123456789abcdef": true, "0123456789abcdef": true, "ci:0123456789abcde": false, "ci:0123456789 abcdef": false} {
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readTokens(file); (err == nil) != ok {
+			t.Errorf("%s: %v", token, err)
+		}
+	}
+}
+
+// TestOneBcryptAtATime: while one password is compared another one waits, as long as its client does.
+func TestOneBcryptAtATime(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\n", hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := &Access{Htpasswd: users}
+	if err := a.open(slog.New(slog.DiscardHandler), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(wait time.Duration) verdict {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+		r.SetBasicAuth("alice", "correct-horse")
+		_, v := a.who(r, someone)
+		return v
+	}
+	a.hashing <- struct{}{} // one is compared
+	if v := ask(200 * time.Millisecond); v != nobody {
+		t.Errorf("a second one beside it: %v", v)
+	}
+	<-a.hashing
+	if v := ask(20 * time.Second); v != reader {
+		t.Errorf("afterwards: %v", v)
 	}
 }
 

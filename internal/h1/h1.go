@@ -74,7 +74,7 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 		case i > 0 && f.Name == files[i-1].Name:
 			return ZipHash{}, fmt.Errorf("two files in it are named %.200q", f.Name)
 		}
-		if f.UncompressedSize64 > modzip.MaxZipFile || total > modzip.MaxZipFile {
+		if f.UncompressedSize64 > modzip.MaxZipFile-total {
 			return ZipHash{}, fmt.Errorf("it holds more than %d bytes", modzip.MaxZipFile)
 		}
 		total += f.UncompressedSize64

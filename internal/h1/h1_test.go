@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
+	modzip "golang.org/x/mod/zip"
 )
 
 var mod = module.Version{Path: "example.com/m", Version: "v1.0.0"}
@@ -88,9 +90,38 @@ func TestZipRefuses(t *testing.T) {
 			t.Errorf("%s: hashed as %s", name, h.H1)
 		}
 	}
+	for name, sizes := range map[string][]uint64{
+		"a file": {modzip.MaxZipFile + 1}, "a number that overflows": {math.MaxUint64, 2}, "together": {modzip.MaxZipFile / 2, modzip.MaxZipFile/2 + 1, 1},
+	} {
+		if _, err := hash(makeLying(t, "f", sizes...)); err == nil || !strings.Contains(err.Error(), "it holds more than") {
+			t.Errorf("%s larger than a module zip: %v", name, err)
+		}
+	}
+	if _, err := hash(makeLying(t, "go.mod", modzip.MaxGoMod+1)); err == nil || !strings.Contains(err.Error(), "go.mod has more than") {
+		t.Errorf("a large go.mod: %v", err)
+	}
 	if h, err := hash(good); err != nil {
 		t.Errorf("good zip: %v %v", h, err)
 	}
+}
+
+// makeLying returns a zip of empty files whose directory says that they have other sizes.
+func makeLying(t *testing.T, name string, sizes ...uint64) []byte {
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for i, size := range sizes {
+		n := "example.com/m@v1.0.0/" + name
+		if i > 0 {
+			n += fmt.Sprint(i)
+		}
+		if _, err := w.CreateRaw(&zip.FileHeader{Name: n, Method: zip.Store, UncompressedSize64: size}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }
 
 // makeFlipped returns a zip in whose compressed content a bit is wrong.

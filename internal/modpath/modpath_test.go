@@ -49,7 +49,11 @@ var badPaths = []string{
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, p := range append(badPaths, strings.Repeat("a/", 2000)+"@v/list") {
+	long := strings.Repeat("example.com/a/b/c/d/", MaxLength/20+1) + "e/@v/list"
+	if _, err := Parse(long[len(long)-MaxLength+len("example.com/"):]); err != nil {
+		t.Errorf("one that is not too long: %v", err)
+	}
+	for _, p := range append(badPaths, strings.Repeat("a/", 2000)+"@v/list", long) {
 		if r, err := Parse(p); err == nil {
 			t.Errorf("Parse(%q) = %+v, want an error", p, r)
 		}
@@ -60,7 +64,7 @@ func TestCheckFile(t *testing.T) {
 	for name, ok := range map[string]bool{
 		"README.txt": true, "github.com/!burnt!sushi/toml/@v/v1.4.0+x~1.zip": true, "sumdb/sum.golang.org/tile/8/0/x001/234.p/5": true,
 		"": false, "/a": false, "a/": false, "a//b": false, "./a": false, "a/../b": false, "a\\b": false, "a b": false,
-		"a\nb": false, "a\x00b": false, "ü": false, "a:b": false, "a*": false,
+		strings.Repeat("a/", MaxLength/2-1) + "aa": true, strings.Repeat("a/", MaxLength/2) + "a": false, "a\nb": false, "a\x00b": false, "ü": false, "a:b": false, "a*": false,
 	} {
 		if err := CheckFile(name); (err == nil) != ok {
 			t.Errorf("CheckFile(%q) = %v, want ok=%v", name, err, ok)

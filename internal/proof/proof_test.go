@@ -221,6 +221,7 @@ func TestParseLookup(t *testing.T) {
 		"extra line":        lines[0] + lines[1] + lines[2] + "example.com/evil v1.0.0 " + r.H1 + "\n" + strings.Join(lines[3:], ""),
 		"lines swapped":     lines[0] + lines[2] + lines[1] + strings.Join(lines[3:], ""),
 		"other module":      string(l.recs[8].Lookup(head)),
+		"number with a 0":   "0" + good,
 		"outside of tree":   "20\n" + strings.Join(lines[1:], ""),
 		"negative number":   "-1\n" + strings.Join(lines[1:], ""),
 		"head by other key": string(r.Lookup(other.head(20))),

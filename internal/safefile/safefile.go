@@ -19,6 +19,9 @@ import (
 // killed run can be told from anything else.
 const TempPrefix = ".modmirror-tmp-"
 
+// newName returns the end of a temporary file's name, which nobody can foretell.
+var newName = rand.Text
+
 // A File is being written. It has no effect on its final path before Commit.
 type File struct {
 	*os.File
@@ -37,7 +40,7 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 // CreateIn is Create with the temporary file in tmp, a folder of the same file
 // system. The folder of path is made at Commit when it is not there.
 func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
-	f, err := os.OpenFile(filepath.Join(tmp, TempPrefix+rand.Text()), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
+	f, err := os.OpenFile(filepath.Join(tmp, TempPrefix+newName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +54,7 @@ func CreateInRoot(root *os.Root, path string, perm fs.FileMode) (*File, error) {
 	if err := root.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	temp := filepath.Join(dir, TempPrefix+rand.Text())
+	temp := filepath.Join(dir, TempPrefix+newName())
 	f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err

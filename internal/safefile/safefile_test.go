@@ -1,6 +1,7 @@
 package safefile
 
 import (
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"testing"
@@ -74,5 +75,44 @@ func onlyFile(t *testing.T, dir string, want ...string) {
 	}
 	if len(got) != len(want) || (len(want) == 1 && got[0] != want[0]) {
 		t.Errorf("folder holds %q, want %q", got, want)
+	}
+}
+
+// TestForetoldNames has somebody know the name of a temporary file, and put a link or a file there: nothing is written to either.
+func TestForetoldNames(t *testing.T) {
+	newName = func() string { return "foretold" }
+	defer func() { newName = rand.Text }()
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	precious := filepath.Join(dir, "precious")
+	temp := filepath.Join(dir, TempPrefix+"foretold")
+	for _, lay := range []func() error{
+		func() error { return os.WriteFile(temp, []byte("precious"), 0o600) },
+		func() error { return os.Symlink("precious", temp) },
+	} {
+		if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := lay(); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := Create(filepath.Join(dir, "x"), 0o600); err == nil {
+			f.Discard()
+			t.Error("a file is written to that was there")
+		}
+		if f, err := CreateInRoot(root, "x", 0o600); err == nil {
+			f.Discard()
+			t.Error("a file is written to that was there, in a root")
+		}
+		for _, name := range []string{precious, temp} {
+			if data, err := os.ReadFile(name); string(data) != "precious" {
+				t.Errorf("%s has %q (%v)", name, data, err)
+			}
+		}
+		os.Remove(temp)
 	}
 }

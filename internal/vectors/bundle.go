@@ -125,6 +125,7 @@ func (m *Maker) MakeAll(dir string, v *Vector) (all [][]byte, err error) {
 //	sql STATEMENTS               what a thief of the key does to the index, who then signs it
 //	index set|cut|replace …      the same, of its bytes
 //	manifest OLD => NEW          of the signed text, which is signed again
+//	say FIELD VALUE|+N|-N        a number in it, which is signed again
 //	sign NAME …                  by these keys instead
 //	note OLD => NEW              of the note, after it was signed; SIG is the line of the first signature
 //	swap note|index              that of the next bundle of the line
@@ -167,6 +168,8 @@ func (s *state) step(line string) error {
 		return s.reindex(func(b []byte) ([]byte, error) { return s.sql(b, rest) })
 	case "index":
 		return s.reindex(func(b []byte) ([]byte, error) { return editBytes(b, rest) })
+	case "say":
+		return s.say(rest)
 	case "manifest":
 		old, new, err := change(rest)
 		if err != nil {
@@ -255,6 +258,26 @@ func (s *state) step(line string) error {
 		return s.sign()
 	}
 	return fmt.Errorf("unknown step")
+}
+
+// say changes a number in the manifest.
+func (s *state) say(rest string) error {
+	field, value, _ := strings.Cut(rest, " ")
+	m := &s.manifest
+	p := map[string]*int64{"size": &m.Size, "indexsize": &m.IndexSize, "head": &m.Head.N, "modules": &m.Counts.Modules, "versions": &m.Counts.Versions,
+		"modonly": &m.Counts.ModOnly, "private": &m.Counts.Private, "files": &m.Counts.Files, "missing": &m.Counts.Missing}[field]
+	n, err := strconv.ParseInt(value, 10, 64)
+	switch {
+	case p == nil:
+		return fmt.Errorf("no field %q", field)
+	case err != nil:
+		return err
+	case value[0] == '+' || value[0] == '-':
+		*p += n
+	default:
+		*p = n
+	}
+	return s.sign()
 }
 
 // sign signs the manifest, and puts it into its place.

@@ -236,6 +236,11 @@ func localIP(ip net.IP) bool {
 	return ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() || ip.IsUnspecified()
 }
 
+// tooSlow reports whether n bytes of a body in a time are fewer than can be waited for.
+func tooSlow(n int64, d time.Duration) bool {
+	return d > patience && float64(n) < minRate*d.Seconds()
+}
+
 // Get returns the body at path, at most limit bytes of it (MaxSmall when limit is 0).
 func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, error) {
 	data, _, err := c.GetFrom(ctx, path, limit)
@@ -529,7 +534,7 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 		n, err := content.Read(buf)
 		if n > 0 {
 			watchdog.Reset(stall)
-			if d := time.Since(start); d > patience && float64(w.Len()-have) < minRate*d.Seconds() {
+			if d := time.Since(start); tooSlow(int64(w.Len()-have), d) {
 				return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes in %v are too few", w.Len()-have, d.Round(time.Second))}
 			}
 			if w.Len()+int64(n) > limit {

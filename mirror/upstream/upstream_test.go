@@ -368,3 +368,22 @@ func TestFileProxy(t *testing.T) {
 		t.Errorf("not there: %v", err)
 	}
 }
+
+// TestTooSlow: a body has its time to begin, and then a rate to keep.
+func TestTooSlow(t *testing.T) {
+	for _, test := range []struct {
+		n    int64
+		d    time.Duration
+		slow bool
+	}{
+		{1, time.Second, false},
+		{1, patience, false},
+		{1, patience + time.Second, true},
+		{minRate * 3600, time.Hour, false},
+		{minRate*3600 - 1, time.Hour, true},
+	} {
+		if got := tooSlow(test.n, test.d); got != test.slow {
+			t.Errorf("%d bytes in %v: %v", test.n, test.d, got)
+		}
+	}
+}

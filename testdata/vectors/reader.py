@@ -198,6 +198,7 @@ def parse_manifest(text: str) -> Row:
     demand(m["head"] is None or m["head_size"] and len(unbase64(m["hash"])) == 32, "manifest",
            "tree head")
     m["payload"] = 2 * BLOCK + NOTE + padded(m["index_size"])
+    demand(m["size"] <= 1 << 43 and m["index_size"] <= 8 << 30, "manifest", "sizes")
     demand(0 < m["index_size"] and m["payload"] + len(END) <= m["size"], "manifest", "sizes")
     return m
 
