@@ -1,0 +1,295 @@
+package bundle_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testbundle"
+	"github.com/modmirror/modmirror/internal/testproxy"
+)
+
+// TestOthersMayNotWrite has others own, or be allowed to write to, what holds what was verified or seen: none of it is used.
+func TestOthersMayNotWrite(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	state := t.TempDir()
+	open := func() error {
+		b, err := bundle.Open(ctx, tb.Path, tb.Trusted, state)
+		if err == nil {
+			b.Close()
+		}
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(state, "index")
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "who could exchange what was verified") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	chmod := func(name string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	chmod(folder, 0o777)
+	refused("the folder of indexes", open())
+	chmod(folder, 0o700)
+	chmod(state, 0o777)
+	refused("the state folder", open())
+	_, err := bundle.ReadState(state)
+	refused("what was seen", err)
+	chmod(state, 0o700)
+	cache := t.TempDir()
+	chmod(cache, 0o777)
+	_, err = bundle.OpenCache(cache, bundle.MinCache)
+	refused("the cache", err)
+
+	// A copy that others can write to is not used; it is made anew.
+	name := filepath.Join(folder, tb.Draft.Manifest.ID()+".sqlite")
+	chmod(name, 0o666)
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if st, err := os.Stat(name); b.Seen || err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("an index that others may write to is used: %v, %v", st.Mode(), err)
+	}
+}
+
+// otherZip returns a zip of a module version that has another content than the real one.
+func otherZip(t *testing.T, m module.Version, goMod string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for name, text := range map[string]string{"go.mod": goMod, "evil.go": "package evil\n"} {
+		f, err := w.Create(m.String() + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestForgedContent has the thief of the bundle key carry another content of a public module in a zip that is one, under the
+// h1 that the checksum database has: only hashing it tells.
+func TestForgedContent(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
+		v := &c.Versions[2]
+		z := bundle.DataSource(v.Zip.Path, otherZip(t, module.Version{Path: v.Path, Version: v.Version.Version}, string(v.GoMod.Data)))
+		v.Zip, v.ZipSize = &z, &z.Size
+	})
+	if err := verify(tb.Path, tb.Trusted, nil); err != nil {
+		t.Fatalf("signed properly, so plain verification accepts it: %v", err)
+	}
+	if err := verify(tb.Path, tb.Trusted, tb.DB); !refused(err) {
+		t.Errorf("deep verification says %v", err)
+	}
+	// The index says another size than the file has.
+	tb = testbundle.Make(t, modfiles, nil)
+	path := tb.Forge(t, sqlite(t, "UPDATE version SET zip_size = zip_size + 1 WHERE id = 3"))
+	if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+		t.Errorf("another zip_size: %v", err)
+	}
+}
+
+// TestForkSigned has the database's own key sign a fork: an earlier head, beside the real one, that the real one does not continue.
+func TestForkSigned(t *testing.T) {
+	up, err := testproxy.New(modfiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer up.Close()
+	signer, err := note.NewSigner(up.SignerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb := testbundle.Make(t, modfiles, nil)
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	head := tb.Contents.Head
+	older, err := olderTree(b, head, head.N-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A database whose key we have: the same trees, and the notes signed by it.
+	db, err := proof.ParseGOSUMDB(up.GOSUMDB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(tree tlog.Tree) proof.Head {
+		msg, err := note.Sign(&note.Note{Text: string(tlog.FormatTree(tree))}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proof.Head{Tree: tree, Note: msg}
+	}
+	// A fork with the tile that it needs: another record among those of the real tree.
+	leaves, err := bundle.Tiles(ctx, b).ReadTiles([]tlog.Tile{{H: 8, W: int(head.N)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tile := bytes.Clone(leaves[0][:older.N*tlog.HashSize])
+	tile[5*tlog.HashSize] ^= 1
+	var stored []tlog.Hash
+	reader := tlog.HashReaderFunc(func(list []int64) (out []tlog.Hash, err error) {
+		for _, i := range list {
+			out = append(out, stored[i])
+		}
+		return out, nil
+	})
+	for i := range older.N {
+		hashes, err := tlog.StoredHashesForRecordHash(i, tlog.Hash(tile[i*tlog.HashSize:]), reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored = append(stored, hashes...)
+	}
+	fork := tlog.Tree{N: older.N}
+	if fork.Hash, err = tlog.TreeHash(older.N, reader); err != nil {
+		t.Fatal(err)
+	}
+	forged := bundle.DataSource(modpath.Request{Kind: modpath.SumTile, DB: db.Name, Tile: tlog.Tile{H: 8, W: int(older.N)}}.String(), tile)
+	for _, test := range []struct {
+		name string
+		head tlog.Tree
+		ok   bool
+	}{{"an earlier head", older, true}, {"a fork", fork, false}} {
+		bad := variant(t, tb, func(c *bundle.Contents) {
+			c.Head = sign(head.Tree)
+			c.Heads = []proof.Head{sign(test.head)}
+			if !test.ok {
+				c.Tiles = append(slices.Clone(c.Tiles), forged)
+			}
+		})
+		err := verify(bad.Path, bad.Trusted, db)
+		if (err == nil) != test.ok || err != nil && !refused(err) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
+// TestLatestOfAnotherNote: the head that a client reads is the one under which all was proven, to the byte.
+func TestLatestOfAnotherNote(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	// The same tree with a signature more: true, and not the note that clients get.
+	path := tb.Forge(t, sqlite(t, "UPDATE head SET note = note || '— other.example AAAAAAAA' || char(10)"))
+	if err := verify(path, tb.Trusted, tb.DB); !refused(err) || !strings.Contains(err.Error(), "not the head") {
+		t.Error(err)
+	}
+}
+
+// TestLineOfAnotherDatabase: a line does not change its checksum database.
+func TestLineOfAnotherDatabase(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	head := tb.Contents.Head
+	for _, test := range []struct {
+		db   string
+		tree bundle.Tree
+		ok   bool
+	}{
+		{tb.DB.Name, bundle.Tree{Size: head.N, Hash: head.Hash.String()}, true},
+		{"sum.other.example", bundle.Tree{Size: head.N, Hash: head.Hash.String()}, false},
+		{"", bundle.Tree{}, true}, // it had none
+		{tb.DB.Name, bundle.Tree{Size: head.N + 1, Hash: head.Hash.String()}, false},
+	} {
+		state := bundle.NoState()
+		state.Lines["test"] = bundle.Seen{Sequence: 1, ID: strings.Repeat("0", 64), DB: test.db, Head: test.tree}
+		for what, b := range map[string]*bundle.Bundle{"open": b, "before its index is read": {Manifest: b.Manifest}} {
+			err := state.Check(ctx, b)
+			if _, back := errors.AsType[*bundle.RollbackError](err); back == test.ok || err != nil && !back {
+				t.Errorf("after %+v, %s: %v", test, what, err)
+			}
+		}
+	}
+}
+
+// TestRollbackAgainstTheStore: what the store has is newer, although the state remembers nothing.
+func TestRollbackAgainstTheStore(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	s := newStore(t, tb.Trusted)
+	if err := take(t, s, tb, nil); err != nil {
+		t.Fatal(err)
+	}
+	older := variant(t, tb, func(c *bundle.Contents) { c.Sequence = 3 })
+	s = reopened(t, s, tb.Trusted, t.TempDir())
+	err := take(t, s, older, nil)
+	if _, back := errors.AsType[*bundle.RollbackError](err); !back {
+		t.Errorf("an older bundle beside a newer one: %v", err)
+	}
+}
+
+// TestSignaturesOfABase: the bundle before a delta has as many signatures as are required, each public key counted once, also when
+// the store has another line that would be served without it.
+func TestSignaturesOfABase(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	approver, err := bundle.EphemeralKey("approver")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alias := renamed(t, tb.Key, "alias")
+	both := bundle.TrustIn(tb.Key.Verifier, alias.Verifier, approver.Verifier)
+	sign := func(tb *testbundle.TB, keys ...*bundle.Key) *testbundle.TB {
+		if _, err := bundle.Sign(tb.Path, both, keys...); err != nil {
+			t.Fatal(err)
+		}
+		return tb
+	}
+	for _, test := range []struct {
+		name string
+		keys []*bundle.Key
+		ok   bool
+	}{
+		{"one", nil, false},
+		{"one under two names", []*bundle.Key{alias}, false},
+		{"two", []*bundle.Key{approver}, true},
+	} {
+		s := newStore(t, both)
+		base := sign(variant(t, tb, func(c *bundle.Contents) {}), test.keys...)
+		delta := sign(next(t, base, 8, vulns(1)), approver)
+		other := sign(variant(t, tb, func(c *bundle.Contents) { c.Name = "other" }), approver)
+		for _, x := range []*testbundle.TB{base, other} {
+			if err := take(t, s, x, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		strict := bundle.TrustIn(both.Keys...)
+		strict.Require = 2
+		s = reopened(t, s, strict, stateOf(s))
+		err := take(t, s, delta, nil)
+		if _, few := errors.AsType[*bundle.TooFewError](err); few == test.ok || (err == nil) != test.ok {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
