@@ -1,0 +1,149 @@
+package mirror
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/modmirror/modmirror/internal/h1"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testproxy"
+)
+
+var forgedText = module.Version{Path: "example.com/text", Version: "v1.1.0"}
+
+// forgedZip returns a zip of example.com/text v1.1.0 by all rules, with other contents.
+func forgedZip(t *testing.T, goMod string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	for _, f := range [][2]string{{"go.mod", goMod}, {"text.go", "package text\n\nfunc init() { evil() }\n"}} {
+		to, err := w.Create(forgedText.String() + "/" + f[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := to.Write([]byte(f[1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func hashOfZip(t *testing.T, data []byte) string {
+	t.Helper()
+	z, err := h1.Zip(context.Background(), make(h1.Limiter, 1), forgedText, bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z.H1
+}
+
+// TestForgedFiles has the upstream serve files that break no rule and are others than those that were logged; and records
+// that go with them.
+func TestForgedFiles(t *testing.T) {
+	const text = "example.com/text/@v/v1.1.0"
+	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
+	for name, forge := range map[string]func(*testproxy.Server, string){
+		"zip": func(s *testproxy.Server, mod string) { s.Override(text+".zip", content(string(forgedZip(t, mod)))) },
+		"zip with its go.mod": func(s *testproxy.Server, mod string) {
+			s.Override(text+".zip", content(string(forgedZip(t, mod+"\n// other\n"))))
+		},
+		"zip and its record": func(s *testproxy.Server, mod string) {
+			data := forgedZip(t, mod)
+			good, err := s.Get(lookup)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.SplitAfter(string(good), "\n")
+			lines[1] = "example.com/text v1.1.0 " + hashOfZip(t, data) + "\n"
+			s.Override(text+".zip", content(string(data)))
+			s.Override(lookup, content(strings.Join(lines, "")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			mod, err := w.up.Get(text + ".mod")
+			if err != nil {
+				t.Fatal(err)
+			}
+			forge(w.up, string(mod))
+			if _, err := w.sync("example.com/text@v1.1.0"); !errors.Is(err, proof.ErrMismatch) {
+				t.Errorf("got %v, want a mismatch", err)
+			}
+			if _, err := os.Stat(filepath.Join(w.dir, text+".zip")); err == nil {
+				t.Error("the zip is in the mirror directory")
+			}
+		})
+	}
+}
+
+// TestForgedModCache: a zip in the module cache that breaks no rule, beside the hash that it has, is not believed against the checksum database.
+func TestForgedModCache(t *testing.T) {
+	w := newWorld(t)
+	const text = "example.com/text/@v/v1.1.0"
+	mod, err := w.up.Get(text + ".mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.ModCache = t.TempDir()
+	file := filepath.Join(w.cfg.ModCache, "cache", "download", text)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := forgedZip(t, string(mod))
+	for ext, content := range map[string][]byte{".zip": data, ".ziphash": []byte(hashOfZip(t, data)), ".mod": mod} {
+		if err := os.WriteFile(file+ext, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := w.sync("example.com/text@v1.1.0")
+	if err != nil || len(zips(c)) != 1 {
+		t.Fatal(c, err)
+	}
+	got, err := os.ReadFile(filepath.Join(w.dir, text+".zip"))
+	if err != nil || hashOfZip(t, got) == hashOfZip(t, data) {
+		t.Errorf("the forged zip was taken (%v)", err)
+	}
+}
+
+// TestForkInAnAnswer: the head in an answer about a record, which the database's key signed, is of another history than the rest.
+func TestForkInAnAnswer(t *testing.T) {
+	w := newWorld(t)
+	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
+	good, err := w.up.Get(lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, head, err := w.cfg.DB.ParseLookup(forgedText, good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(w.up.SignerKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int64{head.N, head.N - 1} { // the newest, and an older one
+		tree := tlog.Tree{N: n, Hash: head.Hash}
+		tree.Hash[3] ^= 1
+		msg, err := note.Sign(&note.Note{Text: string(tlog.FormatTree(tree))}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.up.Override(lookup, content(string(rec.Lookup(proof.Head{Tree: tree, Note: msg}))))
+		if _, err := w.sync("example.com/text@v1.1.0"); !errors.Is(err, proof.ErrMismatch) {
+			t.Errorf("a head of %d: %v, want a mismatch", n, err)
+		}
+	}
+}
