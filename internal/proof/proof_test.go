@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -271,4 +272,37 @@ func FuzzParseLookup(f *testing.F) {
 			t.Errorf("accepted %q, which is not %q", msg, r.Lookup(head))
 		}
 	})
+}
+
+// TestTwoSpoiledTiles spoils two tiles at once (threats.md D6), in a tree of some tiles: a proof that uses either must fail.
+func TestTwoSpoiledTiles(t *testing.T) {
+	l := newLog(t)
+	l.add(1300)
+	head := l.head(1300)
+	p := &Prover{Head: head, Source: l}
+	if err := p.Records(l.recs); err != nil {
+		t.Fatal(err)
+	}
+	tiles := p.Tiles()
+	if len(tiles) < 6 {
+		t.Fatalf("only %d tiles", len(tiles))
+	}
+	for _, a := range tiles {
+		for _, b := range tiles {
+			l.spoil = func(got tlog.Tile, data []byte) []byte {
+				if got == a || got == b {
+					data[0] ^= 1
+				}
+				return data
+			}
+			for _, all := range [][]Record{l.recs, {l.recs[0], l.recs[0], l.recs[1299]}} {
+				p := &Prover{Head: head, Source: l}
+				err := p.Records(all)
+				used := slices.Contains(p.Tiles(), a) || slices.Contains(p.Tiles(), b)
+				if len(all) == len(l.recs) && !errors.Is(err, ErrMismatch) || err == nil && used {
+					t.Fatalf("%s and %s spoiled: %v", a.Path(), b.Path(), err)
+				}
+			}
+		}
+	}
 }

@@ -26,6 +26,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -180,6 +181,7 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 		return nil
 	}
 	t.RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
+	t.DialContext = dial
 	c.http = &http.Client{Transport: t, CheckRedirect: checkRedirect}
 	return c, nil
 }
@@ -215,10 +217,33 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 			}
 		}
 	}
-	if req.URL.Host != from.Host && isLocal(req.Context(), req.URL.Hostname()) && !isLocal(req.Context(), from.Hostname()) {
+	if req.URL.Host == from.Host || isLocal(req.Context(), from.Hostname()) {
+		return nil
+	}
+	if isLocal(req.Context(), req.URL.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
 	}
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy == nil { // its name may stand for something else by then
+		*req = *req.WithContext(context.WithValue(req.Context(), afar{}, true))
+	}
 	return nil
+}
+
+// afar marks the context of a request that may reach no local address.
+type afar struct{}
+
+// dial connects to an address, which after a redirect is no local one, whatever the name stood for when that was checked.
+func dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	if ctx.Value(afar{}) != nil {
+		d.Control = func(_, to string, _ syscall.RawConn) error {
+			if host, _, err := net.SplitHostPort(to); err != nil || isLocal(ctx, host) {
+				return fmt.Errorf("refused a redirect to %s, which is the local address %s", addr, to)
+			}
+			return nil
+		}
+	}
+	return d.DialContext(ctx, network, addr)
 }
 
 // isLocal reports whether host is this machine or one on the same link, by its address or by what

@@ -2,10 +2,12 @@ package upstream
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -384,6 +386,90 @@ func TestTooSlow(t *testing.T) {
 	} {
 		if got := tooSlow(test.n, test.d); got != test.slow {
 			t.Errorf("%d bytes in %v: %v", test.n, test.d, got)
+		}
+	}
+}
+
+// TestRedirectRebinds: a name that stood for an address elsewhere when a redirect to it was checked, and stands for this machine when it is
+// connected to, is not connected to.
+func TestRedirectRebinds(t *testing.T) {
+	far := context.WithValue(ctx, afar{}, true)
+	local := strings.TrimPrefix(serve(t, answer(200, "secret")), "http://")
+	_, port, err := net.SplitHostPort(local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{local, "localhost:" + port} { // what the name stands for now
+		if c, err := dial(far, "tcp", to); err == nil || !strings.Contains(err.Error(), "which is the local address") {
+			if c != nil {
+				c.Close()
+			}
+			t.Errorf("%s after a redirect: %v", to, err)
+		}
+		c, err := dial(ctx, "tcp", to)
+		if err != nil {
+			t.Fatalf("%s without one: %v", to, err)
+		}
+		c.Close()
+	}
+	// A redirect from elsewhere marks its request, and one of a proxy on this machine does not.
+	for from, want := range map[string]bool{"http://192.0.2.1/x": true, "http://127.0.0.1:1/x": false} {
+		a, _ := http.NewRequest("GET", from, nil)
+		b, _ := http.NewRequest("GET", "http://192.0.2.2/x", nil)
+		if err := checkRedirect(b, []*http.Request{a}); err != nil || (b.Context().Value(afar{}) != nil) != want {
+			t.Errorf("a redirect from %s: marked %v, %v", from, b.Context().Value(afar{}), err)
+		}
+	}
+}
+
+// TestPackedAnswers: an answer that is packed, although nobody asked for that, is taken as the bytes that it is, and never unpacked.
+func TestPackedAnswers(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	z.Write(make([]byte, 8<<20))
+	z.Close()
+	for name, data := range map[string][]byte{"a bomb": bomb.Bytes(), "cut": bomb.Bytes()[:bomb.Len()/2]} {
+		c := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Accept-Encoding") != "" {
+				t.Errorf("asked for %s", r.Header.Get("Accept-Encoding"))
+			}
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(data)
+		}))
+		got, err := c.Get(ctx, "x", 1<<20)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// TestNameThatDoesNotResolve: as long as name servers fail it is tried again, and not when they say that there is no such name. The error has it.
+func TestNameThatDoesNotResolve(t *testing.T) {
+	good := serve(t, answer(200, "good"))
+	for _, test := range []struct {
+		fail  net.DNSError
+		times int32
+		want  int32 // attempts
+		ok    bool
+	}{
+		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, 2, 3, true},
+		{net.DNSError{Err: "i/o timeout", IsTimeout: true}, 2, 3, true},
+		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, 1000, attempts, false},
+		{net.DNSError{Err: "no such host", IsNotFound: true}, 1000, 1, false},
+	} {
+		c := newClient(t, strings.Replace(good, "127.0.0.1", "proxy.example", 1))
+		var tries atomic.Int32
+		c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if tries.Add(1) <= test.times {
+				fail := test.fail
+				fail.Name = "proxy.example"
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &fail}
+			}
+			return dial(ctx, network, strings.TrimPrefix(good, "http://"))
+		}
+		_, err := c.Get(ctx, "x", 0)
+		if (err == nil) != test.ok || tries.Load() != test.want || err != nil && !strings.Contains(err.Error(), "proxy.example") {
+			t.Errorf("%s: %v after %d attempts", test.fail.Err, err, tries.Load())
 		}
 	}
 }
