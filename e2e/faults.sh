@@ -117,6 +117,21 @@ if unshare -rm true 2>/dev/null; then
 	[ ! -s full.left ] && [ ! -s full2.left ] && [ ! -e full2.tar ] || fail "left behind: $(cat full.left full2.left)"
 	./modmirror verify good.tar >/dev/null
 
+	echo "== outputs on read-only media"
+	unshare -rm sh -c '
+		mount -t tmpfs -o size=1m none small
+		echo there >small/there
+		mount -o remount,ro small
+		i=0
+		for args in "sync --mirror warm -o small/ro.tar project" "split --split 1M -o small/pieces.tar good.tar" "extract -d small/tree good.tar" \
+			"publish --to small/static --static good.tar" "key new --file small/key --name ro" "import --store small/store --state small/state good.tar"; do
+			i=$((i + 1))
+			GOMODCACHE=none ./modmirror $args >/dev/null 2>ro$i.log
+			echo "$? $(grep -c "read-only file system" ro$i.log) $args"
+		done >ro.txt
+		ls -A small >ro.left'
+	[ "$(grep -c '^1 1 ' ro.txt)" = 6 ] && [ "$(cat ro.left)" = there ] || fail "read-only media: $(cat ro.txt ro.left ro?.log)"
+
 	echo "== a full disk under import, split and prune"
 	unshare -rm sh -c '
 		mount -t tmpfs -o size=5m none small

@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -183,5 +184,48 @@ func TestConnectionCap(t *testing.T) {
 	resp, err := http.ReadResponse(bufio.NewReader(busy), nil)
 	if err != nil || resp.StatusCode != 200 {
 		t.Errorf("the busy one: %v, %v", resp, err)
+	}
+}
+
+// TestStopDuringATransfer stops the server while a client is half way through a large file: the client gets all of it, and the
+// server ends without an error; who comes later is not let in.
+func TestStopDuringATransfer(t *testing.T) {
+	s := newSite(t)
+	f, ok, err := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
+	if !ok || err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 10) // so that the rest waits at the server
+	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: inside\r\nConnection: close\r\n\r\n", largeZip)
+	in := bufio.NewReaderSize(c, 1<<10)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, resp.Body, 50<<10); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.stop() }()
+	time.Sleep(200 * time.Millisecond) // it has been told
+	if late, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "http://"), time.Second); err == nil {
+		late.SetDeadline(time.Now().Add(2 * time.Second))
+		fmt.Fprintf(late, "GET / HTTP/1.1\r\nHost: inside\r\n\r\n")
+		if b, _ := io.ReadAll(late); len(b) > 0 {
+			t.Errorf("one who came later got %.40q", b)
+		}
+		late.Close()
+	}
+	if _, err := io.Copy(sum, resp.Body); err != nil || [32]byte(sum.Sum(nil)) != f.SHA256 {
+		t.Errorf("the transfer: %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

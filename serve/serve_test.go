@@ -35,6 +35,7 @@ type site struct {
 	url    string
 	server *Server
 	bundle *bundle.Bundle
+	stop   func() error // ends the server and returns its error, each time
 
 	mu     sync.Mutex
 	misses []string
@@ -71,10 +72,13 @@ func newSite(t *testing.T, set ...func(*Server)) *site {
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- s.server.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceValue(func() error {
 		http.DefaultClient.CloseIdleConnections()
 		stop()
-		if err := <-done; err != nil {
+		return <-done
+	})
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
