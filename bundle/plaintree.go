@@ -39,6 +39,9 @@ func OpenPlainTree(dir string) (*PlainTree, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
+	if err := safefile.SweepOld(dir); err != nil {
+		return nil, err
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err

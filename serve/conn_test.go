@@ -200,7 +200,7 @@ func TestStopDuringATransfer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.(*net.TCPConn).SetReadBuffer(4 << 10) // so that the rest waits at the server
+	c.(*net.TCPConn).SetReadBuffer(16 << 10) // so that the rest waits at the server
 	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: inside\r\nConnection: close\r\n\r\n", largeZip)
 	in := bufio.NewReaderSize(c, 1<<10)
 	resp, err := http.ReadResponse(in, nil)

@@ -52,7 +52,7 @@ func checkLock(name string) error {
 		}
 		defer f.Close()
 		start := make([]byte, len(lockStart))
-		if n, _ := io.ReadFull(f, start); n == 0 || string(start) == lockStart { // n is 0 for a lock that is being made, too
+		if n, _ := io.ReadFull(f, start); string(start[:n]) == lockStart[:n] { // one that is being made, or was when the disk was full, has less
 			return nil
 		}
 	}
@@ -60,10 +60,21 @@ func checkLock(name string) error {
 }
 
 // Sweep removes what a killed run left half written in dir, where no other one is writing: it is of no use to anyone.
-func Sweep(dir string) error {
+func Sweep(dir string) error { return sweep(dir, 0) }
+
+// oldTemp is how long ago a temporary file was written to that nobody writes to any more.
+const oldTemp = time.Hour
+
+// SweepOld is Sweep where another one may be writing: what was written to lately stays.
+func SweepOld(dir string) error { return sweep(dir, oldTemp) }
+
+func sweep(dir string, age time.Duration) error {
 	left, err := os.ReadDir(dir)
 	for _, f := range left {
 		if strings.HasPrefix(f.Name(), TempPrefix) {
+			if st, statErr := f.Info(); statErr != nil || time.Since(st.ModTime()) < age {
+				continue
+			}
 			if rmErr := os.Remove(filepath.Join(dir, f.Name())); !errors.Is(rmErr, os.ErrNotExist) {
 				err = errors.Join(err, rmErr)
 			}

@@ -48,13 +48,13 @@ func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
 }
 
 // CreateInRoot is Create for a path in a root, from which no link leads out. The folder of path is
-// made when it is not there.
+// made when it is not there. The temporary file is at the top of the root, where SweepOld finds it.
 func CreateInRoot(root *os.Root, path string, perm fs.FileMode) (*File, error) {
 	dir := filepath.Dir(path)
 	if err := root.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	temp := filepath.Join(dir, TempPrefix+newName())
+	temp := TempPrefix + newName()
 	f, err := root.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return nil, err

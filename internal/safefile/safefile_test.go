@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 )
 
 func TestCommitReplacesAtOnce(t *testing.T) {
@@ -114,5 +116,58 @@ func TestForetoldNames(t *testing.T) {
 			}
 		}
 		os.Remove(temp)
+	}
+}
+
+// TestLockOfAFullDisk: a lock whose text was cut short is one, and another file is none.
+func TestLockOfAFullDisk(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	for text, ok := range map[string]bool{"": true, "p": true, "process": true, lockStart + "7": true, "x": false, "precious": false, "processor\n": false} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		unlock, err := Lock(t.Context(), name, nil)
+		if err == nil {
+			err = unlock()
+		}
+		if data, _ := os.ReadFile(name); (err == nil) != ok || !ok && string(data) != text {
+			t.Errorf("%q: %v, and then %q", text, err, data)
+		}
+	}
+}
+
+// TestSweep: what a killed run left goes, and where others may be writing only what is old.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	lay := func(name string, age time.Duration) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		when := time.Now().Add(-age)
+		if err := os.Chtimes(file, when, when); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	old, young, other := lay(TempPrefix+"old", 2*oldTemp), lay(TempPrefix+"young", 0), lay("other", 2*oldTemp)
+	for _, test := range []struct {
+		sweep func(string) error
+		want  []string
+	}{{SweepOld, []string{young, other}}, {Sweep, []string{other}}} {
+		if err := test.sweep(dir); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		left, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range left {
+			names = append(names, f.Name())
+		}
+		if !slices.Equal(names, test.want) {
+			t.Errorf("left: %v, want %v; %s", names, test.want, old)
+		}
 	}
 }
