@@ -701,3 +701,46 @@ func TestCommitsSideBySide(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// FuzzRange asks for ranges and conditions of all sorts: what comes is the file, a part of it that the answer names, or nothing.
+func FuzzRange(f *testing.F) {
+	data := make([]byte, 3000)
+	for i := range data {
+		data[i] = byte(i * 7)
+	}
+	h := &handler{}
+	e := &entry{path: "x", data: data, etag: `"x"`, contentType: "text/plain", control: brief, modified: time.Unix(1700000000, 0)}
+	h.cache.put(e)
+	f.Add("bytes=0-0", "", "")
+	f.Add("bytes=-5,0-", `"x"`, "")
+	f.Add("bytes=10-5", "", `"y"`)
+	f.Add("bytes=2999-99999999999999999999", "Tue, 14 Nov 2023 22:13:20 GMT", "*")
+	f.Fuzz(func(t *testing.T, ranges, ifRange, ifNoneMatch string) {
+		r := httptest.NewRequest("GET", "/x", nil)
+		r.Header.Set("Range", ranges)
+		r.Header.Set("If-Range", ifRange)
+		r.Header.Set("If-None-Match", ifNoneMatch)
+		w := httptest.NewRecorder()
+		e.serve(w, r)
+		body := w.Body.Bytes()
+		switch w.Code {
+		case http.StatusOK:
+			if !bytes.Equal(body, data) {
+				t.Errorf("%d bytes of %d", len(body), len(data))
+			}
+		case http.StatusPartialContent:
+			var from, to, size int
+			if n, _ := fmt.Sscanf(w.Header().Get("Content-Range"), "bytes %d-%d/%d", &from, &to, &size); n == 3 && (size != len(data) || from < 0 || to >= size || to-from+1 != len(body) || !bytes.Equal(body, data[from:to+1])) {
+				t.Errorf("%s: %d bytes", w.Header().Get("Content-Range"), len(body))
+			} else if n != 3 && !strings.HasPrefix(w.Header().Get("Content-Type"), "multipart/byteranges") {
+				t.Errorf("%v", w.Header())
+			}
+			if len(body) > 2*len(data)+10_000 {
+				t.Errorf("%d bytes of ranges of %d", len(body), len(data))
+			}
+		case http.StatusNotModified, http.StatusRequestedRangeNotSatisfiable, http.StatusPreconditionFailed:
+		default:
+			t.Errorf("status %d", w.Code)
+		}
+	})
+}

@@ -138,3 +138,23 @@ func makeFlipped(t *testing.T) []byte {
 	data[at+int64(r.File[1].CompressedSize64)/2] ^= 1
 	return data
 }
+
+// FuzzZip hashes what may be a zip: what is accepted has the hash that x/mod gives it.
+func FuzzZip(f *testing.F) {
+	f.Add(makeZip(f, "example.com/m@v1.0.0/a", "example.com/m@v1.0.0/b"))
+	f.Add(makeZip(f, "example.com/m@v1.0.0/go.mod"))
+	f.Add([]byte("PK\x05\x06" + strings.Repeat("\x00", 18)))
+	file := filepath.Join(f.TempDir(), "x.zip")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		z, err := hash(data)
+		if err != nil {
+			return
+		}
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if want, err := dirhash.HashZip(file, dirhash.Hash1); err != nil || z.H1 != want {
+			t.Errorf("%s, want %s (%v)", z.H1, want, err)
+		}
+	})
+}

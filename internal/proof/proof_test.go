@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -305,4 +306,40 @@ func TestTwoSpoiledTiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzTile changes a tile that a proof reads: no record is proven that is another one than was logged.
+func FuzzTile(f *testing.F) {
+	l := newLog(f)
+	l.add(300)
+	head := l.head(300)
+	p := &Prover{Head: head, Source: l}
+	if err := p.Records(l.recs); err != nil {
+		f.Fatal(err)
+	}
+	tiles := p.Tiles()
+	f.Add(0, 0, []byte{1}, 7)
+	f.Add(1, 40, []byte("another hash"), 299)
+	f.Add(2, 0, []byte{}, 0)
+	f.Fuzz(func(t *testing.T, which, at int, put []byte, id int) {
+		tile := tiles[uint(which)%uint(len(tiles))]
+		rec := l.recs[uint(id)%uint(len(l.recs))]
+		other := rec
+		other.H1 = l.recs[(uint(id)+1)%uint(len(l.recs))].H1
+		changed := false
+		source := &log{db: l.db, signer: l.signer, hashes: l.hashes, recs: l.recs, spoil: func(got tlog.Tile, data []byte) []byte {
+			if got == tile {
+				before := bytes.Clone(data)
+				copy(data[max(0, min(at, len(data))):], put)
+				changed = changed || !bytes.Equal(before, data)
+			}
+			return data
+		}}
+		if err := (&Prover{Head: head, Source: source}).Records([]Record{other}); !errors.Is(err, ErrMismatch) {
+			t.Errorf("%v was proven: %v", other, err)
+		}
+		if err := (&Prover{Head: head, Source: source}).Records([]Record{rec}); (err == nil) == changed {
+			t.Errorf("tile changed %v: %v", changed, err)
+		}
+	})
 }
