@@ -532,3 +532,39 @@ func TestFutureDates(t *testing.T) {
 		t.Errorf("after a restart: %s", got)
 	}
 }
+
+// TestBaseWithoutFiles: a bundle of a line all of whose files were replaced is not needed to serve it.
+func TestBaseWithoutFiles(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	s := newStore(t, tb.Trusted)
+	second := next(t, tb, 8, vulns(1))
+	for _, x := range []*testbundle.TB{tb, second, next(t, second, 9, vulns(2))} {
+		if err := take(t, s, x, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, gone := range []struct {
+		name string
+		ok   bool
+	}{{"test-8.tar", true}, {"test-7.tar", false}} {
+		if err := os.Remove(filepath.Join(s.Dir, gone.name)); err != nil {
+			t.Fatal(err)
+		}
+		v, err := reopened(t, s, tb.Trusted, stateOf(s)).View(ctx, nil)
+		if (err == nil) != gone.ok {
+			t.Fatalf("without %s: %v", gone.name, err)
+		}
+		if err != nil {
+			continue
+		}
+		for f, err := range v.Lines[0].Index.Files(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.Lines[0].Read(ctx, f, f.Size); err != nil {
+				t.Error(err)
+			}
+		}
+		v.Close()
+	}
+}

@@ -96,7 +96,7 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 		}
 		b.Attach(have.bundles...)
 		b.packs = have.packs
-		if err := b.complete(); err != nil {
+		if err := b.complete(ctx); err != nil {
 			v.Passed = append(v.Passed, fmt.Errorf("%s: %w", b.path, err))
 			continue
 		}
@@ -118,11 +118,14 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 	return v, v.choose(ctx, s.State.remembered(s.place), s.State.dir)
 }
 
-// complete reports what of the line is neither at hand nor packed.
-func (b *Bundle) complete() error {
+// complete reports what of the line is neither at hand nor packed, though files of it are still in use.
+func (b *Bundle) complete(ctx context.Context) error {
 	for _, x := range b.Line() {
-		if b.parts[x.ID] == nil && len(b.packs) == 0 {
-			return &MissingBaseError{x}
+		if b.parts[x.ID] != nil || len(b.packs) > 0 {
+			continue
+		}
+		for _, err := range b.Index.FilesIn(ctx, x.ID) { // those of others were replaced
+			return cmp.Or(err, error(&MissingBaseError{x}))
 		}
 	}
 	return nil
