@@ -49,10 +49,11 @@ var badPaths = []string{
 }
 
 func TestParseRefuses(t *testing.T) {
-	long := strings.Repeat("example.com/a/b/c/d/", MaxLength/20+1) + "e/@v/list"
-	if _, err := Parse(long[len(long)-MaxLength+len("example.com/"):]); err != nil {
+	longest := "example.com/" + strings.Repeat("a", MaxLength-len("example.com//@v/list")) + "/@v/list"
+	if _, err := Parse(longest); err != nil {
 		t.Errorf("one that is not too long: %v", err)
 	}
+	long := strings.Replace(longest, "aa", "aaa", 1)
 	for _, p := range append(badPaths, strings.Repeat("a/", 2000)+"@v/list", long) {
 		if r, err := Parse(p); err == nil {
 			t.Errorf("Parse(%q) = %+v, want an error", p, r)
