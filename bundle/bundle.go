@@ -359,7 +359,8 @@ func (b *Bundle) useCopy(name string) error {
 	return nil
 }
 
-// openCopy opens a copy of the index, when it is the one that the manifest names and nobody else can change it.
+// openCopy opens a copy of the index, when it is the one that the manifest names and nobody else
+// can change it.
 func (b *Bundle) openCopy(name string) (*os.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -764,7 +765,8 @@ func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte
 	return b.Read(ctx, f, limit)
 }
 
-// Read returns the verified content of a small file: at most limit bytes. What is remote is waited for until ctx is done.
+// Read returns the verified content of a small file: at most limit bytes. What is remote is waited
+// for until ctx is done.
 func (b *Bundle) Read(ctx context.Context, f index.File, limit int64) ([]byte, error) {
 	if f.Size > limit {
 		return nil, &NotVerifiedError{f.Path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}

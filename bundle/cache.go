@@ -439,8 +439,8 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 	return err
 }
 
-// attend gives up a fetch that nobody waits for any more, and that nothing came of lately: one that goes on is kept for
-// the next who asks, and one that hangs must not keep a slot.
+// attend gives up a fetch that nobody waits for any more, and that nothing came of lately: one that
+// goes on is kept for the next who asks, and one that hangs must not keep a slot.
 func (c *Cache) attend(ctx context.Context, e *cached, giveUp context.CancelCauseFunc) {
 	tick := time.NewTicker(attendInterval)
 	defer tick.Stop()

@@ -21,7 +21,8 @@ import (
 	"github.com/modmirror/modmirror/internal/bucket"
 )
 
-// A fakeObject is an object of storage that can hang, cut and lie. It speaks as much of S3 as reading one object takes.
+// A fakeObject is an object of storage that can hang, cut and lie. It speaks as much of S3 as
+// reading one object takes.
 type fakeObject struct {
 	data     []byte
 	requests atomic.Int64
@@ -72,7 +73,8 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// remote returns a medium of the object with a cache, and a file of it that spans n bytes from an offset.
+// remote returns a medium of the object with a cache, and a file of it that spans n bytes from an
+// offset.
 func (o *fakeObject) remote(t *testing.T) (*Medium, *Cache) {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "test")
@@ -107,7 +109,8 @@ func noise(n int) []byte {
 	return data
 }
 
-// TestCacheSharesAFetch has many readers ask for the same contents at once: each is fetched once, and all get its bytes.
+// TestCacheSharesAFetch has many readers ask for the same contents at once: each is fetched once,
+// and all get its bytes.
 func TestCacheSharesAFetch(t *testing.T) {
 	o := &fakeObject{data: noise(4 << 20)}
 	m, c := o.remote(t)
@@ -158,7 +161,8 @@ func TestCacheGoesOnAfterACut(t *testing.T) {
 	}
 }
 
-// TestCacheRefusesOtherBytes: what is not what the index says is given to nobody as verified, and not kept.
+// TestCacheRefusesOtherBytes: what is not what the index says is given to nobody as verified, and
+// not kept.
 func TestCacheRefusesOtherBytes(t *testing.T) {
 	o := &fakeObject{data: noise(1 << 20)}
 	m, c := o.remote(t)
@@ -191,8 +195,8 @@ func TestCacheRefusesOtherBytes(t *testing.T) {
 	}
 }
 
-// TestCacheEndsWhatNobodyWaitsFor: when the storage hangs and the client leaves, the client's wait ends at once, and the request to the
-// storage soon; the next client has it fetched anew.
+// TestCacheEndsWhatNobodyWaitsFor: when the storage hangs and the client leaves, the client's wait
+// ends at once, and the request to the storage soon; the next client has it fetched anew.
 func TestCacheEndsWhatNobodyWaitsFor(t *testing.T) {
 	for _, size := range []int{1000, 1 << 20} {
 		o := &fakeObject{data: noise(1 << 20), hang: make(chan struct{})}
@@ -217,8 +221,8 @@ func TestCacheEndsWhatNobodyWaitsFor(t *testing.T) {
 	}
 }
 
-// TestCacheKeepsItsBound fetches more than the cache may have: what was used last stays, what is open can be read to its end, and
-// what is larger than the cache is refused.
+// TestCacheKeepsItsBound fetches more than the cache may have: what was used last stays, what is
+// open can be read to its end, and what is larger than the cache is refused.
 func TestCacheKeepsItsBound(t *testing.T) {
 	o := &fakeObject{data: noise(1 << 20)}
 	m, c := o.remote(t)

@@ -21,7 +21,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
 
-// TestOthersMayNotWrite has others own, or be allowed to write to, what holds what was verified or seen: none of it is used.
+// TestOthersMayNotWrite has others own, or be allowed to write to, what holds what was verified or
+// seen: none of it is used.
 func TestOthersMayNotWrite(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	state := t.TempDir()
@@ -94,8 +95,8 @@ func otherZip(t *testing.T, m module.Version, goMod string) []byte {
 	return out.Bytes()
 }
 
-// TestForgedContent has the thief of the bundle key carry another content of a public module in a zip that is one, under the
-// h1 that the checksum database has: only hashing it tells.
+// TestForgedContent has the thief of the bundle key carry another content of a public module in a
+// zip that is one, under the h1 that the checksum database has: only hashing it tells.
 func TestForgedContent(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
 		v := &c.Versions[2]
@@ -116,7 +117,8 @@ func TestForgedContent(t *testing.T) {
 	}
 }
 
-// TestForkSigned has the database's own key sign a fork: an earlier head, beside the real one, that the real one does not continue.
+// TestForkSigned has the database's own key sign a fork: an earlier head, beside the real one, that
+// the real one does not continue.
 func TestForkSigned(t *testing.T) {
 	up, err := testproxy.New(modfiles)
 	if err != nil {
@@ -195,7 +197,8 @@ func TestForkSigned(t *testing.T) {
 	}
 }
 
-// TestLatestOfAnotherNote: the head that a client reads is the one under which all was proven, to the byte.
+// TestLatestOfAnotherNote: the head that a client reads is the one under which all was proven, to
+// the byte.
 func TestLatestOfAnotherNote(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	// The same tree with a signature more: true, and not the note that clients get.
@@ -250,8 +253,8 @@ func TestRollbackAgainstTheStore(t *testing.T) {
 	}
 }
 
-// TestSignaturesOfABase: the bundle before a delta has as many signatures as are required, each public key counted once, also when
-// the store has another line that would be served without it.
+// TestSignaturesOfABase: the bundle before a delta has as many signatures as are required, each
+// public key counted once, also when the store has another line that would be served without it.
 func TestSignaturesOfABase(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	approver, err := bundle.EphemeralKey("approver")

@@ -21,7 +21,8 @@ func smallBundle(t testing.TB) *testbundle.TB {
 	})
 }
 
-// FuzzTar changes bytes of a bundle, cuts and lengthens it: what is accepted is the bundle, to the byte.
+// FuzzTar changes bytes of a bundle, cuts and lengthens it: what is accepted is the bundle, to the
+// byte.
 func FuzzTar(f *testing.F) {
 	tb := smallBundle(f)
 	good, err := os.ReadFile(tb.Path)
@@ -47,7 +48,8 @@ func FuzzTar(f *testing.F) {
 	})
 }
 
-// FuzzIndex has the thief of the key sign an index of which bytes were changed: it is read to its end, or refused.
+// FuzzIndex has the thief of the key sign an index of which bytes were changed: it is read to its
+// end, or refused.
 func FuzzIndex(f *testing.F) {
 	tb := smallBundle(f)
 	f.Add(100, []byte{5})

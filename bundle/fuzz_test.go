@@ -98,7 +98,8 @@ func FuzzState(f *testing.F) {
 	})
 }
 
-// FuzzTrust reads trust files: each key that is taken is one that verifies, and the file can be added to and taken from.
+// FuzzTrust reads trust files: each key that is taken is one that verifies, and the file can be
+// added to and taken from.
 func FuzzTrust(f *testing.F) {
 	key, err := EphemeralKey("seed")
 	if err != nil {
@@ -132,7 +133,8 @@ func FuzzTrust(f *testing.F) {
 	})
 }
 
-// FuzzKeyFile reads key files: what is taken for a key signs what its public part verifies, and no error has the private part.
+// FuzzKeyFile reads key files: what is taken for a key signs what its public part verifies, and no
+// error has the private part.
 func FuzzKeyFile(f *testing.F) {
 	file := filepath.Join(f.TempDir(), "key")
 	if _, err := NewKey(file, "seed", nil); err != nil {

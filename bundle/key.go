@@ -189,9 +189,10 @@ func (t *Trust) made(line string) bool {
 	return slices.ContainsFunc(t.Keys, func(k string) bool { return strings.HasPrefix(k, fmt.Sprintf("%s+%x+", f[1], id[:4])) })
 }
 
-// checkSignature checks what note.Open leaves open about a line with a signature of a note that it took: that its base64 is canonical, since
-// it decodes leniently (the last character before the padding has bits that do not count), and that a signature is
-// right which stands in the name of a trusted key behind another one of that key, which it does not look at.
+// checkSignature checks what note.Open leaves open about a line with a signature of a note that it
+// took: that its base64 is canonical, since it decodes leniently (the last character before the
+// padding has bits that do not count), and that a signature is right which stands in the name of a
+// trusted key behind another one of that key, which it does not look at.
 func (t *Trust) checkSignature(text []byte, line string) error {
 	name, b64, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(line, "— "), "\n"), " ")
 	sig, err := base64.StdEncoding.Strict().DecodeString(b64)

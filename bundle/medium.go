@@ -129,8 +129,9 @@ func openRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
-// openBeside is openRegular for what lies beside a bundle, or is copied from where one lies: not through a symbolic link, since
-// what is read is what the medium holds, and not a file of this machine that only the one who reads may see.
+// openBeside is openRegular for what lies beside a bundle, or is copied from where one lies: not
+// through a symbolic link, since what is read is what the medium holds, and not a file of this
+// machine that only the one who reads may see.
 func openBeside(path string) (*os.File, error) {
 	before, err := os.Lstat(path)
 	if err != nil {

@@ -27,7 +27,8 @@ type carried struct {
 	signed bool   // by the approver too
 }
 
-// A modelLine is what the model knows of a line: what was made outside, and what the store must have.
+// A modelLine is what the model knows of a line: what was made outside, and what the store must
+// have.
 type modelLine struct {
 	name  string
 	made  []*carried
@@ -43,8 +44,8 @@ func (l *modelLine) newest() int {
 	return n
 }
 
-// accepts says whether the store takes a bundle now: one that goes on with the line, or one that another is made of and that
-// is gone, as after a prune.
+// accepts says whether the store takes a bundle now: one that goes on with the line, or one that
+// another is made of and that is gone, as after a prune.
 func (l *modelLine) accepts(c *carried) bool {
 	newest := l.newest()
 	for _, n := range l.store {
@@ -62,9 +63,10 @@ func (l *modelLine) accepts(c *carried) bool {
 // seeds are those with which the test failed before.
 var seeds = []uint64{1, 2, 3}
 
-// TestStoreMetamorphic does to a store what people do, in any order: bundles and deltas are made, carried in, carried in again and in the wrong
-// order, cut and damaged on the way, signed by others, pruned, and the server is started again. A model says what must be
-// served after each step. $METAMORPHIC is how many steps, and perhaps the seed: "1000" or "1000 42".
+// TestStoreMetamorphic does to a store what people do, in any order: bundles and deltas are made,
+// carried in, carried in again and in the wrong order, cut and damaged on the way, signed by
+// others, pruned, and the server is started again. A model says what must be served after each
+// step. $METAMORPHIC is how many steps, and perhaps the seed: "1000" or "1000 42".
 func TestStoreMetamorphic(t *testing.T) {
 	steps, all := 60, seeds
 	if f := strings.Fields(os.Getenv("METAMORPHIC")); len(f) > 0 {

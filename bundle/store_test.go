@@ -489,7 +489,8 @@ func TestLinesApart(t *testing.T) {
 	}
 }
 
-// TestFutureDates: a line dated in the future stands before others only by the day when it was first seen.
+// TestFutureDates: a line dated in the future stands before others only by the day when it was
+// first seen.
 func TestFutureDates(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	dated := func(name string, when time.Time) *testbundle.TB {
@@ -533,7 +534,8 @@ func TestFutureDates(t *testing.T) {
 	}
 }
 
-// TestBaseWithoutFiles: a bundle of a line all of whose files were replaced is not needed to serve it.
+// TestBaseWithoutFiles: a bundle of a line all of whose files were replaced is not needed to serve
+// it.
 func TestBaseWithoutFiles(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	s := newStore(t, tb.Trusted)

@@ -26,8 +26,9 @@ import (
 // A View is what lines of bundles have together: the newest bundle of each line, whose index is the catalogue of the line, with the files that
 // earlier ones have. It does not change.
 //
-// What several lines have is that of the one that was made last (see Made), but for lists and @latest, which are made of all. The
-// checksum database has one tree head for all, the one that Choose found.
+// What several lines have is that of the one that was made last (see Made), but for lists and
+// @latest, which are made of all. The checksum database has one tree head for all, the one that
+// Choose found.
 type View struct {
 	Lines  []*Bundle // the one that was made last first
 	Passed []error   // why the newest bundle of a line, or a whole line, is not there
@@ -37,11 +38,13 @@ type View struct {
 	have   *holding
 }
 
-// MaxDrift is how far ahead of the clock inside a bundle's date may be and still count: clocks drift.
+// MaxDrift is how far ahead of the clock inside a bundle's date may be and still count: clocks
+// drift.
 const MaxDrift = 24 * time.Hour
 
-// Made returns when a line's newest bundle was made, as far as it is believed: one that is dated in the future is as old as
-// the day when it was first seen here, so that a wrong clock outside does not put it before every other line for ever.
+// Made returns when a line's newest bundle was made, as far as it is believed: one that is dated in
+// the future is as old as the day when it was first seen here, so that a wrong clock outside does
+// not put it before every other line for ever.
 func (v *View) Made(b *Bundle) time.Time { return v.made[b] }
 
 // made is Made.
@@ -118,7 +121,8 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 	return v, v.choose(ctx, s.State.remembered(s.place), s.State.dir)
 }
 
-// complete reports what of the line is neither at hand nor packed, though files of it are still in use.
+// complete reports what of the line is neither at hand nor packed, though files of it are still in
+// use.
 func (b *Bundle) complete(ctx context.Context) error {
 	for _, x := range b.Line() {
 		if b.parts[x.ID] != nil || len(b.packs) > 0 {

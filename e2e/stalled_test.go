@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// TestStalled has 1,000 connections that send nothing, half a request, take nothing of a large answer, or a byte of it now and then, and
-// that come back when they are cut; all the while go commands download modules. $STALLED is for how many seconds, 15 without it.
+// TestStalled has 1,000 connections that send nothing, half a request, take nothing of a large
+// answer, or a byte of it now and then, and that come back when they are cut; all the while go
+// commands download modules. $STALLED is for how many seconds, 15 without it.
 func TestStalled(t *testing.T) {
 	seconds := 15
 	if text := os.Getenv("STALLED"); text != "" {

@@ -122,8 +122,9 @@ var (
 	reConstraint = regexp.MustCompile(`CHECK (\((?:[^()]|\([^()]*\))*\))`)
 )
 
-// checkConstraints checks the CHECK constraints of the schema. SQLite forgets them when a database is opened for reading only
-// (sqlite3AddCheckConstraint in its build.c), so that integrity_check says nothing of them.
+// checkConstraints checks the CHECK constraints of the schema. SQLite forgets them when a database
+// is opened for reading only (sqlite3AddCheckConstraint in its build.c), so that integrity_check
+// says nothing of them.
 func (x *Index) checkConstraints(ctx context.Context) error {
 	for _, table := range reTable.FindAllStringSubmatch(schema, -1) {
 		var all []string

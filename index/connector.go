@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// A connector opens connections that read one file, whatever has its name by then. SQLite opens files by name only, and keeps
-// them open: so it is looked up what it has opened.
+// A connector opens connections that read one file, whatever has its name by then. SQLite opens
+// files by name only, and keeps them open: so it is looked up what it has opened.
 type connector struct {
 	file *os.File
 	dsn  string
@@ -48,8 +48,8 @@ func (c *connector) Driver() driver.Driver { return sqlite }
 // byName stands for a descriptor where the system does not show them.
 const byName = "by name"
 
-// descriptors returns those of this process that are open on a file. Where the system does not show them it is byName, when the file
-// is the one that has its name.
+// descriptors returns those of this process that are open on a file. Where the system does not show
+// them it is byName, when the file is the one that has its name.
 func descriptors(file *os.File) map[string]bool {
 	const dir = "/proc/self/fd"
 	found := make(map[string]bool)

@@ -156,8 +156,9 @@ func Open(path string) (*Index, error) {
 	return OpenFile(f)
 }
 
-// OpenFile opens an index for reading. The caller has read f and found its hash in a signed manifest: every connection reads
-// this very file, and the one at its path only while that is the same. The index closes f, at once when there is an error.
+// OpenFile opens an index for reading. The caller has read f and found its hash in a signed
+// manifest: every connection reads this very file, and the one at its path only while that is the
+// same. The index closes f, at once when there is an error.
 func OpenFile(f *os.File) (*Index, error) {
 	x := &Index{file: f}
 	if err := checkHeader(f); err != nil {

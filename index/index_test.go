@@ -183,7 +183,8 @@ func TestCleanText(t *testing.T) {
 	}
 }
 
-// TestLongValue: SQLite itself refuses a value that is longer than any of ours, before there is memory for it.
+// TestLongValue: SQLite itself refuses a value that is longer than any of ours, before there is
+// memory for it.
 func TestLongValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.sqlite")
 	w, err := Create(path)

@@ -50,8 +50,8 @@ func hashOfZip(t *testing.T, data []byte) string {
 	return z.H1
 }
 
-// TestForgedFiles has the upstream serve files that break no rule and are others than those that were logged; and records
-// that go with them.
+// TestForgedFiles has the upstream serve files that break no rule and are others than those that
+// were logged; and records that go with them.
 func TestForgedFiles(t *testing.T) {
 	const text = "example.com/text/@v/v1.1.0"
 	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
@@ -89,7 +89,8 @@ func TestForgedFiles(t *testing.T) {
 	}
 }
 
-// TestForgedModCache: a zip in the module cache that breaks no rule, beside the hash that it has, is not believed against the checksum database.
+// TestForgedModCache: a zip in the module cache that breaks no rule, beside the hash that it has,
+// is not believed against the checksum database.
 func TestForgedModCache(t *testing.T) {
 	w := newWorld(t)
 	const text = "example.com/text/@v/v1.1.0"
@@ -118,7 +119,8 @@ func TestForgedModCache(t *testing.T) {
 	}
 }
 
-// TestForkInAnAnswer: the head in an answer about a record, which the database's key signed, is of another history than the rest.
+// TestForkInAnAnswer: the head in an answer about a record, which the database's key signed, is of
+// another history than the rest.
 func TestForkInAnAnswer(t *testing.T) {
 	w := newWorld(t)
 	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// FuzzClosure loads the graph of a module whose go.mod may be anything, as may be those of what it requires: it ends, and selects of
-// each path that it requires that version, or a higher one.
+// FuzzClosure loads the graph of a module whose go.mod may be anything, as may be those of what it
+// requires: it ends, and selects of each path that it requires that version, or a higher one.
 func FuzzClosure(f *testing.F) {
 	f.Add("module example.com/a\n\ngo 1.20\n\nrequire example.com/b v1.0.0\n", "module example.com/b\n\nrequire example.com/a v1.5.0\n")
 	f.Add("module example.com/a\n\nrequire (\n\texample.com/a v1.0.1\n\texample.com/b v1.1.0 // indirect\n)\n", "module example.com/b\n\ngo 1.16\n\nretract v1.1.0 // bad\n")

@@ -41,8 +41,8 @@ const DefaultParallel = 64
 // readsInFlight bounds the goroutines that wait for one another's small reads.
 const readsInFlight = 64
 
-// maxMissing is how many versions may be missing: nobody reads a longer list, and one go.mod can name a hundred thousand that
-// do not exist.
+// maxMissing is how many versions may be missing: nobody reads a longer list, and one go.mod can
+// name a hundred thousand that do not exist.
 const maxMissing = 5_000
 
 // waiting bounds the goroutines that wait for the network: each has a stack, and a go.mod can name

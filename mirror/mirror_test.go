@@ -827,7 +827,8 @@ func TestLargeGoMod(t *testing.T) {
 	}
 }
 
-// TestManyMissing: a go.mod that requires more than exists ends the sync, and goroutines do not pile up meanwhile.
+// TestManyMissing: a go.mod that requires more than exists ends the sync, and goroutines do not
+// pile up meanwhile.
 func TestManyMissing(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.NoSumDB = "example.com"

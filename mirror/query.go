@@ -91,7 +91,8 @@ func checkQuery(query string) error {
 // allQuery asks for every released version.
 const allQuery = "all"
 
-// maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the longest there is.
+// maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the
+// longest there is.
 const maxList = 4 << 20
 
 // versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else

@@ -148,7 +148,8 @@ const (
 	refusedGuessing = "guessing" // it was not looked at
 )
 
-// who returns the name of the client that a request is from, and whether it may read. addr is where it comes from.
+// who returns the name of the client that a request is from, and whether it may read. addr is where
+// it comes from.
 func (a *Access) who(r *http.Request, addr netip.Addr) (name string, v verdict) {
 	if token, is := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); is {
 		tokens, err := a.tokens.get()

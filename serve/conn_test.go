@@ -187,8 +187,8 @@ func TestConnectionCap(t *testing.T) {
 	}
 }
 
-// TestStopDuringATransfer stops the server while a client is half way through a large file: the client gets all of it, and the
-// server ends without an error; who comes later is not let in.
+// TestStopDuringATransfer stops the server while a client is half way through a large file: the
+// client gets all of it, and the server ends without an error; who comes later is not let in.
 func TestStopDuringATransfer(t *testing.T) {
 	s := newSite(t)
 	f, ok, err := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))

@@ -7,7 +7,8 @@ import (
 )
 
 const (
-	// maxGuesses is how many wrong passwords in a row an address may send; one more is allowed each guessInterval.
+	// maxGuesses is how many wrong passwords in a row an address may send; one more is allowed each
+	// guessInterval.
 	maxGuesses    = 10
 	guessInterval = 6 * time.Second
 
@@ -15,8 +16,8 @@ const (
 	maxGuessers = 10_000
 )
 
-// guesses counts wrong passwords by the client's network. Right ones cost nothing, so that many users behind one address do not
-// stand in each other's way.
+// guesses counts wrong passwords by the client's network. Right ones cost nothing, so that many
+// users behind one address do not stand in each other's way.
 type guesses struct {
 	now func() time.Time
 
@@ -30,8 +31,8 @@ type guesser struct {
 	at   time.Time
 }
 
-// client returns the network that counts as one client: an address of IPv4, or the 64 bits of IPv6 that
-// one host can have all addresses in.
+// client returns the network that counts as one client: an address of IPv4, or the 64 bits of IPv6
+// that one host can have all addresses in.
 func client(addr netip.Addr) netip.Prefix {
 	bits := addr.BitLen()
 	if addr.Is6() {
@@ -59,7 +60,8 @@ func (g *guesses) may(addr netip.Addr) bool {
 	return c.left >= 1
 }
 
-// wrong counts a wrong password, and reports whether it was the last that the address may send for now.
+// wrong counts a wrong password, and reports whether it was the last that the address may send for
+// now.
 func (g *guesses) wrong(addr netip.Addr) (last bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

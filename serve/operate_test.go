@@ -314,8 +314,9 @@ func TestPasswordsOfNobody(t *testing.T) {
 	}
 }
 
-// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even a right one that was not seen
-// before, until time has passed. One that was right before is right, and other addresses are not concerned.
+// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even
+// a right one that was not seen before, until time has passed. One that was right before is right,
+// and other addresses are not concerned.
 func TestGuessing(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
 	if err != nil {
@@ -379,7 +380,8 @@ func TestShortTokens(t *testing.T) {
 	}
 }
 
-// TestOneBcryptAtATime: while one password is compared another one waits, as long as its client does.
+// TestOneBcryptAtATime: while one password is compared another one waits, as long as its client
+// does.
 func TestOneBcryptAtATime(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
 	if err != nil {

@@ -702,7 +702,8 @@ func TestCommitsSideBySide(t *testing.T) {
 	wg.Wait()
 }
 
-// FuzzRange asks for ranges and conditions of all sorts: what comes is the file, a part of it that the answer names, or nothing.
+// FuzzRange asks for ranges and conditions of all sorts: what comes is the file, a part of it that
+// the answer names, or nothing.
 func FuzzRange(f *testing.F) {
 	data := make([]byte, 3000)
 	for i := range data {

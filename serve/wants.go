@@ -211,8 +211,8 @@ func (w *Wants) add(x Want, from netip.Addr) {
 	w.dirty = true
 }
 
-// evict removes a tenth: of the clients with the most wants, until none has more than the others, and of theirs
-// what was asked for least, and longest ago. w.mu is held.
+// evict removes a tenth: of the clients with the most wants, until none has more than the others,
+// and of theirs what was asked for least, and longest ago. w.mu is held.
 func (w *Wants) evict() {
 	by := make(map[netip.Prefix][]*Want)
 	for key, x := range w.wants {

@@ -13,8 +13,8 @@ import (
 	"github.com/modmirror/modmirror/serve"
 )
 
-// TestRollbackWhileServing takes the newest bundle out of a store under a server whose state folder forgot what was served, as one
-// does that cannot be written to: what was served before goes on.
+// TestRollbackWhileServing takes the newest bundle out of a store under a server whose state folder
+// forgot what was served, as one does that cannot be written to: what was served before goes on.
 func TestRollbackWhileServing(t *testing.T) {
 	tb := testbundle.Make(t, "../../testdata/mod", nil)
 	newer := *tb

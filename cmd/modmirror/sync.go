@@ -124,8 +124,8 @@ Example:
 	}
 }
 
-// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. What a sync holds grows with its
-// closure; what it throws away need not.
+// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. What a sync
+// holds grows with its closure; what it throws away need not.
 const syncHeap = 128 << 20
 
 func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {

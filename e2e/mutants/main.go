@@ -1,10 +1,11 @@
-// Mutants shows that the tests notice when a security check is gone: it takes the checks out, one at a time, and runs the tests.
+// Mutants shows that the tests notice when a security check is gone: it takes the checks out, one
+// at a time, and runs the tests.
 //
 //	go run ./mutants [-j N] [-whole] [REGEXP]
 //
-// The mutants are in mutants.txt: a name, a file with the lines that go and those that come, and the test that is tried
-// first. A mutant that it does not kill has all tests run against it. The source is not touched: the go command
-// reads the mutated file by -overlay.
+// The mutants are in mutants.txt: a name, a file with the lines that go and those that come, and
+// the test that is tried first. A mutant that it does not kill has all tests run against it. The
+// source is not touched: the go command reads the mutated file by -overlay.
 package main
 
 import (

@@ -275,7 +275,8 @@ func FuzzParseLookup(f *testing.F) {
 	})
 }
 
-// TestTwoSpoiledTiles spoils two tiles at once (threats.md D6), in a tree of some tiles: a proof that uses either must fail.
+// TestTwoSpoiledTiles spoils two tiles at once (threats.md D6), in a tree of some tiles: a proof
+// that uses either must fail.
 func TestTwoSpoiledTiles(t *testing.T) {
 	l := newLog(t)
 	l.add(1300)
@@ -308,7 +309,8 @@ func TestTwoSpoiledTiles(t *testing.T) {
 	}
 }
 
-// FuzzTile changes a tile that a proof reads: no record is proven that is another one than was logged.
+// FuzzTile changes a tile that a proof reads: no record is proven that is another one than was
+// logged.
 func FuzzTile(f *testing.F) {
 	l := newLog(f)
 	l.add(300)

@@ -17,10 +17,10 @@ type OwnerError struct {
 // Error names the file or folder.
 func (e *OwnerError) Error() string { return fmt.Sprintf("%s %s", e.Path, e.Reason) }
 
-// CheckOwner checks that no other user but root can change what is in a folder, nor exchange the folder: it and
-// those above it belong to this user or to root, and others may not write to them. A folder above it may be
-// one like /tmp, in which nobody renames what is another's, or one of this user's own group. The error is
-// an *OwnerError.
+// CheckOwner checks that no other user but root can change what is in a folder, nor exchange the
+// folder: it and those above it belong to this user or to root, and others may not write to them. A
+// folder above it may be one like /tmp, in which nobody renames what is another's, or one of this
+// user's own group. The error is an *OwnerError.
 func CheckOwner(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -11,7 +11,8 @@ import (
 	"syscall"
 )
 
-// checkOwner checks the owner and the mode of one file or folder; above says that it is a folder above the one that is asked about.
+// checkOwner checks the owner and the mode of one file or folder; above says that it is a folder
+// above the one that is asked about.
 func checkOwner(path string, st fs.FileInfo, above bool) error {
 	s, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -30,8 +31,8 @@ func checkOwner(path string, st fs.FileInfo, above bool) error {
 	return nil
 }
 
-// overflow returns the user that stands, inside a user namespace, for those that have no number there, as root
-// outside of a container may; -1 where each user has a number.
+// overflow returns the user that stands, inside a user namespace, for those that have no number
+// there, as root outside of a container may; -1 where each user has a number.
 var overflow = sync.OnceValue(func() int {
 	ids, err := os.ReadFile("/proc/self/uid_map")
 	if f := strings.Fields(string(ids)); err != nil || len(f) == 3 && f[0] == "0" && f[1] == "0" && f[2] == "4294967295" {

@@ -80,7 +80,8 @@ func onlyFile(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// TestForetoldNames has somebody know the name of a temporary file, and put a link or a file there: nothing is written to either.
+// TestForetoldNames has somebody know the name of a temporary file, and put a link or a file there:
+// nothing is written to either.
 func TestForetoldNames(t *testing.T) {
 	newName = func() string { return "foretold" }
 	defer func() { newName = rand.Text }()

@@ -102,8 +102,8 @@ func (m *Maker) Keys(names ...string) (list []string) {
 
 func pad(n int) int { return -n & (block - 1) }
 
-// MakeAll makes the bundles of a vector: one for each recipe between lines of ---, or, when there is {N} in it, one for each
-// multiple of 512 in the file.
+// MakeAll makes the bundles of a vector: one for each recipe between lines of ---, or, when there
+// is {N} in it, one for each multiple of 512 in the file.
 func (m *Maker) MakeAll(dir string, v *Vector) (all [][]byte, err error) {
 	for text := range strings.SplitSeq(strings.Join(v.Recipe, "\n"), "\n---\n") {
 		for n := 0; n < len(m.good); n += block {

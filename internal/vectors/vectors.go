@@ -1,7 +1,8 @@
-// Package vectors reads and makes the vectors in testdata/vectors: what can go wrong, and what must happen.
+// Package vectors reads and makes the vectors in testdata/vectors: what can go wrong, and what must
+// happen.
 //
-// A vector is a small text file. Its header says which row of the list of threats it is of, what it is, and what must
-// happen; what follows makes the input, or names the test that does:
+// A vector is a small text file. Its header says which row of the list of threats it is of, what it
+// is, and what must happen; what follows makes the input, or names the test that does:
 //
 //	row: T13
 //	what: a file's header has the type of a GNU long name
@@ -10,8 +11,9 @@
 //	set header:example.com/text/@v/v1.1.0.mod+156 "L"
 //	checksum header:example.com/text/@v/v1.1.0.mod
 //
-// Rows are those of docs/threats.md's list: T tar, I index, S signatures and state, Z module zips, D checksum database, U
-// upstream, F faults, W what reviews found, R requests. expect is the class of the refusal, or ok:
+// Rows are those of docs/threats.md's list: T tar, I index, S signatures and state, Z module zips,
+// D checksum database, U upstream, F faults, W what reviews found, R requests. expect is the class
+// of the refusal, or ok:
 //
 //	tar         the file is not the tar that the manifest and the index say
 //	signature   the note is not signed by whom it should
@@ -52,7 +54,8 @@ type Vector struct {
 // Classes are what a vector may expect.
 var Classes = []string{"tar", "signature", "manifest", "index", "zip", "sumdb", "rollback", "incomplete", "upstream", "io", "ok"}
 
-// Rows are how many rows there are of each letter: 116 of the list of threats, W from reviews, and R requests.
+// Rows are how many rows there are of each letter: 116 of the list of threats, W from reviews, and
+// R requests.
 var Rows = map[byte]int{'T': 18, 'I': 20, 'S': 20, 'Z': 14, 'D': 16, 'U': 18, 'F': 10, 'W': 16, 'R': 30}
 
 // Read reads all vectors in a folder.

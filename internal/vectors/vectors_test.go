@@ -82,8 +82,9 @@ type made struct {
 	data []byte
 }
 
-// TestBundles makes each bundle and has it opened and verified: here, for the class and the stage, by the command, for memory and time, and
-// by a reader in another language that knows the documentation only. With $VECTORS the bundles stay in that folder.
+// TestBundles makes each bundle and has it opened and verified: here, for the class and the stage,
+// by the command, for memory and time, and by a reader in another language that knows the
+// documentation only. With $VECTORS the bundles stay in that folder.
 func TestBundles(t *testing.T) {
 	m := NewMaker(t, modfiles)
 	dir := os.Getenv("VECTORS")
@@ -231,8 +232,9 @@ func commands(t *testing.T, all []made) {
 	t.Logf("%d bundles: at most %d MiB and %v", n, most>>20, longest.Round(time.Millisecond))
 }
 
-// measured runs a command and returns its exit code, its peak resident memory in bytes, how long it took and what it printed. It runs it
-// from a process of its own: what wait4 tells of a child begins with the memory of who started it.
+// measured runs a command and returns its exit code, its peak resident memory in bytes, how long it
+// took and what it printed. It runs it from a process of its own: what wait4 tells of a child
+// begins with the memory of who started it.
 func measured(t *testing.T, cmd *exec.Cmd) (exit int, memory int64, took time.Duration, out string) {
 	t.Helper()
 	child := exec.Command(os.Args[0], cmd.Args...)
@@ -440,7 +442,8 @@ func TestRequests(t *testing.T) {
 // reRepeat is <N*TEXT>: TEXT N times.
 var reRepeat = regexp.MustCompile(`<([0-9]+)\*([^>]*)>`)
 
-// ask sends bytes and returns what comes back, up to 64 KiB, until the server closes or ends a body.
+// ask sends bytes and returns what comes back, up to 64 KiB, until the server closes or ends a
+// body.
 func ask(t *testing.T, addr, text string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)

@@ -21,8 +21,8 @@ const (
 // A Zip is what an upstream has of a module version.
 type Zip struct{ Zip, Mod, Info []byte }
 
-// MakeZip makes the zip of a recipe. Its lines, one after the other; names are below MODULE@VERSION/ unless they begin with a slash, which is
-// cut off:
+// MakeZip makes the zip of a recipe. Its lines, one after the other; names are below
+// MODULE@VERSION/ unless they begin with a slash, which is cut off:
 //
 //	file NAME [TEXT]         TEXT is quoted, or zeros N
 //	many N [NAME]            files NAME0, NAME1, …, which are empty

@@ -21,8 +21,9 @@ import (
 // What a hostile upstream may cost a sync.
 const maxSyncMemory = 200 << 20
 
-// TestZips has an upstream serve each zip, of a module that no checksum database knows, so that nothing but the rules of
-// module zips speaks against it: synced here, for the class, and by the command, for memory and time.
+// TestZips has an upstream serve each zip, of a module that no checksum database knows, so that
+// nothing but the rules of module zips speaks against it: synced here, for the class, and by the
+// command, for memory and time.
 func TestZips(t *testing.T) {
 	up, err := testproxy.New(modfiles)
 	if err != nil {

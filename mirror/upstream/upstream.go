@@ -232,7 +232,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 // afar marks the context of a request that may reach no local address.
 type afar struct{}
 
-// dial connects to an address, which after a redirect is no local one, whatever the name stood for when that was checked.
+// dial connects to an address, which after a redirect is no local one, whatever the name stood for
+// when that was checked.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	if ctx.Value(afar{}) != nil {

@@ -390,8 +390,8 @@ func TestTooSlow(t *testing.T) {
 	}
 }
 
-// TestRedirectRebinds: a name that stood for an address elsewhere when a redirect to it was checked, and stands for this machine when it is
-// connected to, is not connected to.
+// TestRedirectRebinds: a name that stood for an address elsewhere when a redirect to it was
+// checked, and stands for this machine when it is connected to, is not connected to.
 func TestRedirectRebinds(t *testing.T) {
 	far := context.WithValue(ctx, afar{}, true)
 	local := strings.TrimPrefix(serve(t, answer(200, "secret")), "http://")
@@ -422,7 +422,8 @@ func TestRedirectRebinds(t *testing.T) {
 	}
 }
 
-// TestPackedAnswers: an answer that is packed, although nobody asked for that, is taken as the bytes that it is, and never unpacked.
+// TestPackedAnswers: an answer that is packed, although nobody asked for that, is taken as the
+// bytes that it is, and never unpacked.
 func TestPackedAnswers(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
@@ -443,7 +444,8 @@ func TestPackedAnswers(t *testing.T) {
 	}
 }
 
-// TestNameThatDoesNotResolve: as long as name servers fail it is tried again, and not when they say that there is no such name. The error has it.
+// TestNameThatDoesNotResolve: as long as name servers fail it is tried again, and not when they say
+// that there is no such name. The error has it.
 func TestNameThatDoesNotResolve(t *testing.T) {
 	good := serve(t, answer(200, "good"))
 	for _, test := range []struct {
