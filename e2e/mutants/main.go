@@ -172,12 +172,12 @@ func (m *mutant) test(root, dir string, whole bool) (by string, err error) {
 		if out, err := exec.Command("go", "test", "-C", root, "-vet=off", m.run[0], "-run", m.run[1]).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%s fails without it: %.500s", strings.Join(m.run, " "), out)
 		}
-		attempts = append(attempts, attempt{strings.Join(m.run, " "), root, []string{m.run[0], "-run", m.run[1]}})
+		attempts = append(attempts, attempt{strings.Join(m.run, " "), root, []string{"-timeout=2m", m.run[0], "-run", m.run[1]}})
 	}
-	attempts = append(attempts, attempt{"go test ./...", root, []string{"./..."}},
-		attempt{"e2e: go test ./...", filepath.Join(root, "e2e"), []string{"./..."}})
+	attempts = append(attempts, attempt{"go test ./...", root, []string{"-timeout=10m", "./..."}},
+		attempt{"e2e: go test ./...", filepath.Join(root, "e2e"), []string{"-timeout=10m", "./..."}})
 	for _, a := range attempts {
-		out, err := goCommand(a.dir, file, append([]string{"test", "-count=1", "-vet=off", "-timeout=10m"}, a.args...)...)
+		out, err := goCommand(a.dir, file, append([]string{"test", "-count=1", "-vet=off"}, a.args...)...)
 		if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
 			return "", fmt.Errorf("%s does not compile with it: %.500s", a.name, out)
 		}
