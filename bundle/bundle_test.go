@@ -137,7 +137,7 @@ func TestEveryByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	step := 97
+	step := 293
 	if every {
 		step = 1
 	}

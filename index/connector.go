@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 )
 
@@ -23,17 +24,28 @@ var errExchanged = errors.New("another file has the name of the index that was v
 
 // Connect opens a connection and checks that SQLite has opened the file.
 func (c *connector) Connect(context.Context) (driver.Conn, error) {
+	want, err := c.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	same := func(name string) bool {
+		st, err := os.Stat(name)
+		return err == nil && os.SameFile(st, want)
+	}
 	opening.Lock()
 	defer opening.Unlock()
 	for range 3 { // a descriptor that was closed meanwhile may have given its number to the new one
-		before := descriptors(c.file)
+		before, shown := descriptors()
 		conn, err := sqlite.Open(c.dsn)
 		if err != nil {
 			return nil, err
 		}
-		after := descriptors(c.file)
-		for fd, open := range after {
-			if open && (!before[fd] || fd == byName) {
+		if !shown && same(c.file.Name()) { // as far as it can be told
+			return conn, nil
+		}
+		after, _ := descriptors()
+		for fd := range after {
+			if !before[fd] && same(filepath.Join(descriptorFolder, fd)) {
 				return conn, nil
 			}
 		}
@@ -45,30 +57,21 @@ func (c *connector) Connect(context.Context) (driver.Conn, error) {
 // Driver returns the driver of the connections.
 func (c *connector) Driver() driver.Driver { return sqlite }
 
-// byName stands for a descriptor where the system does not show them.
-const byName = "by name"
+// descriptorFolder has a link for each open file of the process, where the system shows them.
+const descriptorFolder = "/proc/self/fd"
 
-// descriptors returns those of this process that are open on a file. Where the system does not show
-// them it is byName, when the file is the one that has its name.
-func descriptors(file *os.File) map[string]bool {
-	const dir = "/proc/self/fd"
-	found := make(map[string]bool)
-	want, err := file.Stat()
+// descriptors returns the numbers of the open files, if the system shows them.
+func descriptors() (open map[string]bool, shown bool) {
+	dir, err := os.Open(descriptorFolder)
 	if err != nil {
-		return found
+		return nil, false
 	}
-	same := func(name string) bool {
-		st, err := os.Stat(name)
-		return err == nil && os.SameFile(st, want)
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	open = make(map[string]bool, len(names))
+	for _, n := range names {
+		open[n] = true
 	}
-	fds, err := os.ReadDir(dir)
-	if err != nil {
-		found[byName] = same(file.Name())
-	}
-	for _, fd := range fds {
-		if same(filepath.Join(dir, fd.Name())) {
-			found[fd.Name()] = true
-		}
-	}
-	return found
+	delete(open, strconv.Itoa(int(dir.Fd()))) // which is free again
+	return open, err == nil
 }
