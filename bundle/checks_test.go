@@ -296,3 +296,58 @@ func TestSignaturesOfABase(t *testing.T) {
 		}
 	}
 }
+
+// TestHostileCatalogue: what a catalogue alone says is believed as far as its signature goes, and has no files.
+func TestHostileCatalogue(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	other := variant(t, tb, func(c *bundle.Contents) { c.Sequence = 8 })
+	catalogue := func(tb *testbundle.TB) string {
+		b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		file, err := b.WriteCatalogue(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	good, second := catalogue(tb), catalogue(other)
+	idx := strings.TrimSuffix(good, ".manifest") + ".index.sqlite"
+	b, err := bundle.Open(ctx, good, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.HasFiles() {
+		t.Error("a catalogue has files")
+	}
+	if _, err := b.ReadFile(ctx, "example.com/hello/@v/v1.1.0.mod", 1<<20); err == nil {
+		t.Error("a catalogue has the content of a file")
+	}
+	if err := b.Verify(ctx, nil, func(bundle.Damage) {}); err == nil {
+		t.Error("a catalogue verifies as if it had files")
+	}
+	b.Close()
+	manifest, index := read(t, good), read(t, idx)
+	for name, spoil := range map[string]func(){
+		"the index of another bundle": func() {
+			write(t, idx, read(t, strings.TrimSuffix(second, ".manifest")+".index.sqlite"))
+		},
+		"the manifest of another bundle": func() { write(t, good, read(t, second)) },
+		"a bit of the index":             func() { index := bytes.Clone(index); index[5000] ^= 1; write(t, idx, index) },
+		"a shorter index":                func() { write(t, idx, index[:len(index)-4096]) },
+		"a bit of the manifest":          func() { m := bytes.Clone(manifest); m[30] ^= 1; write(t, good, m) },
+		"a long manifest":                func() { write(t, good, append(bytes.Clone(manifest), '\n')) },
+		"an index that is a folder":      func() { os.Remove(idx); os.Mkdir(idx, 0o700) },
+	} {
+		os.RemoveAll(idx)
+		write(t, good, manifest)
+		write(t, idx, index)
+		spoil()
+		if b, err := bundle.Open(ctx, good, tb.Trusted, ""); err == nil {
+			b.Close()
+			t.Errorf("%s: opened", name)
+		}
+	}
+}

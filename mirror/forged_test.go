@@ -149,3 +149,35 @@ func TestForkInAnAnswer(t *testing.T) {
 		}
 	}
 }
+
+// TestForgedToolchain: a toolchain is a module as others are: one that is not the logged one is refused, in its zip and in its record.
+func TestForgedToolchain(t *testing.T) {
+	m := module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.99.1.linux-amd64"}
+	file := "golang.org/toolchain/@v/" + m.Version + ".zip"
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	for _, name := range []string{"go.mod", "bin/go", "VERSION"} {
+		to, err := z.Create(m.String() + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := to.Write([]byte("module golang.org/toolchain\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	w.up.Override(file, content(out.String()))
+	if _, err := w.sync(m.String()); !errors.Is(err, proof.ErrMismatch) {
+		t.Errorf("got %v, want a mismatch", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, file)); err == nil {
+		t.Error("the zip is in the mirror directory")
+	}
+	w.up.Override(file, nil)
+	if c, err := w.sync(m.String()); err != nil || len(zips(c)) != 1 {
+		t.Errorf("the logged one: %v, %v", c, err)
+	}
+}
