@@ -70,6 +70,9 @@ func TestZips(t *testing.T) {
 					t.Errorf("%s: %d files in quarantine", v.Name, len(quarantined))
 				}
 			}
+			if n++; raced && n%20 != 0 {
+				continue
+			}
 			cmd := exec.Command(bin, "sync", "-q", "-o", filepath.Join(dir, "x.tar"), Module+"@"+Version)
 			cmd.Env = append(os.Environ(), "GOPROXY="+up.URL, "GONOSUMDB=corp.example", "GOSUMDB="+up.GOSUMDB, "GONOPROXY=none", "GOPRIVATE=corp.example",
 				"XDG_CONFIG_HOME="+dir, "XDG_CACHE_HOME="+dir, "XDG_STATE_HOME="+dir)
@@ -84,7 +87,6 @@ func TestZips(t *testing.T) {
 				t.Errorf("%s: %d MiB", v.Name, memory>>20)
 			}
 			most, longest = max(most, memory), max(longest, took)
-			n++
 		}
 	}
 	t.Logf("%d zips: at most %d MiB and %v", n, most>>20, longest.Round(time.Millisecond))
