@@ -5,15 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,11 +115,11 @@ func listName(elem string, n int) string {
 // of a smaller bundle when $EVERY_BYTE is set, as CI has it. Each change must be refused.
 func TestEveryByte(t *testing.T) {
 	every := os.Getenv("EVERY_BYTE") != ""
-	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
-		if every { // without the large zip
-			c.Versions = slices.DeleteFunc(c.Versions, func(v bundle.Version) bool { return v.Path == testbundle.Large.Path })
-		}
-	})
+	var change func(*bundle.Contents)
+	if every {
+		change = testbundle.WithoutLarge
+	}
+	tb := testbundle.Make(t, modfiles, change)
 	good, err := os.ReadFile(tb.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +134,7 @@ func TestEveryByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	step := 293
+	step := 97
 	if every {
 		step = 1
 	}
@@ -199,7 +196,7 @@ func TestHostileIndex(t *testing.T) {
 		"WAL":                     func(b []byte) []byte { b[18], b[19] = 2, 2; return b },
 		"UTF-16":                  setU32(56, 2),
 		"page size":               func(b []byte) []byte { b[16], b[17] = 2, 0; return b },
-		"b-tree loop":             func(b []byte) []byte { return loop(b) },
+		"b-tree loop":             testbundle.Loop,
 		"view":                    sqlite(t, "DROP TABLE query; CREATE VIEW query AS SELECT 1 AS id"),
 		"trigger":                 sqlite(t, "CREATE TRIGGER t AFTER INSERT ON file BEGIN SELECT 1; END"),
 		"virtual table":           sqlite(t, "CREATE VIRTUAL TABLE v USING rtree(a, b, c)"),
@@ -377,41 +374,22 @@ func TestForgedLookupFile(t *testing.T) {
 // sqlite returns a change of an index by SQL, by a SQLite that does what it is told.
 func sqlite(t *testing.T, text string) func([]byte) []byte {
 	return func(b []byte) []byte {
-		file := filepath.Join(t.TempDir(), "x.sqlite")
-		if err := os.WriteFile(file, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		db, err := sql.Open("sqlite3", file+"?_journal_mode=OFF")
+		out, err := testbundle.SQL(t.TempDir(), b, text)
 		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		db.SetMaxOpenConns(1)
-		if _, err := db.Exec(text); err != nil {
 			t.Fatalf("%s: %v", text, err)
-		}
-		db.Close()
-		out, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
 		}
 		return out
 	}
 }
 
-// loop makes the first interior page of the file point to itself.
-func loop(b []byte) []byte {
-	for p := 1; p*4096 < len(b); p++ {
-		page := b[p*4096:]
-		if page[0] == 5 || page[0] == 2 {
-			binary.BigEndian.PutUint32(page[8:], uint32(p+1))
-			return b
-		}
+// renamed returns a key with another name.
+func renamed(t *testing.T, k *bundle.Key, name string) *bundle.Key {
+	t.Helper()
+	out, err := testbundle.Renamed(k, name)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// A small index has no interior pages: let the schema's root be one.
-	b[100] = 5
-	binary.BigEndian.PutUint32(b[108:], 1)
-	return b
+	return out
 }
 
 // TestSignatures are the vectors S1 to S15 of threats.md that a single bundle can have.
@@ -519,32 +497,6 @@ func TestSignatures(t *testing.T) {
 		t.Errorf("manifest of another bundle: %v", err)
 	}
 }
-
-// renamed returns a key with another name: its id differs, and its public key does not.
-func renamed(t *testing.T, k *bundle.Key, name string) *bundle.Key {
-	t.Helper()
-	public, err := base64.StdEncoding.DecodeString(strings.SplitN(k.Verifier, "+", 3)[2])
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := note.NewEd25519VerifierKey(name, public[1:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := note.NewVerifier(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &bundle.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}
-}
-
-// renamedSigner signs by a key of another name.
-type renamedSigner struct {
-	note.Verifier
-	signer note.Signer
-}
-
-func (s renamedSigner) Sign(msg []byte) ([]byte, error) { return s.signer.Sign(msg) }
 
 // TestParseManifest gives texts that are almost right to a parser that knows one.
 func TestParseManifest(t *testing.T) {

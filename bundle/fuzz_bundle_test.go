@@ -16,9 +16,7 @@ import (
 
 // smallBundle returns a bundle without the large zip.
 func smallBundle(t testing.TB) *testbundle.TB {
-	return testbundle.Make(t, modfiles, func(c *bundle.Contents) {
-		c.Versions = slices.DeleteFunc(c.Versions, func(v bundle.Version) bool { return v.Path == testbundle.Large.Path })
-	})
+	return testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 }
 
 // FuzzTar changes bytes of a bundle, cuts and lengthens it: what is accepted is the bundle, to the

@@ -36,6 +36,29 @@ func exchanges(t *testing.T, path, other string) {
 	t.Cleanup(func() { close(done); <-stopped })
 }
 
+// meet opens a path again and again while something exchanges it, until it was opened and refused
+// often enough, and has check look at each file that was opened.
+func meet(t *testing.T, path string, open func(string) (*os.File, error), enough int, check func(*os.File)) {
+	t.Helper()
+	opened, refused := 0, 0
+	for start := time.Now(); time.Since(start) < 20*time.Second && (opened < enough || refused < enough/4); {
+		f, err := open(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			refused++
+			continue
+		}
+		opened++
+		check(f)
+		f.Close()
+	}
+	if opened == 0 || refused == 0 {
+		t.Skipf("%d times opened, %d refused: the two never met", opened, refused)
+	}
+}
+
 // TestExchangedForAPipe: what is opened is a regular file, whatever lies there a moment before.
 func TestExchangedForAPipe(t *testing.T) {
 	dir := t.TempDir()
@@ -47,25 +70,11 @@ func TestExchangedForAPipe(t *testing.T) {
 		t.Skip("no pipes here:", err)
 	}
 	exchanges(t, path, pipe)
-	opened, refused := 0, 0
-	for start := time.Now(); time.Since(start) < 20*time.Second && (opened < 200 || refused < 200); {
-		f, err := openRegular(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			refused++
-			continue
-		}
-		opened++
+	meet(t, path, openRegular, 800, func(f *os.File) {
 		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 			t.Fatalf("opened %v (%v)", st.Mode(), err)
 		}
-		f.Close()
-	}
-	if opened == 0 || refused == 0 {
-		t.Skipf("%d times opened, %d refused: the two never met", opened, refused)
-	}
+	})
 }
 
 // TestExchangedForALink: nor is it one behind a link that lies there a moment later.
@@ -81,26 +90,11 @@ func TestExchangedForALink(t *testing.T) {
 		t.Skip("no links here:", err)
 	}
 	exchanges(t, path, link)
-	opened, refused := 0, 0
-	for start := time.Now(); time.Since(start) < 20*time.Second && (opened < 2000 || refused < 500); {
-		f, err := openBeside(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+	meet(t, path, openBeside, 2000, func(f *os.File) {
+		if data, err := io.ReadAll(f); err != nil || string(data) != "public" {
+			t.Fatalf("read %q (%v)", data, err)
 		}
-		if err != nil {
-			refused++
-			continue
-		}
-		opened++
-		data, err := io.ReadAll(f)
-		f.Close()
-		if err != nil || string(data) != "public" {
-			t.Fatalf("read %q (%v) after %d", data, err, opened)
-		}
-	}
-	if opened == 0 || refused == 0 {
-		t.Skipf("%d times opened, %d refused: the two never met", opened, refused)
-	}
+	})
 }
 
 // TestPackTable has footers that lie about the table: none is a pack.

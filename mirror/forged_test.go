@@ -21,17 +21,17 @@ import (
 
 var forgedText = module.Version{Path: "example.com/text", Version: "v1.1.0"}
 
-// forgedZip returns a zip of example.com/text v1.1.0 by all rules, with other contents.
-func forgedZip(t *testing.T, goMod string) []byte {
+// zipOf returns a zip of a module version by all rules, of files: name, content, name, content, …
+func zipOf(t *testing.T, m module.Version, files ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
-	for _, f := range [][2]string{{"go.mod", goMod}, {"text.go", "package text\n\nfunc init() { evil() }\n"}} {
-		to, err := w.Create(forgedText.String() + "/" + f[0])
+	for i := 0; i < len(files); i += 2 {
+		to, err := w.Create(m.String() + "/" + files[i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := to.Write([]byte(f[1])); err != nil {
+		if _, err := to.Write([]byte(files[i+1])); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -39,6 +39,12 @@ func forgedZip(t *testing.T, goMod string) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// forgedZip returns a zip of example.com/text v1.1.0 with other contents.
+func forgedZip(t *testing.T, goMod string) []byte {
+	t.Helper()
+	return zipOf(t, forgedText, "go.mod", goMod, "text.go", "package text\n\nfunc init() { evil() }\n")
 }
 
 func hashOfZip(t *testing.T, data []byte) string {
@@ -154,22 +160,10 @@ func TestForkInAnAnswer(t *testing.T) {
 func TestForgedToolchain(t *testing.T) {
 	m := module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.99.1.linux-amd64"}
 	file := "golang.org/toolchain/@v/" + m.Version + ".zip"
-	var out bytes.Buffer
-	z := zip.NewWriter(&out)
-	for _, name := range []string{"go.mod", "bin/go", "VERSION"} {
-		to, err := z.Create(m.String() + "/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := to.Write([]byte("module golang.org/toolchain\n")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
+	const text = "module golang.org/toolchain\n"
+	forged := zipOf(t, m, "go.mod", text, "bin/go", text, "VERSION", text)
 	w := newWorld(t)
-	w.up.Override(file, content(out.String()))
+	w.up.Override(file, content(string(forged)))
 	if _, err := w.sync(m.String()); !errors.Is(err, proof.ErrMismatch) {
 		t.Errorf("got %v, want a mismatch", err)
 	}

@@ -314,18 +314,29 @@ func TestPasswordsOfNobody(t *testing.T) {
 	}
 }
 
-// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even
-// a right one that was not seen before, until time has passed. One that was right before is right,
-// and other addresses are not concerned.
-func TestGuessing(t *testing.T) {
+// usersFile writes a file of users whose password is correct-horse.
+func usersFile(t *testing.T, names ...string) string {
+	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	users := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\nbob:%[1]s\n", hash), 0o600); err != nil {
+	var lines []byte
+	for _, name := range names {
+		lines = fmt.Appendf(lines, "%s:%s\n", name, hash)
+	}
+	file := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(file, lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even
+// a right one that was not seen before, until time has passed. One that was right before is right,
+// and other addresses are not concerned.
+func TestGuessing(t *testing.T) {
+	users := usersFile(t, "alice", "bob")
 	refused := make(map[string]int)
 	a := &Access{Htpasswd: users}
 	if err := a.open(slog.New(slog.DiscardHandler), func(reason string) { refused[reason]++ }); err != nil {
@@ -383,14 +394,7 @@ func TestShortTokens(t *testing.T) {
 // TestOneBcryptAtATime: while one password is compared another one waits, as long as its client
 // does.
 func TestOneBcryptAtATime(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\n", hash), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	users := usersFile(t, "alice")
 	a := &Access{Htpasswd: users}
 	if err := a.open(slog.New(slog.DiscardHandler), func(string) {}); err != nil {
 		t.Fatal(err)
@@ -415,14 +419,7 @@ func TestOneBcryptAtATime(t *testing.T) {
 
 // TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks https, and from nobody else.
 func TestAccessBehindAProxy(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("correct-horse"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(users, fmt.Appendf(nil, "alice:%s\n", hash), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	users := usersFile(t, "alice")
 	for _, test := range []struct {
 		proxy, proto, password string
 		want                   int

@@ -5,19 +5,14 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"database/sql"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	_ "github.com/mattn/go-sqlite3" // the driver that does what it is told
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/bundle"
@@ -44,10 +39,7 @@ type Maker struct {
 // NewMaker makes the bundle that the others are made from. modfiles is the folder testdata/mod.
 func NewMaker(t testing.TB, modfiles string) *Maker {
 	t.Helper()
-	small := func(c *bundle.Contents) {
-		c.Versions = slices.DeleteFunc(c.Versions, func(v bundle.Version) bool { return v.Path == testbundle.Large.Path })
-	}
-	m := &Maker{tb: testbundle.Make(t, modfiles, small), keys: make(map[string]*bundle.Key), at: make(map[string]int)}
+	m := &Maker{tb: testbundle.Make(t, modfiles, testbundle.WithoutLarge), keys: make(map[string]*bundle.Key), at: make(map[string]int)}
 	m.other = &testbundle.TB{Contents: m.tb.Contents, Key: m.tb.Key, Trusted: m.tb.Trusted}
 	later := *m.tb.Contents
 	later.Sequence++
@@ -70,7 +62,7 @@ func NewMaker(t testing.TB, modfiles string) *Maker {
 	if m.keys["impostor"], err = bundle.EphemeralKey("tester"); err != nil { // the same name, another key
 		t.Fatal(err)
 	}
-	if m.keys["alias"], err = renamed(m.keys["second"], "alias"); err != nil { // the same key, another name
+	if m.keys["alias"], err = testbundle.Renamed(m.keys["second"], "alias"); err != nil { // the same key, another name
 		t.Fatal(err)
 	}
 	b, err := bundle.Open(context.Background(), m.tb.Path, m.tb.Trusted, "")
@@ -165,7 +157,7 @@ func (s *state) step(line string) error {
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "sql":
-		return s.reindex(func(b []byte) ([]byte, error) { return s.sql(b, rest) })
+		return s.reindex(func(b []byte) ([]byte, error) { return testbundle.SQL(s.dir, b, rest) })
 	case "index":
 		return s.reindex(func(b []byte) ([]byte, error) { return editBytes(b, rest) })
 	case "say":
@@ -223,13 +215,7 @@ func (s *state) step(line string) error {
 		if err != nil {
 			return err
 		}
-		h := s.data[at : at+block]
-		copy(h[148:], "        ")
-		sum := 0
-		for _, b := range h {
-			sum += int(b)
-		}
-		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		checksum(s.data[at : at+block])
 		return nil
 	case "cut":
 		n, err := strconv.Atoi(rest)
@@ -354,27 +340,6 @@ func (s *state) reindex(edit func([]byte) ([]byte, error)) error {
 	return s.sign()
 }
 
-// sql changes an index by a SQLite that does what it is told.
-func (s *state) sql(b []byte, text string) ([]byte, error) {
-	file := filepath.Join(s.dir, "x.sqlite")
-	if err := os.WriteFile(file, b, 0o644); err != nil {
-		return nil, err
-	}
-	db, err := sql.Open("sqlite3", file+"?_journal_mode=OFF")
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	db.SetMaxOpenConns(1)
-	if _, err := db.Exec(text); err != nil {
-		return nil, err
-	}
-	if err := db.Close(); err != nil {
-		return nil, err
-	}
-	return os.ReadFile(file)
-}
-
 // editBytes changes the bytes of an index.
 func editBytes(b []byte, rest string) ([]byte, error) {
 	verb, rest, _ := strings.Cut(rest, " ")
@@ -406,18 +371,20 @@ func editBytes(b []byte, rest string) ([]byte, error) {
 			err = fmt.Errorf("want two texts of one length, the first of which is there")
 		}
 		return bytes.ReplaceAll(b, []byte(old), []byte(new)), err
-	case "loop": // the first interior page points to itself
-		for p := 1; p*4096 < len(b); p++ {
-			if page := b[p*4096:]; page[0] == 5 || page[0] == 2 {
-				binary.BigEndian.PutUint32(page[8:], uint32(p+1))
-				return b, nil
-			}
-		}
-		b[100] = 5 // a small index has none: let the schema's root be one
-		binary.BigEndian.PutUint32(b[108:], 1)
-		return b, nil
+	case "loop":
+		return testbundle.Loop(b), nil
 	}
 	return nil, fmt.Errorf("unknown edit")
+}
+
+// checksum makes the checksum of a tar header right.
+func checksum(h []byte) {
+	copy(h[148:], "        ")
+	sum := 0
+	for _, b := range h[:block] {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
 }
 
 // place returns the offset that a text names.
@@ -475,35 +442,8 @@ func parseBytes(text string) ([]byte, error) {
 		}
 		h := bundle.Header("././@PaxHeader", int64(len(line)))
 		h[156] = typ[0]
-		copy(h[148:], "        ")
-		sum := 0
-		for _, b := range h {
-			sum += int(b)
-		}
-		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		checksum(h)
 		return append(append(h, line...), make([]byte, pad(len(line)))...), nil
 	}
 	return hex.DecodeString(text)
 }
-
-// renamed returns a key with another name: its id differs, and its public key does not.
-func renamed(k *bundle.Key, name string) (*bundle.Key, error) {
-	public, err := base64.StdEncoding.DecodeString(strings.SplitN(k.Verifier, "+", 3)[2])
-	if err != nil {
-		return nil, err
-	}
-	text, err := note.NewEd25519VerifierKey(name, public[1:])
-	if err != nil {
-		return nil, err
-	}
-	v, err := note.NewVerifier(text)
-	return &bundle.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}, err
-}
-
-// renamedSigner signs by a key of another name.
-type renamedSigner struct {
-	note.Verifier
-	signer note.Signer
-}
-
-func (s renamedSigner) Sign(msg []byte) ([]byte, error) { return s.signer.Sign(msg) }

@@ -186,13 +186,19 @@ func classOf(file string, m *Maker, v *Vector) (string, error) {
 	return "ok", nil
 }
 
-// commands has "modmirror verify" look at each bundle.
-func commands(t *testing.T, all []made) {
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "modmirror")
+// command builds modmirror and returns its path.
+func command(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "modmirror")
 	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/modmirror").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return bin
+}
+
+// commands has "modmirror verify" look at each bundle.
+func commands(t *testing.T, all []made) {
+	dir, bin := t.TempDir(), command(t)
 	var most int64
 	var longest time.Duration
 	n, last := 0, ""

@@ -40,10 +40,7 @@ func TestZips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(t.TempDir(), "modmirror")
-	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/modmirror").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	bin := command(t)
 	var most int64
 	var longest time.Duration
 	n := 0
