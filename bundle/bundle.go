@@ -34,6 +34,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -87,13 +88,13 @@ const (
 // Open opens the bundle at path, believing the trusted keys: a file, the first of its pieces, or the manifest of a catalogue that
 // WriteCatalogue wrote. When stateDir is not "", the verified copy of the index stays there and the next Open only hashes it.
 // Errors about what the bundle says are *NotVerifiedError.
-func Open(ctx context.Context, path string, trust *Trust, stateDir string) (*Bundle, error) {
+func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir string) (*Bundle, error) {
 	b := &Bundle{path: path}
 	var err error
 	if strings.HasSuffix(path, manifestExt) {
-		err = b.openCatalogue(ctx, trust, stateDir)
+		err = b.openCatalogue(ctx, keyring, stateDir)
 	} else if b.medium, err = openMedium(path); err == nil {
-		err = b.open(ctx, trust, stateDir)
+		err = b.open(ctx, keyring, stateDir)
 	}
 	if err != nil {
 		b.Close()
@@ -103,8 +104,8 @@ func Open(ctx context.Context, path string, trust *Trust, stateDir string) (*Bun
 }
 
 // open verifies what is in front of the files.
-func (b *Bundle) open(ctx context.Context, trust *Trust, stateDir string) error {
-	if err := b.readManifest(trust); err != nil {
+func (b *Bundle) open(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
+	if err := b.readManifest(keyring); err != nil {
 		return err
 	}
 	src := b.indexBytes(ctx)
@@ -127,7 +128,7 @@ func (b *Bundle) checkIndexSum(sum [32]byte) error {
 }
 
 // readManifest reads and believes the fixed part of the file.
-func (b *Bundle) readManifest(trust *Trust) error {
+func (b *Bundle) readManifest(keyring *trust.Keyring) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
 	if n, err := b.medium.ReadAt(fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF {
 		if isAge(fixed[:n]) || foreign(b.path, fixed[:n]) != nil {
@@ -140,7 +141,7 @@ func (b *Bundle) readManifest(trust *Trust) error {
 	if !bytes.Equal(fixed[:manifestAt], Header(manifestName, ManifestSize)) {
 		return b.notLike(fixed)
 	}
-	if err := b.believe(fixed[manifestAt:manifestAt+ManifestSize], trust); err != nil {
+	if err := b.believe(fixed[manifestAt:manifestAt+ManifestSize], keyring); err != nil {
 		return err
 	}
 	m := &b.Manifest
@@ -178,7 +179,7 @@ var errCatalogue = errors.New("it is a catalogue, which has no files: name the b
 
 // believe takes the content of a MANIFEST entry for what it says, when enough of the trusted keys signed it, here or in the file
 // of detached signatures beside the bundle.
-func (b *Bundle) believe(data []byte, trust *Trust) error {
+func (b *Bundle) believe(data []byte, keyring *trust.Keyring) error {
 	var more []byte
 	if b.medium == nil || !b.medium.Remote() { // those of a bundle in a bucket are in it
 		var err error
@@ -186,7 +187,7 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 			return err
 		}
 	}
-	m, n, err := openManifest(data, more, trust)
+	m, n, err := openManifest(data, more, keyring)
 	if errors.Is(err, errOtherSignatures) {
 		return &NotVerifiedError{signaturesFile(b.path), fmt.Errorf("%w: remove it, or put that of this bundle there", errOtherSignatures)}
 	}
@@ -198,7 +199,7 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 	}
 	b.Manifest = m
 	b.payload = payloadAt(m.IndexSize)
-	b.Signers, b.Signed = signerNames(n.Sigs), trust.distinct(n.Sigs)
+	b.Signers, b.Signed = trust.Names(n.Sigs), keyring.Count(n.Sigs)
 	if b.note, err = note.Sign(n); err != nil { // no new signature: all that there are
 		return err
 	}
@@ -206,12 +207,12 @@ func (b *Bundle) believe(data []byte, trust *Trust) error {
 }
 
 // openCatalogue opens a manifest with the index beside it.
-func (b *Bundle) openCatalogue(ctx context.Context, trust *Trust, stateDir string) error {
+func (b *Bundle) openCatalogue(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
 	data, err := readSmall(b.path, ManifestSize)
 	if err != nil {
 		return err
 	}
-	if err := b.believe(data, trust); err != nil {
+	if err := b.believe(data, keyring); err != nil {
 		return err
 	}
 	name := strings.TrimSuffix(b.path, manifestExt) + indexExt
@@ -531,7 +532,7 @@ func (b *Bundle) checkHeads(ctx context.Context) error {
 
 // headOf returns the tree of a head, having compared it with what the note says, whose signature is not checked.
 func headOf(h index.Head) (tlog.Tree, error) {
-	n, err := openUnverified([]byte(h.Note))
+	n, err := trust.OpenUnverified([]byte(h.Note))
 	if err != nil {
 		return tlog.Tree{}, fmt.Errorf("tree head %d: %w", h.Size, err)
 	}

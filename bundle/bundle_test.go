@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
@@ -27,7 +28,7 @@ const modfiles = "../testdata/mod"
 var ctx = context.Background()
 
 // verify opens and verifies a bundle, deep, and returns the first thing that is wrong.
-func verify(path string, trusted *bundle.Trust, db *proof.Database) error {
+func verify(path string, trusted *trust.Keyring, db *proof.Database) error {
 	b, err := bundle.Open(ctx, path, trusted, "")
 	if err != nil {
 		return err
@@ -383,7 +384,7 @@ func sqlite(t *testing.T, text string) func([]byte) []byte {
 }
 
 // renamed returns a key with another name.
-func renamed(t *testing.T, k *bundle.Key, name string) *bundle.Key {
+func renamed(t *testing.T, k *trust.Key, name string) *trust.Key {
 	t.Helper()
 	out, err := testbundle.Renamed(k, name)
 	if err != nil {
@@ -396,14 +397,14 @@ func renamed(t *testing.T, k *bundle.Key, name string) *bundle.Key {
 func TestSignatures(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	m := tb.Draft.Manifest
-	key := func(name string) *bundle.Key {
-		k, err := bundle.EphemeralKey(name)
+	key := func(name string) *trust.Key {
+		k, err := trust.EphemeralKey(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return k
 	}
-	sign := func(keys ...*bundle.Key) []byte {
+	sign := func(keys ...*trust.Key) []byte {
 		var signers []note.Signer
 		for _, k := range keys {
 			signers = append(signers, k.Signer)
@@ -419,7 +420,7 @@ func TestSignatures(t *testing.T) {
 		return append([]byte(s), bytes.Repeat([]byte("\n"), bundle.ManifestSize-len(s))...)
 	}
 	good := string(sign(tb.Key))
-	var others []*bundle.Key
+	var others []*trust.Key
 	for i := range 15 {
 		others = append(others, key(fmt.Sprint("other", i)))
 	}
@@ -464,21 +465,21 @@ func TestSignatures(t *testing.T) {
 	alias := renamed(t, a, "alias")
 	for _, tc := range []struct {
 		name    string
-		signers []*bundle.Key
+		signers []*trust.Key
 		require int
 		ok      bool
 	}{
-		{"2 of 3", []*bundle.Key{a, b}, 2, true},
-		{"3 of 3", []*bundle.Key{a, b, c}, 3, true},
-		{"1 of 3", []*bundle.Key{c}, 2, false},
-		{"one trusted and one unknown", []*bundle.Key{c, others[0]}, 2, false},
-		{"one key under two names", []*bundle.Key{a, alias}, 2, false},
-		{"one key under two names, and another", []*bundle.Key{a, alias, b}, 2, true},
-		{"none required is one", []*bundle.Key{others[0]}, 0, false},
+		{"2 of 3", []*trust.Key{a, b}, 2, true},
+		{"3 of 3", []*trust.Key{a, b, c}, 3, true},
+		{"1 of 3", []*trust.Key{c}, 2, false},
+		{"one trusted and one unknown", []*trust.Key{c, others[0]}, 2, false},
+		{"one key under two names", []*trust.Key{a, alias}, 2, false},
+		{"one key under two names, and another", []*trust.Key{a, alias, b}, 2, true},
+		{"none required is one", []*trust.Key{others[0]}, 0, false},
 	} {
-		trust := bundle.TrustIn(a.Verifier, alias.Verifier, b.Verifier, c.Verifier)
-		trust.Require = tc.require
-		_, err := bundle.OpenManifest(sign(tc.signers...), trust)
+		keyring := trust.NewKeyring(a.Verifier, alias.Verifier, b.Verifier, c.Verifier)
+		keyring.Require = tc.require
+		_, err := bundle.OpenManifest(sign(tc.signers...), keyring)
 		if (err == nil) != tc.ok || (err != nil && !refused(err)) {
 			t.Errorf("%s: %v", tc.name, err)
 		}

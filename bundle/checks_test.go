@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -257,13 +258,13 @@ func TestRollbackAgainstTheStore(t *testing.T) {
 // public key counted once, also when the store has another line that would be served without it.
 func TestSignaturesOfABase(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	approver, err := bundle.EphemeralKey("approver")
+	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
 	alias := renamed(t, tb.Key, "alias")
-	both := bundle.TrustIn(tb.Key.Verifier, alias.Verifier, approver.Verifier)
-	sign := func(tb *testbundle.TB, keys ...*bundle.Key) *testbundle.TB {
+	both := trust.NewKeyring(tb.Key.Verifier, alias.Verifier, approver.Verifier)
+	sign := func(tb *testbundle.TB, keys ...*trust.Key) *testbundle.TB {
 		if _, err := bundle.Sign(tb.Path, both, keys...); err != nil {
 			t.Fatal(err)
 		}
@@ -271,12 +272,12 @@ func TestSignaturesOfABase(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name string
-		keys []*bundle.Key
+		keys []*trust.Key
 		ok   bool
 	}{
 		{"one", nil, false},
-		{"one under two names", []*bundle.Key{alias}, false},
-		{"two", []*bundle.Key{approver}, true},
+		{"one under two names", []*trust.Key{alias}, false},
+		{"two", []*trust.Key{approver}, true},
 	} {
 		s := newStore(t, both)
 		base := sign(variant(t, tb, func(c *bundle.Contents) {}), test.keys...)
@@ -287,11 +288,11 @@ func TestSignaturesOfABase(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		strict := bundle.TrustIn(both.Keys...)
+		strict := trust.NewKeyring(both.Keys...)
 		strict.Require = 2
 		s = reopened(t, s, strict, stateOf(s))
 		err := take(t, s, delta, nil)
-		if _, few := errors.AsType[*bundle.TooFewError](err); few == test.ok || (err == nil) != test.ok {
+		if _, few := errors.AsType[*trust.TooFewError](err); few == test.ok || (err == nil) != test.ok {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}

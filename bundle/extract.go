@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 )
 
@@ -17,9 +18,9 @@ import (
 // named, with the MANIFEST. What else is at one of the paths is an *OccupiedError before anything
 // is written, unless it is of an earlier bundle of the line or t.Replace is set. A file that does
 // not verify is not written and ends the work. wrote is told of each file.
-func (b *Bundle) Extract(ctx context.Context, t *PlainTree, paths []string, trust *Trust, wrote func(index.File) error) (n int, err error) {
+func (b *Bundle) Extract(ctx context.Context, t *PlainTree, paths []string, keyring *trust.Keyring, wrote func(index.File) error) (n int, err error) {
 	if len(paths) == 0 && !t.Replace {
-		if err := b.continueTree(t, trust); err != nil {
+		if err := b.continueTree(t, keyring); err != nil {
 			return 0, err
 		}
 	}

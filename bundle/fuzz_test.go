@@ -5,11 +5,7 @@ import (
 	"crypto/sha256"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
 // FuzzPack looks contents up in packs that may be anything: each that is found lies in the file.
@@ -94,77 +90,6 @@ func FuzzState(f *testing.F) {
 			if CheckName(name) != nil || seen.Sequence < 0 {
 				t.Errorf("line %q, sequence %d", name, seen.Sequence)
 			}
-		}
-	})
-}
-
-// FuzzTrust reads trust files: each key that is taken is one that verifies, and the file can be
-// added to and taken from.
-func FuzzTrust(f *testing.F) {
-	key, err := EphemeralKey("seed")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add("# a comment\n" + key.Verifier + "\n\n")
-	f.Add(key.Verifier + " # a comment behind it\n")
-	f.Add("\ufeff" + key.Verifier + "\r\n")
-	file := filepath.Join(f.TempDir(), "trusted")
-	f.Fuzz(func(t *testing.T, text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		trust, err := ReadTrust(file)
-		if err != nil {
-			return
-		}
-		before := len(trust.Keys)
-		if _, err := trust.Add(key.Verifier); err != nil {
-			t.Fatal(err)
-		}
-		again, err := ReadTrust(file)
-		if err != nil || !slices.Equal(again.Keys, trust.Keys) {
-			t.Fatalf("%d keys, then %d, then %v (%v)", before, len(trust.Keys), again, err)
-		}
-		for _, k := range again.Keys {
-			if _, err := note.NewVerifier(k); err != nil {
-				t.Errorf("%q is trusted: %v", k, err)
-			}
-		}
-	})
-}
-
-// FuzzKeyFile reads key files: what is taken for a key signs what its public part verifies, and no
-// error has the private part.
-func FuzzKeyFile(f *testing.F) {
-	file := filepath.Join(f.TempDir(), "key")
-	if _, err := NewKey(file, "seed", nil); err != nil {
-		f.Fatal(err)
-	}
-	seed, err := os.ReadFile(file)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(seed)
-	f.Add(bytes.ReplaceAll(seed, []byte("# public"), []byte("# other")))
-	f.Add([]byte("PRIVATE+KEY+seed+00000000+AAAA\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		k, err := ReadKey(file, func() ([]byte, error) { return []byte("x"), nil })
-		if err != nil {
-			if strings.Contains(err.Error(), "PRIVATE") {
-				t.Errorf("the error has the key: %v", err)
-			}
-			return
-		}
-		v, err := note.NewVerifier(k.Verifier)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sig, err := k.Signer.Sign([]byte("text"))
-		if err != nil || !v.Verify([]byte("text"), sig) {
-			t.Errorf("it does not sign what it verifies: %v", err)
 		}
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
@@ -43,9 +44,9 @@ func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.C
 }
 
 // store returns an empty store.
-func newStore(t testing.TB, trust *bundle.Trust) *bundle.Store {
+func newStore(t testing.TB, keyring *trust.Keyring) *bundle.Store {
 	t.Helper()
-	s, err := bundle.OpenStore(filepath.Join(t.TempDir(), "store"), trust, filepath.Join(t.TempDir(), "state"))
+	s, err := bundle.OpenStore(filepath.Join(t.TempDir(), "store"), keyring, filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
@@ -200,29 +201,16 @@ func (e *NotVerifiedError) Error() string {
 // Unwrap returns the reason.
 func (e *NotVerifiedError) Unwrap() error { return e.Err }
 
-// An UntrustedError says that no trusted key signed a bundle.
-type UntrustedError struct {
-	Signers []string // "name+hash" of the keys that did
-}
-
-// Error names the keys that signed.
-func (e *UntrustedError) Error() string {
-	if len(e.Signers) == 0 {
-		return "it is not signed"
-	}
-	return "signed by " + strings.Join(e.Signers, ", ") + ", which is not among the trusted keys"
-}
-
 // OpenManifest checks the signatures on the content of a MANIFEST entry under the trusted
 // keys and parses it. As many keys as trust requires must have signed; a bad signature of
 // any trusted key is refused; those of other keys are ignored.
-func OpenManifest(data []byte, trust *Trust) (Manifest, error) {
-	m, _, err := openManifest(data, nil, trust)
+func OpenManifest(data []byte, keyring *trust.Keyring) (Manifest, error) {
+	m, _, err := openManifest(data, nil, keyring)
 	return m, err
 }
 
 // openManifest is OpenManifest with further signatures: a note of the same text, or nil.
-func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error) {
+func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.Note, error) {
 	if len(data) != ManifestSize {
 		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
 	}
@@ -234,7 +222,7 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 			return Manifest{}, nil, errOtherSignatures
 		}
 		for line := range strings.Lines(string(lines)) {
-			if trust.made(line) {
+			if keyring.Claims(line) {
 				msg = append(msg, line...)
 			}
 		}
@@ -242,20 +230,9 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 			return Manifest{}, nil, &NotVerifiedError{"detached signatures", errTooManySignatures}
 		}
 	}
-	n, err := note.Open(msg, trust.Verifiers())
-	if unverified, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
-		return Manifest{}, nil, &NotVerifiedError{"signature", &UntrustedError{signerNames(unverified.Note.UnverifiedSigs)}}
-	}
+	n, err := keyring.Open(msg)
 	if err != nil {
 		return Manifest{}, nil, &NotVerifiedError{"signature", err}
-	}
-	for line := range strings.Lines(string(msg[len(n.Text)+1:])) {
-		if err := trust.checkSignature([]byte(n.Text), line); err != nil {
-			return Manifest{}, nil, &NotVerifiedError{"signature", err}
-		}
-	}
-	if have := trust.distinct(n.Sigs); have < trust.Require {
-		return Manifest{}, nil, &NotVerifiedError{"signature", &TooFewError{trust.Require, have, signerNames(n.UnverifiedSigs)}}
 	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {
@@ -264,37 +241,5 @@ func openManifest(data, more []byte, trust *Trust) (Manifest, *note.Note, error)
 	return m, n, nil
 }
 
-// signerNames returns the keys of signatures as "name+hash".
-func signerNames(sigs []note.Signature) (names []string) {
-	for _, s := range sigs {
-		names = append(names, fmt.Sprintf("%s+%08x", s.Name, s.Hash))
-	}
-	return names
-}
-
-// openUnverified parses a signed note, believing nobody.
-func openUnverified(msg []byte) (*note.Note, error) {
-	n, err := note.Open(msg, note.VerifierList())
-	if u, ok := errors.AsType[*note.UnverifiedNoteError](err); ok {
-		return u.Note, nil
-	}
-	return n, err
-}
-
 // errOtherSignatures is the error about detached signatures beside a bundle that are of another one.
 var errOtherSignatures = errors.New("it has signatures of another bundle")
-
-// A TooFewError says that fewer of the trusted keys signed than are required.
-type TooFewError struct {
-	Want, Have int
-	Others     []string // "name+hash" of the keys that signed too and are not trusted
-}
-
-// Error says how many are missing.
-func (e *TooFewError) Error() string {
-	text := fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
-	if len(e.Others) > 0 {
-		text += "; also signed by " + strings.Join(e.Others, ", ") + ", not trusted here"
-	}
-	return text
-}

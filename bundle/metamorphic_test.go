@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
@@ -92,11 +93,11 @@ func TestStoreMetamorphic(t *testing.T) {
 func metamorphic(t *testing.T, seed uint64, steps int) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	root := smallBundle(t)
-	approver, err := bundle.EphemeralKey("approver")
+	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := bundle.TrustIn(root.Key.Verifier, approver.Verifier)
+	both := trust.NewKeyring(root.Key.Verifier, approver.Verifier)
 	s := newStore(t, both)
 	lines := []*modelLine{{name: "test", store: make(map[int]*carried)}, {name: "other", store: make(map[int]*carried)}}
 	counts := make(map[string]int)

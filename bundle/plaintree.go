@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -155,7 +156,7 @@ func (t *PlainTree) Sync() error {
 
 // continueTree finds out whether t is the tree of an earlier bundle of b's line, which the MANIFEST
 // in it says, so that its files may be replaced. A tree of a newer one is a *RollbackError.
-func (b *Bundle) continueTree(t *PlainTree, trust *Trust) error {
+func (b *Bundle) continueTree(t *PlainTree, keyring *trust.Keyring) error {
 	data, err := t.Read(manifestName, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -163,7 +164,7 @@ func (b *Bundle) continueTree(t *PlainTree, trust *Trust) error {
 	if err != nil {
 		return err
 	}
-	m, err := OpenManifest(data, trust.Lenient())
+	m, err := OpenManifest(data, keyring.Lenient())
 	switch {
 	case err != nil:
 		return &OccupiedError{filepath.Join(t.Dir, manifestName), "it is not the MANIFEST of a bundle that a trusted key signed"}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
 )
@@ -19,12 +20,12 @@ var tarMeta = bucket.Meta{ContentType: "application/x-tar", CacheControl: "publi
 // Publish uploads a bundle to a bucket, as NAME-SEQUENCE.tar, every byte of it verified before, with the detached signatures that are beside it. The bundles before it in its line must be there: else the
 // error is a *MissingBaseError. What is there already is an *AlreadyError. An upload that was broken off is taken up again. progress, which may be nil, is told of
 // bytes that are verified, then of bytes that are there, so that it counts to twice the size.
-func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, trust *Trust, progress func(n int64)) error {
+func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, keyring *trust.Keyring, progress func(n int64)) error {
 	if b.medium == nil {
 		return errCatalogue
 	}
 	m := &b.Manifest
-	have, err := (&Store{Trust: trust.Lenient(), State: NoState(), Remote: &Remote{Bucket: to}}).openAll(ctx, func(string, error) {})
+	have, err := (&Store{Trust: keyring.Lenient(), State: NoState(), Remote: &Remote{Bucket: to}}).openAll(ctx, func(string, error) {})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -65,7 +66,7 @@ func signatureLines(msg []byte) (text, lines []byte) {
 
 // Sign adds signatures of keys to those that the bundle at path has, in place: written beside it first, so that an interruption at any
 // byte is repaired by the next Sign. The bundle must be one that trust believes, so that nobody signs what he cannot tell from a forgery.
-func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
+func Sign(path string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
 	m, err := openMedium(path)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
@@ -74,17 +75,17 @@ func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
 	if m.parts {
 		return Manifest{}, fmt.Errorf("%s is in pieces: sign it before it is split, or write the signature beside it", m.name)
 	}
-	if err := repair(path, trust); err != nil {
+	if err := repair(path, keyring); err != nil {
 		return Manifest{}, fmt.Errorf("repairing %s: %w", path, err)
 	}
 	b := &Bundle{path: path, medium: m}
-	if err := b.readManifest(trust); err != nil {
+	if err := b.readManifest(keyring); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := b.checkIndexBytes(); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
-	data, err := countersign(b.note, trust, keys)
+	data, err := countersign(b.note, keyring, keys)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -95,7 +96,7 @@ func Sign(path string, trust *Trust, keys ...*Key) (Manifest, error) {
 }
 
 // repair finishes what an interrupted Sign began.
-func repair(path string, trust *Trust) error {
+func repair(path string, keyring *trust.Keyring) error {
 	data, err := readBeside(path+journalExt, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -104,7 +105,7 @@ func repair(path string, trust *Trust) error {
 		return err
 	}
 	b := &Bundle{path: path}
-	if err := b.believe(data, trust); err != nil {
+	if err := b.believe(data, keyring); err != nil {
 		return fmt.Errorf("%s: %w", path+journalExt, err)
 	}
 	if b.medium, err = openMedium(path); err != nil {
@@ -118,7 +119,7 @@ func repair(path string, trust *Trust) error {
 		return other
 	}
 	whole := &Bundle{path: path, medium: b.medium}
-	if err := whole.readManifest(trust); err == nil && whole.Manifest != b.Manifest {
+	if err := whole.readManifest(keyring); err == nil && whole.Manifest != b.Manifest {
 		return other
 	}
 	return install(path, data)
@@ -150,8 +151,8 @@ func install(path string, data []byte) error {
 
 // addSignatures adds the signatures of a signed manifest to those that a bundle of a store, of the same manifest, has: beside it, since a server may be
 // sending its bytes.
-func addSignatures(have *Bundle, msg []byte, trust *Trust) error {
-	_, n, err := openManifest(padManifest(have.note), msg, trust.Lenient())
+func addSignatures(have *Bundle, msg []byte, keyring *trust.Keyring) error {
+	_, n, err := openManifest(padManifest(have.note), msg, keyring.Lenient())
 	if err != nil {
 		return err
 	}
@@ -164,17 +165,17 @@ func addSignatures(have *Bundle, msg []byte, trust *Trust) error {
 
 // SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that
 // reads the bundle finds it as FILE.sig beside the bundle FILE.
-func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error) {
+func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
 	b := &Bundle{path: path}
 	var err error
 	if strings.HasSuffix(path, manifestExt) {
 		var data []byte
 		if data, err = readSmall(path, ManifestSize); err == nil {
-			err = b.believe(data, trust)
+			err = b.believe(data, keyring)
 		}
 	} else if b.medium, err = openMedium(path); err == nil {
 		defer b.medium.Close()
-		err = b.readManifest(trust)
+		err = b.readManifest(keyring)
 	}
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
@@ -196,11 +197,11 @@ func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error)
 		if text, _ := signatureLines(old); string(text) != n.Text {
 			return Manifest{}, &OccupiedError{to, "it has signatures of another bundle"}
 		}
-		if n, err = openUnverified(old); err != nil {
+		if n, err = trust.OpenUnverified(old); err != nil {
 			return Manifest{}, fmt.Errorf("%s: %w", to, err)
 		}
 	}
-	data, err := note.Sign(n, signers(keys)...)
+	data, err := note.Sign(n, trust.Signers(keys)...)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -208,21 +209,14 @@ func SignDetached(path, to string, trust *Trust, keys ...*Key) (Manifest, error)
 }
 
 // countersign returns the content of a MANIFEST entry: the note with the signatures it has, and those of keys.
-func countersign(msg []byte, trust *Trust, keys []*Key) ([]byte, error) {
-	n, err := note.Open(msg, trust.Verifiers())
+func countersign(msg []byte, keyring *trust.Keyring, keys []*trust.Key) ([]byte, error) {
+	n, err := note.Open(msg, keyring.Verifiers())
 	if err != nil {
 		return nil, err
 	}
-	signed, err := signNote(n, signers(keys)...)
+	signed, err := signNote(n, trust.Signers(keys)...)
 	if err != nil {
 		return nil, err
 	}
 	return padManifest(signed), nil
-}
-
-func signers(keys []*Key) (list []note.Signer) {
-	for _, k := range keys {
-		list = append(list, k.Signer)
-	}
-	return list
 }

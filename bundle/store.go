@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -30,7 +31,7 @@ import (
 //	lock
 type Store struct {
 	Dir   string
-	Trust *Trust
+	Trust *trust.Keyring
 	State *State
 
 	// Remote is where the bundles are when they are in a bucket; Dir is its URL then. Such a store is only read.
@@ -53,7 +54,7 @@ const (
 
 // OpenStore returns the store in a folder. trust says whose bundles are believed, and stateDir is where verified indexes and what was
 // seen are remembered.
-func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
+func OpenStore(dir string, keyring *trust.Keyring, stateDir string) (*Store, error) {
 	state, err := ReadState(stateDir)
 	if err != nil {
 		return nil, err
@@ -65,19 +66,19 @@ func OpenStore(dir string, trust *Trust, stateDir string) (*Store, error) {
 	if real, err := filepath.EvalSymlinks(abs); err == nil { // when it is there already
 		abs = real
 	}
-	return &Store{Dir: dir, Trust: trust, State: state, place: abs}, nil
+	return &Store{Dir: dir, Trust: keyring, State: state, place: abs}, nil
 }
 
 // ErrEmpty is the error of a store without a bundle that can be believed.
 var ErrEmpty = errors.New("there is no bundle in it")
 
 // OpenRemote returns the store that is in a bucket. trust and stateDir are as for OpenStore.
-func OpenRemote(r *Remote, trust *Trust, stateDir string) (*Store, error) {
+func OpenRemote(r *Remote, keyring *trust.Keyring, stateDir string) (*Store, error) {
 	state, err := ReadState(stateDir)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{Dir: r.Bucket.String(), Trust: trust, State: state, Remote: r, place: r.Bucket.String()}, nil
+	return &Store{Dir: r.Bucket.String(), Trust: keyring, State: state, Remote: r, place: r.Bucket.String()}, nil
 }
 
 // View opens what is in the store now. skipped, which may be nil, is told of files that are no bundles that can be believed, and why; they are not served.
@@ -109,8 +110,8 @@ func (s *Store) Remember(v *View, rollback bool) error {
 }
 
 // OpenFiles returns the view of bundles in files, of one or several lines.
-func OpenFiles(ctx context.Context, files []string, trust *Trust, state *State) (*View, error) {
-	s := &Store{Trust: trust, State: state}
+func OpenFiles(ctx context.Context, files []string, keyring *trust.Keyring, state *State) (*View, error) {
+	s := &Store{Trust: keyring, State: state}
 	have := new(holding)
 	var names []string
 	for _, file := range files {
@@ -148,8 +149,8 @@ func (v *View) Place() string {
 
 // OpenLines opens the newest bundle of each line of a store, with all that they need of the others.
 // A bundle there that cannot be opened is an error: it may be the newest one.
-func OpenLines(ctx context.Context, dir string, trust *Trust) (*View, error) {
-	s := &Store{Dir: dir, Trust: trust, State: NoState()}
+func OpenLines(ctx context.Context, dir string, keyring *trust.Keyring) (*View, error) {
+	s := &Store{Dir: dir, Trust: keyring, State: NoState()}
 	var skipped error
 	v, err := s.View(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
@@ -164,8 +165,8 @@ func OpenLines(ctx context.Context, dir string, trust *Trust) (*View, error) {
 
 // OpenNewest opens the newest bundle of a store that has one line, with all that it needs of the
 // others.
-func OpenNewest(ctx context.Context, dir string, trust *Trust) (*Bundle, error) {
-	v, err := OpenLines(ctx, dir, trust)
+func OpenNewest(ctx context.Context, dir string, keyring *trust.Keyring) (*Bundle, error) {
+	v, err := OpenLines(ctx, dir, keyring)
 	if err != nil {
 		return nil, err
 	}
@@ -642,8 +643,8 @@ func linesBeside(name string, bundles []*Bundle) (names []string) {
 
 // LinesBeside returns the names of the lines of the bundles in a folder, when there is none of a
 // line yet. What is no bundle of a trusted key is passed over.
-func LinesBeside(name, dir string, trust *Trust) []string {
-	s := &Store{Dir: dir, Trust: trust.Lenient()}
+func LinesBeside(name, dir string, keyring *trust.Keyring) []string {
+	s := &Store{Dir: dir, Trust: keyring.Lenient()}
 	have, err := s.open(nil)
 	if err != nil {
 		return nil
@@ -688,7 +689,7 @@ func (s *Store) checkBase(b *Bundle, in *holding, im *Import) error {
 		return fmt.Errorf("%s: %w", b.path, &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base}})
 	}
 	if n := base.Signed; n < s.Trust.Require {
-		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{"signature", &TooFewError{Want: s.Trust.Require, Have: n}})
+		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{"signature", &trust.TooFewError{Want: s.Trust.Require, Have: n}})
 	}
 	if newest.Manifest.Sequence < m.Sequence && newest != base {
 		return s.allowed(&RollbackError{b.path, fmt.Sprintf("it was made on top of sequence %d, and what %s brought since would be gone", base.Manifest.Sequence, newest.path)}, im)
@@ -855,8 +856,8 @@ func OpenInput(path string) (io.ReadCloser, int64, error) {
 }
 
 // Fronts opens the manifests of a bundle, or of all in a store: no index is opened. skipped is told of files in a store that are no bundles that can be believed.
-func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]*Bundle, error) {
-	s := &Store{Dir: name, Trust: trust}
+func Fronts(name string, keyring *trust.Keyring, skipped func(file string, err error)) ([]*Bundle, error) {
+	s := &Store{Dir: name, Trust: keyring}
 	if st, err := os.Stat(name); err != nil || !st.IsDir() {
 		b, err := s.front(name)
 		return []*Bundle{b}, err
@@ -874,16 +875,16 @@ func Fronts(name string, trust *Trust, skipped func(file string, err error)) ([]
 
 // LineOf returns the name of the line that a bundle, or a catalogue, is of. Any one of the trusted
 // keys is enough, and nothing but the manifest is read.
-func LineOf(path string, trust *Trust) (string, error) {
+func LineOf(path string, keyring *trust.Keyring) (string, error) {
 	if strings.HasSuffix(path, manifestExt) {
 		b := &Bundle{path: path}
 		data, err := readSmall(path, ManifestSize)
 		if err == nil {
-			err = b.believe(data, trust.Lenient())
+			err = b.believe(data, keyring.Lenient())
 		}
 		return b.Manifest.Name, err
 	}
-	b, err := (&Store{Trust: trust.Lenient()}).front(path)
+	b, err := (&Store{Trust: keyring.Lenient()}).front(path)
 	if err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
@@ -56,9 +57,9 @@ func vulns(i int) func(*bundle.Contents) {
 }
 
 // reopened returns the store as another process sees it.
-func reopened(t testing.TB, s *bundle.Store, trust *bundle.Trust, state string) *bundle.Store {
+func reopened(t testing.TB, s *bundle.Store, keyring *trust.Keyring, state string) *bundle.Store {
 	t.Helper()
-	again, err := bundle.OpenStore(s.Dir, trust, state)
+	again, err := bundle.OpenStore(s.Dir, keyring, state)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +72,7 @@ func TestForeignJournal(t *testing.T) {
 	evil := variant(t, good, later)
 	before := read(t, good.Path)
 	write(t, good.Path+".signing", read(t, evil.Path)[512:512+bundle.ManifestSize])
-	approver, err := bundle.EphemeralKey("approver")
+	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func TestDetachedSignatures(t *testing.T) {
 		t.Errorf("a long signature of an unknown key: %v", err)
 	}
 	other := variant(t, tb, later)
-	approver, err := bundle.EphemeralKey("approver")
+	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,11 +196,11 @@ func TestCarriedAgain(t *testing.T) {
 // TestPruneKeepsWhatItCannotRead: nothing is pruned while a bundle cannot be opened, since nobody knows what it needs.
 func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	keyB, err := bundle.EphemeralKey("keyb")
+	keyB, err := trust.EphemeralKey("keyb")
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := bundle.TrustIn(tb.Key.Verifier, keyB.Verifier)
+	both := trust.NewKeyring(tb.Key.Verifier, keyB.Verifier)
 	b1 := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
 	b1.Key, b1.Trusted = keyB, both
 	b1.Write(t)
@@ -439,19 +440,19 @@ func TestLineIsRepaired(t *testing.T) {
 func TestLinesApart(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	other := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
-	approver, err := bundle.EphemeralKey("approver")
+	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := bundle.Sign(other.Path, tb.Trusted, approver); err != nil {
 		t.Fatal(err)
 	}
-	two := bundle.TrustIn(tb.Key.Verifier, approver.Verifier)
+	two := trust.NewKeyring(tb.Key.Verifier, approver.Verifier)
 	s := newStore(t, two)
 	if err := take(t, s, tb, nil); err != nil {
 		t.Fatal(err)
 	}
-	strict := bundle.TrustIn(two.Keys...)
+	strict := trust.NewKeyring(two.Keys...)
 	strict.Require = 2
 	s = reopened(t, s, strict, stateOf(s))
 	if err := take(t, s, other, nil); err != nil {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -384,7 +385,7 @@ func (e *ChangedError) Error() string {
 }
 
 // Write writes the bundle, signed, to w. Each file's hash is checked on the way.
-func (d *Draft) Write(ctx context.Context, w io.Writer, key *Key) error {
+func (d *Draft) Write(ctx context.Context, w io.Writer, key *trust.Key) error {
 	manifest, err := d.Manifest.Sign(key.Signer)
 	if err != nil {
 		return err
@@ -434,7 +435,7 @@ func writeEntry(w io.Writer, s Source, buf []byte) error {
 
 // Resign replaces the signatures of the bundle in f by those of key, over the same text or
 // another manifest m of the same file.
-func Resign(f io.WriterAt, m Manifest, key *Key) error {
+func Resign(f io.WriterAt, m Manifest, key *trust.Key) error {
 	data, err := m.Sign(key.Signer)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -54,9 +55,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	k, err := bundle.ReadKey(*key, nil)
+	k, err := trust.ReadKey(*key, nil)
 	if os.IsNotExist(err) {
-		k, err = bundle.NewKey(*key, "bench", nil)
+		k, err = trust.NewKey(*key, "bench", nil)
 	}
 	if err != nil {
 		return err

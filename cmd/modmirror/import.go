@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 )
 
@@ -65,7 +66,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -76,12 +77,12 @@ Example:
 			if err != nil {
 				return err
 			}
-			store, unlock, err := lockStore(ctx, e, dir, trust, state)
+			store, unlock, err := lockStore(ctx, e, dir, keyring, state)
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			imp := &importer{e: e, store: store, im: im, ids: ids, trust: trust, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
+			imp := &importer{e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
@@ -91,8 +92,8 @@ Example:
 }
 
 // lockStore opens a store to change it, when no other process does.
-func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
+func lockStore(ctx context.Context, e *env, dir string, keyring *trust.Keyring, state string) (s *bundle.Store, unlock func() error, err error) {
+	if s, err = bundle.OpenStore(dir, keyring, state); err != nil {
 		return nil, nil, err
 	}
 	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))
@@ -101,15 +102,15 @@ func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, sta
 
 // An importer takes files into a store.
 type importer struct {
-	e      *env
-	store  *bundle.Store
-	im     *bundle.Import
-	ids    []age.Identity
-	trust  *bundle.Trust
-	age    time.Duration
-	asJSON bool
-	early  []*bundle.Manifest         // older ones of lines in im.Ends
-	staged map[string]*bundle.Staging // by the first piece that waits
+	e       *env
+	store   *bundle.Store
+	im      *bundle.Import
+	ids     []age.Identity
+	keyring *trust.Keyring
+	age     time.Duration
+	asJSON  bool
+	early   []*bundle.Manifest         // older ones of lines in im.Ends
+	staged  map[string]*bundle.Staging // by the first piece that waits
 }
 
 // all takes files into the store: bundles, in the order of their lines and sequences, and the pieces that are there of others. A bundle of which
@@ -126,7 +127,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 			i.withdraw()
 		}
 	}()
-	for _, file := range inOrder(files, i.trust) {
+	for _, file := range inOrder(files, i.keyring) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
 			if bad := bundle.CheckPieces(bundle.Pieces(file)); bad != nil && ctx.Err() == nil {
@@ -219,7 +220,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 }
 
 // inOrder returns files with those that are bundles in the order of their lines and sequences.
-func inOrder(files []string, trust *bundle.Trust) []string {
+func inOrder(files []string, keyring *trust.Keyring) []string {
 	type place struct {
 		name     string
 		sequence int64
@@ -229,7 +230,7 @@ func inOrder(files []string, trust *bundle.Trust) []string {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if list, err := bundle.Fronts(file, trust.Lenient(), nil); err == nil {
+		if list, err := bundle.Fronts(file, keyring.Lenient(), nil); err == nil {
 			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
 			list[0].Close()
 		}
@@ -367,7 +368,7 @@ func lineHint(err error) (string, bool) {
 	if state, ok := errors.AsType[*bundle.StateError](err); ok {
 		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
 	}
-	if _, ok := errors.AsType[*bundle.TooFewError](err); ok {
+	if _, ok := errors.AsType[*trust.TooFewError](err); ok {
 		return "modmirror sign adds a signature, and modmirror trust add has one count", true
 	}
 	return "", false

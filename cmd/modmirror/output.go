@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -118,14 +119,14 @@ func checkFolder(name string) error {
 }
 
 // bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
-// a trusted key or by one of keys, in the form of bundle.Key.Verifier.
+// a trusted key or by one of keys, in the form of trust.Key.Verifier.
 func (e *env) bundleOfLine(line string, keys ...string) func(name string) error {
 	return func(name string) error {
-		trust, err := e.trust(1)
+		keyring, err := e.keyring(1)
 		if err != nil {
 			return err
 		}
-		found, err := bundle.LineOf(name, bundle.TrustIn(append(keys, trust.Keys...)...))
+		found, err := bundle.LineOf(name, trust.NewKeyring(append(keys, keyring.Keys...)...))
 		switch {
 		case err != nil:
 			return fmt.Errorf("it is no bundle of the line %s: %w", line, err)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/serve"
@@ -288,7 +289,7 @@ func rehearse(ctx context.Context, e *env) error {
 	ready := make(chan struct{})
 	s := &serve.Server{
 		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), bundle.TrustIn(plan.Keys...), bundle.NoState())
+			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), trust.NewKeyring(plan.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(e.stderr, nil)),
 		Miss:  misses.add,

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -190,7 +191,7 @@ Example:
 			}
 			debug.SetMemoryLimit(serveHeap)
 			debug.SetGCPercent(serveGC)
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -237,7 +238,7 @@ Example:
 				}
 				defer s.Remote.Cache.Close()
 			}
-			src := &served{server: s, args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
+			src := &served{server: s, args: args, keyring: keyring, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
 			start := time.Now()
 			scheme := "http"
 			if withTLS {
@@ -335,7 +336,7 @@ func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took ti
 type served struct {
 	server        *serve.Server
 	args          []string
-	trust         *bundle.Trust
+	keyring       *trust.Keyring
 	state         string
 	allowRollback bool
 	minSequence   int64
@@ -385,9 +386,9 @@ var reBundleName = regexp.MustCompile(`\.(tar|age|manifest|[0-9]{3})$`)
 // store opens the store.
 func (s *served) store() (*bundle.Store, error) {
 	if r := s.server.Remote; r != nil {
-		return bundle.OpenRemote(r, s.trust, s.state)
+		return bundle.OpenRemote(r, s.keyring, s.state)
 	}
-	return bundle.OpenStore(s.args[0], s.trust, s.state)
+	return bundle.OpenStore(s.args[0], s.keyring, s.state)
 }
 
 // wait opens the bundles; as long as a bucket does not answer, or a store has nothing yet, it tries
@@ -452,7 +453,7 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 		if state, err = bundle.ReadState(s.state); err != nil {
 			return nil, err
 		}
-		if v, err = bundle.OpenFiles(ctx, s.args, s.trust, state); err != nil {
+		if v, err = bundle.OpenFiles(ctx, s.args, s.keyring, state); err != nil {
 			return nil, err
 		}
 		remember = func(v *bundle.View, rollback bool) error { return state.Remember(v, v.Place(), rollback) }

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -199,7 +200,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
-	var key *bundle.Key
+	var key *trust.Key
 	if err := f.checkOutput(e, src); err != nil {
 		return err
 	}
@@ -273,7 +274,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 const maxRounds = 50
 
 // makeBundle syncs the sources and writes the bundle, of which it returns the closure. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *trust.Key) (*mirror.Closure, error) {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return nil, err
@@ -471,7 +472,7 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 		return cmp.Or(f.check(f.output, nil), checkNoSignatures(f.output))
 	}
 	var keys []string
-	if key, err := bundle.PublicKey(f.key); f.key != "" && err == nil {
+	if key, err := trust.PublicKey(f.key); f.key != "" && err == nil {
 		keys = []string{key}
 	}
 	return e.checkBundleOutput(&f.outputGuard, f.output, f.name, keys...)
@@ -479,19 +480,19 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 
 // sayLine says what is easily overlooked: a key that is not trusted here, and a bundle that begins
 // a new line beside others because of its name.
-func (f *syncFlags) sayLine(e *env, bs *bases, key *bundle.Key) error {
-	trust, err := e.trust(1)
+func (f *syncFlags) sayLine(e *env, bs *bases, key *trust.Key) error {
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(trust.Keys, key.Verifier) {
+	if !slices.Contains(keyring.Keys, key.Verifier) {
 		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here", key.Signer.Name(), key.Signer.KeyHash())
 		e.sayHint("modmirror trust add %s", key.Verifier)
 	}
 	if bs.own != nil || f.named || f.output == "-" {
 		return nil
 	}
-	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), trust); beside != nil {
+	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), keyring); beside != nil {
 		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever", f.output, f.name, strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
 	}
@@ -527,19 +528,19 @@ func creationTime() (time.Time, error) {
 }
 
 // signingKey reads the key, making one and trusting it here when there is none yet.
-func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
+func signingKey(e *env, file, passphraseFile string) (*trust.Key, error) {
 	if _, err := os.Stat(e.keyFile()); file != "" || !errors.Is(err, fs.ErrNotExist) {
 		return e.readKey(cmp.Or(file, e.keyFile()), passphraseFile)
 	}
-	key, err := bundle.NewKey(e.keyFile(), "", nil)
+	key, err := trust.NewKey(e.keyFile(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
-	trust, err := bundle.ReadTrust(e.trustFile())
+	keyring, err := trust.Read(e.trustFile())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := trust.Add(key.Verifier); err != nil {
+	if _, err := keyring.Add(key.Verifier); err != nil {
 		return nil, err
 	}
 	e.say("made a signing key, %s", e.keyFile())
@@ -845,7 +846,7 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
-func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *trust.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
 	if err != nil {
 		return err
@@ -894,7 +895,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	defer out.Discard()
 	first := key
 	if f.rehearse != "" { // the real signature comes when it has passed
-		if first, err = bundle.EphemeralKey("rehearsal"); err != nil {
+		if first, err = trust.EphemeralKey("rehearsal"); err != nil {
 			return err
 		}
 	}
@@ -910,11 +911,11 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 			return err
 		}
 		if c.Base != nil {
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
-			r.bases, r.trusted = f.bases, trust.Keys
+			r.bases, r.trusted = f.bases, keyring.Keys
 		}
 		if err := r.run(ctx, e); err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -29,8 +30,8 @@ var Large = module.Version{Path: "example.com/large", Version: "v1.0.0"}
 // A TB is a bundle with what is needed to believe it.
 type TB struct {
 	Path     string
-	Key      *bundle.Key
-	Trusted  *bundle.Trust
+	Key      *trust.Key
+	Trusted  *trust.Keyring
 	DB       *proof.Database
 	Contents *bundle.Contents
 	Draft    *bundle.Draft
@@ -105,9 +106,9 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 		change(c)
 	}
 	tb := &TB{Contents: c, DB: db}
-	tb.Key, err = bundle.EphemeralKey("tester")
+	tb.Key, err = trust.EphemeralKey("tester")
 	check(t, err)
-	tb.Trusted = bundle.TrustIn(tb.Key.Verifier)
+	tb.Trusted = trust.NewKeyring(tb.Key.Verifier)
 	tb.Write(t)
 	return tb
 }

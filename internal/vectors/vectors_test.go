@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testbundle"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -158,9 +159,9 @@ func TestBundles(t *testing.T) {
 // classOf opens and verifies a bundle and says what it is refused for.
 func classOf(file string, m *Maker, v *Vector) (string, error) {
 	ctx := context.Background()
-	trust := bundle.TrustIn(m.Keys(v.Trust...)...)
-	trust.Require = v.Need
-	b, err := bundle.Open(ctx, file, trust, "")
+	keyring := trust.NewKeyring(m.Keys(v.Trust...)...)
+	keyring.Require = v.Need
+	b, err := bundle.Open(ctx, file, keyring, "")
 	if err != nil {
 		bad, ok := errors.AsType[*bundle.NotVerifiedError](err)
 		switch {
@@ -209,14 +210,14 @@ func commands(t *testing.T, all []made) {
 		}
 		config := filepath.Join(dir, x.v.Name)
 		if x.v.Name != last {
-			trust, err := os.ReadFile(strings.TrimSuffix(x.file, filepath.Base(x.file)) + x.v.Name + ".trust")
+			keyring, err := os.ReadFile(strings.TrimSuffix(x.file, filepath.Base(x.file)) + x.v.Name + ".trust")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := os.MkdirAll(filepath.Join(config, "modmirror"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(config, "modmirror", "trusted"), trust, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(config, "modmirror", "trusted"), keyring, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			last = x.v.Name

@@ -1,69 +1,23 @@
-package bundle
+package trust
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
 	"strings"
 
-	"filippo.io/age"
-	"filippo.io/age/armor"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 	"golang.org/x/mod/sumdb/note"
 )
 
-// scryptWork is how hard a passphrase is to try: 2^18 rounds, about a second, which is age's own default.
-const scryptWork = 18
-
-// sealKey encrypts the private part of a key with a passphrase.
-func sealKey(secret string, passphrase []byte) ([]byte, error) {
-	r, err := age.NewScryptRecipient(string(passphrase))
-	if err != nil {
-		return nil, err
-	}
-	r.SetWorkFactor(scryptWork)
-	var buf bytes.Buffer
-	a := armor.NewWriter(&buf)
-	w, err := age.Encrypt(a, r)
-	if err != nil {
-		return nil, err
-	}
-	_, err = io.WriteString(w, secret)
-	if err := errors.Join(err, w.Close(), a.Close()); err != nil {
-		return nil, err
-	}
-	return append(buf.Bytes(), '\n'), nil
-}
-
-// ErrPassphrase is wrapped by the error about a passphrase that is not the right one.
-var ErrPassphrase = errors.New("the passphrase is not the right one")
-
-// unsealKey decrypts the private part of a key.
-func unsealKey(sealed []byte, passphrase []byte) (string, error) {
-	id, err := age.NewScryptIdentity(string(passphrase))
-	if err != nil {
-		return "", err
-	}
-	id.SetMaxWorkFactor(scryptWork + 2)
-	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(sealed)), id)
-	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
-		return "", ErrPassphrase
-	}
-	if err != nil {
-		return "", err
-	}
-	secret, err := io.ReadAll(io.LimitReader(r, maxKeyFile))
-	return strings.TrimSpace(string(secret)), err
-}
-
-// AgentKey returns a key that is in ssh-agent: the Ed25519 key with a comment or a fingerprint (SHA256:…), or the only one there is when
-// which is "". An agent signs any text with such a key, so what it signs is a signed note like any other. The key's name is its comment.
+// AgentKey returns an Ed25519 key of ssh-agent, named by its comment or its fingerprint
+// (SHA256:…). which may be "" when the agent has only one. An agent signs any text with such a key,
+// so its signatures are those of signed notes. The comment becomes the key's name. The connection to
+// the agent stays open.
 func AgentKey(which string) (*Key, error) {
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {
@@ -94,6 +48,7 @@ func AgentKey(which string) (*Key, error) {
 	return key, nil
 }
 
+// agentKey returns the Key that signs with k.
 func agentKey(a agent.Agent, k *agent.Key) (*Key, error) {
 	parsed, err := ssh.ParsePublicKey(k.Blob)
 	if err != nil {
@@ -122,14 +77,14 @@ func agentKey(a agent.Agent, k *agent.Key) (*Key, error) {
 	return &Key{Signer: &agentSigner{v, a, k}, Verifier: text}, nil
 }
 
-// agentSigner signs notes by ssh-agent.
+// An agentSigner signs notes with a key of ssh-agent.
 type agentSigner struct {
 	note.Verifier // name and hash
 	agent         agent.Agent
 	key           *agent.Key
 }
 
-// Sign has the agent sign msg, and checks what it made.
+// Sign returns the agent's signature over msg, having verified it.
 func (s *agentSigner) Sign(msg []byte) ([]byte, error) {
 	sig, err := s.agent.Sign(s.key, msg)
 	if err != nil {

@@ -1,0 +1,39 @@
+package trust
+
+import (
+	"crypto/rand"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// A Key signs bundles. It is an Ed25519 key in the form of signed notes
+// (https://c2sp.org/signed-note).
+type Key struct {
+	Signer   note.Signer
+	Verifier string // public key, as "trust add" takes it: name+hash+base64
+}
+
+// EphemeralKey returns a new key that is never written to disk.
+func EphemeralKey(name string) (*Key, error) {
+	key, _, err := generate(name)
+	return key, err
+}
+
+// generate returns a new key and the text of its private part.
+func generate(name string) (key *Key, private string, err error) {
+	private, public, err := note.GenerateKey(rand.Reader, name)
+	if err != nil {
+		return nil, "", err
+	}
+	signer, err := note.NewSigner(private)
+	return &Key{signer, public}, private, err
+}
+
+// Signers returns the signers of keys.
+func Signers(keys []*Key) []note.Signer {
+	list := make([]note.Signer, len(keys))
+	for i, k := range keys {
+		list[i] = k.Signer
+	}
+	return list
+}
