@@ -34,6 +34,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -68,15 +69,30 @@ type Bundle struct {
 
 	OtherSignature string // what the file beside it is that has the name of its signatures and is none for modmirror; "" for none
 
-	path    string
-	note    []byte  // the signed manifest, with all its signatures and without padding
-	medium  *Medium // nil for a catalogue alone
-	payload int64   // where file offsets count from, in bytes
-	line    []index.Bundle
-	parts   map[int64]*Bundle // the other bundles of the line that are at hand, by their number in the index
-	packs   []*pack
-	with    *holding // the rest of the store that it was opened in, to be closed with it
-	tmp     string   // folder to remove at Close
+	path       string
+	signatures string      // file of detached signatures; "" for none: those of a bundle in a bucket are in it
+	note       []byte      // the signed manifest, with all its signatures and without padding
+	media      media.Media // nil for a catalogue alone
+	payload    int64       // where file offsets count from, in bytes
+	line       []index.Bundle
+	parts      map[int64]*Bundle // the other bundles of the line that are at hand, by their number in the index
+	packs      []*pack
+	with       *holding // the rest of the store that it was opened in, to be closed with it
+	tmp        string   // folder to remove at Close
+}
+
+// newBundle returns a bundle that is not verified, with detached signatures beside it. m is nil for a
+// catalog.
+func newBundle(path string, m media.Media) *Bundle {
+	return &Bundle{path: path, media: m, signatures: signaturesFile(path)}
+}
+
+// openMedia opens the media at path, which is not that of a catalog.
+func openMedia(path string) (media.Media, error) {
+	if strings.HasSuffix(path, manifestExt) {
+		return nil, errCatalogue
+	}
+	return media.Open(path)
 }
 
 // The ends of the names of a catalogue: what is left of a bundle without its files.
@@ -89,11 +105,11 @@ const (
 // WriteCatalogue wrote. When stateDir is not "", the verified copy of the index stays there and the next Open only hashes it.
 // Errors about what the bundle says are *NotVerifiedError.
 func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir string) (*Bundle, error) {
-	b := &Bundle{path: path}
+	b := newBundle(path, nil)
 	var err error
 	if strings.HasSuffix(path, manifestExt) {
 		err = b.openCatalogue(ctx, keyring, stateDir)
-	} else if b.medium, err = openMedium(path); err == nil {
+	} else if b.media, err = openMedia(path); err == nil {
 		err = b.open(ctx, keyring, stateDir)
 	}
 	if err != nil {
@@ -105,7 +121,7 @@ func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir str
 
 // open verifies what is in front of the files.
 func (b *Bundle) open(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
-	if err := b.readManifest(keyring); err != nil {
+	if err := b.readManifest(ctx, keyring); err != nil {
 		return err
 	}
 	src := b.indexBytes(ctx)
@@ -116,25 +132,25 @@ func (b *Bundle) open(ctx context.Context, keyring *trust.Keyring, stateDir stri
 // indexBytes reads the index where it is in the file.
 func (b *Bundle) indexBytes(ctx context.Context) io.ReadCloser {
 	size := b.Manifest.IndexSize
-	return b.medium.section(ctx, b.payload-entrySize(indexName, size)+blockSize, size)
+	return b.media.NewReader(ctx, b.payload-entrySize(indexName, size)+blockSize, size)
 }
 
 // checkIndexSum compares the SHA-256 of an index with the one in the manifest.
 func (b *Bundle) checkIndexSum(sum [32]byte) error {
 	if sum != b.Manifest.Index {
-		return &NotVerifiedError{indexName, errors.New("its SHA-256 is not the one in the manifest")}
+		return &NotVerifiedError{What: indexName, Err: errors.New("its SHA-256 is not the one in the manifest")}
 	}
 	return nil
 }
 
 // readManifest reads and believes the fixed part of the file.
-func (b *Bundle) readManifest(keyring *trust.Keyring) error {
+func (b *Bundle) readManifest(ctx context.Context, keyring *trust.Keyring) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
-	if n, err := b.medium.ReadAt(fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF {
+	if n, err := b.media.ReadAt(ctx, fixed, 0); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		if isAge(fixed[:n]) || foreign(b.path, fixed[:n]) != nil {
 			return b.notLike(fixed[:n])
 		}
-		return &NotVerifiedError{"file", fmt.Errorf("%d bytes are too few for a bundle", n)}
+		return &NotVerifiedError{What: "file", Err: fmt.Errorf("%d bytes are too few for a bundle", n)}
 	} else if err != nil {
 		return err
 	}
@@ -145,14 +161,14 @@ func (b *Bundle) readManifest(keyring *trust.Keyring) error {
 		return err
 	}
 	m := &b.Manifest
-	if err := b.medium.checkSize(m.Size); err != nil {
+	if err := b.media.CheckSize(m.Size); err != nil {
 		return err
 	}
 	if !bytes.Equal(fixed[manifestAt+ManifestSize:], Header(indexName, m.IndexSize)) {
-		return &NotVerifiedError{indexName, errors.New("tar header differs")}
+		return &NotVerifiedError{What: indexName, Err: errors.New("tar header differs")}
 	}
 	if m.Size < b.payload+endSize {
-		return &NotVerifiedError{"size", errors.New("no room for the index")}
+		return &NotVerifiedError{What: "size", Err: errors.New("no room for the index")}
 	}
 	return nil
 }
@@ -165,13 +181,13 @@ func (b *Bundle) notLike(begin []byte) error {
 	case bytes.HasPrefix(begin, []byte("SQLite format 3\x00")):
 		return errors.New("it is the index of a catalogue: name the " + manifestExt + " file beside it")
 	}
-	if base, n, ok := pieceOf(b.path); ok && n > 1 {
-		return fmt.Errorf("it is a piece: name the first one, %s", pieceName(base, 1))
+	if base, n, ok := media.PieceOf(b.path); ok && n > 1 {
+		return fmt.Errorf("it is a piece: name the first one, %s", media.FirstPiece(base))
 	}
 	if f := foreign(b.path, begin); f != nil {
-		return &NotVerifiedError{"file", f}
+		return &NotVerifiedError{What: "file", Err: f}
 	}
-	return &NotVerifiedError{"file", errors.New("it does not begin like a bundle")}
+	return &NotVerifiedError{What: "file", Err: errors.New("it does not begin like a bundle")}
 }
 
 // errCatalogue is the error of what needs the files of a bundle.
@@ -181,15 +197,15 @@ var errCatalogue = errors.New("it is a catalogue, which has no files: name the b
 // of detached signatures beside the bundle.
 func (b *Bundle) believe(data []byte, keyring *trust.Keyring) error {
 	var more []byte
-	if b.medium == nil || !b.medium.Remote() { // those of a bundle in a bucket are in it
+	if b.signatures != "" {
 		var err error
-		if more, b.OtherSignature, err = readSignatures(signaturesFile(b.path)); err != nil {
+		if more, b.OtherSignature, err = readSignatures(b.signatures); err != nil {
 			return err
 		}
 	}
 	m, n, err := openManifest(data, more, keyring)
 	if errors.Is(err, errOtherSignatures) {
-		return &NotVerifiedError{signaturesFile(b.path), fmt.Errorf("%w: remove it, or put that of this bundle there", errOtherSignatures)}
+		return &NotVerifiedError{What: b.signatures, Err: fmt.Errorf("%w: remove it, or put that of this bundle there", errOtherSignatures)}
 	}
 	if err != nil {
 		if _, statErr := os.Stat(b.path + journalExt); statErr == nil {
@@ -208,7 +224,7 @@ func (b *Bundle) believe(data []byte, keyring *trust.Keyring) error {
 
 // openCatalogue opens a manifest with the index beside it.
 func (b *Bundle) openCatalogue(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
-	data, err := readSmall(b.path, ManifestSize)
+	data, err := media.ReadSmall(b.path, ManifestSize)
 	if err != nil {
 		return err
 	}
@@ -216,7 +232,7 @@ func (b *Bundle) openCatalogue(ctx context.Context, keyring *trust.Keyring, stat
 		return err
 	}
 	name := strings.TrimSuffix(b.path, manifestExt) + indexExt
-	f, err := openRegular(name)
+	f, err := media.OpenRegular(name)
 	if err != nil {
 		return fmt.Errorf("%s, the index that belongs to it: %w", name, err)
 	}
@@ -224,34 +240,9 @@ func (b *Bundle) openCatalogue(ctx context.Context, keyring *trust.Keyring, stat
 	if st, err := f.Stat(); err != nil {
 		return err
 	} else if st.Size() != b.Manifest.IndexSize {
-		return &NotVerifiedError{name, fmt.Errorf("%d bytes, the manifest says %d", st.Size(), b.Manifest.IndexSize)}
+		return &NotVerifiedError{What: name, Err: fmt.Errorf("%d bytes, the manifest says %d", st.Size(), b.Manifest.IndexSize)}
 	}
 	return b.openIndex(ctx, f, stateDir)
-}
-
-// readSmall reads a file of at most limit bytes.
-func readSmall(name string, limit int64) ([]byte, error) { return readOf(openRegular, name, limit) }
-
-// readBeside is readSmall for a file beside a bundle. Its errors name it.
-func readBeside(name string, limit int64) ([]byte, error) {
-	data, err := readOf(openBeside, name, limit)
-	if _, named := errors.AsType[*NotVerifiedError](err); err != nil && !named {
-		err = fmt.Errorf("%s: %w", name, err)
-	}
-	return data, err
-}
-
-func readOf(open func(string) (*os.File, error), name string, limit int64) ([]byte, error) {
-	f, err := open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = &NotVerifiedError{name, fmt.Errorf("more than %d bytes", limit)}
-	}
-	return data, err
 }
 
 // WriteCatalogue writes what there is of the bundle without its files to dir, and returns the path of the manifest: NAME.manifest, with
@@ -308,7 +299,7 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	name := filepath.Join(dir, b.Manifest.ID()+".sqlite")
 	if f, err := b.openCopy(name); err == nil {
 		if b.Index, err = index.OpenFile(f); err != nil {
-			return &NotVerifiedError{indexName, err}
+			return &NotVerifiedError{What: indexName, Err: err}
 		}
 		b.Seen = true
 		now := time.Now()
@@ -355,7 +346,7 @@ func (b *Bundle) useCopy(name string) error {
 		return err
 	}
 	if b.Index, err = index.OpenFile(f); err != nil {
-		return &NotVerifiedError{indexName, err}
+		return &NotVerifiedError{What: indexName, Err: err}
 	}
 	return nil
 }
@@ -369,7 +360,7 @@ func (b *Bundle) openCopy(name string) (*os.File, error) {
 	}
 	if err = safefile.CheckFileOwner(f); err == nil {
 		var sum [32]byte
-		if sum, err = hashOf(f); err == nil {
+		if sum, err = media.Hash(f); err == nil {
 			err = b.checkIndexSum(sum)
 		}
 	}
@@ -388,14 +379,14 @@ func (b *Bundle) readLine(ctx context.Context) error {
 			return wrapBad(ctx, err)
 		}
 		if x.Name != b.Manifest.Name || len(x.Digest) > 2*sha256.Size { // here, before there is memory for more of them
-			return &NotVerifiedError{indexName, errors.New("it is of another bundle")}
+			return &NotVerifiedError{What: indexName, Err: errors.New("it is of another bundle")}
 		}
 		if b.line = append(b.line, x); len(b.line) > maxLine {
-			return &NotVerifiedError{indexName, fmt.Errorf("more than %d bundles in a line", maxLine)}
+			return &NotVerifiedError{What: indexName, Err: fmt.Errorf("more than %d bundles in a line", maxLine)}
 		}
 	}
 	if len(b.line) == 0 {
-		return &NotVerifiedError{indexName, errors.New("it does not name this bundle")}
+		return &NotVerifiedError{What: indexName, Err: errors.New("it does not name this bundle")}
 	}
 	return nil
 }
@@ -448,7 +439,7 @@ func (b *Bundle) checkIndex(ctx context.Context) error {
 func (b *Bundle) checkFiles(ctx context.Context) (err error) {
 	m := &b.Manifest
 	fail := func(format string, args ...any) error {
-		return &NotVerifiedError{indexName, fmt.Errorf(format, args...)}
+		return &NotVerifiedError{What: indexName, Err: fmt.Errorf(format, args...)}
 	}
 	paths := newPathChecker(m.DB)
 	defer func() {
@@ -521,11 +512,11 @@ func (b *Bundle) checkHeads(ctx context.Context) error {
 			return wrapBad(ctx, err)
 		}
 		if last, err = headOf(h); err != nil {
-			return &NotVerifiedError{indexName, err}
+			return &NotVerifiedError{What: indexName, Err: err}
 		}
 	}
 	if last != b.Manifest.Head {
-		return &NotVerifiedError{indexName, errors.New("its tree head is not the one that the manifest names")}
+		return &NotVerifiedError{What: indexName, Err: errors.New("its tree head is not the one that the manifest names")}
 	}
 	return nil
 }
@@ -552,7 +543,7 @@ func (b *Bundle) Heads(ctx context.Context) (heads []proof.Head, err error) {
 		}
 		tree, err := headOf(h)
 		if err != nil {
-			return nil, &NotVerifiedError{indexName, err}
+			return nil, &NotVerifiedError{What: indexName, Err: err}
 		}
 		heads = append(heads, proof.Head{Tree: tree, Note: []byte(h.Note)})
 	}
@@ -622,14 +613,7 @@ func wrapBad(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &NotVerifiedError{indexName, err}
-}
-
-func hashOf(r io.Reader) (sum [32]byte, err error) {
-	h := sha256.New()
-	_, err = io.Copy(h, r)
-	h.Sum(sum[:0])
-	return sum, err
+	return &NotVerifiedError{What: indexName, Err: err}
 }
 
 // Close closes the bundle and removes what Open put aside. Bundles that were attached are closed by who opened them.
@@ -641,8 +625,8 @@ func (b *Bundle) Close() error {
 	if b.tmp != "" {
 		err = errors.Join(err, os.RemoveAll(b.tmp))
 	}
-	if b.medium != nil {
-		err = errors.Join(err, b.medium.Close())
+	if b.media != nil {
+		err = errors.Join(err, b.media.Close())
 	}
 	if b.with != nil {
 		err = errors.Join(err, b.with.Close())
@@ -654,7 +638,7 @@ func (b *Bundle) Close() error {
 func (b *Bundle) ID() string { return b.Manifest.ID() }
 
 // HasFiles reports whether the files are there, and not only the catalogue.
-func (b *Bundle) HasFiles() bool { return b.medium != nil }
+func (b *Bundle) HasFiles() bool { return b.media != nil }
 
 // Path returns where the bundle was opened.
 func (b *Bundle) Path() string { return b.path }
@@ -668,7 +652,7 @@ func (b *Bundle) Attach(others ...*Bundle) {
 		b.parts = make(map[int64]*Bundle)
 	}
 	for _, o := range others {
-		if o == nil || o.medium == nil {
+		if o == nil || o.media == nil {
 			continue
 		}
 		id := o.ID()
@@ -693,23 +677,33 @@ func (e *NotAtHandError) Error() string {
 
 // A Place is where the content of a file is.
 type Place struct {
-	Medium *Medium
-	Offset int64 // from the start of the medium, in bytes
+	Media  media.Media
+	Offset int64 // from the start of the media, in bytes
 }
 
-// Find returns where the content of f is: in this bundle, in an attached one or in a pack. The error is a *NotAtHandError when it is in none.
+// Open opens the content of f, which is in this place. The caller closes it.
+func (p Place) Open(ctx context.Context, f index.File) (media.Content, error) {
+	return p.Media.Open(ctx, p.ref(f))
+}
+
+func (p Place) ref(f index.File) media.Ref {
+	return media.Ref{Path: f.Path, Offset: p.Offset, Size: f.Size, SHA256: f.SHA256}
+}
+
+// Find returns the place of the content of f: in this bundle, in an attached one or in a pack. The
+// error is a *NotAtHandError when it is in none.
 func (b *Bundle) Find(f index.File) (Place, error) {
-	if f.Bundle == b.own() && b.medium != nil {
-		return Place{b.medium, b.payload + f.Offset}, nil
+	if f.Bundle == b.own() && b.media != nil {
+		return Place{b.media, b.payload + f.Offset}, nil
 	}
 	if o := b.parts[f.Bundle]; o != nil {
-		return Place{o.medium, o.payload + f.Offset}, nil
+		return Place{o.media, o.payload + f.Offset}, nil
 	}
 	for _, p := range b.packs {
 		if at, ok, err := p.find(f.SHA256); err != nil {
 			return Place{}, err
 		} else if ok {
-			return Place{p.medium, at}, nil
+			return Place{p.media, at}, nil
 		}
 	}
 	if f.Bundle == b.own() {
@@ -724,33 +718,14 @@ func (b *Bundle) Find(f index.File) (Place, error) {
 	return Place{}, bad
 }
 
-// Content returns the content of f, not yet verified.
-func (b *Bundle) Content(f index.File) (*io.SectionReader, error) {
+// Content returns the content of f. It is not verified here: callers must compare it with the
+// SHA-256 in the index.
+func (b *Bundle) Content(ctx context.Context, f index.File) (*io.SectionReader, error) {
 	p, err := b.Find(f)
 	if err != nil {
 		return nil, err
 	}
-	return io.NewSectionReader(p.Medium, p.Offset, f.Size), nil
-}
-
-// Fetch returns the content of f, whose place it is and is remote, by way of the cache. It is to be closed.
-func (p Place) Fetch(ctx context.Context, f index.File) (*Fetched, error) {
-	return p.Medium.cache.fetch(ctx, f, p.Medium, p.Offset)
-}
-
-// readFetched reads all of a small file that is remote, verified.
-func (p Place) readFetched(ctx context.Context, f index.File, data []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
-	defer cancel()
-	got, err := p.Fetch(ctx, f)
-	if err != nil {
-		return err
-	}
-	defer got.Close()
-	if _, err := got.ReadAt(ctx, data, 0); err != nil && !(err == io.EOF && f.Size == 0) {
-		return err
-	}
-	return got.Verify(ctx)
+	return io.NewSectionReader(media.ReaderAt(ctx, p.Media), p.Offset, f.Size), nil
 }
 
 // ReadFile returns the verified content of the small file at a path: at most limit bytes.
@@ -766,27 +741,14 @@ func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte
 	return b.Read(ctx, f, limit)
 }
 
-// Read returns the verified content of a small file: at most limit bytes. What is remote is waited
-// for until ctx is done.
+// Read returns the verified content of a small file: at most limit bytes.
 func (b *Bundle) Read(ctx context.Context, f index.File, limit int64) ([]byte, error) {
 	if f.Size > limit {
-		return nil, &NotVerifiedError{f.Path, fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
+		return nil, &NotVerifiedError{What: f.Path, Err: fmt.Errorf("%d bytes, want at most %d", f.Size, limit)}
 	}
 	place, err := b.Find(f)
 	if err != nil {
 		return nil, err
 	}
-	data := make([]byte, f.Size)
-	if place.Medium.cache != nil {
-		return data, tooLate(place.readFetched(ctx, f, data))
-	}
-	if _, err := place.Medium.ReadAt(data, place.Offset); err != nil && !(err == io.EOF && f.Size == 0) {
-		return nil, fmt.Errorf("reading %s: %w", f.Path, err)
-	}
-	if sha256.Sum256(data) != f.SHA256 {
-		return nil, &NotVerifiedError{f.Path, errHash}
-	}
-	return data, nil
+	return place.Media.ReadContent(ctx, place.ref(f))
 }
-
-var errHash = errors.New("its SHA-256 is not the one in the index")

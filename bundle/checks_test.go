@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -60,7 +61,7 @@ func TestOthersMayNotWrite(t *testing.T) {
 	chmod(state, 0o700)
 	cache := t.TempDir()
 	chmod(cache, 0o777)
-	_, err = bundle.OpenCache(cache, bundle.MinCache)
+	_, err = media.OpenCache(cache, media.MinCache)
 	refused("the cache", err)
 
 	// A copy that others can write to is not used; it is made anew.

@@ -41,7 +41,7 @@ func (b *Bundle) Extract(ctx context.Context, t *PlainTree, paths []string, keyr
 		}
 		var content io.Reader
 		if err == nil {
-			content, err = b.Content(f)
+			content, err = b.Content(ctx, f)
 		}
 		if err == nil {
 			_, err = t.Write(f.Path, content, f.SHA256, buf)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -61,7 +62,7 @@ func take(t testing.TB, s *bundle.Store, tb *testbundle.TB, change func(*bundle.
 		t.Fatal(err)
 	}
 	defer unlock()
-	in, _, err := bundle.OpenInput(tb.Path)
+	in, _, err := media.OpenInput(tb.Path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -187,19 +188,8 @@ func padManifest(msg []byte) []byte {
 	return append(bytes.Clone(msg), bytes.Repeat([]byte("\n"), ManifestSize-len(msg))...)
 }
 
-// A NotVerifiedError says why a bundle, or a part of it, is not believed.
-type NotVerifiedError struct {
-	What string // such as "signature", "index.sqlite" or a path
-	Err  error
-}
-
-// Error says what does not verify and why.
-func (e *NotVerifiedError) Error() string {
-	return fmt.Sprintf("%s does not verify: %v", e.What, e.Err)
-}
-
-// Unwrap returns the reason.
-func (e *NotVerifiedError) Unwrap() error { return e.Err }
+// A NotVerifiedError says which part of a bundle does not verify, and why.
+type NotVerifiedError = media.NotVerifiedError
 
 // OpenManifest checks the signatures on the content of a MANIFEST entry under the trusted
 // keys and parses it. As many keys as trust requires must have signed; a bad signature of
@@ -212,7 +202,7 @@ func OpenManifest(data []byte, keyring *trust.Keyring) (Manifest, error) {
 // openManifest is OpenManifest with further signatures: a note of the same text, or nil.
 func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.Note, error) {
 	if len(data) != ManifestSize {
-		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
+		return Manifest{}, nil, &NotVerifiedError{What: "MANIFEST", Err: fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
 	}
 	msg := append(bytes.Clone(bytes.TrimRight(data, "\n")), '\n')
 	if more != nil {
@@ -227,16 +217,16 @@ func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.No
 			}
 		}
 		if len(msg) > ManifestSize {
-			return Manifest{}, nil, &NotVerifiedError{"detached signatures", errTooManySignatures}
+			return Manifest{}, nil, &NotVerifiedError{What: "detached signatures", Err: errTooManySignatures}
 		}
 	}
 	n, err := keyring.Open(msg)
 	if err != nil {
-		return Manifest{}, nil, &NotVerifiedError{"signature", err}
+		return Manifest{}, nil, &NotVerifiedError{What: "signature", Err: err}
 	}
 	m, err := ParseManifest(n.Text)
 	if err != nil {
-		return Manifest{}, nil, &NotVerifiedError{"MANIFEST", err}
+		return Manifest{}, nil, &NotVerifiedError{What: "MANIFEST", Err: err}
 	}
 	return m, n, nil
 }

@@ -4,14 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sort"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
@@ -22,9 +23,9 @@ import (
 //	table: SHA-256 and offset (8 bytes, big endian) of each, sorted by SHA-256
 //	footer: number of contents and offset of the table (8 bytes each), packMagic
 type pack struct {
-	medium *Medium
-	table  int64 // offset
-	count  int64
+	media media.Media
+	table int64 // offset
+	count int64
 }
 
 const (
@@ -36,17 +37,17 @@ const (
 
 // openPack opens a pack. Nothing in it is believed but where things may be.
 func openPack(path string) (*pack, error) {
-	m, err := openMedium(path)
+	m, err := openMedia(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
-	p := &pack{medium: m}
+	p := &pack{media: m}
 	footer := make([]byte, packFooter)
-	_, err = m.ReadAt(footer, max(m.size()-int64(packFooter), 0))
+	_, err = m.ReadAt(context.Background(), footer, max(m.Size()-int64(packFooter), 0))
 	p.count, p.table = int64(binary.BigEndian.Uint64(footer)), int64(binary.BigEndian.Uint64(footer[8:]))
-	if err != nil || string(footer[16:]) != packMagic || p.count < 0 || p.table < 0 || p.count > m.size()/packRecord || p.table != m.size()-int64(packFooter)-p.count*packRecord {
+	if err != nil || string(footer[16:]) != packMagic || p.count < 0 || p.table < 0 || p.count > m.Size()/packRecord || p.table != m.Size()-int64(packFooter)-p.count*packRecord {
 		m.Close()
-		return nil, &NotVerifiedError{path, errors.New("not a pack")}
+		return nil, &NotVerifiedError{What: path, Err: errors.New("not a pack")}
 	}
 	return p, nil
 }
@@ -56,14 +57,14 @@ func (p *pack) find(sum [32]byte) (offset int64, ok bool, err error) {
 	record := make([]byte, packRecord)
 	i := sort.Search(int(p.count), func(i int) bool {
 		if err == nil {
-			_, err = p.medium.ReadAt(record, p.table+int64(i)*packRecord)
+			_, err = p.media.ReadAt(context.Background(), record, p.table+int64(i)*packRecord)
 		}
 		return err != nil || bytes.Compare(record[:32], sum[:]) >= 0
 	})
 	if err != nil || i == int(p.count) {
 		return 0, false, err
 	}
-	if _, err := p.medium.ReadAt(record, p.table+int64(i)*packRecord); err != nil || !bytes.Equal(record[:32], sum[:]) {
+	if _, err := p.media.ReadAt(context.Background(), record, p.table+int64(i)*packRecord); err != nil || !bytes.Equal(record[:32], sum[:]) {
 		return 0, false, err
 	}
 	return int64(binary.BigEndian.Uint64(record[32:])), true, nil
@@ -121,11 +122,3 @@ func (p *packWriter) commit() error {
 
 // discard gives the pack up.
 func (p *packWriter) discard() { p.f.Discard() }
-
-// removeIfThere removes a file that may be gone already.
-func removeIfThere(name string) error {
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
@@ -100,7 +101,7 @@ func (t *PlainTree) Has(name string, sum [32]byte) (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	have, err := hashOf(f)
+	have, err := media.Hash(f)
 	if err == nil && have != sum && !t.Replace {
 		err = &OccupiedError{filepath.Join(t.Dir, name), "its contents are others"}
 	}
@@ -136,7 +137,7 @@ func (t *PlainTree) Write(name string, content io.Reader, sum [32]byte, buf []by
 		return false, err
 	}
 	if [32]byte(h.Sum(nil)) != sum {
-		return false, &NotVerifiedError{name, errHash}
+		return false, &NotVerifiedError{What: name, Err: media.ErrHash}
 	}
 	return true, out.CommitNoSync()
 }

@@ -11,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 // Pruned is what Prune removed, or would remove.
@@ -25,7 +28,7 @@ type Pruned struct {
 // first, verified. The store must be locked; what is being served of a removed file is served to its end.
 func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, error) {
 	var skipped error // what it needs nobody can tell
-	have, err := s.open(func(_ string, err error) { skipped = cmp.Or(skipped, err) })
+	have, err := s.open(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
 		return nil, err
 	}
@@ -46,11 +49,11 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 	for _, b := range have.bundles {
 		if goes[b] {
 			p.Bundles = append(p.Bundles, b.path)
-			p.Bytes += b.medium.size()
+			p.Bytes += b.media.Size()
 		}
 	}
 	for _, old := range have.packs {
-		p.Bytes += old.medium.size()
+		p.Bytes += old.media.Size()
 	}
 	name := filepath.Join(s.Dir, fmt.Sprintf("pruned-%d%s", time.Now().UnixNano(), packExt))
 	if err := s.repack(ctx, v, goes, name, p, dryRun); err != nil || dryRun {
@@ -59,12 +62,12 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 	var errs []error
 	for _, b := range have.bundles {
 		if goes[b] {
-			errs = append(errs, b.medium.remove(), removeIfThere(signaturesFile(b.path)))
+			errs = append(errs, b.media.Remove(), safefile.Remove(signaturesFile(b.path)))
 			s.State.forgetIndex(b.ID())
 		}
 	}
 	for _, old := range have.packs {
-		errs = append(errs, old.medium.remove())
+		errs = append(errs, old.media.Remove())
 	}
 	return p, errors.Join(errs...)
 }
@@ -108,7 +111,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 			if dryRun {
 				continue
 			}
-			content, err := b.Content(f)
+			content, err := b.Content(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -123,7 +126,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 				return err
 			}
 			if [32]byte(h.Sum(nil)) != f.SHA256 {
-				return &NotVerifiedError{f.Path, errHash}
+				return &NotVerifiedError{What: f.Path, Err: media.ErrHash}
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
@@ -21,7 +22,7 @@ var tarMeta = bucket.Meta{ContentType: "application/x-tar", CacheControl: "publi
 // error is a *MissingBaseError. What is there already is an *AlreadyError. An upload that was broken off is taken up again. progress, which may be nil, is told of
 // bytes that are verified, then of bytes that are there, so that it counts to twice the size.
 func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, keyring *trust.Keyring, progress func(n int64)) error {
-	if b.medium == nil {
+	if b.media == nil {
 		return errCatalogue
 	}
 	m := &b.Manifest
@@ -54,13 +55,13 @@ func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, keyring *trust.K
 		}
 	}
 	var bad error
-	if err := b.Verify(ctx, progress, func(d Damage) { bad = cmp.Or(bad, error(&NotVerifiedError{d.Path, d.Err})) }); err != nil {
+	if err := b.Verify(ctx, progress, func(d Damage) { bad = cmp.Or(bad, error(&NotVerifiedError{What: d.Path, Err: d.Err})) }); err != nil {
 		return err
 	}
 	if bad != nil {
 		return bad
 	}
-	src := &signedReader{b.medium, manifest}
+	src := &signedReader{ctx, b.media, manifest}
 	if _, err := to.Upload(ctx, name, src, m.Size, tarMeta, progress); err != nil {
 		return err
 	}
@@ -70,20 +71,21 @@ func Publish(ctx context.Context, b *Bundle, to *bucket.Bucket, keyring *trust.K
 	}
 	got := make([]byte, len(manifest))
 	if _, err := o.ReadAt(ctx, got, manifestAt); err != nil || o.Size != m.Size || !bytes.Equal(got, manifest) {
-		return fmt.Errorf("%s was uploaded and is not what was sent: %d bytes of %d: %w", o, o.Size, m.Size, errors.Join(err, errHash))
+		return fmt.Errorf("%s was uploaded and is not what was sent: %d bytes of %d: %w", o, o.Size, m.Size, errors.Join(err, media.ErrHash))
 	}
 	return nil
 }
 
 // A signedReader reads a bundle with another manifest: the one with all signatures.
 type signedReader struct {
-	m        *Medium
+	ctx      context.Context
+	m        media.Media
 	manifest []byte
 }
 
 // ReadAt is that of io.ReaderAt.
 func (r *signedReader) ReadAt(p []byte, at int64) (int, error) {
-	n, err := r.m.ReadAt(p, at)
+	n, err := r.m.ReadAt(r.ctx, p, at)
 	for i := max(at, manifestAt); i < min(at+int64(n), manifestAt+ManifestSize); i++ {
 		p[i-at] = r.manifest[i-manifestAt]
 	}
@@ -96,7 +98,7 @@ func (b *Bundle) EachFile(ctx context.Context, f func(index.File, *io.SectionRea
 		if err != nil {
 			return err
 		}
-		content, err := b.Content(x)
+		content, err := b.Content(ctx, x)
 		if err != nil {
 			return err
 		}

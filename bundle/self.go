@@ -60,11 +60,11 @@ func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Versio
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", rel, err)
 	}
-	toolchain, err := b.Content(zf)
+	toolchain, err := b.Content(ctx, zf)
 	if err != nil {
 		return err
 	}
-	self, err := b.Content(f)
+	self, err := b.Content(ctx, f)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
@@ -26,7 +27,7 @@ const (
 
 // signaturesFile returns where detached signatures of the bundle at path are looked for.
 func signaturesFile(path string) string {
-	if base, _, ok := pieceOf(path); ok {
+	if base, _, ok := media.PieceOf(path); ok {
 		path = base
 	}
 	return strings.TrimSuffix(path, manifestExt) + signaturesExt
@@ -36,7 +37,7 @@ func signaturesFile(path string) string {
 // manifest. It returns nil when there is none. What is there and no signed note is not ours, and
 // said in other.
 func readSignatures(name string) (data []byte, other string, err error) {
-	f, err := openBeside(name)
+	f, err := media.OpenBeside(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
@@ -50,7 +51,7 @@ func readSignatures(name string) (data []byte, other string, err error) {
 	case !isSignatures(data):
 		return nil, foreignSignature(data), nil
 	case len(data) > ManifestSize:
-		return nil, "", &NotVerifiedError{name, fmt.Errorf("more than %d bytes", ManifestSize)}
+		return nil, "", &NotVerifiedError{What: name, Err: fmt.Errorf("more than %d bytes", ManifestSize)}
 	}
 	return data, "", nil
 }
@@ -67,22 +68,23 @@ func signatureLines(msg []byte) (text, lines []byte) {
 // Sign adds signatures of keys to those that the bundle at path has, in place: written beside it first, so that an interruption at any
 // byte is repaired by the next Sign. The bundle must be one that trust believes, so that nobody signs what he cannot tell from a forgery.
 func Sign(path string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
-	m, err := openMedium(path)
+	m, err := openMedia(path)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	defer m.Close()
-	if m.parts {
-		return Manifest{}, fmt.Errorf("%s is in pieces: sign it before it is split, or write the signature beside it", m.name)
+	if m.Where(0, 1) != "" {
+		return Manifest{}, fmt.Errorf("%s is in pieces: sign it before it is split, or write the signature beside it", m.Name())
 	}
-	if err := repair(path, keyring); err != nil {
+	ctx := context.Background()
+	if err := repair(ctx, path, keyring); err != nil {
 		return Manifest{}, fmt.Errorf("repairing %s: %w", path, err)
 	}
-	b := &Bundle{path: path, medium: m}
-	if err := b.readManifest(keyring); err != nil {
+	b := newBundle(path, m)
+	if err := b.readManifest(ctx, keyring); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := b.checkIndexBytes(); err != nil {
+	if err := b.checkIndexBytes(ctx); err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	data, err := countersign(b.note, keyring, keys)
@@ -96,40 +98,40 @@ func Sign(path string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, er
 }
 
 // repair finishes what an interrupted Sign began.
-func repair(path string, keyring *trust.Keyring) error {
-	data, err := readBeside(path+journalExt, ManifestSize)
+func repair(ctx context.Context, path string, keyring *trust.Keyring) error {
+	data, err := media.ReadBeside(path+journalExt, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b := &Bundle{path: path}
+	b := newBundle(path, nil)
 	if err := b.believe(data, keyring); err != nil {
 		return fmt.Errorf("%s: %w", path+journalExt, err)
 	}
-	if b.medium, err = openMedium(path); err != nil {
+	if b.media, err = openMedia(path); err != nil {
 		return err
 	}
-	defer b.medium.Close()
+	defer b.media.Close()
 	// It must be of this very bundle, whose manifest may be half written: its index, which covers all the rest, says so, and the manifest too
 	// when it is whole. Else a journal that somebody put there would have another bundle signed.
-	other := &NotVerifiedError{path + journalExt, errors.New("it is of another bundle; remove it")}
-	if b.medium.size() != b.Manifest.Size || b.checkIndexBytes() != nil {
+	other := &NotVerifiedError{What: path + journalExt, Err: errors.New("it is of another bundle; remove it")}
+	if b.media.Size() != b.Manifest.Size || b.checkIndexBytes(ctx) != nil {
 		return other
 	}
-	whole := &Bundle{path: path, medium: b.medium}
-	if err := whole.readManifest(keyring); err == nil && whole.Manifest != b.Manifest {
+	whole := newBundle(path, b.media)
+	if err := whole.readManifest(ctx, keyring); err == nil && whole.Manifest != b.Manifest {
 		return other
 	}
 	return install(path, data)
 }
 
 // checkIndexBytes checks that the index in the file is the one that the manifest names.
-func (b *Bundle) checkIndexBytes() error {
-	src := b.indexBytes(context.Background())
+func (b *Bundle) checkIndexBytes(ctx context.Context) error {
+	src := b.indexBytes(ctx)
 	defer src.Close()
-	sum, err := hashOf(src)
+	sum, err := media.Hash(src)
 	if err != nil {
 		return err
 	}
@@ -166,16 +168,17 @@ func addSignatures(have *Bundle, msg []byte, keyring *trust.Keyring) error {
 // SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that
 // reads the bundle finds it as FILE.sig beside the bundle FILE.
 func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
-	b := &Bundle{path: path}
+	ctx := context.Background()
+	b := newBundle(path, nil)
 	var err error
 	if strings.HasSuffix(path, manifestExt) {
 		var data []byte
-		if data, err = readSmall(path, ManifestSize); err == nil {
+		if data, err = media.ReadSmall(path, ManifestSize); err == nil {
 			err = b.believe(data, keyring)
 		}
-	} else if b.medium, err = openMedium(path); err == nil {
-		defer b.medium.Close()
-		err = b.readManifest(keyring)
+	} else if b.media, err = openMedia(path); err == nil {
+		defer b.media.Close()
+		err = b.readManifest(ctx, keyring)
 	}
 	if err != nil {
 		return Manifest{}, fmt.Errorf("%s: %w", path, err)

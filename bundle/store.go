@@ -11,9 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
@@ -43,7 +43,7 @@ type Store struct {
 // A Remote is a bucket of bundles, named as those of a store, and what is cached of their contents. Packs are not read from there.
 type Remote struct {
 	Bucket *bucket.Bucket
-	Cache  *Cache
+	Cache  *media.Cache
 }
 
 const (
@@ -115,7 +115,7 @@ func OpenFiles(ctx context.Context, files []string, keyring *trust.Keyring, stat
 	have := new(holding)
 	var names []string
 	for _, file := range files {
-		b, err := s.front(file)
+		b, err := s.front(ctx, file)
 		if err != nil {
 			have.Close()
 			return nil, err
@@ -184,13 +184,13 @@ func OpenNewest(ctx context.Context, dir string, keyring *trust.Keyring) (*Bundl
 }
 
 // front opens a bundle and believes its manifest; its index is opened when it is needed.
-func (s *Store) front(file string) (*Bundle, error) {
-	m, err := openMedium(file)
+func (s *Store) front(ctx context.Context, file string) (*Bundle, error) {
+	m, err := openMedia(file)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", file, err)
 	}
-	b := &Bundle{path: file, medium: m}
-	if err := b.readManifest(s.Trust); err != nil {
+	b := newBundle(file, m)
+	if err := b.readManifest(ctx, s.Trust); err != nil {
 		b.Close()
 		return nil, fmt.Errorf("opening %s: %w", file, err)
 	}
@@ -217,7 +217,7 @@ func (h *holding) Close() error {
 		errs = append(errs, b.Close())
 	}
 	for _, p := range h.packs {
-		errs = append(errs, p.medium.Close())
+		errs = append(errs, p.media.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -225,7 +225,7 @@ func (h *holding) Close() error {
 // openAll opens the manifests of all bundles, and the packs, wherever they are.
 func (s *Store) openAll(ctx context.Context, skipped func(string, error)) (*holding, error) {
 	if s.Remote == nil {
-		return s.open(skipped)
+		return s.open(ctx, skipped)
 	}
 	objects, err := s.Remote.Bucket.List(ctx)
 	if err != nil {
@@ -236,9 +236,9 @@ func (s *Store) openAll(ctx context.Context, skipped func(string, error)) (*hold
 		if filepath.Ext(o.Name) != bundleExt {
 			continue
 		}
-		b := &Bundle{path: o.String(), medium: remoteMedium(ctx, o, s.Remote.Cache)}
-		err := b.readManifest(s.Trust)
-		if _, unread := errors.AsType[*remoteError](err); unread { // it may be the newest one
+		b := &Bundle{path: o.String(), media: media.NewObject(o, o.Size, s.Remote.Cache)}
+		err := b.readManifest(ctx, s.Trust)
+		if _, unread := errors.AsType[*media.UnreadError](err); unread { // it may be the newest one
 			return nil, err
 		}
 		if err != nil {
@@ -251,7 +251,7 @@ func (s *Store) openAll(ctx context.Context, skipped func(string, error)) (*hold
 }
 
 // open opens the manifests of all bundles, and the packs.
-func (s *Store) open(skipped func(string, error)) (*holding, error) {
+func (s *Store) open(ctx context.Context, skipped func(string, error)) (*holding, error) {
 	files, err := os.ReadDir(s.Dir)
 	if err != nil {
 		return nil, err
@@ -266,7 +266,7 @@ func (s *Store) open(skipped func(string, error)) (*holding, error) {
 		switch filepath.Ext(name) {
 		case bundleExt:
 			var b *Bundle
-			if b, err = s.front(name); err == nil {
+			if b, err = s.front(ctx, name); err == nil {
 				have.bundles = append(have.bundles, b)
 			}
 		case packExt:
@@ -373,13 +373,12 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, err
 	}
 	defer temp.Discard()
-	in := &stream{r: r, f: temp.File, limit: maxSize}
-	b := &Bundle{path: name, medium: &Medium{name: name, files: []*os.File{temp.File}, ends: []int64{maxSize}, fill: in.fill}}
-	if err := b.readManifest(s.Trust); err != nil {
+	in := media.NewStream(name, r, temp.File, maxSize)
+	b := newBundle(name, in)
+	if err := b.readManifest(ctx, s.Trust); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	m := &b.Manifest
-	in.limit = m.Size
 	if b.OtherSignature != "" && im.OtherSignature != nil {
 		im.OtherSignature(b.OtherSignature)
 	}
@@ -394,7 +393,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, err
 	}
 	// What is in the store counts, whatever is required of what comes in now.
-	have, err := s.lenient().open(nil)
+	have, err := s.lenient().open(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -418,7 +417,6 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, fmt.Errorf("%s has %d bytes, and the store's file system has room for %d: %w", name, m.Size, free, syscall.ENOSPC)
 	}
 	defer func() {
-		b.medium = nil // temp is closed by itself
 		b.Close()
 	}()
 	if err := b.open(ctx, s.Trust, s.State.dir); err != nil {
@@ -440,7 +438,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 			return nil, err
 		}
 	}
-	others, err := s.open(nil)
+	others, err := s.open(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -606,18 +604,19 @@ func (s *Store) seen(ctx context.Context, b *Bundle, im *Import) error {
 func (s *Store) Withdraw(m *Manifest) error {
 	file := filepath.Join(s.Dir, m.fileName())
 	s.State.forgetIndex(m.ID())
-	return errors.Join(os.Remove(file), removeIfThere(signaturesFile(file)), safefile.SyncDir(s.Dir))
+	return errors.Join(os.Remove(file), safefile.Remove(signaturesFile(file)), safefile.SyncDir(s.Dir))
 }
 
 // Ends returns the lines whose newest bundle that was seen before is among those in files, by name:
 // what Import.Ends is to be.
 func (s *Store) Ends(files []string) map[string]bool {
+	ctx := context.Background() // local files alone
 	ends := make(map[string]bool)
 	for _, file := range files {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		b, err := s.lenient().front(file)
+		b, err := s.lenient().front(ctx, file)
 		if err != nil {
 			continue // import says why
 		}
@@ -644,8 +643,9 @@ func linesBeside(name string, bundles []*Bundle) (names []string) {
 // LinesBeside returns the names of the lines of the bundles in a folder, when there is none of a
 // line yet. What is no bundle of a trusted key is passed over.
 func LinesBeside(name, dir string, keyring *trust.Keyring) []string {
+	ctx := context.Background() // local files alone
 	s := &Store{Dir: dir, Trust: keyring.Lenient()}
-	have, err := s.open(nil)
+	have, err := s.open(ctx, nil)
 	if err != nil {
 		return nil
 	}
@@ -689,7 +689,7 @@ func (s *Store) checkBase(b *Bundle, in *holding, im *Import) error {
 		return fmt.Errorf("%s: %w", b.path, &MissingBaseError{index.Bundle{Name: m.Name, Digest: m.Base}})
 	}
 	if n := base.Signed; n < s.Trust.Require {
-		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{"signature", &trust.TooFewError{Want: s.Trust.Require, Have: n}})
+		return fmt.Errorf("%s: the bundle before it, %s: %w", b.path, base.path, &NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: s.Trust.Require, Have: n}})
 	}
 	if newest.Manifest.Sequence < m.Sequence && newest != base {
 		return s.allowed(&RollbackError{b.path, fmt.Sprintf("it was made on top of sequence %d, and what %s brought since would be gone", base.Manifest.Sequence, newest.path)}, im)
@@ -698,7 +698,7 @@ func (s *Store) checkBase(b *Bundle, in *holding, im *Import) error {
 }
 
 // verify checks every byte, hash and proof.
-func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *stream, im *Import) error {
+func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *media.Stream, im *Import) error {
 	bad := false
 	report := func(d Damage) {
 		bad = true
@@ -707,7 +707,7 @@ func (s *Store) verify(ctx context.Context, b *Bundle, bundles []*Bundle, in *st
 	if err := b.Verify(ctx, im.Progress, report); err != nil {
 		return err
 	}
-	if err := in.end(); err != nil {
+	if err := in.End(); err != nil {
 		return err
 	}
 	if bad {
@@ -787,87 +787,27 @@ func conflict(ctx context.Context, x, y *Bundle) error {
 				return err
 			}
 			if ok && (v.GoModH1 != w.GoModH1 || v.H1 != "" && w.H1 != "" && v.H1 != w.H1) {
-				return &NotVerifiedError{modpath.Request{Kind: modpath.Zip, Path: path, Version: v.Version}.String(),
-					fmt.Errorf("bundle %s, sequence %d, has it outside the checksum database, with other contents than %s, sequence %d", x.Manifest.Name, x.Manifest.Sequence, y.Manifest.Name, y.Manifest.Sequence)}
+				return &NotVerifiedError{What: modpath.Request{Kind: modpath.Zip, Path: path, Version: v.Version}.String(), Err: fmt.Errorf("bundle %s, sequence %d, has it outside the checksum database, with other contents than %s, sequence %d", x.Manifest.Name, x.Manifest.Sequence, y.Manifest.Name, y.Manifest.Sequence)}
 			}
 		}
 	}
 	return nil
 }
 
-// A stream is copied into a file as far as it is read.
-type stream struct {
-	r     io.Reader
-	f     *os.File
-	limit int64 // no more is read
-
-	mu  sync.Mutex
-	n   int64
-	eof bool
-	buf []byte
-}
-
-// fill copies up to end, or to the end of the stream when that comes before.
-func (s *stream) fill(end int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.buf == nil {
-		s.buf = make([]byte, 256<<10)
-	}
-	for s.n < end && !s.eof {
-		n, err := s.r.Read(s.buf[:min(int64(len(s.buf)), max(s.limit-s.n, 1))])
-		if _, err := s.f.WriteAt(s.buf[:n], s.n); err != nil {
-			return err
-		}
-		s.n += int64(n)
-		if s.n > s.limit {
-			return &NotVerifiedError{"size", fmt.Errorf("more than the %d bytes that the manifest says", s.limit)}
-		}
-		if err == io.EOF {
-			s.eof = true
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// end checks that the stream ends where the manifest says.
-func (s *stream) end() error {
-	if err := s.fill(s.limit + 1); err != nil {
-		return err
-	}
-	if s.n != s.limit {
-		return &NotVerifiedError{"size", fmt.Errorf("%d bytes, the manifest says %d", s.n, s.limit)}
-	}
-	return nil
-}
-
-// OpenInput opens what import reads: a bundle's file or its pieces, as one stream.
-func OpenInput(path string) (io.ReadCloser, int64, error) {
-	m, err := openMedium(path)
-	if err != nil {
-		return nil, 0, fmt.Errorf("opening %s: %w", path, err)
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.NewSectionReader(m, 0, m.size()), m}, m.size(), nil
-}
-
 // Fronts opens the manifests of a bundle, or of all in a store: no index is opened. skipped is told of files in a store that are no bundles that can be believed.
 func Fronts(name string, keyring *trust.Keyring, skipped func(file string, err error)) ([]*Bundle, error) {
+	ctx := context.Background() // local files alone
 	s := &Store{Dir: name, Trust: keyring}
 	if st, err := os.Stat(name); err != nil || !st.IsDir() {
-		b, err := s.front(name)
+		b, err := s.front(ctx, name)
 		return []*Bundle{b}, err
 	}
-	have, err := s.open(skipped)
+	have, err := s.open(ctx, skipped)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range have.packs {
-		p.medium.Close()
+		p.media.Close()
 	}
 	slices.SortFunc(have.bundles, CompareLines)
 	return have.bundles, nil
@@ -876,15 +816,16 @@ func Fronts(name string, keyring *trust.Keyring, skipped func(file string, err e
 // LineOf returns the name of the line that a bundle, or a catalogue, is of. Any one of the trusted
 // keys is enough, and nothing but the manifest is read.
 func LineOf(path string, keyring *trust.Keyring) (string, error) {
+	ctx := context.Background() // local files alone
 	if strings.HasSuffix(path, manifestExt) {
-		b := &Bundle{path: path}
-		data, err := readSmall(path, ManifestSize)
+		b := newBundle(path, nil)
+		data, err := media.ReadSmall(path, ManifestSize)
 		if err == nil {
 			err = b.believe(data, keyring.Lenient())
 		}
 		return b.Manifest.Name, err
 	}
-	b, err := (&Store{Trust: keyring.Lenient()}).front(path)
+	b, err := (&Store{Trust: keyring.Lenient()}).front(ctx, path)
 	if err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
@@ -301,10 +302,10 @@ func TestHostilePieces(t *testing.T) {
 	for _, name := range []string{"...001", "..001", ".001", "-x.001", "a\nb.001"} {
 		piece := filepath.Join(t.TempDir(), name)
 		write(t, piece, data)
-		if len(bundle.Pieces(piece)) > 0 {
+		if len(media.Pieces(piece)) > 0 {
 			t.Errorf("%q is taken for a piece", name)
 		}
-		if _, _, err := s.Stage(piece); err == nil {
+		if _, _, err := s.Stage(t.Context(), piece); err == nil {
 			t.Errorf("%q is staged", name)
 		}
 	}
@@ -323,7 +324,7 @@ func TestHostilePieces(t *testing.T) {
 	stage := func(name string, content []byte) (missing []string) {
 		t.Helper()
 		write(t, filepath.Join(dir, name), content)
-		_, missing, err := s.Stage(filepath.Join(dir, name))
+		_, missing, err := s.Stage(t.Context(), filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +340,7 @@ func TestHostilePieces(t *testing.T) {
 		t.Fatal(missing)
 	}
 	stage("team.tar.002", data[len(data)-n:])
-	in, _, err := bundle.OpenInput(filepath.Join(s.Dir, "incoming", "team.tar", "team.tar.001"))
+	in, _, err := media.OpenInput(filepath.Join(s.Dir, "incoming", "team.tar", "team.tar.001"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +364,7 @@ func TestLinksOnAMedium(t *testing.T) {
 		if err := os.Symlink(secret, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Stage(dir + "/team.tar.001"); err == nil || !strings.Contains(err.Error(), name+": it is a symbolic link") {
+		if _, _, err := s.Stage(t.Context(), dir + "/team.tar.001"); err == nil || !strings.Contains(err.Error(), name+": it is a symbolic link") {
 			t.Errorf("%s: %v", name, err)
 		}
 		nothingOf(t, s.Dir, "secret")
@@ -385,7 +386,7 @@ func TestLinksOnAMedium(t *testing.T) {
 	dir, s := t.TempDir(), newStore(t, tb.Trusted)
 	write(t, dir+"/team.tar.001", data)
 	write(t, dir+"/team.tar.sha256", []byte("root  secret\n"))
-	if _, _, err := s.Stage(dir + "/team.tar.001"); !refused(err) {
+	if _, _, err := s.Stage(t.Context(), dir + "/team.tar.001"); !refused(err) {
 		t.Errorf("no list: %v", err)
 	}
 	nothingOf(t, s.Dir, "secret")

@@ -3,6 +3,8 @@ package bundle
 import (
 	"fmt"
 	"strings"
+
+	"github.com/modmirror/modmirror/bundle/media"
 )
 
 // The tar inside a bundle has one spelling for each entry: its header is a
@@ -20,7 +22,7 @@ const (
 	// maxSize is the largest size of an entry that ustar can say, and the largest bundle:
 	// 8 GiB an entry, 8 TiB in all.
 	maxEntry = 1<<33 - 1
-	maxSize  = 1 << 43
+	maxSize  = media.MaxSize
 
 	// endSize is the size of the end of archive: two empty blocks.
 	endSize = 2 * blockSize

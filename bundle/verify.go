@@ -17,6 +17,7 @@ import (
 	modzip "golang.org/x/mod/zip"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -33,15 +34,15 @@ type Damage struct {
 // order of the file. Manifest and index were verified by Open. It fails only when
 // it cannot go on reading.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
-	if b.medium == nil {
+	if b.media == nil {
 		return errCatalogue
 	}
 	check := func(path string, err error) error {
-		if fill, ok := errors.AsType[*fillError](err); ok {
-			return fill
-		}
-		if b.medium.fill != nil && errors.Is(err, io.EOF) { // everything behind it would be damaged too
-			return &NotVerifiedError{"size", fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
+		if unread, ok := errors.AsType[*media.UnreadError](err); ok {
+			if errors.Is(err, io.EOF) { // everything behind it would be damaged too
+				return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
+			}
+			return unread
 		}
 		if err != nil {
 			report(Damage{path, err})
@@ -49,7 +50,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		return nil
 	}
 	// The copy of the index that is read may be one that was checked before.
-	if err := check(indexName, b.checkIndexBytes()); err != nil {
+	if err := check(indexName, b.checkIndexBytes(ctx)); err != nil {
 		return err
 	}
 	buf := make([]byte, 256<<10)
@@ -57,9 +58,9 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
-		err := b.verifyEntry(f, buf)
-		if err != nil && b.medium.parts {
-			err = fmt.Errorf("in %s: %w", b.medium.piecesAt(b.payload+f.Offset, f.Size), err)
+		err := b.verifyEntry(ctx, f, buf)
+		if where := b.media.Where(b.payload+f.Offset, f.Size); err != nil && where != "" {
+			err = fmt.Errorf("in %s: %w", where, err)
 		}
 		if err := check(f.Path, err); err != nil {
 			return err
@@ -71,24 +72,24 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 			return err
 		}
 	}
-	return check("end of archive", b.checkBytes(b.Manifest.Size-endSize, make([]byte, endSize)))
+	return check("end of archive", b.checkBytes(ctx, b.Manifest.Size-endSize, make([]byte, endSize)))
 }
 
 // verifyEntry checks the header, content and padding of a file.
-func (b *Bundle) verifyEntry(f index.File, buf []byte) error {
+func (b *Bundle) verifyEntry(ctx context.Context, f index.File, buf []byte) error {
 	h := Header(f.Path, f.Size)
 	at := b.payload + f.Offset
-	if err := b.checkBytes(at-int64(len(h)), h); err != nil {
+	if err := b.checkBytes(ctx, at-int64(len(h)), h); err != nil {
 		return fmt.Errorf("tar header: %w", err)
 	}
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(b.medium, at, f.Size)}, buf); err != nil {
+	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, b.media), at, f.Size)}, buf); err != nil {
 		return err
 	}
 	if [32]byte(sum.Sum(nil)) != f.SHA256 {
-		return errHash
+		return media.ErrHash
 	}
-	if err := b.checkBytes(at+f.Size, make([]byte, padding(f.Size))); err != nil {
+	if err := b.checkBytes(ctx, at+f.Size, make([]byte, padding(f.Size))); err != nil {
 		return fmt.Errorf("padding: %w", err)
 	}
 	return nil
@@ -96,9 +97,9 @@ func (b *Bundle) verifyEntry(f index.File, buf []byte) error {
 
 var errBytes = errors.New("not the bytes that must be there")
 
-func (b *Bundle) checkBytes(at int64, want []byte) error {
+func (b *Bundle) checkBytes(ctx context.Context, at int64, want []byte) error {
 	got := make([]byte, len(want))
-	if _, err := b.medium.ReadAt(got, at); err != nil {
+	if _, err := b.media.ReadAt(ctx, got, at); err != nil {
 		return err
 	}
 	if !bytes.Equal(got, want) {
@@ -201,11 +202,11 @@ func (b *Bundle) checkCarried(ctx context.Context, before *Bundle, damage func(s
 				}
 			}
 			h := sha256.New()
-			if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(at.Medium, at.Offset, f.Size)}, buf); err != nil {
+			if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, at.Media), at.Offset, f.Size)}, buf); err != nil {
 				return err
 			}
 			if [32]byte(h.Sum(nil)) != f.SHA256 {
-				damage(f.Path, fmt.Errorf("in the earlier bundle %s: %w", at.Medium.name, errHash))
+				damage(f.Path, fmt.Errorf("in the earlier bundle %s: %w", at.Media.Name(), media.ErrHash))
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -246,7 +247,7 @@ func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.He
 	for _, h := range heads {
 		name := fmt.Sprintf("tree head %d", h.N)
 		if _, err := db.ParseHead(h.Note); err != nil {
-			return nil, &NotVerifiedError{name, err}
+			return nil, &NotVerifiedError{What: name, Err: err}
 		}
 		edge := &proof.Prover{Head: h, Source: p.Source}
 		for _, err := range []error{edge.Edge(), p.Extends(h)} {
@@ -257,17 +258,17 @@ func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.He
 				return nil, ctx.Err()
 			}
 			if err != nil {
-				return nil, &NotVerifiedError{name, err}
+				return nil, &NotVerifiedError{What: name, Err: err}
 			}
 		}
 	}
 	path := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
 	msg, err := b.ReadFile(ctx, path, proof.MaxLookup)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = &NotVerifiedError{path, err}
+		err = &NotVerifiedError{What: path, Err: err}
 	}
 	if err == nil && !bytes.Equal(msg, last.Note) {
-		err = &NotVerifiedError{path, errors.New("not the head that the manifest names")}
+		err = &NotVerifiedError{What: path, Err: errors.New("not the head that the manifest names")}
 	}
 	return heads, err
 }
@@ -478,7 +479,7 @@ func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Versio
 	if !ok || f.Size != *v.ZipSize {
 		return v.ModSize, path, errors.New("the index has no such file of that size")
 	}
-	content, err := b.Content(f)
+	content, err := b.Content(ctx, f)
 	if err != nil {
 		return v.ModSize, path, err
 	}

@@ -41,8 +41,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 )
@@ -197,7 +197,7 @@ func (h *handler) failed(x *exchange, err error) {
 	if err == nil || x.req.Context().Err() != nil {
 		return
 	}
-	if _, ok := errors.AsType[*bucket.UnavailableError](err); ok {
+	if _, ok := errors.AsType[*media.UnavailableError](err); ok {
 		h.log.Error("cannot answer: the storage does not", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
 		x.Header().Set("Retry-After", "10")
 		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, and this is not cached here; try again later (request %s)", x.requestID())
@@ -500,14 +500,14 @@ func (h *handler) refetch(path string) (remote bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	if place, err := f.In.Find(f.File); err != nil || !place.Medium.Remote() {
-		return false, err
-	}
 	src, err := h.large[f.In].open(h.ctx, f.File)
 	if err != nil {
 		return true, err
 	}
 	defer src.close()
+	if _, ok := src.(*fetched); !ok { // nothing of it is fetched again
+		return false, nil
+	}
 	return true, src.verify(h.ctx)
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 )
 
@@ -56,13 +57,13 @@ type largeFiles struct {
 	partials chan struct{} // a slot for each file that is hashed for a part of it
 
 	mu       sync.Mutex
-	ids      map[*bundle.Medium]bundle.Identity // of where files were verified
-	verified []uint64                           // a bit for each file, by its number in the index
+	ids      map[media.Media]media.Identity // of where files were verified
+	verified []uint64                       // a bit for each file, by its number in the index
 }
 
 func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged, repaired func(string)) *largeFiles {
 	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, repaired: repaired, partials: make(chan struct{}, verifiers),
-		ids: make(map[*bundle.Medium]bundle.Identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
+		ids: make(map[media.Media]media.Identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
 }
 
 // serve serves a large file. A returned error was not answered yet; an error after
@@ -162,22 +163,25 @@ func (l *largeFiles) open(ctx context.Context, f index.File) (source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if place.Medium.Remote() {
-		got, err := place.Fetch(ctx, f)
-		return &fetched{l, f, got}, err
+	content, err := place.Open(ctx, f)
+	if err != nil {
+		return nil, err
 	}
-	at, err := l.locate(f, place)
-	if err == nil && !l.isVerified(at) {
+	if content.Verifies() {
+		return &fetched{l, f, content}, nil
+	}
+	at := &located{File: f, l: l, media: place.Media, content: content}
+	if !l.isVerified(at) {
 		at.sum = sha256.New()
 	}
-	return at, err
+	return at, nil
 }
 
-// A fetched is a file of a bundle in a bucket. The cache verifies it.
+// A fetched is a file whose media verify it: the cache of a bundle in a bucket.
 type fetched struct {
 	l   *largeFiles
 	f   index.File
-	got *bundle.Fetched
+	got media.Content
 }
 
 func (s *fetched) readAt(ctx context.Context, p []byte, at int64) (int, error) {
@@ -187,7 +191,7 @@ func (s *fetched) readAt(ctx context.Context, p []byte, at int64) (int, error) {
 func (s *fetched) verify(ctx context.Context) error { return s.check(ctx) }
 
 func (s *fetched) check(ctx context.Context) error {
-	err := s.got.Verify(ctx)
+	err := s.got.Check(ctx)
 	if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
 		s.l.damaged(s.f.Path)
 	} else if err == nil {
@@ -202,20 +206,14 @@ func (s *fetched) close() { s.got.Close() }
 // verified before, its medium must be what it was then.
 type located struct {
 	index.File
-	bundle.Place
-	l   *largeFiles
-	id  bundle.Identity
-	sum hash.Hash // of what was read; nil when the file was verified before
+	l       *largeFiles
+	media   media.Media
+	content media.Content
+	sum     hash.Hash // of what was read; nil when the file was verified before
 }
 
-// locate says what the medium of a file is now.
-func (l *largeFiles) locate(f index.File, place bundle.Place) (*located, error) {
-	id, err := place.Medium.Identity()
-	return &located{File: f, Place: place, l: l, id: id}, err
-}
-
-func (f *located) readAt(_ context.Context, p []byte, at int64) (int, error) {
-	n, err := f.Medium.ReadAt(p, f.Place.Offset+at)
+func (f *located) readAt(ctx context.Context, p []byte, at int64) (int, error) {
+	n, err := f.content.ReadAt(ctx, p, at)
 	if f.sum != nil {
 		f.sum.Write(p[:n])
 	}
@@ -238,35 +236,28 @@ func (f *located) verify(ctx context.Context) error {
 	return err
 }
 
-func (f *located) check(context.Context) error {
+func (f *located) check(ctx context.Context) error {
 	if f.sum == nil {
-		return f.same()
+		return f.content.Check(ctx)
 	}
 	if [32]byte(f.sum.Sum(nil)) != f.SHA256 {
 		f.l.damaged(f.Path)
-		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
+		return &bundle.NotVerifiedError{What: f.Path, Err: media.ErrHash}
 	}
-	f.l.setVerified(f)
+	f.l.setVerified(ctx, f)
 	f.l.repaired(f.Path)
 	return nil
 }
 
-func (f *located) close() {}
-
-// same returns an error when the medium is not what it was.
-func (f *located) same() error {
-	if id, err := f.Medium.Identity(); err != nil || !f.id.Same(id) {
-		return cmp.Or(err, errChanged)
-	}
-	return nil
-}
+func (f *located) close() { f.content.Close() }
 
 // isVerified reports whether f was verified in a medium that was the same.
 func (l *largeFiles) isVerified(f *located) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if known, ok := l.ids[f.Medium]; !ok || !slices.Equal(known, f.id) {
-		l.ids[f.Medium] = f.id
+	id := f.content.Identity()
+	if known, ok := l.ids[f.media]; !ok || !slices.Equal(known, id) {
+		l.ids[f.media] = id
 		if ok {
 			clear(l.verified)
 		}
@@ -275,11 +266,11 @@ func (l *largeFiles) isVerified(f *located) bool {
 }
 
 // setVerified remembers that f was verified, if its medium is what it was before.
-func (l *largeFiles) setVerified(f *located) {
-	err := f.same()
+func (l *largeFiles) setVerified(ctx context.Context, f *located) {
+	err := f.content.Check(ctx)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil && slices.Equal(l.ids[f.Medium], f.id) {
+	if err == nil && slices.Equal(l.ids[f.media], f.content.Identity()) {
 		l.verified[f.ID/64] |= 1 << (f.ID % 64)
 	}
 }
@@ -290,11 +281,6 @@ func (l *largeFiles) forget(f *located) {
 	defer l.mu.Unlock()
 	l.verified[f.ID/64] &^= 1 << (f.ID % 64)
 }
-
-var (
-	errHash    = errors.New("its SHA-256 is not the one in the index")
-	errChanged = errors.New("the bundle changed while a file was sent")
-)
 
 // A readerAt is a source as http.ServeContent reads it.
 type readerAt struct {

@@ -64,15 +64,15 @@ func (h *handler) pass(ctx context.Context) bool {
 
 // scrub hashes a file, whatever is known of it.
 func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
-	place, err := l.bundle.Find(f)
+	src, err := l.open(ctx, f)
 	if err != nil {
 		return err
 	}
-	at, err := l.locate(f, place)
-	if err != nil {
-		return err
+	defer src.close()
+	at, ok := src.(*located)
+	if !ok {
+		return nil // its media verify it
 	}
-	l.isVerified(at) // takes note of what the medium is now
 	at.sum = sha256.New()
 	if err = l.send(ctx, io.Discard, f.Size, at); err != nil {
 		l.forget(at)

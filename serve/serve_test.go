@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -417,7 +418,7 @@ func TestChangeDuringARange(t *testing.T) {
 	}
 	disk := s.disk()
 	flip(t, disk, s.offset(f)+2000)
-	if n, err := g.Read(make([]byte, 5000)); n != 0 || !errors.Is(err, errChanged) {
+	if n, err := g.Read(make([]byte, 5000)); n != 0 || !errors.Is(err, media.ErrChanged) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
@@ -243,7 +243,7 @@ func (s *Server) reload(ctx context.Context) {
 
 // reloaded says once what is wrong, and once that it is right again.
 func (s *Server) reloaded(err error) {
-	_, gone := errors.AsType[*bucket.UnavailableError](err)
+	_, gone := errors.AsType[*media.UnavailableError](err)
 	before := s.stale.Load()
 	switch {
 	case err == nil && before != nil:

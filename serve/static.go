@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -208,7 +209,7 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 		return err
 	}
 	if [32]byte(h.Sum(nil)) != f.SHA256 {
-		return &bundle.NotVerifiedError{What: f.Path, Err: errHash}
+		return &bundle.NotVerifiedError{What: f.Path, Err: media.ErrHash}
 	}
 	if err := s.write(ctx, f.Path, req, src, f.Size, f.SHA256); err != nil {
 		return err

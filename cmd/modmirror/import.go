@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 )
@@ -130,7 +131,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	for _, file := range inOrder(files, i.keyring) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
-			if bad := bundle.CheckPieces(bundle.Pieces(file)); bad != nil && ctx.Err() == nil {
+			if bad := media.CheckPieces(media.Pieces(file)); bad != nil && ctx.Err() == nil {
 				i.e.complain("%s", oneLine(bad))
 			}
 			return err
@@ -146,7 +147,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	}
 	ended = true
 	if len(missing) > 0 {
-		return &bundle.MissingPieceError{Names: missing}
+		return &media.MissingPieceError{Names: missing}
 	}
 	return nil
 }
@@ -168,7 +169,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 	var seen []string
 	waiting := make(map[string]*bundle.Staging)
 	for _, file := range args {
-		pieces := bundle.Pieces(file)
+		pieces := media.Pieces(file)
 		if slices.Contains(seen, file) { // a piece, or what stands beside pieces, of one that was named
 			continue
 		}
@@ -178,7 +179,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 		}
 		base := strings.TrimSuffix(pieces[0], filepath.Ext(pieces[0]))
 		seen = append(seen, append(pieces, base+".sha256", base+".sig")...)
-		must, err := i.store.MustStage(pieces)
+		must, err := i.store.MustStage(ctx, pieces)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -195,7 +196,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 			return nil, nil, err
 		}
 		for _, p := range pieces {
-			staging, _, err := i.store.Stage(p)
+			staging, _, err := i.store.Stage(ctx, p)
 			if err != nil {
 				return nil, nil, err
 			}
@@ -204,7 +205,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(waiting)) {
-		names, err := i.store.MissingOf(waiting[dir])
+		names, err := i.store.MissingOf(ctx, waiting[dir])
 		if err != nil {
 			return nil, nil, err
 		}
@@ -249,7 +250,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		name = "stdin"
 	} else {
 		var err error
-		if in, _, err = bundle.OpenInput(file); err != nil {
+		if in, _, err = media.OpenInput(file); err != nil {
 			return nil, err
 		}
 	}

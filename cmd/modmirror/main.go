@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -270,7 +271,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, unshown := errors.AsType[*bundle.UnshownError](err)
 	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
 	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
-	_, noPiece := errors.AsType[*bundle.MissingPieceError](err)
+	_, noPiece := errors.AsType[*media.MissingPieceError](err)
 	foreign, isForeign := errors.AsType[*bundle.ForeignError](err)
 	lineText, hasLine := lineHint(err)
 	switch {

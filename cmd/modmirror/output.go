@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
@@ -160,7 +161,7 @@ func checkNoSignatures(name string) error {
 // checkPieces checks that a bundle can be written in pieces: old ones could be mixed up with new
 // ones, so none are replaced.
 func checkPieces(base string) error {
-	if err := bundle.CheckNoPieces(base); err != nil {
+	if err := media.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}
 	}
 	if err := checkNoSignatures(base); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/serve"
@@ -39,7 +40,7 @@ type remoteFlags struct{ endpoint, dir, size string }
 
 // open opens a bucket with a cache.
 func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
-	size, err := bundle.ParseSize(f.size)
+	size, err := media.ParseSize(f.size)
 	if err != nil {
 		return nil, usagef("--cache-size: %v", err)
 	}
@@ -50,10 +51,10 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 	if f.dir == "" {
 		f.dir = filepath.Join(state, "cache")
 	}
-	if size < bundle.MinCache {
+	if size < media.MinCache {
 		return nil, usagef("--cache-size %s: want 1G at least, for the largest modules", f.size)
 	}
-	cache, err := bundle.OpenCache(f.dir, size)
+	cache, err := media.OpenCache(f.dir, size)
 	if err != nil {
 		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
 	}
@@ -62,7 +63,7 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 
 // storageHint adds what to do about storage that does not answer as it should.
 func storageHint(err error) error {
-	gone, ok := errors.AsType[*bucket.UnavailableError](err)
+	gone, ok := errors.AsType[*media.UnavailableError](err)
 	switch {
 	case !ok:
 		return err
@@ -373,7 +374,7 @@ func (s *served) isStore() bool {
 // notYet reports whether what is to be served is a store that is not there yet: a name that no
 // bundle has.
 func (s *served) notYet() bool {
-	if len(s.args) != 1 || s.server.Remote != nil || len(bundle.Pieces(s.args[0])) > 0 {
+	if len(s.args) != 1 || s.server.Remote != nil || len(media.Pieces(s.args[0])) > 0 {
 		return false
 	}
 	_, err := os.Lstat(s.args[0])
@@ -400,7 +401,7 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 	}
 	for said := ""; ; {
 		v, err := s.open(ctx)
-		gone, isGone := errors.AsType[*bucket.UnavailableError](err)
+		gone, isGone := errors.AsType[*media.UnavailableError](err)
 		empty := s.isStore() && (errors.Is(err, bundle.ErrEmpty) || s.notYet())
 		if !(isGone && !gone.Denied) && !empty {
 			return v, storageHint(err)

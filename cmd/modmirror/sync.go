@@ -24,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -450,7 +451,7 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 		f.reads(s.File)
 	}
 	for _, b := range f.bases {
-		f.reads(append(bundle.Pieces(b), b)...)
+		f.reads(append(media.Pieces(b), b)...)
 	}
 	if f.lock != "" {
 		if same, err := samePath(f.lock, f.output); err != nil {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -65,7 +66,7 @@ Example:
 			}
 			if bad != "" {
 				for _, file := range args {
-					guard.reads(append(bundle.Pieces(file), file)...)
+					guard.reads(append(media.Pieces(file), file)...)
 				}
 				if err := guard.check(bad, isBadList); err != nil {
 					return err

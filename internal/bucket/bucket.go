@@ -22,6 +22,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+	"github.com/modmirror/modmirror/bundle/media"
 )
 
 const (
@@ -158,19 +159,6 @@ func (b *Bucket) Failing() (time.Time, error) {
 	return b.since, b.failing
 }
 
-// An UnavailableError says that the storage did not answer, or not with what it is for. It may later.
-type UnavailableError struct {
-	What   string
-	Err    error
-	Denied bool // it answered that we may not, or that there is no such bucket: to try again at once is no use
-}
-
-// Error says what was being done.
-func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %v", e.What, e.Err) }
-
-// Unwrap returns the cause.
-func (e *UnavailableError) Unwrap() error { return e.Err }
-
 // ErrChanged is the error of an object that is not any more what it was when it was listed.
 var ErrChanged = errors.New("the object was replaced since it was listed")
 
@@ -201,7 +189,7 @@ func (b *Bucket) done(what string, err error) error {
 		if answer.Code != "" {
 			err = fmt.Errorf("%w (%s)", err, answer.Code)
 		}
-		return &UnavailableError{what, err, denied}
+		return &media.UnavailableError{What: what, Err: err, Denied: denied}
 	case answer.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("%s: %w (%s)", what, fs.ErrNotExist, answer.Code)
 	case answer.StatusCode == http.StatusPreconditionFailed:
@@ -300,7 +288,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		if err == nil {
 			continue
 		}
-		gone, again := errors.AsType[*UnavailableError](err)
+		gone, again := errors.AsType[*media.UnavailableError](err)
 		again = again && !gone.Denied
 		if since, failing := r.o.In.Failing(); failing != nil && time.Since(since) > patience {
 			again = false
@@ -361,7 +349,7 @@ func (r *reader) read(p []byte) (n int, err error) {
 	if err != nil && r.ctx.Err() == nil {
 		err = r.o.In.done(what, err)
 		if err == nil || errors.Is(err, context.Canceled) { // it stalled
-			err = &UnavailableError{What: what, Err: errStalled}
+			err = &media.UnavailableError{What: what, Err: errStalled}
 		}
 	}
 	return 0, err

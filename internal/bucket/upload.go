@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/modmirror/modmirror/bundle/media"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -208,7 +209,7 @@ func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.P
 func again(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
-		if gone, ok := err.(*UnavailableError); !ok || gone.Denied || n == partTries {
+		if gone, ok := err.(*media.UnavailableError); !ok || gone.Denied || n == partTries {
 			return err
 		}
 		select {

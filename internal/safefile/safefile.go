@@ -184,3 +184,11 @@ func SyncDir(dir string) error {
 	}
 	return nil
 }
+
+// Remove removes a file. It is no error when the file does not exist.
+func Remove(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

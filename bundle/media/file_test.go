@@ -1,10 +1,8 @@
 //go:build unix
 
-package bundle
+package media
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -14,7 +12,7 @@ import (
 	"time"
 )
 
-// exchanges has something put another thing in the place of a file, and back, all the time.
+// exchanges replaces a file by another thing and back, over and over, until the test ends.
 func exchanges(t *testing.T, path, other string) {
 	t.Helper()
 	aside := path + ".aside"
@@ -36,8 +34,8 @@ func exchanges(t *testing.T, path, other string) {
 	t.Cleanup(func() { close(done); <-stopped })
 }
 
-// meet opens a path again and again while something exchanges it, until it was opened and refused
-// often enough, and has check look at each file that was opened.
+// meet opens a path over and over while exchanges replaces it, until it was opened and refused often
+// enough, and calls check with each opened file.
 func meet(t *testing.T, path string, open func(string) (*os.File, error), enough int, check func(*os.File)) {
 	t.Helper()
 	opened, refused := 0, 0
@@ -59,7 +57,7 @@ func meet(t *testing.T, path string, open func(string) (*os.File, error), enough
 	}
 }
 
-// TestExchangedForAPipe: what is opened is a regular file, whatever lies there a moment before.
+// TestExchangedForAPipe opens a path where a file and a pipe take turns: only the file is opened.
 func TestExchangedForAPipe(t *testing.T) {
 	dir := t.TempDir()
 	path, pipe := filepath.Join(dir, "team.tar"), filepath.Join(dir, "pipe")
@@ -70,14 +68,15 @@ func TestExchangedForAPipe(t *testing.T) {
 		t.Skip("no pipes here:", err)
 	}
 	exchanges(t, path, pipe)
-	meet(t, path, openRegular, 800, func(f *os.File) {
+	meet(t, path, OpenRegular, 800, func(f *os.File) {
 		if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 			t.Fatalf("opened %v (%v)", st.Mode(), err)
 		}
 	})
 }
 
-// TestExchangedForALink: nor is it one behind a link that lies there a moment later.
+// TestExchangedForALink opens a path where a file and a symbolic link take turns: only the file is
+// opened.
 func TestExchangedForALink(t *testing.T) {
 	dir := t.TempDir()
 	path, link, secret := filepath.Join(dir, "team.tar.sig"), filepath.Join(dir, "link"), filepath.Join(dir, "secret")
@@ -90,43 +89,9 @@ func TestExchangedForALink(t *testing.T) {
 		t.Skip("no links here:", err)
 	}
 	exchanges(t, path, link)
-	meet(t, path, openBeside, 2000, func(f *os.File) {
+	meet(t, path, OpenBeside, 2000, func(f *os.File) {
 		if data, err := io.ReadAll(f); err != nil || string(data) != "public" {
 			t.Fatalf("read %q (%v)", data, err)
 		}
 	})
-}
-
-// TestPackTable has footers that lie about the table: none is a pack.
-func TestPackTable(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "x.pack")
-	record := bytes.Repeat([]byte{7}, packRecord)
-	for _, test := range []struct {
-		count, table uint64
-		ok           bool
-	}{
-		{1, 10, true},
-		{0, 10, false},
-		{2, 10, false},
-		{1, 9, false},
-		{1, 11, false},
-		{1 << 63, 10, false},
-		{1<<63 - 1, 10, false},
-		{1, 1 << 63, false},
-		{0, uint64(10 + packRecord), true},
-	} {
-		data := append([]byte("0123456789"), record...)
-		data = binary.BigEndian.AppendUint64(data, test.count)
-		data = binary.BigEndian.AppendUint64(data, test.table)
-		if err := os.WriteFile(file, append(data, packMagic...), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		p, err := openPack(file)
-		if err == nil {
-			p.medium.Close()
-		}
-		if (err == nil) != test.ok {
-			t.Errorf("%d contents, table at %d: %v", int64(test.count), int64(test.table), err)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package bundle
+package media
 
 import (
 	"io/fs"

@@ -1,14 +1,14 @@
-package bundle
+package media
 
 import (
 	"os"
 	"slices"
 )
 
-// An Identity tells one state of a medium's files from another.
+// An Identity tells one state of files from another: by inode, size, and times.
 type Identity []fileState
 
-// A fileState is what tells one state of a file from another.
+// A fileState is the identity of one file.
 type fileState struct {
 	dev, inode   uint64
 	size         int64
@@ -16,9 +16,7 @@ type fileState struct {
 	links        uint64
 }
 
-// Identity returns the identity that the files have now.
-func (m *Medium) Identity() (Identity, error) { return identityOf(m.files...) }
-
+// identityOf returns the identity that files have now.
 func identityOf(files ...*os.File) (Identity, error) {
 	var id Identity
 	for _, f := range files {
@@ -31,8 +29,8 @@ func identityOf(files ...*os.File) (Identity, error) {
 	return id, nil
 }
 
-// Same reports whether an identity is still that of the same contents. A file that lost or got a name, as one that was pruned while it is
-// sent, has another ctime and is the same.
+// Same reports whether now is an identity of the same contents. Only a file's ctime may differ,
+// and only with its number of links: a file that is pruned while it is sent loses its name.
 func (id Identity) Same(now Identity) bool {
 	return slices.EqualFunc(id, now, func(a, b fileState) bool {
 		if a.links != b.links {

@@ -1,4 +1,4 @@
-package bundle
+package media
 
 import (
 	"cmp"
@@ -16,76 +16,79 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 const (
-	// MinCache is the least size of a cache in bytes: the largest module zip, 500 MiB (x/mod/zip), and some room beside it.
+	// MinCache is the smallest cache in bytes: the largest module zip, 500 MiB (x/mod/zip), and as
+	// much room beside it.
 	MinCache = 1 << 30
 
-	// maxCached is how many contents a cache has at most, so that its list stays below some 30 MiB.
+	// maxCached is the largest number of contents, which keeps the list of them below some 30 MiB.
 	maxCached = 100_000
 
-	// cachedOverhead is what a content costs on a disk besides its bytes, about.
+	// cachedOverhead is about what a content costs on a disk besides its bytes.
 	cachedOverhead = 4 << 10
 
-	// maxFetches is how many contents are fetched at once.
+	// maxFetches is the largest number of contents that are fetched at once.
 	maxFetches = 32
+
+	// cacheLock is the name of the lock file in the folder.
+	cacheLock = "lock"
 )
 
-// A Cache keeps contents of bundles that are in a bucket on the local disk, by SHA-256: the most recently used ones, of a bounded size. Who asks for
-// what is being fetched already reads along. A content is handed out to its end when its SHA-256 is right, and
-// one from an earlier process is hashed again before that. It is safe for concurrent use, and has its folder for itself.
+// A Cache keeps contents of objects on the local disk by their SHA-256: the most recently used ones,
+// up to a size. Readers of a content that is being fetched read along. The last bytes of a content
+// are given out only when its SHA-256 is right; contents of an earlier process are hashed again
+// first. A Cache is safe for concurrent use and needs a folder of its own.
 //
 //	XX/SHA256       contents
-//	.modmirror-tmp- what is being fetched
+//	.modmirror-tmp- contents that are being fetched
 type Cache struct {
 	dir    string
 	max    int64
 	unlock func() error
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards all below
 	entries map[[32]byte]*cached
-	recent  list.List     // of *cached that are whole; the one used last first
-	bytes   int64         // of all entries, those that are being fetched included
+	recent  list.List     // of *cached that are whole, the most recently used first
+	bytes   int64         // cost of all entries, fetches in progress included
 	room    chan struct{} // closed when there may be more room
-	slots   chan struct{} // held by fetches
+	slots   chan struct{} // each fetch holds one
 
 	hits, fetches, failures int64
 }
 
-// CacheStats is what a cache has and did since it was opened.
+// CacheStats counts what a cache holds, and what it did since it was opened.
 type CacheStats struct {
 	Bytes, Contents         int64
-	Hits, Fetches, Failures int64 // contents that were there, that were fetched, and that could not be
+	Hits, Fetches, Failures int64 // contents found, fetched, and not to be had
 }
 
-// A cached is a content that is there or on its way.
+// A cached is an entry of the cache: a content that is whole or is being fetched.
 type cached struct {
 	sum  [32]byte
 	size int64 // of the content, in bytes
 
 	// Guarded by the cache's mu.
-	el      *list.Element // nil while it is on its way, and when it was dropped
-	users   int           // who has it open
-	dropped bool          // its bytes count until the last user has closed it
-	gone    chan struct{} // has a value when, before it is fetched, nobody waits for it any more
+	el      *list.Element // nil while it is being fetched, and after it was dropped
+	users   int           // readers, and the fetch itself
+	dropped bool          // the last user frees its bytes
+	gone    chan struct{} // gets a value when the last reader leaves before the fetch began
 
-	verifying sync.Mutex // held by who hashes what an earlier process left
+	verifying sync.Mutex // held while contents of an earlier process are hashed
 
-	// Guarded by mu.
-	mu   sync.Mutex
-	file *os.File      // while it is on its way, and for who read along
-	n    int64         // bytes that are there
+	mu   sync.Mutex    // guards all below
+	file *os.File      // open while it is being fetched, and until the last user leaves
+	n    int64         // bytes fetched
 	more chan struct{} // closed when n grew, or when done
 	done bool
-	err  error    // when done: why it is not there
-	id   Identity // when done: of the file that was verified; nil for one that an earlier process left
+	err  error    // when done: why the fetch failed
+	id   Identity // when done: of the verified file; nil for one that an earlier process left
 }
 
-// OpenCache opens a cache of at most size bytes in a folder, which is made when it is not there.
+// OpenCache opens a cache of at most size bytes in a folder, and makes the folder. No two processes
+// can use one folder.
 func OpenCache(dir string, size int64) (*Cache, error) {
 	if size < MinCache {
 		return nil, fmt.Errorf("a cache of %d bytes is too small: want %d at least, for the largest modules", size, MinCache)
@@ -99,7 +102,7 @@ func OpenCache(dir string, size int64) (*Cache, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	holder := ""
-	unlock, err := safefile.Lock(ctx, filepath.Join(dir, storeLock), func(h string) { holder = h; cancel() })
+	unlock, err := safefile.Lock(ctx, filepath.Join(dir, cacheLock), func(h string) { holder = h; cancel() })
 	if holder != "" {
 		return nil, fmt.Errorf("the cache %s is used by %s: each server needs its own", dir, holder)
 	}
@@ -114,17 +117,17 @@ func OpenCache(dir string, size int64) (*Cache, error) {
 	return c, nil
 }
 
-// Close ends the use of the folder. What was cached stays.
+// Close releases the folder. Contents stay in it.
 func (c *Cache) Close() error { return c.unlock() }
 
-// Stats returns what the cache has.
+// Stats returns the counters of the cache.
 func (c *Cache) Stats() CacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return CacheStats{c.bytes, int64(len(c.entries)), c.hits, c.fetches, c.failures}
 }
 
-// scan finds what is there, the oldest first.
+// scan enters the contents that an earlier process left, the oldest as the least recently used.
 func (c *Cache) scan() error {
 	type found struct {
 		e    *cached
@@ -170,14 +173,17 @@ func (c *Cache) scan() error {
 	return nil
 }
 
+// cost returns how many bytes of the cache's size the entry takes.
 func (e *cached) cost() int64 { return e.size + cachedOverhead }
 
+// path returns the file of a content.
 func (c *Cache) path(sum [32]byte) string {
 	name := hex.EncodeToString(sum[:])
 	return filepath.Join(c.dir, name[:2], name)
 }
 
-// evict removes what was used least recently, and is not open, until there is room for more bytes, and reports whether there is. c.mu is held.
+// evict drops the least recently used contents that nobody has open until more bytes fit, and
+// reports whether they do. c.mu is held.
 func (c *Cache) evict(more int64) bool {
 	for el := c.recent.Back(); c.bytes+more > c.max || len(c.entries) >= maxCached; {
 		if el == nil {
@@ -191,7 +197,7 @@ func (c *Cache) evict(more int64) bool {
 	return true
 }
 
-// drop removes an entry; who has it open reads on. c.mu is held.
+// drop removes an entry and its file. Readers that have it open read on. c.mu is held.
 func (c *Cache) drop(e *cached) {
 	if e.el != nil {
 		c.recent.Remove(e.el)
@@ -210,55 +216,56 @@ func (c *Cache) drop(e *cached) {
 	}
 }
 
-// free counts the bytes of an entry no more. c.mu is held.
+// free subtracts the bytes of an entry. c.mu is held.
 func (c *Cache) free(e *cached) {
 	c.bytes -= e.cost()
 	c.roomy()
 }
 
-// roomy wakes who waits for room. c.mu is held.
+// roomy wakes the fetches that wait for room. c.mu is held.
 func (c *Cache) roomy() {
 	close(c.room)
 	c.room = make(chan struct{})
 }
 
-// A Fetched is a content of a cache that is there or on its way, open for reading.
-type Fetched struct {
+// A fetched is a Content in a cache: one that is whole, or is being fetched.
+type fetched struct {
 	c    *Cache
 	e    *cached
-	file *os.File // nil when the entry's is read along
+	file *os.File // nil when it reads along with the fetch
 }
 
-// fetch returns the content of f, which is in m from an offset. ctx is of who asks: a fetch that has begun goes on when it is done, for others.
-func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64) (*Fetched, error) {
-	if cost := f.Size + cachedOverhead; cost > c.max {
-		return nil, fmt.Errorf("%s has %d bytes, more than the cache may have: give it a larger --cache-size", f.Path, f.Size)
+// fetch opens the content r of an object. Cancelling ctx ends this caller's wait. A fetch in
+// progress continues for other callers.
+func (c *Cache) fetch(ctx context.Context, r Ref, from Object) (*fetched, error) {
+	if cost := r.Size + cachedOverhead; cost > c.max {
+		return nil, fmt.Errorf("%s has %d bytes, more than the cache may have: give it a larger --cache-size", r.Path, r.Size)
 	}
 	for {
 		c.mu.Lock()
-		e := c.entries[f.SHA256]
-		if e != nil && e.size != f.Size { // of one SHA-256 there are no two sizes: the disk has a part
+		e := c.entries[r.SHA256]
+		if e != nil && e.size != r.Size { // the disk has a part: no two sizes have one SHA-256
 			c.drop(e)
 			e = nil
 		}
 		if e == nil {
-			if !c.evict(f.Size + cachedOverhead) {
+			if !c.evict(r.Size + cachedOverhead) {
 				room := c.room
 				c.mu.Unlock()
-				select { // for others to be fetched or closed
+				select { // until others are fetched or closed
 				case <-room:
 					continue
 				case <-ctx.Done():
 					return nil, ctx.Err()
 				}
 			}
-			e = &cached{sum: f.SHA256, size: f.Size, more: make(chan struct{}), gone: make(chan struct{}, 1), users: 2} // the fetch and who asks
-			c.entries[f.SHA256] = e
+			e = &cached{sum: r.SHA256, size: r.Size, more: make(chan struct{}), gone: make(chan struct{}, 1), users: 2} // the fetch and this caller
+			c.entries[r.SHA256] = e
 			c.bytes += e.cost()
 			c.fetches++
 			c.mu.Unlock()
-			go c.run(e, f, m.remote, offset)
-			return &Fetched{c, e, nil}, nil
+			go c.run(e, r, from)
+			return &fetched{c, e, nil}, nil
 		}
 		e.users++
 		c.hits++
@@ -270,7 +277,7 @@ func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64
 		if got != nil {
 			return got, nil
 		}
-		if err == nil { // it is not what it was: drop it, and fetch it anew
+		if err == nil { // the file changed: fetch it again
 			c.mu.Lock()
 			c.drop(e)
 			c.mu.Unlock()
@@ -282,13 +289,13 @@ func (c *Cache) fetch(ctx context.Context, f index.File, m *Medium, offset int64
 	}
 }
 
-// open opens an entry; it returns nothing when the content is not there or not right any more.
-func (c *Cache) open(e *cached) (*Fetched, error) {
+// open opens an entry. It returns nil when the file is gone or wrong.
+func (c *Cache) open(e *cached) (*fetched, error) {
 	e.mu.Lock()
 	done := e.done
 	e.mu.Unlock()
 	if !done {
-		return &Fetched{c, e, nil}, nil
+		return &fetched{c, e, nil}, nil
 	}
 	file, err := os.Open(c.path(e.sum))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -302,10 +309,11 @@ func (c *Cache) open(e *cached) (*Fetched, error) {
 		file.Close()
 		return nil, err
 	}
-	return &Fetched{c, e, file}, nil
+	return &fetched{c, e, file}, nil
 }
 
-// verify reports whether an open file is the one that was verified, or is right when an earlier process left it.
+// verify reports whether file is the one that was verified. One that an earlier process left is
+// hashed.
 func (e *cached) verify(file *os.File) (bool, error) {
 	e.verifying.Lock()
 	defer e.verifying.Unlock()
@@ -319,7 +327,7 @@ func (e *cached) verify(file *os.File) (bool, error) {
 	if id != nil {
 		return id.Same(now), nil
 	}
-	sum, err := hashOf(file)
+	sum, err := Hash(file)
 	if err != nil || sum != e.sum {
 		return false, err
 	}
@@ -332,11 +340,11 @@ func (e *cached) verify(file *os.File) (bool, error) {
 	return true, nil
 }
 
-// run fetches an entry.
-func (c *Cache) run(e *cached, f index.File, from *bucket.Object, offset int64) {
+// run fetches an entry to its end.
+func (c *Cache) run(e *cached, r Ref, from Object) {
 	err := c.begin(e)
 	if err == nil {
-		err = c.copy(e, f, from, offset)
+		err = c.copy(e, r, from)
 		<-c.slots
 	}
 	c.mu.Lock()
@@ -355,10 +363,10 @@ func (c *Cache) run(e *cached, f index.File, from *bucket.Object, offset int64) 
 	c.release(e)
 }
 
-// errGivenUp is the error of a fetch that nobody waits for.
+// errGivenUp is the error of a fetch without readers.
 var errGivenUp = errors.New("nobody waits for it any more")
 
-// begin takes a slot, unless nobody waits for the content any more.
+// begin takes a slot, unless all readers left.
 func (c *Cache) begin(e *cached) error {
 	for {
 		have := false
@@ -385,8 +393,8 @@ func (c *Cache) begin(e *cached) error {
 	}
 }
 
-// copy fetches the content into a file, verifies it, and gives the file its name.
-func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64) (err error) {
+// copy fetches the content into a temporary file, verifies it, and renames the file.
+func (c *Cache) copy(e *cached, r Ref, from Object) (err error) {
 	temp, err := safefile.CreateIn(c.dir, c.path(e.sum), 0o600)
 	if err != nil {
 		return fmt.Errorf("the cache: %w", err)
@@ -402,7 +410,7 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go c.attend(ctx, e, cancel)
-	src := from.NewReader(ctx, offset, e.size)
+	src := from.NewReader(ctx, r.Offset, e.size)
 	defer src.Close()
 	sum := sha256.New()
 	buf := make([]byte, min(256<<10, e.size))
@@ -414,7 +422,7 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 			} else if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return fmt.Errorf("fetching %s: %w", f.Path, err)
+			return fmt.Errorf("fetching %s: %w", r.Path, err)
 		}
 		sum.Write(buf[:k])
 		if _, err := temp.WriteAt(buf[:k], n); err != nil {
@@ -423,13 +431,13 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 		n += int64(k)
 		e.grow(n)
 	}
-	if [32]byte(sum.Sum(nil)) != f.SHA256 {
-		return &NotVerifiedError{f.Path, errHash}
+	if [32]byte(sum.Sum(nil)) != r.SHA256 {
+		return &NotVerifiedError{r.Path, ErrHash}
 	}
 	if err := os.MkdirAll(filepath.Dir(c.path(e.sum)), 0o700); err != nil {
 		return fmt.Errorf("the cache: %w", err)
 	}
-	if err := os.Rename(temp.Name(), c.path(e.sum)); err != nil { // it is hashed after a crash, so nothing is synced
+	if err := os.Rename(temp.Name(), c.path(e.sum)); err != nil { // not synced: after a crash it is hashed again
 		return fmt.Errorf("the cache: %w", err)
 	}
 	id, err := identityOf(temp.File)
@@ -439,8 +447,8 @@ func (c *Cache) copy(e *cached, f index.File, from *bucket.Object, offset int64)
 	return err
 }
 
-// attend gives up a fetch that nobody waits for any more, and that nothing came of lately: one that
-// goes on is kept for the next who asks, and one that hangs must not keep a slot.
+// attend ends a fetch that has no readers and makes no progress, since it must not keep a slot. A
+// fetch that makes progress continues for later readers.
 func (c *Cache) attend(ctx context.Context, e *cached, giveUp context.CancelCauseFunc) {
 	tick := time.NewTicker(attendInterval)
 	defer tick.Stop()
@@ -467,10 +475,10 @@ func (c *Cache) attend(ctx context.Context, e *cached, giveUp context.CancelCaus
 	}
 }
 
-// attendInterval is how long a fetch may hang that nobody waits for.
+// attendInterval is how long a fetch without readers may hang.
 const attendInterval = time.Second
 
-// grow tells readers that n bytes are there.
+// grow tells readers that n bytes are fetched.
 func (e *cached) grow(n int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -479,14 +487,14 @@ func (e *cached) grow(n int64) {
 	e.more = make(chan struct{})
 }
 
-// release ends one use of an entry.
+// release ends one user's use of an entry.
 func (c *Cache) release(e *cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e.users--; e.users > 0 {
 		select {
-		case e.gone <- struct{}{}: // perhaps: the fetch looks
-		default: // there is no fetch, or it knows
+		case e.gone <- struct{}{}: // the fetch may be the last user: it looks
+		default: // there is no fetch, or it was told
 		}
 		return
 	}
@@ -503,8 +511,8 @@ func (c *Cache) release(e *cached) {
 	}
 }
 
-// Close ends the use.
-func (f *Fetched) Close() error {
+// Close releases the content.
+func (f *fetched) Close() error {
 	defer f.c.release(f.e)
 	if f.file != nil {
 		return f.file.Close()
@@ -512,8 +520,9 @@ func (f *Fetched) Close() error {
 	return nil
 }
 
-// wait waits until n bytes are there, or all of it is there and verified when n is beyond its size, and returns the file.
-func (f *Fetched) wait(ctx context.Context, n int64) (*os.File, error) {
+// wait waits until n bytes are fetched, and returns the file. n beyond the size waits until the whole
+// content is verified.
+func (f *fetched) wait(ctx context.Context, n int64) (*os.File, error) {
 	if f.file != nil {
 		return f.file, nil
 	}
@@ -532,8 +541,8 @@ func (f *Fetched) wait(ctx context.Context, n int64) (*os.File, error) {
 	}
 }
 
-// ReadAt reads bytes, which it waits for. They are verified when Verify returned no error since.
-func (f *Fetched) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
+// ReadAt waits for a range and reads it.
+func (f *fetched) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
 	file, err := f.wait(ctx, min(at+int64(len(p)), f.e.size))
 	if err != nil {
 		return 0, err
@@ -541,8 +550,14 @@ func (f *Fetched) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
 	return file.ReadAt(p, at)
 }
 
-// Verify waits until all is there, and reports whether it is, and what was read is what was verified.
-func (f *Fetched) Verify(ctx context.Context) error {
+// Verifies returns true.
+func (f *fetched) Verifies() bool { return true }
+
+// Identity returns nil: Check compares identities itself.
+func (f *fetched) Identity() Identity { return nil }
+
+// Check waits until the content is whole and verified, and compares the file with the verified one.
+func (f *fetched) Check(ctx context.Context) error {
 	file, err := f.wait(ctx, f.e.size+1)
 	if err != nil {
 		return err
