@@ -308,6 +308,7 @@ func compareMod(a, b module.Version) int {
 type absentError struct{ err error }
 
 func (e *absentError) Error() string { return e.err.Error() }
+
 func (e *absentError) Unwrap() error { return e.err }
 
 func isAbsent(err error) bool {

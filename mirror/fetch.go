@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -325,188 +322,10 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 	return s, i, err
 }
 
-// zip gets the zip of a version, checks that it is a module zip whose go.mod is goMod,
-// and hashes it. A zip in the mirror directory was checked when it came in.
-func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
-	rel := versionFile(modpath.Zip, m.Path, m.Version)
-	have, err := f.haveZip(rel)
-	if err != nil || have != nil && have.packed == f.repacked(m) {
-		return have, err
-	}
-	if err := f.open.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer f.open.release()
-	temp, err := f.dir.create(rel)
-	if err != nil {
-		return nil, err
-	}
-	s := &staged{File: File{Path: rel}, temp: temp}
-	if !f.oldZip(ctx, m, s, have) && !f.cachedZip(ctx, m, s) {
-		if err = f.download(ctx, m, rel, temp.File); err == nil {
-			err = f.hashZip(ctx, m, s)
-		}
-	}
-	if err == nil && f.repacked(m) {
-		var packed *staged
-		if packed, err = f.repack(ctx, m, s); err == nil {
-			s, temp = packed, packed.temp
-		}
-	}
-	if err == nil {
-		err = temp.Finish()
-	}
-	if err == nil && have != nil { // until both files are there it is fetched again
-		err = os.Remove(f.dir.Path(hashesFile(rel)))
-	}
-	if err != nil {
-		if errors.Is(err, proof.ErrMismatch) {
-			err = f.reject(s, err)
-		}
-		temp.Discard()
-		return nil, err
-	}
-	return s, nil
-}
-
-// oldZip takes the zip of a private module that the mirror directory has from before such zips were
-// packed in one form, if it is still what it was verified to be.
-func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged) bool {
-	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s) != nil {
-		return false
-	}
-	return s.h1 == have.h1 && s.SHA256 == have.SHA256
-}
-
-// cachedZip takes the zip from the go command's module cache: one that has the hash that the go command
-// computed when it cached it, and that the checksum database has.
-func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
-	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
-		return false
-	}
-	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {
-		return false
-	}
-	f.reused.Add(1)
-	return true
-}
-
-func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to *os.File) error {
-	if err := f.net.acquire(ctx); err != nil {
-		return err
-	}
-	defer f.net.release()
-	if err := restart(to); err != nil {
-		return err
-	}
-	return f.source(m).Download(ctx, rel, to, modzip.MaxZipFile, f.count)
-}
-
-// restart empties a temporary file: what a cache held was no good.
-func restart(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err := f.Seek(0, io.SeekStart)
-	return err
-}
-
 // count adds bytes that came over the network.
 func (f *fetcher) count(n int64) {
 	f.bytes.Add(n)
 	f.progress.Add(n)
-}
-
-// sameAsCached reports whether the go command, when it cached the zip, computed the same hash.
-func (f *fetcher) sameAsCached(rel, hash string) bool {
-	data, err := os.ReadFile(strings.TrimSuffix(f.cachePath(rel), ".zip") + ".ziphash")
-	return err == nil && string(bytes.TrimSpace(data)) == hash
-}
-
-func copyFile(to *os.File, from string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	_, err = io.Copy(to, src)
-	return err
-}
-
-// haveZip returns the zip that is in the mirror directory with the hashes beside it; nil when it is not.
-func (f *fetcher) haveZip(rel string) (*staged, error) {
-	st, err := os.Stat(f.dir.Path(rel))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, ok, err := f.dir.read(hashesFile(rel))
-	if err != nil || !ok {
-		return nil, err
-	}
-	s := &staged{File: File{Path: rel, Size: st.Size()}}
-	fields := strings.Fields(string(data))
-	if len(fields) != 2 && len(fields) != 3 {
-		return nil, nil // fetched again
-	}
-	b, err := hex.DecodeString(fields[1])
-	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(fields[0]) {
-		return nil, nil
-	}
-	s.h1, s.SHA256, s.packed = fields[0], [32]byte(b), len(fields) == 3 && fields[2] == packing
-	return s, nil
-}
-
-// hashesFile returns the path of the file with the hashes of a zip.
-func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
-
-// hashZip checks the zip in s.temp by the rules of module zips
-// (https://go.dev/ref/mod#zip-files) and fills in its size and hashes.
-func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
-	if err := f.zips.acquire(ctx); err != nil {
-		return err
-	}
-	defer f.zips.release()
-	var err error
-	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
-		return err
-	}
-	if _, err := h1.Open(s.temp, s.Size); err != nil { // first: CheckZip reads a directory of any length
-		return badZip(ctx, m, err)
-	}
-	cf, err := modzip.CheckZip(m, s.temp.Name())
-	if err == nil {
-		err = cf.Err()
-	}
-	if err != nil {
-		return badZip(ctx, m, err)
-	}
-	sum := sha256.New()
-	if _, err = io.Copy(sum, io.NewSectionReader(s.temp, 0, s.Size)); err != nil {
-		return err
-	}
-	sum.Sum(s.SHA256[:0])
-	z, err := h1.Zip(ctx, f.cpu, m, s.temp, s.Size)
-	if err != nil {
-		return badZip(ctx, m, err)
-	}
-	s.h1 = z.H1
-	if z.GoMod != nil {
-		s.goModH1 = h1.GoMod(z.GoMod)
-	}
-	f.hashNanos.Add(int64(z.Busy))
-	return nil
-}
-
-// badZip makes the error for a zip that is not one of a module, unless it was the disk or an interruption.
-func badZip(ctx context.Context, m module.Version, err error) error {
-	var path *fs.PathError
-	if ctx.Err() != nil || errors.As(err, &path) {
-		return err
-	}
-	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
 }
 
 // discard removes what waits on the disk and is not wanted after all, such as a long go.mod that was only asked about.

@@ -236,6 +236,7 @@ func (l *loader) summary(ctx context.Context, v *view, m module.Version) (*goMod
 type replacementError struct{ err error }
 
 func (e *replacementError) Error() string { return e.err.Error() }
+
 func (e *replacementError) Unwrap() error { return e.err }
 
 // A badModError is a go.mod that is what the checksum database says, and of no use: a go
@@ -243,6 +244,7 @@ func (e *replacementError) Unwrap() error { return e.err }
 type badModError struct{ err error }
 
 func (e *badModError) Error() string { return e.err.Error() }
+
 func (e *badModError) Unwrap() error { return e.err }
 
 // A mainModule is a main module with what its go.mod requires.

@@ -1,8 +1,13 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -10,8 +15,188 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
+
+// plan resolves queries and loads graphs.
+func (r *run) plan(ctx context.Context, l *loader) (*plan, error) {
+	p := &plan{versions: make(map[module.Version]*wanted), closed: make(map[module.Version]bool), requires: make(map[Requirement]bool), notes: slices.Clone(r.src.Notes), compat: r.cfg.Compat}
+	names, imports, perhaps := make(map[module.Version]string), make(map[module.Version]string), make(map[module.Version]string)
+	var todo, roots, tools, imported, maybes []module.Version
+	answers := r.fetch.resolveAll(ctx, r.src.List)
+	resolved := make(map[int][]module.Version)
+	for i := range r.src.List {
+		s := &r.src.List[i]
+		if s.Mod != nil || s.Work != nil {
+			add := p.addProject
+			if s.Work != nil {
+				add = p.addWorkspace
+			}
+			p.spare = s.InWork // a workspace builds without what its modules need alone
+			added, err := add(ctx, l, s)
+			p.spare = false
+			if err != nil {
+				return nil, err
+			}
+			if r.cfg.Closed {
+				todo = append(todo, added...)
+			}
+			continue
+		}
+		mods, qs, err := answers[i].versions, answers[i].queries, answers[i].err
+		if s.imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+			// Not every package that an old file imports is still there, and not every one is needed: it is named.
+			miss := r.missing(s.Query, askedFor(err), []string{s.Name}, err)
+			miss.Allowed = true
+			r.out.Missing = append(r.out.Missing, miss)
+			continue
+		}
+		if s.maybe && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+			p.notes = append(p.notes, leftOut(s, err))
+			continue
+		}
+		if isAbsent(err) {
+			r.out.Missing = append(r.out.Missing, r.missing(s.Query, askedFor(err), []string{s.Name}, err))
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.out.Queries = append(r.out.Queries, qs...)
+		if s.Tool != "" && !s.imported {
+			r.tools[i] = mods
+		}
+		if !s.imported && !s.maybe { // of what is imported no go command inside need be able to build all
+			resolved[i] = mods
+		}
+		for _, m := range mods {
+			if s.maybe {
+				if _, err := r.fetch.goMod(ctx, m); err != nil {
+					if ctx.Err() != nil || errors.Is(err, proof.ErrMismatch) {
+						return nil, err
+					}
+					p.notes = append(p.notes, leftOut(s, err))
+					continue
+				}
+			}
+			if s.Alone {
+				p.spare = s.maybe
+				p.want(m, !s.noZip, func() []string { return []string{s.Name} })
+				p.spare = false
+				continue
+			}
+			if s.maybe {
+				resolved[i] = append(resolved[i], m)
+				if perhaps[m] == "" {
+					perhaps[m] = s.Name
+					maybes = append(maybes, m)
+				}
+				continue
+			}
+			if s.imported {
+				if names[m] == "" && imports[m] == "" {
+					imports[m] = s.Name
+					imported = append(imported, m)
+				}
+				continue
+			}
+			names[m] = s.Name
+			if s.Tool != "" && !r.cfg.Closed {
+				tools = append(tools, m)
+			} else {
+				roots = append(roots, m)
+			}
+		}
+	}
+	if _, err := p.closeOver(ctx, l, tools, names, false); err != nil {
+		return nil, err
+	}
+	lists, err := p.closeOver(ctx, l, roots, names, false)
+	if err != nil {
+		return nil, err
+	}
+	var closing Size // what closed closures add
+	closed := func(roots, lists []module.Version, names map[module.Version]string) error {
+		before := p.size()
+		p.open(roots) // their build lists are known
+		_, err := p.closeOver(ctx, l, lists, names, true)
+		after := p.size()
+		closing.Versions += after.Versions - before.Versions
+		closing.ModOnly += after.ModOnly - before.ModOnly
+		return err
+	}
+	if err := closed(roots, append(lists, todo...), names); err != nil {
+		return nil, err
+	}
+	if err := r.addBare(ctx, names, false); err != nil {
+		return nil, err
+	}
+	if err := r.addBare(ctx, imports, true); err != nil {
+		return nil, err
+	}
+	if err := r.addBare(ctx, perhaps, true); err != nil {
+		return nil, err
+	}
+	p.spare = true
+	if lists, err = p.closeOver(ctx, l, maybes, perhaps, false); err != nil {
+		return nil, err
+	}
+	if err := closed(maybes, lists, perhaps); err != nil {
+		return nil, err
+	}
+	if lists, err = p.closeOver(ctx, l, imported, imports, false); err != nil {
+		return nil, err
+	}
+	if r.cfg.Closed {
+		if err := closed(imported, lists, imports); err != nil {
+			return nil, err
+		}
+	}
+	p.spare = false
+	if err := r.toolchains(ctx, p, resolved); err != nil {
+		return nil, err
+	}
+	if err := r.selfToolchains(p); err != nil {
+		return nil, err
+	}
+	for req := range p.requires {
+		if req.From.Path != "" {
+			r.out.Requirements = append(r.out.Requirements, req)
+		}
+	}
+	slices.SortFunc(r.out.Requirements, func(a, b Requirement) int {
+		return cmp.Or(compareMod(a.From, b.From), compareMod(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
+	})
+	slices.SortFunc(r.out.Queries, func(a, b Query) int {
+		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Query, b.Query))
+	})
+	r.out.Queries = slices.Compact(r.out.Queries)
+	var denied DeniedError
+	for _, w := range p.sorted() {
+		if line := r.src.denied(w.mod.Path); line != "" && w.zip && (w.spare || w.spareZip) {
+			delete(p.versions, w.mod)
+			p.notes = append(p.notes, fmt.Sprintf("%s is not carried, since it is denied: %s", w.mod, strings.Join(w.chain, " → ")))
+		} else if line != "" && w.zip {
+			denied.Modules = append(denied.Modules, Denied{w.mod, line, w.chain})
+		}
+	}
+	if denied.Modules != nil {
+		return nil, &denied
+	}
+	for m := range r.src.MissingOK {
+		if p.versions[m] == nil {
+			p.notes = append(p.notes, fmt.Sprintf("nothing requires %s, so its missing-ok line changes nothing", m))
+		}
+	}
+	slices.Sort(p.notes)
+	r.out.Notes = slices.Compact(p.notes)
+	if r.cfg.Planned != nil {
+		all := p.size()
+		r.cfg.Planned(Size{all.Versions - closing.Versions, all.ModOnly - closing.ModOnly}, all)
+	}
+	return p, nil
+}
 
 // A Plan is what a Sync would do.
 type Plan struct {

@@ -79,25 +79,3 @@ func FuzzListFile(f *testing.F) {
 		}
 	})
 }
-
-// FuzzParseInfo checks that what is accepted has a canonical version.
-func FuzzParseInfo(f *testing.F) {
-	f.Add([]byte(`{"Version":"v1.0.0","Time":"2020-01-02T03:04:05Z"}`))
-	f.Add([]byte(`{"Version":"v1.0.0","Time":"9999-12-31T23:59:59Z","Origin":{"VCS":"git"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if i, err := parseInfo(data, ""); err == nil && module.CanonicalVersion(i.Version) != i.Version {
-			t.Errorf("accepted %q", i.Version)
-		}
-	})
-}
-
-func TestParseInfoRefuses(t *testing.T) {
-	for _, data := range []string{
-		"", "null", "[]", "<html>", `{"Version":""}`, `{"Version":"main"}`, `{"Version":"v1"}`, `{"Version":"v1.0.1"}`,
-		`{"Version":"v1.0.0","Time":"yesterday"}`, `{"Version":"v1.0.0","Time":"1960-01-01T00:00:00Z"}`,
-	} {
-		if i, err := parseInfo([]byte(data), "v1.0.0"); err == nil {
-			t.Errorf("%s: accepted as %+v", data, i)
-		}
-	}
-}

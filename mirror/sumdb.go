@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
@@ -20,6 +22,18 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
+
+// An UnverifiedError says that the checksum database is out of reach, so that nothing vouches for modules.
+type UnverifiedError struct {
+	Mods []module.Version
+	Err  error
+}
+
+// Error says why it is out of reach; the caller names the modules.
+func (e *UnverifiedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *UnverifiedError) Unwrap() error { return e.Err }
 
 // checksums looks versions up in the checksum database and proves what it said.
 type checksums struct {
@@ -45,6 +59,88 @@ type lookup struct {
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
 	return &checksums{db: db, fetch: f, finding: make(chan struct{}, 1), lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+}
+
+// prove looks all versions up, proves the records and, only when all hold, closes
+// r.proven. After an error the group's context ends those who wait for it.
+func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
+	defer func() {
+		if err == nil {
+			close(r.proven)
+		}
+	}()
+	if r.sums == nil {
+		return nil
+	}
+	start := time.Now()
+	eg, ctx2 := errgroup.WithContext(ctx)
+	eg.SetLimit(waiting)
+	var some atomic.Bool // of the versions have a record
+	for _, w := range list {
+		if r.public(w.mod) {
+			eg.Go(func() error {
+				_, err := r.sums.lookup(ctx2, w.mod)
+				if err == nil {
+					some.Store(true)
+				}
+				return notRefused(err) // version says so
+			})
+		}
+	}
+	for _, l := range r.src.Lines {
+		if len(l.Records) > 0 {
+			some.Store(true)
+		}
+	}
+	if err := eg.Wait(); err != nil || !some.Load() {
+		var away *upstream.SumDBError
+		if errors.As(err, &away) {
+			unverified := &UnverifiedError{Err: away}
+			for _, w := range list {
+				if r.public(w.mod) {
+					unverified.Mods = append(unverified.Mods, w.mod)
+				}
+			}
+			return unverified
+		}
+		return err
+	}
+	if err := r.early.Wait(); err != nil {
+		return err
+	}
+	select { // so that the head has the records of newest versions, and all lookups are done
+	case <-r.asked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p, err := r.sums.prove(ctx, r.src, func(m module.Version) bool {
+		_, in := slices.BinarySearchFunc(list, m, func(w *wanted, m module.Version) int { return compareMod(w.mod, m) })
+		return in
+	})
+	if err != nil {
+		return err
+	}
+	r.out.DB, r.out.Head, r.out.Heads, r.out.Tiles = r.cfg.DB.Name, p.head, p.heads, p.tiles
+	r.out.Stats.Prove = time.Since(start)
+	return nil
+}
+
+// noteTrees says which of the trees that clients remember nothing was carried for.
+func (r *run) noteTrees() {
+	for _, t := range r.src.Trees {
+		why := ""
+		switch {
+		case r.out.DB == "":
+			why = "no module of a checksum database is carried"
+		case t.DB != r.out.DB:
+			why = fmt.Sprintf("the checksum database is %s", r.out.DB)
+		case t.Size > r.out.Head.N:
+			why = fmt.Sprintf("the checksum database says that it has %d records; sync again later, when it has more", r.out.Head.N)
+		default:
+			continue
+		}
+		r.out.Notes = append(r.out.Notes, fmt.Sprintf("left out: %s: head %s %d: %s", t.Name, t.DB, t.Size, why))
+	}
 }
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }

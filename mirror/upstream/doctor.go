@@ -10,14 +10,10 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 )
@@ -146,7 +142,7 @@ func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) 
 // database db, which is also asked directly. It reports whether sync has what it needs: one proxy with the module, and a way to the
 // database.
 func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string) (findings []Finding, ok bool) {
-	file := patient(m)
+	file := probeRequest(m)
 	var haveModule, haveDB, stopped, dbStopped bool
 	for i, proxy := range c.proxies {
 		base := proxy.url
@@ -192,8 +188,8 @@ func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string)
 	return findings, haveModule && (haveDB || db == "")
 }
 
-// patient returns the file that is asked for: what a query such as latest or v1 means is found in the list.
-func patient(m module.Version) modpath.Request {
+// probeRequest returns the file that is asked for: what a query such as latest or v1 means is found in the list.
+func probeRequest(m module.Version) modpath.Request {
 	if m.Version == "" || modpath.IsListQuery(m.Version) {
 		return modpath.Request{Kind: modpath.List, Path: m.Path}
 	}
@@ -202,7 +198,7 @@ func patient(m module.Version) modpath.Request {
 
 // Doctor asks for a module as a sync asks for one that is private.
 func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
-	file := patient(m)
+	file := probeRequest(m)
 	f := Finding{URL: "direct:" + file.String(), Layer: LayerOK}
 	start := time.Now()
 	_, err := d.Get(ctx, file.String(), 0)
@@ -218,92 +214,4 @@ func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
 		}
 	}
 	return f, err == nil
-}
-
-// bases returns the URLs of the list's proxies.
-func (c *Client) bases() (list []string) {
-	for _, p := range c.proxies {
-		if p.url != "direct" && p.url != "off" {
-			list = append(list, p.url)
-		}
-	}
-	return list
-}
-
-// A Measure is how a proxy did.
-type Measure struct {
-	URL      string        `json:"url"` // without a password
-	Requests int           `json:"requests"`
-	Failed   int           `json:"failed"`
-	P50      time.Duration `json:"p50Nanoseconds"` // of small answers
-	P90      time.Duration `json:"p90Nanoseconds"`
-	P99      time.Duration `json:"p99Nanoseconds"`
-	Rate     float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
-	Trouble  string        `json:"trouble,omitempty"` // the first failure
-}
-
-// probing is how many requests of a measurement are in flight: as a module graph is read.
-const probing = 8
-
-// Probe sends n requests for small files of a module to each proxy in turn, then fetches its zip, and returns how
-// each did, the best first: the fewest failures, then the lowest P90.
-func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
-	var list []Measure
-	for _, base := range c.bases() {
-		list = append(list, c.probe(ctx, base, path, n))
-	}
-	slices.SortStableFunc(list, func(a, b Measure) int {
-		return cmp.Or(cmp.Compare(float64(a.Failed)/float64(a.Requests), float64(b.Failed)/float64(b.Requests)), cmp.Compare(a.P90, b.P90))
-	})
-	return list
-}
-
-func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
-	m := Measure{URL: Redact(base)}
-	times := make([]time.Duration, 0, n)
-	count := func(f Finding) {
-		if m.Requests++; f.Layer == LayerOK {
-			times = append(times, f.Elapsed)
-		} else if m.Failed++; m.Trouble == "" {
-			m.Trouble = fmt.Sprintf("%s: %s", f.Layer, f.Detail)
-		}
-	}
-	first, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.List, Path: path}.String())
-	count(first)
-	var versions []string
-	for _, v := range strings.Fields(string(data)) {
-		if module.Check(path, v) == nil && semver.Prerelease(v) == "" {
-			versions = append(versions, v)
-		}
-	}
-	semver.Sort(versions)
-	if first.Layer != LayerOK || len(versions) == 0 {
-		return m
-	}
-	found := make([]Finding, max(n-1, 0))
-	var eg errgroup.Group
-	eg.SetLimit(probing)
-	for i := range found {
-		kind := modpath.Info
-		if i%2 == 1 {
-			kind = modpath.Mod
-		}
-		v := versions[len(versions)-1-i/2%len(versions)] // from the newest on
-		eg.Go(func() error {
-			found[i], _ = c.find(ctx, base+"/"+modpath.Request{Kind: kind, Path: path, Version: v}.String())
-			return nil
-		})
-	}
-	eg.Wait()
-	for _, f := range found {
-		count(f)
-	}
-	slices.Sort(times)
-	at := func(p int) time.Duration { return times[min(len(times)-1, len(times)*p/100)] }
-	m.P50, m.P90, m.P99 = at(50), at(90), at(99)
-	zip, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.Zip, Path: path, Version: versions[len(versions)-1]}.String())
-	if zip.Layer == LayerOK {
-		m.Rate = float64(len(data)) / zip.Elapsed.Seconds()
-	}
-	return m
 }

@@ -15,6 +15,46 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
+// retracted reports whether mod retracts version, and why.
+func retracted(mod *goMod, version string) (reason string, yes bool) {
+	if mod == nil {
+		return "", false
+	}
+	for i, r := range mod.retract {
+		if semver.Compare(r.Low, version) <= 0 && semver.Compare(version, r.High) <= 0 {
+			return mod.reasons[i], true
+		}
+	}
+	return "", false
+}
+
+// newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
+// there is none.
+func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*goMod, error) {
+	v, err := f.newestOf(ctx, path, list)
+	if v == "" || err != nil {
+		return nil, err
+	}
+	mod, err := f.goMod(ctx, module.Version{Path: path, Version: v})
+	if isAbsent(err) {
+		return nil, nil
+	}
+	return mod, err
+}
+
+// newestOf returns the newest version of a list as latest has it, itself perhaps retracted: the highest release, else the highest
+// prerelease, else "".
+func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (string, error) {
+	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
+	if len(releases) == 0 {
+		releases = prereleases
+	}
+	if err != nil || len(releases) == 0 {
+		return "", err
+	}
+	return releases[len(releases)-1], nil
+}
+
 // A newest is the newest version of a module that an upstream has, carried or not. Its go.mod says which versions are
 // retracted, and whether the module is deprecated; go commands take it for that too (modload/modfile.go latestVersionIgnoringRetractions).
 type newest struct {

@@ -1,0 +1,137 @@
+package mirror
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// A Missing is a file of the closure that an upstream refuses.
+type Missing struct {
+	Mod     module.Version
+	What    string   // "go.mod", "info", "zip", "record" or "list"
+	Status  int      // HTTP status
+	Reason  string   // what the upstream said
+	Asked   string   // the whole error, with where it was asked for
+	Chain   []string // the requirements that bring it in, from the source
+	Allowed bool     // by a missing-ok line, or since only what a version without a go.mod imports brings it in
+
+	Named bool   `json:"-"` // it was asked for by this name, and is not required by something else
+	Near  string `json:"-"` // what was meant instead, "" when that cannot be told
+}
+
+// maxMissing is how many versions may be missing: nobody reads a longer list, and one go.mod can
+// name a hundred thousand that do not exist.
+const maxMissing = 5_000
+
+// maxExplained is how many missing versions that were named are looked into.
+const maxExplained = 10
+
+// explainMissing finds out what was meant by versions that were asked for by name and that nobody
+// has. What two sources lack is named once.
+func (r *run) explainMissing(ctx context.Context) {
+	seen := make(map[string]bool)
+	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
+		key := m.Mod.String() + " " + m.What
+		defer func() { seen[key] = true }()
+		return seen[key]
+	})
+	slices.Sort(r.out.Toolchains)
+	r.out.Toolchains = slices.Compact(r.out.Toolchains)
+	named := make(map[string]*Source)
+	for i := range r.src.List {
+		if s := &r.src.List[i]; s.Query.Path != "" && !s.maybe && !s.imported {
+			named[s.Name] = s
+		}
+	}
+	n := 0
+	for i := range r.out.Missing {
+		m := &r.out.Missing[i]
+		if len(m.Chain) != 1 {
+			continue
+		}
+		s := named[m.Chain[0]]
+		if m.Named = s != nil && (s.Query == m.Mod || s.Tool != ""); !m.Named || m.Allowed || s.Tool != "" || m.What == "zip" {
+			continue
+		}
+		if n++; n <= maxExplained {
+			m.Near = r.near(ctx, m.Mod)
+		}
+	}
+}
+
+// near returns what is there and like m, "" when nothing is.
+func (r *run) near(ctx context.Context, m module.Version) string {
+	prefix, pathMajor, ok := module.SplitPathVersion(m.Path)
+	if major := semver.Major(m.Version); ok && pathMajor == "" && len(major) > 1 && major != "v0" && major != "v1" {
+		other := prefix + "/" + major
+		if list, _, err := r.fetch.versions(ctx, other); err == nil && len(list) > 0 {
+			return fmt.Sprintf("did you mean %s@%s?", other, modpath.Nearest(list, m.Version))
+		}
+	}
+	if list, newest, err := r.fetch.versions(ctx, m.Path); err == nil {
+		if releases := slices.DeleteFunc(slices.Clone(list), func(v string) bool { return semver.Prerelease(v) != "" }); len(releases) > 0 {
+			list = releases
+		}
+		if v := "v" + m.Version; slices.Contains(list, v) {
+			return fmt.Sprintf("did you mean %s@%s? Versions begin with v", m.Path, v)
+		} else if semver.Canonical(v) == v {
+			return fmt.Sprintf("did you mean %s@%s? Versions begin with v", m.Path, cmp.Or(modpath.Nearest(list, v), v))
+		}
+		switch v := modpath.Nearest(list, m.Version); {
+		case v != "":
+			return fmt.Sprintf("did you mean %s@%s?", m.Path, v)
+		case len(list) > 0:
+			return fmt.Sprintf("it has versions: %s@latest, or one of them", m.Path)
+		case newest != "":
+			return fmt.Sprintf("it has no tags; its newest commit is %s@%s", m.Path, newest)
+		}
+		return ""
+	}
+	for p, levels := path.Dir(m.Path), 0; modpath.CanBeModule(p) && levels < 4; p, levels = path.Dir(p), levels+1 {
+		if list, newest, err := r.fetch.versions(ctx, p); err == nil && len(list)+len(newest) > 0 {
+			return fmt.Sprintf("is that a package of the module %s? Name the module, or a command with a line: tool %s@%s", p, m.Path, m.Version)
+		}
+	}
+	return ""
+}
+
+func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {
+	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.src.MissingOK[m]}
+	var e *upstream.Error
+	if errors.As(err, &e) {
+		miss.Status, miss.Reason = e.Status, e.Reason()
+	}
+	return miss
+}
+
+// askedFor returns which file a query was about that an upstream refused, as in Missing.What: a
+// branch or a commit is asked for by its .info.
+func askedFor(err error) string {
+	if e, ok := errors.AsType[*upstream.Error](err); ok && strings.HasSuffix(e.URL, ".info") {
+		return "info"
+	}
+	return "list"
+}
+
+// leftOut is the note about a line maybe of which nothing came.
+func leftOut(s *Source, err error) string {
+	return fmt.Sprintf("left out: maybe %s: %s", s.Name, strings.TrimPrefix(err.Error(), s.Name+": "))
+}
+
+func notRefused(err error) error {
+	if upstream.Refused(err) {
+		return nil
+	}
+	return err
+}

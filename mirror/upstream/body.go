@@ -1,0 +1,89 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// A body is where a response is written; it can be begun again.
+type body interface {
+	io.Writer
+	Len() int64
+	Reset() error
+}
+
+// memory is a body in memory. Once it is big it is the only one that is.
+type memory struct {
+	ctx  context.Context
+	big  chan struct{}
+	held bool
+	b    []byte
+}
+
+func (m *memory) Write(p []byte) (int, error) {
+	if !m.held && len(m.b)+len(p) > bigBody {
+		select {
+		case m.big <- struct{}{}:
+			m.held = true
+		case <-m.ctx.Done():
+			return 0, m.ctx.Err()
+		}
+	}
+	m.b = append(m.b, p...)
+	return len(p), nil
+}
+
+func (m *memory) Len() int64 { return int64(len(m.b)) }
+
+func (m *memory) Reset() error { m.b = nil; return nil }
+
+func (m *memory) release() {
+	if m.held {
+		<-m.big
+	}
+}
+
+type file os.File
+
+func (f *file) Write(p []byte) (int, error) { return (*os.File)(f).Write(p) }
+
+func (f *file) Len() int64 {
+	n, err := (*os.File)(f).Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (f *file) Reset() error {
+	if _, err := (*os.File)(f).Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return (*os.File)(f).Truncate(0)
+}
+
+// tooSlow reports whether n bytes of a body in a time are fewer than can be waited for.
+func tooSlow(n int64, d time.Duration) bool {
+	return d > patience && float64(n) < minRate*d.Seconds()
+}
+
+// sniffed is how much of a body is looked at, in bytes, to tell what it is.
+const sniffed = 512
+
+// isHTML reports whether a body is an HTML page, whatever its Content-Type says: some proxies call
+// every file text/html, and some login pages have another one. No file of the protocol begins like
+// one.
+func isHTML(r *bufio.Reader) bool {
+	start, _ := r.Peek(sniffed) // what there is; an error comes again
+	start = bytes.TrimPrefix(start, []byte("\xef\xbb\xbf"))
+	return strings.HasPrefix(http.DetectContentType(start), "text/html")
+}
+
+var errHTML = errors.New("answered with an HTML page instead of a file: a login or block page?")

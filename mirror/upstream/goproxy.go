@@ -1,0 +1,105 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// A proxy is an entry of a GOPROXY list.
+type proxy struct {
+	url         string // without a trailing slash; or "direct" or "off"
+	fallOnError bool   // followed by a pipe
+}
+
+// each calls f for the proxies in turn, as the list says.
+func (c *Client) each(f func(base string) error) error {
+	var first error
+	for _, p := range c.proxies {
+		var err error
+		switch p.url {
+		case "off":
+			err = ErrOff
+		case "direct":
+			err = ErrDirect
+		default:
+			err = f(p.url)
+		}
+		if err == nil {
+			return nil
+		}
+		// A later "off", "direct" or "not found" says less than an earlier answer.
+		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != ErrDirect && err != ErrOff) {
+			first = err
+		}
+		if !p.fallOnError && !IsNotFound(err) {
+			break
+		}
+	}
+	return first
+}
+
+// What is in the place of a proxy when a GOPROXY list ends.
+var (
+	ErrOff    = errors.New("module lookup disabled by GOPROXY=off")
+	ErrDirect = errors.New("no proxy of GOPROXY has it, and only what GOPRIVATE or GONOPROXY names is fetched directly")
+)
+
+// bases returns the URLs of the list's proxies.
+func (c *Client) bases() (list []string) {
+	for _, p := range c.proxies {
+		if p.url != "direct" && p.url != "off" {
+			list = append(list, p.url)
+		}
+	}
+	return list
+}
+
+// SumDB returns the base URL at which the checksum database name is asked, by
+// the rule of cmd/go (modfetch/sumdb.go initBase): through the first proxy that
+// supports it, else directly, which is tried: its error is then a *SumDBError.
+func (c *Client) SumDB(ctx context.Context, name string) (base string, err error) {
+	for _, p := range c.proxies {
+		if p.url == "direct" || p.url == "off" {
+			break
+		}
+		base := p.url + "/sumdb/" + name
+		err := c.fetch(ctx, base+"/supported", &memory{ctx: ctx, big: c.big}, maxText, nil)
+		if err == nil {
+			return base, nil
+		}
+		if IsNotFound(err) || p.fallOnError {
+			continue
+		}
+		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 && e.Status != 401 && e.Status != 407 && e.Status/100 == 4 {
+			return "", &SumDBError{name, base, err} // as go commands have it: nothing behind this proxy is asked
+		}
+		return "", fmt.Errorf("checksum database %s: %w", name, err)
+	}
+	base = "https://" + name
+	if err := c.fetch(ctx, base+"/latest", &memory{ctx: ctx, big: c.big}, MaxSmall, nil); err != nil {
+		return "", &SumDBError{name, "", err}
+	}
+	return base, nil
+}
+
+// SumDBHint is what helps where no proxy passes a checksum database on.
+const SumDBHint = "GOSUMDB=\"sum.golang.org URL\" names another place to ask"
+
+// A SumDBError says that a checksum database is out of reach.
+type SumDBError struct {
+	Name  string
+	Proxy string // URL below a proxy that refuses it with something else than 404, so that it is not asked directly; "" for none
+	Err   error  // of that, or of asking it directly
+}
+
+// Error says why.
+func (e *SumDBError) Error() string {
+	if e.Proxy != "" {
+		return fmt.Sprintf("the proxy does not pass checksum database %s on: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v", e.Name, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *SumDBError) Unwrap() error { return e.Err }

@@ -1,0 +1,159 @@
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestRetries has a server that fails three times.
+func TestRetries(t *testing.T) {
+	for name, fail := range map[string]http.HandlerFunc{
+		"429":              answer(429, ""),
+		"500":              answer(500, ""),
+		"503, Retry-After": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "0"); w.WriteHeader(503) },
+		"cut off": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, "half")
+		},
+		"no answer": func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		var n atomic.Int32
+		c := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if n.Add(1) <= 3 {
+				fail(w, r)
+				return
+			}
+			io.WriteString(w, "good")
+		}))
+		if data, err := c.Get(ctx, "x", 0); err != nil || string(data) != "good" {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
+	}
+	var n atomic.Int32
+	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { n.Add(1); w.WriteHeader(500) }))
+	if _, err := c.Get(ctx, "x", 0); err == nil || n.Load() != attempts {
+		t.Errorf("always 500: %v after %d attempts, want %d", err, n.Load(), attempts)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, err := c.Get(ctx, "x", 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestResume cuts a download again and again; what came is kept when the file is still the same.
+func TestResume(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 10000)
+	for _, tc := range []struct {
+		name    string
+		etag    func(n int32) string
+		resumed bool
+	}{
+		{"same file", func(int32) string { return `"one"` }, true},
+		{"changed file", func(n int32) string { return fmt.Sprintf(`"%d"`, n) }, false},
+		{"no ETag", func(int32) string { return "" }, false},
+	} {
+		var n, sent atomic.Int32
+		c := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			k := n.Add(1)
+			if e := tc.etag(k); e != "" {
+				w.Header().Set("ETag", e)
+			}
+			cut := &cutter{ResponseWriter: w, left: 40000, sent: &sent}
+			if k > 2 {
+				cut.left = len(content)
+			}
+			http.ServeContent(cut, r, "x.zip", time.Time{}, bytes.NewReader(content))
+		}))
+		f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		var total int64
+		if err := c.Download(ctx, "x.zip", f, 1<<20, func(n int64) { total += n }); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		got, err := os.ReadFile(f.Name())
+		if err != nil || !bytes.Equal(got, content) || total != int64(len(content)) {
+			t.Errorf("%s: %d bytes, progress %d, %v", tc.name, len(got), total, err)
+		}
+		if resumed := sent.Load() < int32(len(content))+40000; resumed != tc.resumed {
+			t.Errorf("%s: %d bytes were sent for %d", tc.name, sent.Load(), len(content))
+		}
+	}
+}
+
+// A cutter drops the connection after some bytes.
+type cutter struct {
+	http.ResponseWriter
+	left int
+	sent *atomic.Int32
+}
+
+func (c *cutter) Write(p []byte) (int, error) {
+	n := min(len(p), c.left)
+	c.ResponseWriter.Write(p[:n])
+	c.sent.Add(int32(n))
+	if c.left -= n; c.left == 0 && n < len(p) {
+		c.ResponseWriter.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	return n, nil
+}
+
+// TestRetryAfter reads the header in both forms, and bounds it.
+func TestRetryAfter(t *testing.T) {
+	for _, tc := range []struct {
+		status     int
+		retryAfter string
+		least, max time.Duration
+	}{
+		{503, "7", 7 * time.Second, 7 * time.Second},
+		{429, "0", 0, 0},
+		{429, "-5", 0, 0},
+		{503, "100000", maxRetryAfter, maxRetryAfter},
+		{503, time.Now().Add(30 * time.Second).UTC().Format(http.TimeFormat), 20 * time.Second, 30 * time.Second},
+		{503, time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat), 0, 0},
+		{503, "soon", 0, 0},
+		{404, "7", -1, -1},
+		{403, "", -1, -1},
+	} {
+		resp := &http.Response{StatusCode: tc.status, Header: http.Header{}, Body: http.NoBody}
+		if tc.retryAfter != "" {
+			resp.Header.Set("Retry-After", tc.retryAfter)
+		}
+		if pause, err := statusError("http://x/", resp); pause < tc.least || pause > tc.max || err.Status != tc.status {
+			t.Errorf("%d, Retry-After %s: pause of %v, want %v to %v", tc.status, tc.retryAfter, pause, tc.least, tc.max)
+		}
+	}
+}
+
+// TestRetryAfterIsObeyed has a server that wants a second to itself.
+func TestRetryAfterIsObeyed(t *testing.T) {
+	var first time.Time
+	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if first.IsZero() {
+			first = time.Now()
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(503)
+			return
+		}
+		if d := time.Since(first); d < 900*time.Millisecond {
+			t.Errorf("asked again after %v", d)
+		}
+		io.WriteString(w, "good")
+	}))
+	if data, err := c.Get(t.Context(), "x", 0); err != nil || string(data) != "good" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
