@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 
-
 	"github.com/klauspost/compress/flate"
 	"golang.org/x/mod/module"
 	modzip "golang.org/x/mod/zip"

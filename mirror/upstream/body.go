@@ -12,6 +12,20 @@ import (
 	"time"
 )
 
+const (
+	// stall is how long a body may deliver nothing before its request is given up.
+	stall = 60 * time.Second
+
+	// minRate is how many bytes a second a body must deliver on average. It counts once patience
+	// has passed.
+	minRate  = 256
+	patience = 10 * time.Minute
+
+	// bigBody is how many bytes of a body each request may hold in memory. A longer body waits until
+	// no other long one is in memory.
+	bigBody = 1 << 20
+)
+
 // A body is where a response is written; it can be begun again.
 type body interface {
 	io.Writer

@@ -15,10 +15,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"strconv"
 	"strings"
-	"time"
+
+	"github.com/modmirror/modmirror/internal/retry"
 )
 
 const (
@@ -26,32 +26,10 @@ const (
 	// unless told otherwise: a list of a million versions.
 	MaxSmall = 16 << 20
 
-	// attempts is how often a request is tried in all: with the waits between
-	// them, a minute of trouble is survived.
-	attempts = 6
-
-	// firstWait is the wait after the first failure; it doubles, up to maxWait.
-	firstWait = 500 * time.Millisecond
-	maxWait   = 20 * time.Second
-
-	// maxRetryAfter is the longest Retry-After that is obeyed.
-	maxRetryAfter = 2 * time.Minute
-
-	// stall is how long a body may deliver nothing before the request is given up.
-	stall = 60 * time.Second
-
-	// minRate is how many bytes a second a body must deliver, once it has had patience to begin.
-	minRate  = 256
-	patience = 10 * time.Minute
-
 	// streamBuffer is how many bytes of one HTTP/2 answer may wait to be read. net/http's own
 	// 4 MiB, times the requests in flight, would be most of a sync's memory; this is still
 	// 5 MB/s a request when an answer takes 100 ms.
 	streamBuffer = 512 << 10
-
-	// bigBody is how many bytes of an answer may be in memory besides those of others; what is longer
-	// is read one after another.
-	bigBody = 1 << 20
 
 	// maxText is how much of an error's body is kept, as cmd/go does (web.HTTPError).
 	maxText = 1 << 10
@@ -89,72 +67,44 @@ func (e *Error) NotFound() bool { return e.Status == 404 || e.Status == 410 }
 // Refused reports whether err is an upstream's final word that it will not hand
 // a file out: 403, 404, 410 or 451. Asking again does not help.
 func Refused(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && (e.NotFound() || e.Status == 403 || e.Status == 451)
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.NotFound() || e.Status == 403 || e.Status == 451)
 }
 
 // IsNotFound reports whether err is an answer of 404 or 410.
 func IsNotFound(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.NotFound()
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.NotFound()
 }
 
-// Client asks the proxies of a list. It is safe for concurrent use.
+// A Client asks the proxies of a GOPROXY list. It is safe for concurrent use.
 type Client struct {
 	proxies []proxy
 	http    *http.Client
 	auth    *auth
-	wait    time.Duration // first wait between attempts
-	big     chan struct{} // held by who has a body of more than bigBody bytes in memory
+	retry   retry.Policy
+	big     chan struct{} // held by the one body of more than bigBody bytes that is in memory
 }
 
-// New returns a client for the values of GOPROXY and GOAUTH, of which the latter may be empty for go's default. At
-// most parallel connections are kept. What is asked of "direct" or "off" fails when it is.
+// New returns a client for the values of GOPROXY and GOAUTH. An empty goauth means the go command's
+// default. The client keeps at most parallel connections to a host.
+//
+// "direct" and "off" are accepted in goproxy, but a request that reaches one of them fails with
+// ErrDirect or ErrOff.
 func New(goproxy, goauth string, parallel int) (*Client, error) {
-	c := &Client{wait: firstWait, big: make(chan struct{}, 1)}
-	var err error
-	if c.auth, err = newAuth(goauth); err != nil {
+	auth, err := newAuth(goauth)
+	if err != nil {
 		return nil, err
 	}
-	for rest := goproxy; rest != ""; {
-		entry := rest
-		var p proxy
-		if i := strings.IndexAny(rest, ",|"); i >= 0 {
-			entry, p.fallOnError, rest = rest[:i], rest[i] == '|', rest[i+1:]
-		} else {
-			rest = ""
-		}
-		entry = strings.TrimSpace(entry)
-		if entry == "" {
-			continue
-		}
-		if entry != "direct" && entry != "off" {
-			// A single word is more likely a mistake than a host (modfetch/proxy.go proxyList).
-			if strings.ContainsAny(entry, ".:/") && !strings.Contains(entry, ":/") && !path.IsAbs(entry) {
-				entry = "https://" + entry
-			}
-			u, err := url.Parse(entry)
-			if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
-				return nil, fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", Redact(entry))
-			}
-			if _, err := os.Stat(u.Path); u.Scheme == "file" && err != nil {
-				return nil, fmt.Errorf("GOPROXY %s: %w", entry, err)
-			}
-		}
-		p.url = strings.TrimSuffix(entry, "/")
-		c.proxies = append(c.proxies, p)
-		if entry == "direct" || entry == "off" {
-			break // nothing behind them is ever asked
-		}
-	}
-	if len(c.proxies) == 0 {
-		return nil, errors.New("GOPROXY is empty: name a proxy")
+	proxies, err := parseGOPROXY(goproxy)
+	if err != nil {
+		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = parallel
 	t.MaxIdleConns = 2 * parallel
 	t.MaxConnsPerHost = parallel
-	t.DisableCompression = true // modules are sent as they are; sizes stay comparable
+	t.DisableCompression = true // module files arrive as they are stored, and sizes stay comparable
 	t.ResponseHeaderTimeout = stall
 	t.HTTP2 = &http.HTTP2Config{MaxReceiveBufferPerStream: streamBuffer}
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
@@ -165,8 +115,13 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 	}
 	t.RegisterProtocol("file", http.NewFileTransportFS(os.DirFS("/")))
 	t.DialContext = dial
-	c.http = &http.Client{Transport: t, CheckRedirect: checkRedirect}
-	return c, nil
+	return &Client{
+		proxies: proxies,
+		http:    &http.Client{Transport: t, CheckRedirect: checkRedirect},
+		auth:    auth,
+		retry:   policy,
+		big:     make(chan struct{}, 1),
+	}, nil
 }
 
 // A ProxyError is the refusal of the proxy of HTTPS_PROXY to connect to a host.
@@ -263,8 +218,7 @@ func printable(s string) string {
 // unwrapURL takes off the *url.Error that net/http puts around every error: the
 // URL is in ours, without its password.
 func unwrapURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err

@@ -22,7 +22,7 @@ func newClient(t *testing.T, goproxy string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.wait = time.Millisecond
+	c.retry.First = time.Millisecond
 	return c
 }
 
@@ -135,7 +135,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 	}{
 		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, 2, 3, true},
 		{net.DNSError{Err: "i/o timeout", IsTimeout: true}, 2, 3, true},
-		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, 1000, attempts, false},
+		{net.DNSError{Err: "server misbehaving", IsTemporary: true}, 1000, int32(policy.Tries), false},
 		{net.DNSError{Err: "no such host", IsNotFound: true}, 1000, 1, false},
 	} {
 		c := newClient(t, strings.Replace(good, "127.0.0.1", "proxy.example", 1))
@@ -150,7 +150,7 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 		}
 		_, err := c.Get(ctx, "x", 0)
 		if (err == nil) != test.ok || tries.Load() != test.want || err != nil && !strings.Contains(err.Error(), "proxy.example") {
-			t.Errorf("%s: %v after %d attempts", test.fail.Err, err, tries.Load())
+			t.Errorf("%s: %v after %d policy.Tries", test.fail.Err, err, tries.Load())
 		}
 	}
 }

@@ -231,7 +231,7 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
 		"LC_ALL=C", "GIT_HTTP_LOW_SPEED_LIMIT=1000", "GIT_HTTP_LOW_SPEED_TIME=60") // bytes a second, for a minute
 	out, err := cmd.Output()
-	var exit *exec.ExitError
+	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -239,7 +239,7 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 		return nil, &Error{URL: "direct:" + r.String(), Err: fmt.Errorf("no answer in %v", directTimeout)}
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, fmt.Errorf("%s is to be fetched directly, which needs the go command: %w", r.Path, err)
-	case errors.As(err, &exit):
+	case failed:
 		return out, d.failed(r, string(exit.Stderr))
 	}
 	return out, err

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"strings"
 )
 
 // A proxy is an entry of a GOPROXY list.
@@ -11,6 +15,59 @@ type proxy struct {
 	url         string // without a trailing slash; or "direct" or "off"
 	fallOnError bool   // followed by a pipe
 }
+
+// parseGOPROXY parses a GOPROXY list. Entries after "direct" or "off" are dropped, since the go
+// command never asks them.
+func parseGOPROXY(list string) ([]proxy, error) {
+	var proxies []proxy
+	for rest := list; rest != ""; {
+		entry := rest
+		var p proxy
+		if i := strings.IndexAny(rest, ",|"); i >= 0 {
+			entry, p.fallOnError, rest = rest[:i], rest[i] == '|', rest[i+1:]
+		} else {
+			rest = ""
+		}
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		p.url = entry
+		if !p.ends() {
+			var err error
+			if p.url, err = parseProxyURL(entry); err != nil {
+				return nil, err
+			}
+		}
+		proxies = append(proxies, p)
+		if p.ends() {
+			break
+		}
+	}
+	if len(proxies) == 0 {
+		return nil, errors.New("GOPROXY is empty: name a proxy")
+	}
+	return proxies, nil
+}
+
+// parseProxyURL returns the URL of a GOPROXY entry, without a trailing slash.
+func parseProxyURL(entry string) (string, error) {
+	// A single word is more likely a mistake than a host (modfetch/proxy.go proxyList).
+	if strings.ContainsAny(entry, ".:/") && !strings.Contains(entry, ":/") && !path.IsAbs(entry) {
+		entry = "https://" + entry
+	}
+	u, err := url.Parse(entry)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
+		return "", fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", Redact(entry))
+	}
+	if _, err := os.Stat(u.Path); u.Scheme == "file" && err != nil {
+		return "", fmt.Errorf("GOPROXY %s: %w", entry, err)
+	}
+	return strings.TrimSuffix(entry, "/"), nil
+}
+
+// ends reports whether the entry is "direct" or "off", which end a list.
+func (p proxy) ends() bool { return p.url == "direct" || p.url == "off" }
 
 // each calls f for the proxies in turn, as the list says.
 func (c *Client) each(f func(base string) error) error {
@@ -48,7 +105,7 @@ var (
 // bases returns the URLs of the list's proxies.
 func (c *Client) bases() (list []string) {
 	for _, p := range c.proxies {
-		if p.url != "direct" && p.url != "off" {
+		if !p.ends() {
 			list = append(list, p.url)
 		}
 	}
@@ -60,7 +117,7 @@ func (c *Client) bases() (list []string) {
 // supports it, else directly, which is tried: its error is then a *SumDBError.
 func (c *Client) SumDB(ctx context.Context, name string) (base string, err error) {
 	for _, p := range c.proxies {
-		if p.url == "direct" || p.url == "off" {
+		if p.ends() {
 			break
 		}
 		base := p.url + "/sumdb/" + name

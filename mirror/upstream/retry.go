@@ -8,124 +8,138 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/modmirror/modmirror/internal/retry"
 )
 
-// fetch gets url into w, trying again where that can help.
+// policy bounds the attempts of one request. With the waits between them, a client survives a
+// minute of trouble.
+var policy = retry.Policy{Tries: 6, First: 500 * time.Millisecond, Max: 20 * time.Second}
+
+// maxRetryAfter is the longest Retry-After that a client obeys.
+const maxRetryAfter = 2 * time.Minute
+
+// A transfer is a GET of url, whose body goes to w.
+type transfer struct {
+	c        *Client
+	url      string
+	w        body
+	limit    int64       // longest body in bytes
+	progress func(int64) // is told of bytes that arrive, and of bytes that are dropped as a negative number
+	etag     string      // of the file whose beginning w holds; "" when nothing identifies it
+}
+
+// fetch gets url into w, and tries again where that can help. It resumes a body that was cut when
+// the server still has the same file. w is empty after an error. progress may be nil.
 func (c *Client) fetch(ctx context.Context, url string, w body, limit int64, progress func(int64)) error {
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	restart := func() error {
-		progress(-w.Len())
-		return w.Reset()
-	}
-	if err := restart(); err != nil {
+	t := &transfer{c: c, url: url, w: w, limit: limit, progress: progress}
+	if err := t.restart(); err != nil {
 		return err
 	}
-	wait := c.wait
-	var etag string // of the file that w holds the beginning of
-	for try := 1; ; try++ {
-		pause, err := c.fetchOnce(ctx, url, &etag, w, limit, progress)
-		if err == nil {
-			return nil
-		}
-		if pause < 0 || try == attempts || ctx.Err() != nil {
-			restart()
-			return err
-		}
-		if etag == "" { // nothing says that the rest would be of the same file
-			if err := restart(); err != nil {
-				return err
+	err := c.retry.Do(ctx, func() (time.Duration, error) {
+		wait, err := t.try(ctx)
+		if err != nil && wait >= 0 && t.etag == "" { // the rest may be of another file
+			if err := t.restart(); err != nil {
+				return retry.Never, err
 			}
 		}
-		if pause == 0 {
-			pause = wait/2 + rand.N(wait)
-			wait = min(2*wait, maxWait)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(pause):
-		}
+		return wait, err
+	})
+	if err != nil {
+		t.restart()
 	}
+	return err
 }
 
-// fetchOnce gets url into w, going on after what w holds when the file is
-// still the one that it was. On error it returns how long to wait before the next
-// attempt: 0 for no opinion, negative for never.
-func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body, limit int64, progress func(int64)) (time.Duration, error) {
+// restart empties w.
+func (t *transfer) restart() error {
+	t.progress(-t.w.Len())
+	return t.w.Reset()
+}
+
+// fail returns err as an *Error.
+func (t *transfer) fail(err error) *Error { return &Error{URL: Redact(t.url), Err: err} }
+
+// try makes one attempt. It continues after what w holds when the server still has the file that
+// t.etag names. On error it returns the wait before the next attempt, as retry.Policy.Do wants it.
+func (t *transfer) try(ctx context.Context) (time.Duration, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", t.url, nil)
 	if err != nil {
-		return -1, &Error{URL: Redact(url), Err: err}
+		return retry.Never, t.fail(err)
 	}
 	req.Header.Set("User-Agent", "modmirror")
-	have := w.Len()
+	have := t.w.Len()
 	if have > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-		req.Header.Set("If-Range", *etag)
+		req.Header.Set("If-Range", t.etag)
 	}
-	resp, err := c.do(req)
+	resp, err := t.c.do(req)
 	if err != nil {
-		return retryable(err), &Error{URL: Redact(url), Err: unwrapURL(err)}
+		return waitAfter(err), t.fail(unwrapURL(err))
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode == 200:
 		if have > 0 {
-			progress(-have)
-			if err := w.Reset(); err != nil {
-				return -1, err
+			if err := t.restart(); err != nil {
+				return retry.Never, err
 			}
-			have = 0
 		}
-	case resp.StatusCode == 416 && have > 0: // all was there but the end of the answer, or the file is another one
-		*etag = ""
-		return 0, &Error{URL: Redact(url), Status: 416}
+	case resp.StatusCode == 416 && have > 0: // w lacks only the end of the body, or the file changed
+		t.etag = ""
+		return 0, &Error{URL: Redact(t.url), Status: 416}
 	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
 	default:
-		pause, err := statusError(url, resp)
+		wait, err := statusError(t.url, resp)
 		if resp.StatusCode == 401 {
-			err.Err = c.auth.failure()
+			err.Err = t.c.auth.failure()
 		}
-		return pause, err
+		return wait, err
 	}
-	*etag = ""
+	t.etag = ""
 	if e := resp.Header.Get("ETag"); strings.HasPrefix(e, `"`) && resp.Header.Get("Accept-Ranges") == "bytes" {
-		*etag = e
+		t.etag = e
 	}
-	start := time.Now()
+	return t.receive(ctx, cancel, resp)
+}
+
+// receive appends the body of resp to w. It calls cancel when the body stalls. On error it returns
+// a wait as try does.
+func (t *transfer) receive(ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response) (time.Duration, error) {
+	start, have := time.Now(), t.w.Len()
 	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
 	defer watchdog.Stop()
 	content := bufio.NewReaderSize(resp.Body, sniffed)
 	if have == 0 && isHTML(content) {
-		return -1, &Error{URL: Redact(url), Err: errHTML}
+		return retry.Never, t.fail(errHTML)
 	}
-	if have+resp.ContentLength > limit {
-		return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, limit)}
+	if have+resp.ContentLength > t.limit {
+		return retry.Never, t.fail(fmt.Errorf("%d bytes, more than the limit of %d", resp.ContentLength, t.limit))
 	}
 	buf := make([]byte, min(64<<10, max(512, resp.ContentLength)))
 	for {
 		n, err := content.Read(buf)
 		if n > 0 {
 			watchdog.Reset(stall)
-			if d := time.Since(start); tooSlow(int64(w.Len()-have), d) {
-				return -1, &Error{URL: Redact(url), Err: fmt.Errorf("%d bytes in %v are too few", w.Len()-have, d.Round(time.Second))}
+			if d := time.Since(start); tooSlow(t.w.Len()-have, d) {
+				return retry.Never, t.fail(fmt.Errorf("%d bytes in %v are too few", t.w.Len()-have, d.Round(time.Second)))
 			}
-			if w.Len()+int64(n) > limit {
-				return -1, &Error{URL: Redact(url), Err: fmt.Errorf("longer than the limit of %d bytes", limit)}
+			if t.w.Len()+int64(n) > t.limit {
+				return retry.Never, t.fail(fmt.Errorf("longer than the limit of %d bytes", t.limit))
 			}
-			if _, err := w.Write(buf[:n]); err != nil {
-				return -1, err
+			if _, err := t.w.Write(buf[:n]); err != nil {
+				return retry.Never, err
 			}
-			progress(int64(n))
+			t.progress(int64(n))
 		}
 		if err == io.EOF {
 			return 0, nil
@@ -134,12 +148,13 @@ func (c *Client) fetchOnce(ctx context.Context, url string, etag *string, w body
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return 0, &Error{URL: Redact(url), Err: fmt.Errorf("after %d bytes: %w", w.Len(), err)}
+			return 0, t.fail(fmt.Errorf("after %d bytes: %w", t.w.Len(), err))
 		}
 	}
 }
 
-// statusError makes the error for an answer that is not a file, and says when to ask again.
+// statusError returns the error for an answer that is not a file, and the wait before the next
+// attempt.
 func statusError(url string, resp *http.Response) (time.Duration, *Error) {
 	e := &Error{URL: Redact(url), Status: resp.StatusCode}
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
@@ -149,36 +164,25 @@ func statusError(url string, resp *http.Response) (time.Duration, *Error) {
 	}
 	switch resp.StatusCode {
 	case 408, 429, 500, 502, 503, 504:
-	default:
-		return -1, e
+		return retry.After(resp.Header.Get("Retry-After"), maxRetryAfter), e
 	}
-	var pause time.Duration
-	if s := resp.Header.Get("Retry-After"); s != "" {
-		if n, err := strconv.Atoi(s); err == nil {
-			pause = time.Duration(n) * time.Second
-		} else if at, err := http.ParseTime(s); err == nil {
-			pause = time.Until(at)
-		}
-		pause = min(max(pause, 0), maxRetryAfter)
-	}
-	return pause, e
+	return retry.Never, e
 }
 
-// retryable returns a negative duration for an error that will be the same next time.
-func retryable(err error) time.Duration {
-	var unknown x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var invalid x509.CertificateInvalidError
-	var dns *net.DNSError
-	var proxy *ProxyError
+// waitAfter returns retry.Never for an error that the next attempt would meet again, and else 0.
+func waitAfter(err error) time.Duration {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, host := errors.AsType[x509.HostnameError](err)
+	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	_, refused := errors.AsType[*ProxyError](err)
 	switch {
-	case errors.As(err, &unknown), errors.As(err, &host), errors.As(err, &invalid), // certificates
-		errors.As(err, &dns) && dns.IsNotFound, errors.As(err, &proxy),
+	case unknown, host, invalid, isDNS && dns.IsNotFound, refused,
 		errors.Is(err, fs.ErrPermission),
 		strings.Contains(err.Error(), "refused a redirect"),
 		strings.Contains(err.Error(), "connection refused"),
 		strings.Contains(err.Error(), "stopped after"):
-		return -1
+		return retry.Never
 	}
 	return 0
 }

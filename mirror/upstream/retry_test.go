@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -40,8 +43,8 @@ func TestRetries(t *testing.T) {
 	}
 	var n atomic.Int32
 	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { n.Add(1); w.WriteHeader(500) }))
-	if _, err := c.Get(ctx, "x", 0); err == nil || n.Load() != attempts {
-		t.Errorf("always 500: %v after %d attempts, want %d", err, n.Load(), attempts)
+	if _, err := c.Get(ctx, "x", 0); err == nil || int(n.Load()) != policy.Tries {
+		t.Errorf("always 500: %v after %d attempts, want %d", err, n.Load(), policy.Tries)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	cancel()
@@ -138,22 +141,63 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// TestRetryAfterIsObeyed has a server that wants a second to itself.
+// A roundTripper is a transport without a network, so that its time can be that of a bubble.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestRetryAfterIsObeyed has a server that is busy and asks for a wait of a minute.
 func TestRetryAfterIsObeyed(t *testing.T) {
-	var first time.Time
-	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		if first.IsZero() {
-			first = time.Now()
-			w.Header().Set("Retry-After", "1")
-			w.WriteHeader(503)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New("http://proxy.example", "off", 1)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if d := time.Since(first); d < 900*time.Millisecond {
-			t.Errorf("asked again after %v", d)
+		start, asked := time.Now(), 0
+		c.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			w := httptest.NewRecorder()
+			if asked++; asked == 1 {
+				w.Header().Set("Retry-After", "60")
+				w.WriteHeader(503)
+			} else {
+				io.WriteString(w, "good")
+			}
+			return w.Result(), nil
+		})
+		data, err := c.Get(t.Context(), "x", 0)
+		if err != nil || string(data) != "good" || time.Since(start) != time.Minute || asked != 2 {
+			t.Errorf("%q, %v after %v and %d requests", data, err, time.Since(start), asked)
 		}
-		io.WriteString(w, "good")
-	}))
-	if data, err := c.Get(t.Context(), "x", 0); err != nil || string(data) != "good" {
-		t.Errorf("%q, %v", data, err)
-	}
+	})
+}
+
+// TestStall has a body stand still: the attempt ends after the time that a body has, and the next
+// one resumes after a wait.
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New("http://proxy.example", "off", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, asked := time.Now(), 0
+		c.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked++
+			header := http.Header{"Etag": {`"1"`}, "Accept-Ranges": {"bytes"}}
+			if asked == 2 {
+				header.Set("Content-Range", "bytes 4-7/8")
+				return &http.Response{StatusCode: 206, Header: header, Body: io.NopCloser(strings.NewReader("rest")), ContentLength: 4}, nil
+			}
+			pr, pw := io.Pipe()
+			go func() {
+				io.WriteString(pw, "half")
+				<-r.Context().Done()
+				pw.CloseWithError(r.Context().Err())
+			}()
+			return &http.Response{StatusCode: 200, Header: header, Body: pr, ContentLength: 8}, nil
+		})
+		data, err := c.Get(t.Context(), "x", 0)
+		if d := time.Since(start); err != nil || string(data) != "halfrest" || d < stall || d > stall+2*policy.First || asked != 2 {
+			t.Errorf("%q, %v after %v and %d requests", data, err, d, asked)
+		}
+	})
 }
