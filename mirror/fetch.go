@@ -22,6 +22,7 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -93,9 +94,9 @@ type fetcher struct {
 	lock *Lock // answers queries when there is one
 
 	mu       sync.Mutex
-	resolved map[module.Version]*resolution // queries
-	mods     map[module.Version]*staged     // go.mod files that were got
-	parsed   map[module.Version]*goMod      // and what those say that were read
+	resolved map[module.Version]*resolution     // queries
+	mods     map[module.Version]*staged         // go.mod files that were got
+	parsed   map[module.Version]*modgraph.GoMod // and what those say that were read
 }
 
 // small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
@@ -109,7 +110,7 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 		return nil, nil, err
 	}
 	good := func() bool { // a disk may damage files, and what is damaged must not decide what a module requires
-		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.disowned(ctx, m, data)) && check(data) == nil
+		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.contradictsSumDB(ctx, m, data)) && check(data) == nil
 	}
 	if !good() {
 		if kind != modpath.Info { // which the go command writes in its own way, so that another machine would have other bytes
@@ -138,8 +139,8 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 	return s, data, err
 }
 
-// disowned reports whether the checksum database has another hash for the go.mod of m.
-func (f *fetcher) disowned(ctx context.Context, m module.Version, data []byte) bool {
+// contradictsSumDB reports whether the checksum database has another hash for the go.mod of m.
+func (f *fetcher) contradictsSumDB(ctx context.Context, m module.Version, data []byte) bool {
 	r, ok := f.record(ctx, m)
 	return ok && r.GoModH1 != h1.GoMod(data)
 }
@@ -206,9 +207,9 @@ func (f *fetcher) source(m module.Version) source {
 }
 
 // goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
-// *absentError, a file that cannot be parsed a *badModError. It is done once for each version: queries,
+// *modgraph.AbsentError, a file that cannot be parsed a *modgraph.BadModError. It is done once for each version: queries,
 // toolchains and retractions ask for what a graph has read.
-func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
+func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
 	f.mu.Lock()
 	g := f.parsed[m]
 	f.mu.Unlock()
@@ -218,21 +219,21 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	var mod *modfile.File
 	_, err := f.stage(ctx, m, func(data []byte) (err error) {
 		if n := bytes.Count(data, []byte("\n")); n > maxLines {
-			return &badModError{fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)}
+			return &modgraph.BadModError{Err: fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)}
 		}
 		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
 		if err == nil && mod.Module == nil {
 			err = fmt.Errorf("%s/go.mod: no module line", m)
 		}
 		if err != nil {
-			err = &badModError{err}
+			err = &modgraph.BadModError{Err: err}
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	g = summarize(mod)
+	g = modgraph.Summarize(mod)
 	f.mu.Lock()
 	f.parsed[m] = g
 	f.mu.Unlock()
@@ -268,11 +269,11 @@ func checkName(m module.Version) error {
 // stage gets a go.mod file and keeps it for when its hash is proven.
 func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte) error) (*staged, error) {
 	if err := checkName(m); err != nil {
-		return nil, &absentError{err}
+		return nil, &modgraph.AbsentError{Err: err}
 	}
 	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, check)
 	if upstream.Refused(err) {
-		return nil, &absentError{err}
+		return nil, &modgraph.AbsentError{Err: err}
 	}
 	if s == nil {
 		return nil, err
@@ -336,6 +337,13 @@ func (f *fetcher) discard() {
 		if s.waiting != nil {
 			s.waiting.Discard()
 		}
+	}
+}
+
+// discard removes the temporary file of a zip. s may be nil.
+func (s *staged) discard() {
+	if s != nil && s.temp != nil {
+		s.temp.Discard()
 	}
 }
 

@@ -20,6 +20,8 @@ import (
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 )
 
 const (
@@ -37,18 +39,18 @@ const (
 
 // addImports adds to the sources what carried bare versions import, as commands whose modules are wanted in their latest version. It
 // reports whether there was something new.
-func (r *run) addImports(to *Sources) (added bool, err error) {
+func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 	carried := make(map[module.Version]bool)
 	for _, v := range r.out.Versions {
 		carried[v.Mod] = v.Zip != nil
 	}
 	known := make(map[string]bool)
 	for _, s := range to.List {
-		if s.imported {
+		if s.Imported {
 			known[s.Tool] = true
 		}
 	}
-	for _, b := range r.bare {
+	for _, b := range r.noGoMod {
 		if !carried[b.mod] {
 			continue
 		}
@@ -61,10 +63,10 @@ func (r *run) addImports(to *Sources) (added bool, err error) {
 				continue
 			}
 			if known[p] = true; len(known) > maxImports {
-				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: a line \"only %[1]s\" carries it alone", r.out.Bare[0], maxImports)
+				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: a line \"only %[1]s\" carries it alone", r.out.NoGoMod[0], maxImports)
 			}
-			to.List = append(to.List, Source{
-				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: module.Version{Path: p, Version: "latest"}, imported: true,
+			to.List = append(to.List, sources.Source{
+				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: module.Version{Path: p, Version: "latest"}, Imported: true,
 			})
 			added = true
 		}
@@ -167,9 +169,9 @@ func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 // checkTools finds out whether each command that was asked for is in one of the modules that were carried for it.
 func (r *run) checkTools() error {
 	for i, mods := range r.tools {
-		s, found, whole := &r.src.List[i], false, true
+		s, found, whole := &r.job.List[i], false, true
 		for _, m := range mods {
-			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return compareMod(v.Mod, m) })
+			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return modgraph.Compare(v.Mod, m) })
 			if whole = whole && carried && r.out.Versions[at].Zip != nil; !whole {
 				break // it is among what is missing
 			}
@@ -197,29 +199,29 @@ func ignored(dir string) bool {
 	return false
 }
 
-// A bare version was asked for by name and has no go.mod of its own.
-type bare struct {
+// A noGoMod version was asked for by name and has no go.mod of its own.
+type noGoMod struct {
 	mod      module.Version
 	imported bool // by another one
 }
 
-// addBare remembers which of some versions are bare.
-func (r *run) addBare(ctx context.Context, names map[module.Version]string, imported bool) error {
-	for _, m := range slices.SortedFunc(maps.Keys(names), compareMod) {
+// findNoGoMod records which of some versions have no go.mod.
+func (r *run) findNoGoMod(ctx context.Context, names map[module.Version]string, imported bool) error {
+	for _, m := range slices.SortedFunc(maps.Keys(names), modgraph.Compare) {
 		if m.Path == modpath.Toolchain {
 			continue
 		}
 		real, err := r.fetch.hasGoMod(ctx, m)
-		if isAbsent(err) || imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+		if modgraph.IsAbsent(err) || imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		if !real {
-			r.bare = append(r.bare, bare{m, imported})
+			r.noGoMod = append(r.noGoMod, noGoMod{m, imported})
 			if !imported {
-				r.out.Bare = append(r.out.Bare, m)
+				r.out.NoGoMod = append(r.out.NoGoMod, m)
 			}
 		}
 	}

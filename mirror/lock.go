@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 )
 
 // lockFormat names the format of a lock and its version.
@@ -106,7 +107,7 @@ func NewLock(c *Closure) *Lock {
 
 // hashFiles returns the SHA-256 over the files of a closure that belong to no version, "" when there are none.
 func hashFiles(c *Closure) string {
-	files := slices.Concat(c.Vulns, c.Selfs)
+	files := slices.Concat(c.Vulns, c.Bootstraps)
 	if len(files) == 0 {
 		return ""
 	}
@@ -136,7 +137,7 @@ func (l *Lock) check(c *Closure) error {
 		return m
 	}
 	old, have := index(l), index(now)
-	for _, m := range slices.SortedFunc(maps.Keys(have), compareMod) {
+	for _, m := range slices.SortedFunc(maps.Keys(have), modgraph.Compare) {
 		x, ok := old[m]
 		switch y := have[m]; {
 		case !ok:
@@ -151,7 +152,7 @@ func (l *Lock) check(c *Closure) error {
 			c.Repacked++
 		}
 	}
-	for _, m := range slices.SortedFunc(maps.Keys(old), compareMod) {
+	for _, m := range slices.SortedFunc(maps.Keys(old), modgraph.Compare) {
 		if _, ok := have[m]; !ok {
 			return fail("%s is in the lock and is not carried now: the sources changed", m)
 		}

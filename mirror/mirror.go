@@ -19,6 +19,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -48,15 +49,9 @@ type Config struct {
 	Executable string // file of the modmirror that runs, for Self
 	GoVersion  string // of the Go here, such as go1.26.8: a note says when a source needs a newer one
 
-	Planned  func(build, all Size) // told what was planned, before it is downloaded: the build lists of the sources, and with their closed closures
-	Waiting  func(holder string)   // told once when another process has the directory
-	Progress *Progress             // updated while it runs; may be nil
-}
-
-// A Size is how much a closure is.
-type Size struct {
-	Versions int // module versions with their zip
-	ModOnly  int // those of which only .mod and .info are wanted
+	Planned  func(build, all modgraph.Size) // told what was planned, before it is downloaded: the build lists of the sources, and with their closed closures
+	Waiting  func(holder string)            // told once when another process has the directory
+	Progress *Progress                      // updated while it runs; may be nil
 }
 
 // Progress is what a sync has done so far.
@@ -81,25 +76,19 @@ type Version struct {
 	Latest      string // that newest version, "" when the upstream did not say
 }
 
-// A Requirement is an edge of a module graph. From has no version when it is a project.
-type Requirement struct {
-	From, To module.Version
-	Indirect bool
-}
-
 // A Closure is what was asked for, in the mirror directory and verified.
 type Closure struct {
 	Versions     []Version // by path and version
 	Missing      []Missing
-	Requirements []Requirement
+	Requirements []modgraph.Requirement
 	Queries      []Query
 	DB           string           // name of the checksum database; "" for none
 	Head         proof.Head       // that all records were proven under
 	Heads        []proof.Head     // earlier ones that clients may remember, smallest first: Head continues them
 	Notes        []string         // what is odd about it, and no reason to fail
 	Vulns        []File           // the vulnerability database, when it is carried
-	Selfs        []File           // modmirror and Go for hosts that have nothing yet
-	Bare         []module.Version // that were asked for and have no go.mod: the latest versions of what they import are carried
+	Bootstraps   []File           // modmirror and Go for hosts that have nothing yet
+	NoGoMod      []module.Version // that were asked for and have no go.mod: the latest versions of what they import are carried
 	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
 	Stats        Stats
 
@@ -107,7 +96,7 @@ type Closure struct {
 
 	Resolved map[string][]string // versions by module@query; none where there was no such thing
 
-	newestMods map[string]*goMod // by module path: what judges its versions
+	newestMods map[string]*modgraph.GoMod // by module path: what judges its versions
 
 	Toolchains []string // lines of a list that carry the toolchains that sources need, newer than the Go here, and that were not asked for
 }

@@ -26,11 +26,3 @@ func TestWarmSyncAsksForNothing(t *testing.T) {
 		t.Errorf("closure (-cold +warm):\n%s", diff)
 	}
 }
-
-func TestGoAtLeast(t *testing.T) {
-	for v, want := range map[string]bool{"1.17": true, "1.16": false, "1.9": false, "1.21.3": true, "1.22rc1": true, "1.17beta1": false, "1.17rc1": false, "1.18rc1": true, "2": true} {
-		if got := goAtLeast(v, "1.17"); got != want {
-			t.Errorf("goAtLeast(%q) = %v", v, got)
-		}
-	}
-}

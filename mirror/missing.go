@@ -13,6 +13,8 @@ import (
 	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -48,9 +50,9 @@ func (r *run) explainMissing(ctx context.Context) {
 	})
 	slices.Sort(r.out.Toolchains)
 	r.out.Toolchains = slices.Compact(r.out.Toolchains)
-	named := make(map[string]*Source)
-	for i := range r.src.List {
-		if s := &r.src.List[i]; s.Query.Path != "" && !s.maybe && !s.imported {
+	named := make(map[string]*sources.Source)
+	for i := range r.job.List {
+		if s := &r.job.List[i]; s.Query.Path != "" && !s.Optional && !s.Imported {
 			named[s.Name] = s
 		}
 	}
@@ -106,10 +108,17 @@ func (r *run) near(ctx context.Context, m module.Version) string {
 	return ""
 }
 
+// missingOf returns the Missing for a file of a wanted version that an upstream refuses.
+func (r *run) missingOf(w *modgraph.Wanted, what string, err error) Missing {
+	m := r.missing(w.Mod, what, w.Chain, err)
+	m.Allowed = m.Allowed || w.Optional || w.OptionalZip && what == "zip"
+	return m
+}
+
+// missing returns the Missing for a file that an upstream refuses.
 func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {
-	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.src.MissingOK[m]}
-	var e *upstream.Error
-	if errors.As(err, &e) {
+	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.job.MissingOK[m]}
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
 		miss.Status, miss.Reason = e.Status, e.Reason()
 	}
 	return miss
@@ -125,13 +134,6 @@ func askedFor(err error) string {
 }
 
 // leftOut is the note about a line maybe of which nothing came.
-func leftOut(s *Source, err error) string {
+func leftOut(s *sources.Source, err error) string {
 	return fmt.Sprintf("left out: maybe %s: %s", s.Name, strings.TrimPrefix(err.Error(), s.Name+": "))
-}
-
-func notRefused(err error) error {
-	if upstream.Refused(err) {
-		return nil
-	}
-	return err
 }

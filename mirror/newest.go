@@ -13,30 +13,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 )
-
-// retracted reports whether mod retracts version, and why.
-func retracted(mod *goMod, version string) (reason string, yes bool) {
-	if mod == nil {
-		return "", false
-	}
-	for i, r := range mod.retract {
-		if semver.Compare(r.Low, version) <= 0 && semver.Compare(version, r.High) <= 0 {
-			return mod.reasons[i], true
-		}
-	}
-	return "", false
-}
 
 // newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
 // there is none.
-func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*goMod, error) {
+func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*modgraph.GoMod, error) {
 	v, err := f.newestOf(ctx, path, list)
 	if v == "" || err != nil {
 		return nil, err
 	}
 	mod, err := f.goMod(ctx, module.Version{Path: path, Version: v})
-	if isAbsent(err) {
+	if modgraph.IsAbsent(err) {
 		return nil, nil
 	}
 	return mod, err
@@ -59,12 +47,12 @@ func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (str
 // retracted, and whether the module is deprecated; go commands take it for that too (modload/modfile.go latestVersionIgnoringRetractions).
 type newest struct {
 	version string
-	mod     *goMod // nil when it is not to be had, or not readable
+	mod     *modgraph.GoMod // nil when it is not to be had, or not readable
 }
 
 // askNewest asks the upstream for the newest version of each module of which a zip is carried, and the checksum database for
 // those that are not in the closure. What is not answered is left out: nothing that is carried needs it.
-func (r *run) askNewest(ctx context.Context, list []*wanted) error {
+func (r *run) askNewest(ctx context.Context, list []*modgraph.Wanted) error {
 	defer close(r.asked)
 	r.newest = make(map[string]newest)
 	var mu sync.Mutex
@@ -76,20 +64,20 @@ func (r *run) askNewest(ctx context.Context, list []*wanted) error {
 	eg.SetLimit(readsInFlight)
 	last := ""
 	for _, w := range list { // in order of paths
-		if !w.zip || w.mod.Path == last || w.mod.Path == modpath.Toolchain {
+		if !w.Zip || w.Mod.Path == last || w.Mod.Path == modpath.Toolchain {
 			continue
 		}
-		last = w.mod.Path
+		last = w.Mod.Path
 		eg.Go(func() error {
-			n := r.newestVersion(ctx, w.mod.Path)
-			if m := (module.Version{Path: w.mod.Path, Version: n.version}); n.mod != nil && r.public(m) {
+			n := r.newestVersion(ctx, w.Mod.Path)
+			if m := (module.Version{Path: w.Mod.Path, Version: n.version}); n.mod != nil && r.public(m) {
 				if _, err := r.sums.lookup(ctx, m); err != nil {
 					n.mod = nil
 				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			r.newest[w.mod.Path] = n
+			r.newest[w.Mod.Path] = n
 			return nil
 		})
 	}
@@ -129,8 +117,8 @@ var newestTimeout = 30 * time.Second // a variable for its test
 
 func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	var err error
-	if r.src.Lock != nil {
-		n.version = r.src.Lock.latest(path)
+	if r.job.Lock != nil {
+		n.version = r.job.Lock.latest(path)
 	} else {
 		list, _, err := r.fetch.versions(ctx, path)
 		if err != nil {
@@ -149,9 +137,9 @@ func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	return n
 }
 
-// judge fills in what a module's newest go.mod says of its versions: the upstream's newest, else the highest one that is
+// applyRetractions fills in what a module's newest go.mod says of its versions: the upstream's newest, else the highest one that is
 // carried, whose word is all that a go command inside has.
-func (r *run) judge(ctx context.Context) error {
+func (r *run) applyRetractions(ctx context.Context) error {
 	if err := r.checkNewest(ctx); err != nil {
 		return err
 	}
@@ -166,7 +154,7 @@ func (r *run) judge(ctx context.Context) error {
 		mod := r.newest[same[0].Mod.Path].mod
 		if mod != nil {
 			if r.out.newestMods == nil {
-				r.out.newestMods = make(map[string]*goMod)
+				r.out.newestMods = make(map[string]*modgraph.GoMod)
 			}
 			r.out.newestMods[same[0].Mod.Path] = mod
 		} else {
@@ -178,8 +166,8 @@ func (r *run) judge(ctx context.Context) error {
 		for i := range same {
 			same[i].Latest = r.newest[same[i].Mod.Path].version
 			if mod != nil {
-				same[i].Reason, same[i].Retracted = retracted(mod, same[i].Mod.Version)
-				same[i].Deprecated = mod.deprecated
+				same[i].Reason, same[i].Retracted = mod.Retracted(same[i].Mod.Version)
+				same[i].Deprecated = mod.Deprecated
 			}
 		}
 	}
@@ -193,13 +181,13 @@ func (c *Closure) Retraction(path, version string) (reason string, is, known boo
 	if mod == nil {
 		return "", false, false
 	}
-	reason, is = retracted(mod, version)
+	reason, is = mod.Retracted(version)
 	return reason, is, true
 }
 
 // highestGoMod returns the go.mod of the highest of a module's versions that is carried with its zip, nil when there is none that
 // can be read.
-func (r *run) highestGoMod(ctx context.Context, same []Version) (*goMod, error) {
+func (r *run) highestGoMod(ctx context.Context, same []Version) (*modgraph.GoMod, error) {
 	highest := -1
 	for i := range same {
 		if same[i].Zip != nil && (highest < 0 || semver.Compare(same[i].Mod.Version, same[highest].Mod.Version) > 0) {
@@ -210,7 +198,7 @@ func (r *run) highestGoMod(ctx context.Context, same []Version) (*goMod, error) 
 		return nil, nil
 	}
 	mod, err := r.fetch.goMod(ctx, same[highest].Mod)
-	if bad := (*badModError)(nil); errors.As(err, &bad) {
+	if _, ok := errors.AsType[*modgraph.BadModError](err); ok {
 		return nil, nil // nor can a go command read it
 	}
 	return mod, err

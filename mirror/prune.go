@@ -15,6 +15,7 @@ import (
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 )
 
 // Pruned is what Prune removed, or would remove.
@@ -25,10 +26,10 @@ type Pruned struct {
 }
 
 // Wanted returns the versions that the sources need, by what the mirror directory has.
-func (m *Mirror) Wanted(ctx context.Context, src *Sources) ([]module.Version, error) {
-	r := m.newRun(src)
+func (m *Mirror) Wanted(ctx context.Context, job *Job) ([]module.Version, error) {
+	r := m.newRun(job)
 	defer r.fetch.discard()
-	p, err := r.plan(ctx, &loader{read: r.fetch.goMod})
+	p, err := r.plan(ctx, r.fetch.goMod)
 	if err != nil {
 		return nil, err
 	}
@@ -36,11 +37,11 @@ func (m *Mirror) Wanted(ctx context.Context, src *Sources) ([]module.Version, er
 		return nil, errors.New(r.out.Missing[0].Asked)
 	}
 	var list []module.Version
-	for _, w := range p.sorted() {
-		if _, err := os.Stat(m.dir.Path(versionFile(modpath.Mod, w.mod.Path, w.mod.Version))); err != nil {
-			return nil, fmt.Errorf("%s is not in the mirror directory", w.mod)
+	for _, w := range p.Versions() {
+		if _, err := os.Stat(m.dir.Path(versionFile(modpath.Mod, w.Mod.Path, w.Mod.Version))); err != nil {
+			return nil, fmt.Errorf("%s is not in the mirror directory", w.Mod)
 		}
-		list = append(list, w.mod)
+		list = append(list, w.Mod)
 	}
 	return list, nil
 }
@@ -113,7 +114,7 @@ func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.V
 	if err := m.pruneTiles(ctx, tiles, stays, p, dryRun); err != nil {
 		return p, err
 	}
-	slices.SortFunc(p.Versions, compareMod)
+	slices.SortFunc(p.Versions, modgraph.Compare)
 	gone := make(map[module.Version]bool, len(p.Versions))
 	for _, v := range p.Versions {
 		gone[v] = true
@@ -141,11 +142,10 @@ func (m *Mirror) pruneTiles(ctx context.Context, tiles []string, stays []module.
 	if len(tiles) == 0 || m.cfg.DB == nil {
 		return nil
 	}
-	c := newChecksums(m.cfg.DB, m.newRun(&Sources{}).fetch)
+	c := newChecksums(m.cfg.DB, m.newRun(new(Job)).fetch)
 	var records []proof.Record
 	for _, v := range stays {
-		lookup := modpath.Request{Kind: modpath.SumLookup, DB: m.cfg.DB.Name, Path: v.Path, Version: v.Version}
-		data, ok, err := m.dir.read(lookup.String())
+		data, ok, err := m.dir.read(modpath.Lookup(m.cfg.DB.Name, v))
 		if err != nil {
 			return err
 		}
@@ -198,8 +198,7 @@ func (m *Mirror) removeVersion(v module.Version, p *Pruned, dryRun bool) error {
 	zip := versionFile(modpath.Zip, v.Path, v.Version)
 	files := []string{zip, hashesFile(zip), versionFile(modpath.Info, v.Path, v.Version), versionFile(modpath.Mod, v.Path, v.Version)}
 	if m.cfg.DB != nil {
-		lookup := modpath.Request{Kind: modpath.SumLookup, DB: m.cfg.DB.Name, Path: v.Path, Version: v.Version}
-		files = slices.Insert(files, 3, lookup.String())
+		files = slices.Insert(files, 3, modpath.Lookup(m.cfg.DB.Name, v))
 	}
 	for _, rel := range files {
 		if err := m.remove(rel, p, dryRun); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -28,68 +30,6 @@ type Query struct {
 	Query   string // such as latest, v1, >=v1.2.0, a branch or a commit
 	Version string
 }
-
-// A matcher says which versions a query allows (cmd/go/internal/modload/query.go newQueryMatcher).
-type matcher struct {
-	allows    func(v string) bool // nil for every version
-	lower     bool                // prefer the lowest one
-	version   string              // that the query names, "" for none
-	mayLatest bool                // ask @latest when the list has none
-}
-
-// newMatcher returns the matcher of a query about a list of versions; ok is false for a query that names
-// a revision, such as a branch.
-func newMatcher(query string) (q matcher, ok bool, err error) {
-	compare := func(op string, allows func(c int) bool) (matcher, bool, error) {
-		v := query[len(op):]
-		switch {
-		case !semver.IsValid(v):
-			return q, false, fmt.Errorf("invalid semantic version %q in range %q", v, query)
-		case semver.Canonical(v) != v && (op == "<=" || op == ">"):
-			return q, false, fmt.Errorf("ambiguous semantic version %q in range %q", v, query)
-		}
-		return matcher{allows: func(w string) bool { return allows(semver.Compare(w, v)) }, lower: op[0] == '>', version: v}, true, nil
-	}
-	switch {
-	case query == "latest", query == "upgrade": // with nothing to upgrade from
-		return matcher{mayLatest: true}, true, nil
-	case query == "patch":
-		return q, false, errors.New("patch needs a version to start from")
-	case strings.HasPrefix(query, "<="):
-		return compare("<=", func(c int) bool { return c <= 0 })
-	case strings.HasPrefix(query, "<"):
-		return compare("<", func(c int) bool { return c < 0 })
-	case strings.HasPrefix(query, ">="):
-		return compare(">=", func(c int) bool { return c >= 0 })
-	case strings.HasPrefix(query, ">"):
-		return compare(">", func(c int) bool { return c > 0 })
-	case semver.IsValid(query) && strings.Count(query, ".") < 2 && semver.Canonical(query) != query:
-		// v1.2 does not mean prereleases of v1.2.0.
-		return matcher{allows: func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 }, version: query}, true, nil
-	}
-	return q, false, nil
-}
-
-// incompatible reports whether a query names a major version that the module's path does not have.
-func (q matcher) incompatible(path string) bool {
-	_, major, ok := module.SplitPathVersion(path)
-	return q.version != "" && !(ok && module.CheckPathMajor(q.version, major) == nil)
-}
-
-// checkQuery checks the form of a query.
-func checkQuery(query string) error {
-	if query == allQuery {
-		return nil
-	}
-	_, list, err := newMatcher(query)
-	if err != nil || list {
-		return err
-	}
-	return modpath.CheckRevision(query)
-}
-
-// allQuery asks for every released version.
-const allQuery = "all"
 
 // maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the
 // longest there is.
@@ -173,11 +113,11 @@ func (e *noMatchError) Error() string {
 }
 
 // noMatch makes the error about a query that allows nothing in a list of versions.
-func noMatch(path, query string, list []string, retracts *goMod, q matcher) *noMatchError {
+func noMatch(path, query string, list []string, retracts *modgraph.GoMod, q sources.Matcher) *noMatchError {
 	e := &noMatchError{path: path, query: query}
 	n, reason := 0, ""
 	for _, v := range list {
-		if why, yes := retracted(retracts, v); yes && (q.allows == nil || q.allows(v)) {
+		if why, yes := retracts.Retracted(v); yes && q.Allows(v) {
 			n++
 			reason = why
 		}
@@ -200,7 +140,7 @@ func noMatch(path, query string, list []string, retracts *goMod, q matcher) *noM
 // query resolves a query about the list of a module as the go command does (modload/query.go): the highest release
 // that it allows and that is not retracted, else the highest prerelease; for latest else what @latest
 // says, else the newest version that the list names in any form.
-func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (string, error) {
+func (f *fetcher) query(ctx context.Context, path, query string, q sources.Matcher) (string, error) {
 	list, newest, err := f.versions(ctx, path)
 	if err != nil {
 		return "", err
@@ -210,23 +150,23 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 		return "", err
 	}
 	allows := func(v string) bool {
-		_, yes := retracted(retracts, v)
-		return !yes && (q.allows == nil || q.allows(v))
+		_, yes := retracts.Retracted(v)
+		return !yes && q.Allows(v)
 	}
-	releases, prereleases, err := f.filter(ctx, path, list, allows, q.incompatible(path))
+	releases, prereleases, err := f.filter(ctx, path, list, allows, q.Incompatible(path))
 	if err != nil {
 		return "", err
 	}
 	for _, list := range [][]string{releases, prereleases} {
 		switch {
 		case len(list) == 0:
-		case q.lower:
+		case q.Lower:
 			return list[0], nil
 		default:
 			return list[len(list)-1], nil
 		}
 	}
-	if !q.mayLatest {
+	if !q.MayLatest {
 		return "", noMatch(path, query, list, retracts, q)
 	}
 	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
@@ -240,7 +180,7 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 				return "", err
 			}
 		}
-		if _, yes := retracted(retracts, i.Version); yes {
+		if _, yes := retracts.Retracted(i.Version); yes {
 			return "", fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
 		}
 		return i.Version, nil
@@ -281,7 +221,7 @@ type answer struct {
 }
 
 // resolveAll resolves the sources that are no projects, side by side.
-func (f *fetcher) resolveAll(ctx context.Context, list []Source) []answer {
+func (f *fetcher) resolveAll(ctx context.Context, list []sources.Source) []answer {
 	answers := make([]answer, len(list))
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
@@ -298,13 +238,13 @@ func (f *fetcher) resolveAll(ctx context.Context, list []Source) []answer {
 }
 
 // resolve returns the versions that a source's query means, and the queries that were put to the upstream.
-func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+func (f *fetcher) resolve(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
 	if s.Tool != "" {
 		return f.resolveTool(ctx, s)
 	}
 	versions, query, err := f.resolveModule(ctx, s.Query)
 	if upstream.Refused(err) {
-		return nil, nil, &absentError{err}
+		return nil, nil, &modgraph.AbsentError{Err: err}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
@@ -352,12 +292,12 @@ func (f *fetcher) resolveLocked(m module.Version, r *resolution) {
 	case !ok:
 		r.err = &LockError{fmt.Sprintf("%s was not asked for when the lock was made: the sources changed", m)}
 	case len(versions) == 0:
-		r.err = &absentError{errors.New("there was none when the lock was made")}
+		r.err = &modgraph.AbsentError{Err: errors.New("there was none when the lock was made")}
 	default:
 		for _, v := range versions {
 			r.versions = append(r.versions, module.Version{Path: m.Path, Version: v})
 		}
-		r.query = m.Version != allQuery
+		r.query = m.Version != sources.All
 	}
 }
 
@@ -379,9 +319,9 @@ func (f *fetcher) resolutions() map[string][]string {
 }
 
 func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resolution) {
-	match, isList, err := newMatcher(m.Version)
+	match, isList, err := sources.NewMatcher(m.Version)
 	switch {
-	case m.Version == allQuery:
+	case m.Version == sources.All:
 		var list, releases []string
 		if list, _, r.err = f.versions(ctx, m.Path); r.err == nil {
 			releases, _, r.err = f.filter(ctx, m.Path, list, nil, false)
@@ -408,7 +348,7 @@ func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resoluti
 
 // resolveTool resolves the modules that a command may be in: every path above the package's that the upstream has, since go
 // install asks for all of them and looks into their zips (modload/query.go QueryPattern).
-func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+func (f *fetcher) resolveTool(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
 	var first error
 	for p := s.Tool; p != "." && p != "/" && module.CheckPath(p) == nil; p = path.Dir(p) {
 		m := module.Version{Path: p, Version: s.Query.Version}
@@ -419,14 +359,14 @@ func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module
 		if err == nil && !query { // does the module have the version?
 			_, err = f.goMod(ctx, m)
 		}
-		var none *noMatchError
+		_, none := errors.AsType[*noMatchError](err)
 		switch {
 		case err == nil:
 			versions = append(versions, found...)
 			if query {
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
-		case !upstream.Refused(err) && !isAbsent(err) && !errors.As(err, &none):
+		case !upstream.Refused(err) && !modgraph.IsAbsent(err) && !none:
 			if versions != nil { // the path above a module's may be no more than a host (modload/query.go queryPrefixModules)
 				continue
 			}
@@ -436,7 +376,7 @@ func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module
 		}
 	}
 	if versions == nil {
-		return nil, nil, &absentError{first}
+		return nil, nil, &modgraph.AbsentError{Err: first}
 	}
 	return versions, queries, nil
 }

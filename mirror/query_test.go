@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/modmirror/modmirror/mirror/sources"
 )
 
 func TestLatest(t *testing.T) {
@@ -83,14 +85,14 @@ func TestQueriesAreGos(t *testing.T) {
 			want = strings.TrimSpace(string(out))
 		}
 		got := ""
-		src, err := ParseSources([]string{"example.com/" + q}, strings.NewReader(""))
+		src, err := sources.Parse([]string{"example.com/" + q}, strings.NewReader(""))
 		if err == nil {
 			m, err1 := Open(context.Background(), w.cfg)
 			if err1 != nil {
 				t.Fatal(err1)
 			}
 			var c *Closure
-			if c, err = m.Sync(context.Background(), src); err == nil && len(c.Missing) > 0 {
+			if c, err = m.Sync(context.Background(), &Job{Sources: *src}); err == nil && len(c.Missing) > 0 {
 				err = errors.New(c.Missing[0].Reason)
 			} else if err == nil {
 				for _, z := range zips(c) {
@@ -109,7 +111,7 @@ func TestQueriesAreGos(t *testing.T) {
 	if want := "[example.com/many@v1.0.0 example.com/many@v1.0.5 example.com/many@v1.2.0 example.com/many@v1.9.0]"; err != nil || fmt.Sprint(zips(c)) != want {
 		t.Errorf("all: %v, %v", zips(c), err)
 	}
-	if _, err := ParseSources([]string{"example.com/text@patch"}, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "patch needs a version") {
+	if _, err := sources.Parse([]string{"example.com/text@patch"}, strings.NewReader("")); err == nil || !strings.Contains(err.Error(), "patch needs a version") {
 		t.Errorf("patch: %v", err)
 	}
 }

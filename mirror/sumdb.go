@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -63,7 +65,7 @@ func newChecksums(db *proof.Database, f *fetcher) *checksums {
 
 // prove looks all versions up, proves the records and, only when all hold, closes
 // r.proven. After an error the group's context ends those who wait for it.
-func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
+func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 	defer func() {
 		if err == nil {
 			close(r.proven)
@@ -77,9 +79,9 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	eg.SetLimit(waiting)
 	var some atomic.Bool // of the versions have a record
 	for _, w := range list {
-		if r.public(w.mod) {
+		if r.public(w.Mod) {
 			eg.Go(func() error {
-				_, err := r.sums.lookup(ctx2, w.mod)
+				_, err := r.sums.lookup(ctx2, w.Mod)
 				if err == nil {
 					some.Store(true)
 				}
@@ -87,18 +89,17 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 			})
 		}
 	}
-	for _, l := range r.src.Lines {
+	for _, l := range r.job.Lines {
 		if len(l.Records) > 0 {
 			some.Store(true)
 		}
 	}
 	if err := eg.Wait(); err != nil || !some.Load() {
-		var away *upstream.SumDBError
-		if errors.As(err, &away) {
+		if away, ok := errors.AsType[*upstream.SumDBError](err); ok {
 			unverified := &UnverifiedError{Err: away}
 			for _, w := range list {
-				if r.public(w.mod) {
-					unverified.Mods = append(unverified.Mods, w.mod)
+				if r.public(w.Mod) {
+					unverified.Mods = append(unverified.Mods, w.Mod)
 				}
 			}
 			return unverified
@@ -113,8 +114,8 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	p, err := r.sums.prove(ctx, r.src, func(m module.Version) bool {
-		_, in := slices.BinarySearchFunc(list, m, func(w *wanted, m module.Version) int { return compareMod(w.mod, m) })
+	p, err := r.sums.prove(ctx, r.job, func(m module.Version) bool {
+		_, in := slices.BinarySearchFunc(list, m, func(w *modgraph.Wanted, m module.Version) int { return modgraph.Compare(w.Mod, m) })
 		return in
 	})
 	if err != nil {
@@ -127,7 +128,7 @@ func (r *run) prove(ctx context.Context, list []*wanted) (err error) {
 
 // noteTrees says which of the trees that clients remember nothing was carried for.
 func (r *run) noteTrees() {
-	for _, t := range r.src.Trees {
+	for _, t := range r.job.Trees {
 		why := ""
 		switch {
 		case r.out.DB == "":
@@ -201,8 +202,9 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 }
 
 func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Record, error) {
-	req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: m.Path, Version: m.Version}
-	if data, ok, err := c.fetch.dir.read(req.String()); err != nil {
+	path := modpath.Lookup(c.db.Name, m)
+	elem := strings.TrimPrefix(path, c.path(""))
+	if data, ok, err := c.fetch.dir.read(path); err != nil {
 		return proof.Record{}, err
 	} else if ok {
 		// The head in a file here was proven when it was written; the record is proven again.
@@ -210,13 +212,13 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 			return r, nil
 		}
 	}
-	data, err := c.get(ctx, req.String()[len(c.path("")):], proof.MaxLookup)
+	data, err := c.get(ctx, elem, proof.MaxLookup)
 	if err != nil {
 		return proof.Record{}, fmt.Errorf("%s: looking it up in checksum database %s: %w", m, c.db.Name, err)
 	}
 	r, head, err := c.db.ParseLookup(m, data)
 	if err != nil {
-		return proof.Record{}, answered(upstream.Redact(c.base+"/"+req.String()[len(c.path("")):]), err)
+		return proof.Record{}, answered(upstream.Redact(c.base+"/"+elem), err)
 	}
 	c.mu.Lock()
 	c.heads[head.Tree] = head
@@ -269,12 +271,12 @@ type proven struct {
 //
 // The head is the largest of all: answers carry different ones, and a cached
 // /latest may be older than the answer to a lookup.
-func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module.Version) bool) (*proven, error) {
-	lines := src.Lines
+func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Version) bool) (*proven, error) {
+	lines := job.Lines
 	var head proof.Head
 	var err error
-	if src.Lock != nil { // which names the head
-		head, _, err = src.Lock.heads(c.db)
+	if job.Lock != nil { // which names the head
+		head, _, err = job.Lock.heads(c.db)
 	} else {
 		head, err = c.latest(ctx)
 	}
@@ -303,8 +305,8 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 		}
 	}
 	p := &proven{head: head, newest: head, heads: proof.MergeHeads(head.N, earlier)}
-	if src.Lock != nil {
-		if p.head, earlier, err = src.Lock.heads(c.db); err != nil {
+	if job.Lock != nil {
+		if p.head, earlier, err = job.Lock.heads(c.db); err != nil {
 			return nil, err
 		}
 		c.heads[p.head.Tree] = p.head
@@ -313,7 +315,7 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 		}
 		p.heads = proof.MergeHeads(p.head.N, earlier)
 	}
-	for _, t := range src.Trees {
+	for _, t := range job.Trees {
 		if t.DB == c.db.Name && t.Size <= p.head.N {
 			p.trees = append(p.trees, t.Size)
 		}
@@ -451,8 +453,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 // store writes what was proven.
 func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	for _, r := range records {
-		req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: r.Mod.Path, Version: r.Mod.Version}
-		if err := c.fetch.dir.update(req.String(), r.Lookup(head)); err != nil {
+		if err := c.fetch.dir.update(modpath.Lookup(c.db.Name, r.Mod), r.Lookup(head)); err != nil {
 			return err
 		}
 	}

@@ -85,7 +85,7 @@ func TestModOfAnotherModule(t *testing.T) {
 
 func TestOldHashOfMadeUpGoMod(t *testing.T) {
 	w := newWorld(t)
-	if _, err := w.sync(project(t, head+"require example.com/text v1.1.0\n", "go.sum", "example.com/text v1.1.0/go.mod "+emptyGoModH1+"\n")); err != nil {
+	if _, err := w.sync(project(t, head+"require example.com/text v1.1.0\n", "go.sum", "example.com/text v1.1.0/go.mod h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY=\n")); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// DefaultVulnDB is Go's vulnerability database, as govulncheck has it built in.
-const DefaultVulnDB = "https://vuln.go.dev"
-
 // maxVulns is how many entries a vulnerability database may have: a hundred times of what there is.
 const maxVulns = 500_000
 
@@ -34,7 +31,7 @@ func vulnFile(name string) string { return modpath.Request{Kind: modpath.Vuln, N
 // vulndb brings the whole vulnerability database into the mirror directory and lists its files in the result. An
 // entry that is there in the version that the index names is not fetched again.
 func (r *run) vulndb(ctx context.Context) error {
-	from := r.src.VulnDB
+	from := r.job.VulnDB
 	if from == "" {
 		return nil
 	}

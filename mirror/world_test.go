@@ -19,6 +19,7 @@ import (
 
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -68,7 +69,7 @@ func worldOf(t *testing.T, up *testproxy.Server, err error) *world {
 // sync syncs sources into the mirror directory.
 func (w *world) sync(args ...string) (*Closure, error) {
 	w.t.Helper()
-	src, err := ParseSources(args, strings.NewReader(""))
+	src, err := sources.Parse(args, strings.NewReader(""))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func (w *world) sync(args ...string) (*Closure, error) {
 		w.t.Fatal(err)
 	}
 	defer m.Close()
-	return m.Sync(context.Background(), src)
+	return m.Sync(context.Background(), &Job{Sources: *src})
 }
 
 // project makes a folder with a go.mod.

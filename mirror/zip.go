@@ -22,6 +22,7 @@ import (
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
 // zip gets the zip of a version, checks that it is a module zip whose go.mod is goMod,
@@ -152,6 +153,17 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 	return s, nil
 }
 
+// zipSize returns how many bytes the zip of a version has, or -1 when that is not known.
+func (f *fetcher) zipSize(ctx context.Context, m module.Version) (int64, error) {
+	if _, err := f.stagedMod(ctx, m); err != nil {
+		return -1, err
+	}
+	if up, ok := f.source(m).(*upstream.Client); ok {
+		return up.Size(ctx, versionFile(modpath.Zip, m.Path, m.Version))
+	}
+	return -1, nil
+}
+
 // hashesFile returns the path of the file with the hashes of a zip.
 func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
 
@@ -195,8 +207,7 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 
 // badZip makes the error for a zip that is not one of a module, unless it was the disk or an interruption.
 func badZip(ctx context.Context, m module.Version, err error) error {
-	var path *fs.PathError
-	if ctx.Err() != nil || errors.As(err, &path) {
+	if _, ok := errors.AsType[*fs.PathError](err); ok || ctx.Err() != nil {
 		return err
 	}
 	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)

@@ -1,4 +1,4 @@
-package mirror
+package modgraph
 
 import (
 	"context"
@@ -12,8 +12,16 @@ import (
 	"golang.org/x/mod/semver"
 )
 
+func TestGoAtLeast(t *testing.T) {
+	for v, want := range map[string]bool{"1.17": true, "1.16": false, "1.9": false, "1.21.3": true, "1.22rc1": true, "1.17beta1": false, "1.17rc1": false, "1.18rc1": true, "2": true} {
+		if got := goAtLeast(v, "1.17"); got != want {
+			t.Errorf("goAtLeast(%q) = %v", v, got)
+		}
+	}
+}
+
 // FuzzClosure loads the graph of a module whose go.mod may be anything, as may be those of what it
-// requires: it ends, and selects of each path that it requires that version, or a higher one.
+// requires. It must end, and select for each path that it requires that version or a higher one.
 func FuzzClosure(f *testing.F) {
 	f.Add("module example.com/a\n\ngo 1.20\n\nrequire example.com/b v1.0.0\n", "module example.com/b\n\nrequire example.com/a v1.5.0\n")
 	f.Add("module example.com/a\n\nrequire (\n\texample.com/a v1.0.1\n\texample.com/b v1.1.0 // indirect\n)\n", "module example.com/b\n\ngo 1.16\n\nretract v1.1.0 // bad\n")
@@ -21,7 +29,7 @@ func FuzzClosure(f *testing.F) {
 	start := module.Version{Path: "example.com/a", Version: "v1.0.0"}
 	f.Fuzz(func(t *testing.T, first, others string) {
 		reads := 0
-		l := &loader{read: func(_ context.Context, m module.Version) (*goMod, error) {
+		l := &Loader{Read: func(_ context.Context, m module.Version) (*GoMod, error) {
 			if reads++; reads > 1000 {
 				return nil, errors.New("it does not end")
 			}
@@ -34,13 +42,13 @@ func FuzzClosure(f *testing.F) {
 				err = errors.New("no module line")
 			}
 			if err != nil {
-				return nil, &badModError{err}
+				return nil, &BadModError{err}
 			}
-			return summarize(mod), nil
+			return Summarize(mod), nil
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		graphs, err := loadModule(ctx, l, start)
+		graphs, err := l.module(ctx, start)
 		if ctx.Err() != nil || err != nil && strings.Contains(err.Error(), "does not end") {
 			t.Fatalf("%v, %v", err, ctx.Err())
 		}

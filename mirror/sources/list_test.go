@@ -1,4 +1,4 @@
-package mirror
+package sources
 
 import (
 	"os"
@@ -22,15 +22,15 @@ func TestListFile(t *testing.T) {
 	if err := os.WriteFile(list, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s, err := ParseSources([]string{list}, nil)
+	s, err := Parse([]string{list}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(s.List) != 3 || s.List[0].Query.Path != "rsc.io/quote" || s.List[1].Mod.Module.Mod.Path != "example.com/service" || s.List[2].Query.Version != "latest" {
 		t.Errorf("list: %+v", s.List)
 	}
-	if s2, err := ParseSources([]string{"-"}, strings.NewReader("tool a.b/v2/cmd/c@v2.0.0\ndeny a.b/no/...\ndeny a.b/never\n")); err != nil || s2.List[0].Tool != "a.b/v2/cmd/c" ||
-		s2.denied("a.b/no") != "a.b/no/..." || s2.denied("a.b/no/x") != "a.b/no/..." || s2.denied("a.b/nothing") != "" || s2.denied("a.b/never") == "" || s2.denied("a.b/never/x") != "" {
+	if s2, err := Parse([]string{"-"}, strings.NewReader("tool a.b/v2/cmd/c@v2.0.0\ndeny a.b/no/...\ndeny a.b/never\n")); err != nil || s2.List[0].Tool != "a.b/v2/cmd/c" ||
+		s2.Denies("a.b/no") != "a.b/no/..." || s2.Denies("a.b/no/x") != "a.b/no/..." || s2.Denies("a.b/nothing") != "" || s2.Denies("a.b/never") == "" || s2.Denies("a.b/never/x") != "" {
 		t.Errorf("tool and deny: %+v, %v", s2, err)
 	}
 	if !s.MissingOK[module.Version{Path: "example.com/gone", Version: "v1.0.0"}] {
@@ -56,7 +56,7 @@ func TestListFile(t *testing.T) {
 		"# nothing":                       "nothing to do",
 		strings.Repeat("x", 100000) + "@": "token too long",
 	} {
-		if _, err := ParseSources([]string{"-"}, strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse([]string{"-"}, strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %s", line, err, want)
 		}
 	}
@@ -68,7 +68,7 @@ func FuzzListFile(f *testing.F) {
 	f.Add("module ./x\n\x00@")
 	f.Add("tool a.b/cmd/c@latest\ntoolchain go1.26.8 linux/amd64\nvulndb\ndeny a.b/...\nonly a.b/c@v1.0.0\na.b/c@>=v1.2.0\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := ParseSources([]string{"-"}, strings.NewReader(text))
+		s, err := Parse([]string{"-"}, strings.NewReader(text))
 		if err != nil {
 			return
 		}
