@@ -117,8 +117,7 @@ func (p *Prover) explain(err error) error {
 	if p.saved != nil {
 		return p.saved
 	}
-	var read *readError
-	if err == nil || errors.As(err, &read) {
+	if _, read := errors.AsType[*readError](err); err == nil || read {
 		return err
 	}
 	return mismatchf("%v", err)

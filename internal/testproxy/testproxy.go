@@ -82,7 +82,7 @@ func New(dir string) (*Server, error) {
 
 // Record has the checksum database take a version in, if it has not.
 func (s *Server) Record(m module.Version) error {
-	_, err := s.Get(modpath.Request{Kind: modpath.SumLookup, DB: DBName, Path: m.Path, Version: m.Version}.String())
+	_, err := s.Get(modpath.Lookup(DBName, m))
 	return err
 }
 
