@@ -27,15 +27,15 @@ import (
 )
 
 const (
-	// maxInfo is the longest .info file in bytes. Real ones have some hundred.
+	// maxInfo is the longest .info file in bytes. Real ones have some hundred bytes.
 	maxInfo = 64 << 10
 
-	// maxWaiting is the longest small file in bytes that waits in memory for its proof. Real go.mod files
-	// have some thousand; longer ones wait on the disk.
+	// maxWaiting is the longest small file in bytes that waits for its proof in memory; longer ones
+	// wait on disk. Real go.mod files have some thousand bytes.
 	maxWaiting = 64 << 10
 
-	// maxLines is how many lines a go.mod may have that is read for a graph: parsing one takes some hundred
-	// bytes of memory a line. Real ones have up to two thousand.
+	// maxLines is the largest number of lines in a go.mod that a graph reads. Parsing takes some
+	// hundred bytes of memory a line. Real ones have up to two thousand lines.
 	maxLines = 100_000
 )
 
@@ -46,7 +46,7 @@ type File struct {
 	SHA256 [32]byte
 }
 
-// A limiter bounds how many do something at once.
+// A limiter bounds how many goroutines do something at once.
 type limiter chan struct{}
 
 func (l limiter) acquire(ctx context.Context) error {
@@ -60,48 +60,48 @@ func (l limiter) acquire(ctx context.Context) error {
 
 func (l limiter) release() { <-l }
 
-// A staged file is fetched and well-formed, and waits for the proof of its hash before it gets its name.
-// One that was in the mirror directory already has nothing left to wait for but the check of its hash.
+// A staged file is fetched and well-formed, and waits for the check of its hash. A new one gets its
+// name after that; data, waiting or temp holds its content.
 type staged struct {
 	File
 	h1      string
-	packed  bool           // of a zip: it is in the one form of repack
-	goModH1 string         // of the go.mod in a new zip, "" without one
-	data    []byte         // of a small file that is to be written
-	waiting *safefile.File // the same, on the disk
-	temp    *safefile.File // of a zip that is to be written
+	packed  bool           // for a zip: it has the form of repack
+	goModH1 string         // of the go.mod in a new zip; "" without one
+	data    []byte         // of a small file
+	waiting *safefile.File // of a long .mod or .info file
+	temp    *safefile.File // of a zip
 }
 
-// fetcher gets the files of module versions: from the mirror directory, from
-// a module cache of the go command, from the upstream, in this order.
+// A fetcher gets the files of module versions from the mirror directory, or else from a module
+// cache of the go command, or else from the upstream.
 type fetcher struct {
 	dir       *Dir
 	up        *upstream.Client
 	modCache  string // GOMODCACHE, or ""
-	noProxy   string // GONOPROXY: patterns of modules that direct has
+	noProxy   string // GONOPROXY: patterns of modules that direct fetches
 	direct    *upstream.Direct
 	net       limiter
-	cpu       h1.Limiter // files of zips being inflated
-	zips      limiter    // zips open for that: each has its directory in memory
-	open      limiter    // zips that are being fetched or hashed, each with an open file
+	cpu       h1.Limiter // bounds files of zips that are inflated
+	zips      limiter    // bounds zips that are hashed, each with its directory in memory
+	open      limiter    // bounds zips that are fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
-	repacked  func(module.Version) bool // its zip is packed in the one form of repack
+	repacked  func(module.Version) bool // reports whether a zip must have the form of repack
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
-	reused    atomic.Int64 // zips that were in a module cache
-	hashNanos atomic.Int64 // spent hashing zips, over all cores
+	reused    atomic.Int64 // zips from a module cache
+	hashNanos atomic.Int64 // time spent on hashing zips, over all cores
 
-	lock *Lock // answers queries when there is one
+	lock *Lock // answers queries; nil without a lock
 
 	mu       sync.Mutex
-	resolved map[module.Version]*resolution     // queries
-	mods     map[module.Version]*staged         // go.mod files that were got
-	parsed   map[module.Version]*modgraph.GoMod // and what those say that were read
+	resolved map[module.Version]*resolution     // results of queries
+	mods     map[module.Version]*staged         // go.mod files
+	parsed   map[module.Version]*modgraph.GoMod // their parsed contents, of those that were read
 }
 
-// small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
-// directory or a module cache has is used only when it is, and what the upstream sends in its place is
-// returned with the error.
+// small gets a .mod or .info file. check says whether its content is well-formed. Content of the
+// mirror directory or of a module cache that is not well-formed is ignored. With an error of check
+// about the upstream's content, small returns that content too.
 func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error) (*staged, []byte, error) {
 	rel := versionFile(kind, m.Path, m.Version)
 	s := &staged{File: File{Path: rel}}
@@ -109,11 +109,11 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 	if err != nil {
 		return nil, nil, err
 	}
-	good := func() bool { // a disk may damage files, and what is damaged must not decide what a module requires
+	good := func() bool { // a damaged file must not decide what a module requires
 		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.contradictsSumDB(ctx, m, data)) && check(data) == nil
 	}
 	if !good() {
-		if kind != modpath.Info { // which the go command writes in its own way, so that another machine would have other bytes
+		if kind != modpath.Info { // the go command writes .info files in a way of its own, so that each machine would carry other bytes
 			data, ok = f.cached(rel)
 		}
 		if !good() {
@@ -145,8 +145,8 @@ func (f *fetcher) contradictsSumDB(ctx context.Context, m module.Version, data [
 	return ok && r.GoModH1 != h1.GoMod(data)
 }
 
-// cached reads a small file from the go command's module cache. One that is not there or not
-// readable is no loss: the upstream has it too.
+// cached reads a small file from the go command's module cache. Errors do not matter: the upstream
+// has the file too.
 func (f *fetcher) cached(rel string) (data []byte, ok bool) {
 	if f.modCache == "" {
 		return nil, false
@@ -159,7 +159,7 @@ func (f *fetcher) cachePath(rel string) string {
 	return filepath.Join(f.modCache, "cache", "download", filepath.FromSlash(rel))
 }
 
-// get asks the upstream of a module for a small file, and returns who answered too.
+// get asks the upstream of a module for a small file. from is the URL that answered.
 func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) (data []byte, from string, err error) {
 	data, err = f.counted(ctx, func() (data []byte, err error) {
 		data, from, err = f.source(m).GetFrom(ctx, rel, limit)
@@ -168,7 +168,7 @@ func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit i
 	return data, from, err
 }
 
-// answered says of an error about the content of an answer who gave it.
+// answered adds the URL that answered to an error about the content of the answer.
 func answered(from string, err error) error {
 	if err == nil {
 		return nil
@@ -176,12 +176,12 @@ func answered(from string, err error) error {
 	return fmt.Errorf("in the answer to GET %s: %w", from, err)
 }
 
-// getURL gets what is not asked of the proxies in turn: of a checksum database or a vulnerability database.
+// getURL gets a file of a checksum database or a vulnerability database.
 func (f *fetcher) getURL(ctx context.Context, url string, limit int64) ([]byte, error) {
 	return f.counted(ctx, func() ([]byte, error) { return f.up.GetURL(ctx, url, limit) })
 }
 
-// counted makes a request when there is a slot for it, and counts what it brings.
+// counted makes a request when a slot is free, and counts the bytes that it returns.
 func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) ([]byte, error) {
 	if err := f.net.acquire(ctx); err != nil {
 		return nil, err
@@ -192,13 +192,13 @@ func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) (
 	return data, err
 }
 
-// A source has module files by their GOPROXY paths.
+// A source returns module files by their GOPROXY paths.
 type source interface {
 	GetFrom(ctx context.Context, path string, limit int64) (data []byte, from string, err error)
 	Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error
 }
 
-// source returns whom to ask for a module.
+// source returns the source of a module's files.
 func (f *fetcher) source(m module.Version) source {
 	if module.MatchPrefixPatterns(f.noProxy, m.Path) {
 		return f.direct
@@ -206,9 +206,9 @@ func (f *fetcher) source(m module.Version) source {
 	return f.up
 }
 
-// goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
-// *modgraph.AbsentError, a file that cannot be parsed a *modgraph.BadModError. It is done once for each version: queries,
-// toolchains and retractions ask for what a graph has read.
+// goMod gets and parses a go.mod file. It returns a *modgraph.AbsentError when the upstream refuses
+// the file, and a *modgraph.BadModError when the file cannot be parsed. It parses each file once:
+// queries, toolchains and retractions ask for files that a graph has read.
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
 	f.mu.Lock()
 	g := f.parsed[m]
@@ -240,8 +240,8 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod,
 	return g, nil
 }
 
-// stagedMod returns the go.mod file of m, getting it when graph loading did not. What no graph needs
-// need not be well-formed: its hash alone counts, as for the go command.
+// stagedMod returns the go.mod file of m without parsing it. A file that no graph reads need not be
+// well-formed: only its hash counts, as for the go command.
 func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
 	f.mu.Lock()
 	s := f.mods[m]
@@ -252,21 +252,21 @@ func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, err
 	return f.stage(ctx, m, func([]byte) error { return nil })
 }
 
-// checkName checks that m is a module version that a proxy can be asked for, with names that a file system can have.
+// checkName checks that a proxy can be asked for m, and that a file system can have its names.
 func checkName(m module.Version) error {
 	if err := module.Check(m.Path, m.Version); err != nil {
 		return err
 	}
-	const longest = 240 // of 255 that a name may have, with room for .hashes
+	const longest = 240 // a name may have 255 bytes; this leaves room for .hashes
 	for elem := range strings.SplitSeq(m.Path, "/") {
-		if 2*len(elem)+len(m.Version) > longest { // upper case doubles; path@version is a name of the checksum database
+		if 2*len(elem)+len(m.Version) > longest { // escaping doubles upper case, and lookups have files named path@version
 			return fmt.Errorf("%.100s: its name is too long for a file", m)
 		}
 	}
 	return nil
 }
 
-// stage gets a go.mod file and keeps it for when its hash is proven.
+// stage gets a go.mod file and keeps it until its hash is proven.
 func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte) error) (*staged, error) {
 	if err := checkName(m); err != nil {
 		return nil, &modgraph.AbsentError{Err: err}
@@ -285,15 +285,15 @@ func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte
 	return s, err
 }
 
-// An info is what a .info file says.
+// An info is the content of a .info file.
 type info struct {
 	Version string
 	Time    time.Time
 	Origin  json.RawMessage
 }
 
-// parseInfo parses a .info file and checks that it is one of version, or of any
-// version when that is "".
+// parseInfo parses a .info file and checks that it is about version, or about any version when that
+// is "".
 func parseInfo(data []byte, version string) (info, error) {
 	var i info
 	if err := json.Unmarshal(data, &i); err != nil {
@@ -323,13 +323,14 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 	return s, i, err
 }
 
-// count adds bytes that came over the network.
+// count counts bytes that came over the network. n is negative for bytes that are fetched again.
 func (f *fetcher) count(n int64) {
 	f.bytes.Add(n)
 	f.progress.Add(n)
 }
 
-// discard removes what waits on the disk and is not wanted after all, such as a long go.mod that was only asked about.
+// discard removes temporary files that no version of the closure needed, such as a long go.mod that
+// only a query read.
 func (f *fetcher) discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -372,7 +373,7 @@ func (f *fetcher) commit(s *staged) error {
 	return nil
 }
 
-// reject puts a file that did not verify into quarantine and returns why.
+// reject puts a file that does not verify into quarantine and returns reason.
 func (f *fetcher) reject(s *staged, reason error) error {
 	var err error
 	switch {

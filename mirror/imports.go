@@ -25,20 +25,24 @@ import (
 )
 
 const (
-	// maxSource is the longest Go file in bytes whose imports are read. The longest real ones, which are generated, have some 10 MiB.
+	// maxSource is the longest Go file in bytes whose imports are read. The longest known ones,
+	// which are generated, have some 10 MiB.
 	maxSource = 32 << 20
 
-	// maxImports is how many packages versions without a go.mod may import in all; docker, which is large, comes to some hundred.
+	// maxImports bounds the packages that versions without a go.mod import in all. docker, which is
+	// large, imports some hundred.
 	maxImports = 5000
 )
 
-// A version that was asked for by name may be older than modules, and have no go.mod: docker/docker is, and many commands are. A go
-// command that gets or installs it finds the module of each package that it imports by asking for the latest version of every
-// path above that (modload/import.go queryImport). So that is what belongs to its closure, as far as it is to be had: not every
-// package that some old file imports is still there. go mod tidy wants the tests of such a version too, but not of what it imports.
+// A version that a source names may be older than modules and have no go.mod, like docker/docker
+// and many commands. A go command that gets or installs it finds the module of each imported
+// package by asking for the latest version of every path above it (modload/import.go queryImport).
+// So those latest versions belong to the closure, as far as they exist: old files import packages
+// that are gone. go mod tidy wants the tests of such a version too, but not those of what it
+// imports.
 
-// addImports adds to the sources what carried bare versions import, as commands whose modules are wanted in their latest version. It
-// reports whether there was something new.
+// addImports adds the packages that carried versions without a go.mod import to the sources, as
+// commands in their latest version. It reports whether any was new.
 func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 	carried := make(map[module.Version]bool)
 	for _, v := range r.out.Versions {
@@ -74,8 +78,8 @@ func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 	return added, nil
 }
 
-// importsOf returns the packages of other modules that a module's packages import, and their tests if those count, under any build
-// constraints but ignore, sorted.
+// importsOf returns, sorted, the packages of other modules that the packages of a module zip import
+// under any build constraints but ignore. With tests, imports of test files count too.
 func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 	z, err := zip.OpenReader(file)
 	if err != nil {
@@ -105,7 +109,7 @@ func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 			return nil, fmt.Errorf("%s has more than %d bytes", name, maxSource)
 		}
 		f, _ := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.ParseComments)
-		if f == nil || neverBuilt(f) { // nor does a go command read it
+		if f == nil || neverBuilt(f) { // the go command skips it too
 			continue
 		}
 		for _, i := range f.Imports {
@@ -116,12 +120,12 @@ func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 			}
 		}
 	}
-	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] }) // a package below the module's path may be another module's
+	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] }) // a package below the module's path may belong to another module
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// neverBuilt reports whether a file has a build constraint that holds for no platform and no tag but ignore, which go mod tidy too
-// takes for unset (cmd/go/internal/imports/build.go).
+// neverBuilt reports whether a file has a build constraint that holds for no platform and no tag
+// but ignore. go mod tidy takes ignore for unset too (cmd/go/internal/imports/build.go).
 func neverBuilt(f *ast.File) bool {
 	for _, group := range f.Comments {
 		for _, c := range group.List {
@@ -136,7 +140,8 @@ func neverBuilt(f *ast.File) bool {
 	return false
 }
 
-// mayHold reports whether a constraint may be what is wanted, whatever its tags are, but for ignore, which is never set.
+// mayHold reports whether a constraint can evaluate to want for some values of its tags. The tag
+// ignore is never set.
 func mayHold(x constraint.Expr, want bool) bool {
 	switch x := x.(type) {
 	case *constraint.TagExpr:
@@ -151,7 +156,7 @@ func mayHold(x constraint.Expr, want bool) bool {
 	return true
 }
 
-// hasPackage reports whether the zip of a module has Go files in the folder of a package.
+// hasPackage reports whether a module zip has Go files in the folder of a package.
 func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 	rel, ok := strings.CutPrefix(pkg, m.Path)
 	if !ok {
@@ -166,14 +171,14 @@ func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 	return slices.ContainsFunc(z.File, func(e *zip.File) bool { return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go") }), nil
 }
 
-// checkTools finds out whether each command that was asked for is in one of the modules that were carried for it.
+// checkTools returns an error when a command is in none of the modules that were carried for it.
 func (r *run) checkTools() error {
 	for i, mods := range r.tools {
 		s, found, whole := &r.job.List[i], false, true
 		for _, m := range mods {
 			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return modgraph.Compare(v.Mod, m) })
 			if whole = whole && carried && r.out.Versions[at].Zip != nil; !whole {
-				break // it is among what is missing
+				break // r.out.Missing has it
 			}
 			has, err := hasPackage(r.fetch.dir.Path(versionFile(modpath.Zip, m.Path, m.Version)), m, s.Tool)
 			if err != nil {
@@ -188,8 +193,8 @@ func (r *run) checkTools() error {
 	return nil
 }
 
-// ignored reports whether go commands pass over a folder: one with an element that is testdata or vendor, or that begins with a
-// dot or an underscore (go help packages).
+// ignored reports whether the go command ignores a folder: an element of its path is testdata or
+// vendor, or begins with a dot or an underscore (go help packages).
 func ignored(dir string) bool {
 	for elem := range strings.SplitSeq(dir, "/") {
 		if elem == "testdata" || elem == "vendor" || strings.HasPrefix(elem, "_") || strings.HasPrefix(elem, ".") && elem != "." {
@@ -199,13 +204,13 @@ func ignored(dir string) bool {
 	return false
 }
 
-// A noGoMod version was asked for by name and has no go.mod of its own.
+// A noGoMod is a version that was asked for by name and has no go.mod.
 type noGoMod struct {
 	mod      module.Version
-	imported bool // by another one
+	imported bool // another such version imports it
 }
 
-// findNoGoMod records which of some versions have no go.mod.
+// findNoGoMod records the versions in names that have no go.mod.
 func (r *run) findNoGoMod(ctx context.Context, names map[module.Version]string, imported bool) error {
 	for _, m := range slices.SortedFunc(maps.Keys(names), modgraph.Compare) {
 		if m.Path == modpath.Toolchain {

@@ -1,14 +1,14 @@
-// Package mirror is the connected side of modmirror: it takes sources (projects and
-// modules) to a verified mirror directory.
+// Package mirror is the connected side of modmirror: it brings what sources need into a verified
+// mirror directory.
 //
-// The way is: resolve queries; load the module graphs, as the go command does; that gives the
-// closure, the set of versions of which the .mod, .info and perhaps .zip are wanted; fetch
-// them; prove each version's record of the checksum database under one tree head; and only then
-// give the files their names in the mirror directory. A file there is complete and
-// verified, so a run that was killed loses what was under way and nothing else.
+// A sync resolves queries and loads the module graphs as the go command does. That gives the
+// closure: the module versions whose .mod, .info and perhaps .zip are wanted. The sync fetches
+// those files, proves the record of each version in the checksum database under one tree head, and
+// only then gives the files their names in the mirror directory. A file there is complete and
+// verified, so a killed run loses nothing but the files in progress.
 //
-// Fetching is wide and hashing uses every core. Zips are never in memory; .mod and .info files
-// of new versions are until their proof is done, some kilobytes each.
+// Requests run side by side, and hashing uses every core. Zips are never in memory. The .mod and
+// .info files of new versions, some kilobytes each, are in memory until their proof is done.
 package mirror
 
 import (
@@ -23,99 +23,101 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// DefaultParallel is how many requests are in flight at once unless told otherwise.
+// DefaultParallel is the number of requests in flight when Config.Parallel is 0.
 const DefaultParallel = 64
 
-// readsInFlight bounds the goroutines that wait for one another's small reads.
+// readsInFlight bounds the goroutines that read many small files.
 const readsInFlight = 64
 
-// waiting bounds the goroutines that wait for the network: each has a stack, and a go.mod can name
+// waiting bounds the goroutines that wait for the network. Each has a stack, and a go.mod can name
 // tens of thousands of versions.
 const waiting = 1000
 
-// Config says how to sync. Its first group must be set.
+// Config holds the settings of a Mirror. Dir and Upstream must be set.
 type Config struct {
 	Dir      string           // the mirror directory
-	Upstream *upstream.Client // where modules come from
+	Upstream *upstream.Client // the proxies that modules come from
 
 	DB       *proof.Database // checksum database; nil for GOSUMDB=off
-	NoSumDB  string          // GONOSUMDB: patterns of modules outside the database
-	NoProxy  string          // GONOPROXY: patterns of modules that are fetched directly, with the go command
-	ModCache string          // GOMODCACHE to save downloads; "" for none
+	NoSumDB  string          // GONOSUMDB: patterns of modules that have no records
+	NoProxy  string          // GONOPROXY: patterns of modules that the go command fetches directly
+	ModCache string          // GOMODCACHE, to save downloads; "" for none
 	Parallel int             // requests in flight; 0 means DefaultParallel
-	Closed   bool            // closed closure for projects too
-	Compat   bool            // also what go commands before 1.17 read, which prune no graphs
+	Closed   bool            // close the closures of projects too
+	Compat   bool            // carry what go commands before 1.17 read too
 
-	Executable string // file of the modmirror that runs, for Self
-	GoVersion  string // of the Go here, such as go1.26.8: a note says when a source needs a newer one
+	Executable string // the running modmirror, for bootstraps
+	GoVersion  string // Go version here, such as go1.26.8; a sync reports sources that need a newer one
 
-	Planned  func(build, all modgraph.Size) // told what was planned, before it is downloaded: the build lists of the sources, and with their closed closures
-	Waiting  func(holder string)            // told once when another process has the directory
-	Progress *Progress                      // updated while it runs; may be nil
+	Planned  func(build, all modgraph.Size) // is called before downloads with the sizes of the build lists and of the whole closure; may be nil
+	Waiting  func(holder string)            // is called once when another process holds the directory; may be nil
+	Progress *Progress                      // is updated during a sync; may be nil
 }
 
-// Progress is what a sync has done so far.
+// Progress counts what a sync has done so far.
 type Progress struct {
-	Total, Done atomic.Int64 // module versions; Total is 0 while the graph is loaded
+	Total, Done atomic.Int64 // module versions; Total is 0 while graphs are loaded
 	Bytes       atomic.Int64 // fetched over the network
 }
 
-// A Version is a module version of a closure.
+// A Version is a module version of a closure, with the hashes of its files.
 type Version struct {
 	Mod         module.Version
 	Time        time.Time
 	Origin      string        // JSON of the .info file's Origin; "" without one
-	Record      *proof.Record // proven; nil for a module outside the checksum database
-	H1          string        // of the zip; "" when neither the zip nor a record is there
+	Record      *proof.Record // proven record; nil for a module outside the checksum database
+	H1          string        // of the zip; "" without a zip and a record
 	GoModH1     string
 	GoMod, Info File
 	Zip         *File  // nil when only .mod and .info are carried
-	Retracted   bool   // by the module's newest version, carried or not
-	Reason      string // of the retraction
-	Deprecated  string // the module's deprecation message, by the same
-	Latest      string // that newest version, "" when the upstream did not say
+	Retracted   bool   // the go.mod of the module's newest version retracts it
+	Reason      string // reason of the retraction
+	Deprecated  string // deprecation message in the same go.mod
+	Latest      string // newest version of the module, carried or not; "" when the upstream did not say
 }
 
-// A Closure is what was asked for, in the mirror directory and verified.
+// A Closure is the verified result of a sync. Its files are in the mirror directory.
 type Closure struct {
 	Versions     []Version // by path and version
 	Missing      []Missing
 	Requirements []modgraph.Requirement
 	Queries      []Query
 	DB           string           // name of the checksum database; "" for none
-	Head         proof.Head       // that all records were proven under
-	Heads        []proof.Head     // earlier ones that clients may remember, smallest first: Head continues them
-	Notes        []string         // what is odd about it, and no reason to fail
-	Vulns        []File           // the vulnerability database, when it is carried
-	Bootstraps   []File           // modmirror and Go for hosts that have nothing yet
-	NoGoMod      []module.Version // that were asked for and have no go.mod: the latest versions of what they import are carried
-	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for
+	Head         proof.Head       // all records are proven under it
+	Heads        []proof.Head     // earlier heads that clients may remember, smallest first; Head continues them
+	Notes        []string         // oddities that are no reason to fail
+	Vulns        []File           // files of the vulnerability database
+	Bootstraps   []File           // tars with modmirror and Go for hosts that have neither
+	NoGoMod      []module.Version // versions that were asked for and have no go.mod; the latest versions of what they import are carried
+	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for to verify the records
 	Stats        Stats
 
-	Repacked int // versions whose zips are packed in another way than in the lock, with the same h1
+	Repacked int // zips whose bytes differ from the lock and whose h1 does not
 
-	Resolved map[string][]string // versions by module@query; none where there was no such thing
+	Resolved map[string][]string // versions by module@query; empty when there was none
 
-	newestMods map[string]*modgraph.GoMod // by module path: what judges its versions
+	newestMods map[string]*modgraph.GoMod // go.mod of the newest version, by module path
 
-	Toolchains []string // lines of a list that carry the toolchains that sources need, newer than the Go here, and that were not asked for
+	Toolchains []string // list lines that would carry the toolchains that sources need, are newer than the Go here and were not asked for
 }
 
-// Stats says where the time went.
+// Stats says how long the steps of a sync took, and what it fetched.
 type Stats struct {
-	Resolve, Prove, Total time.Duration // wall time; Prove runs beside fetching
-	Hash                  time.Duration // over all cores, beside fetching
+	Resolve, Prove, Total time.Duration // wall time; Prove overlaps with fetching
+	Hash                  time.Duration // summed over all cores
 	Fetched               int64         // bytes over the network
 	Reused                int64         // zips taken from GOMODCACHE
 }
 
-// A Mirror is an open mirror directory with what is needed to fill it.
+// A Mirror is an open mirror directory with its settings. Only one of its methods may run at a
+// time, except for Path.
 type Mirror struct {
 	cfg Config
 	dir *Dir
 }
 
-// Open locks the mirror directory.
+// Open opens and locks the mirror directory, and creates it if needed. It waits while another
+// process holds it. The caller closes the Mirror.
 func Open(ctx context.Context, cfg Config) (*Mirror, error) {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = DefaultParallel
@@ -130,8 +132,8 @@ func Open(ctx context.Context, cfg Config) (*Mirror, error) {
 	return &Mirror{cfg, dir}, nil
 }
 
-// Close gives the mirror directory back.
+// Close unlocks the mirror directory.
 func (m *Mirror) Close() error { return m.dir.Close() }
 
-// Path returns where in the file system the file at a GOPROXY path is.
+// Path returns the file name for a GOPROXY path.
 func (m *Mirror) Path(rel string) string { return m.dir.Path(rel) }

@@ -22,25 +22,25 @@ import (
 type Missing struct {
 	Mod     module.Version
 	What    string   // "go.mod", "info", "zip", "record" or "list"
-	Status  int      // HTTP status
-	Reason  string   // what the upstream said
-	Asked   string   // the whole error, with where it was asked for
+	Status  int      // HTTP status of the refusal
+	Reason  string   // answer of the upstream
+	Asked   string   // the whole error, with the URL
 	Chain   []string // the requirements that bring it in, from the source
-	Allowed bool     // by a missing-ok line, or since only what a version without a go.mod imports brings it in
+	Allowed bool     // a missing-ok line allows it, or only something optional brings it in
 
-	Named bool   `json:"-"` // it was asked for by this name, and is not required by something else
-	Near  string `json:"-"` // what was meant instead, "" when that cannot be told
+	Named bool   `json:"-"` // a source names the version itself
+	Near  string `json:"-"` // a question that names what may be meant, or ""
 }
 
-// maxMissing is how many versions may be missing: nobody reads a longer list, and one go.mod can
-// name a hundred thousand that do not exist.
+// maxMissing bounds the missing files of a sync. Nobody reads a longer list, and one go.mod can
+// name a hundred thousand versions that do not exist.
 const maxMissing = 5_000
 
-// maxExplained is how many missing versions that were named are looked into.
+// maxExplained bounds the missing versions for which explainMissing asks the upstream.
 const maxExplained = 10
 
-// explainMissing finds out what was meant by versions that were asked for by name and that nobody
-// has. What two sources lack is named once.
+// explainMissing removes duplicates from the missing files, and asks the upstream what may be meant
+// by versions that a source names and that do not exist.
 func (r *run) explainMissing(ctx context.Context) {
 	seen := make(map[string]bool)
 	r.out.Missing = slices.DeleteFunc(r.out.Missing, func(m Missing) bool {
@@ -72,7 +72,7 @@ func (r *run) explainMissing(ctx context.Context) {
 	}
 }
 
-// near returns what is there and like m, "" when nothing is.
+// near returns a question or a hint about what may be meant by m, or "".
 func (r *run) near(ctx context.Context, m module.Version) string {
 	prefix, pathMajor, ok := module.SplitPathVersion(m.Path)
 	if major := semver.Major(m.Version); ok && pathMajor == "" && len(major) > 1 && major != "v0" && major != "v1" {
@@ -124,8 +124,8 @@ func (r *run) missing(m module.Version, what string, chain []string, err error) 
 	return miss
 }
 
-// askedFor returns which file a query was about that an upstream refused, as in Missing.What: a
-// branch or a commit is asked for by its .info.
+// askedFor returns, as in Missing.What, which file an upstream refused when a query was resolved. A
+// branch or a commit is resolved by its .info file.
 func askedFor(err error) string {
 	if e, ok := errors.AsType[*upstream.Error](err); ok && strings.HasSuffix(e.URL, ".info") {
 		return "info"
@@ -133,7 +133,7 @@ func askedFor(err error) string {
 	return "list"
 }
 
-// leftOut is the note about a line maybe of which nothing came.
+// leftOut returns the note about an optional source of which nothing is carried.
 func leftOut(s *sources.Source, err error) string {
 	return fmt.Sprintf("left out: maybe %s: %s", s.Name, strings.TrimPrefix(err.Error(), s.Name+": "))
 }

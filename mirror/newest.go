@@ -16,8 +16,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/modgraph"
 )
 
-// newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
-// there is none.
+// newestGoMod returns the go.mod whose retractions count, that of the latest version of a list,
+// which may retract itself. It returns nil when there is none.
 func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*modgraph.GoMod, error) {
 	v, err := f.newestOf(ctx, path, list)
 	if v == "" || err != nil {
@@ -30,8 +30,8 @@ func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (
 	return mod, err
 }
 
-// newestOf returns the newest version of a list as latest has it, itself perhaps retracted: the highest release, else the highest
-// prerelease, else "".
+// newestOf returns the latest version of a list, which may retract itself: the highest release, or
+// else the highest prerelease, or else "".
 func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (string, error) {
 	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
 	if len(releases) == 0 {
@@ -43,27 +43,29 @@ func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (str
 	return releases[len(releases)-1], nil
 }
 
-// A newest is the newest version of a module that an upstream has, carried or not. Its go.mod says which versions are
-// retracted, and whether the module is deprecated; go commands take it for that too (modload/modfile.go latestVersionIgnoringRetractions).
+// A newest is the newest version of a module that the upstream has. Its go.mod says which versions
+// are retracted and whether the module is deprecated, as for the go command (modload/modfile.go
+// latestVersionIgnoringRetractions).
 type newest struct {
 	version string
-	mod     *modgraph.GoMod // nil when it is not to be had, or not readable
+	mod     *modgraph.GoMod // nil when it cannot be had or read
 }
 
-// askNewest asks the upstream for the newest version of each module of which a zip is carried, and the checksum database for
-// those that are not in the closure. What is not answered is left out: nothing that is carried needs it.
+// askNewest asks the upstream for the newest version of each module that has a zip in the plan, and
+// the checksum database for those versions. It leaves out what is not answered in time: nothing
+// that is carried needs it. It closes r.asked.
 func (r *run) askNewest(ctx context.Context, list []*modgraph.Wanted) error {
 	defer close(r.asked)
 	r.newest = make(map[string]newest)
 	var mu sync.Mutex
-	// One that does not answer in time is left out; the rest of the sync is waiting.
+	// A module that does not answer in time is left out; the rest of the sync waits for this.
 	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, newestTimeout)
 	defer cancel()
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(readsInFlight)
 	last := ""
-	for _, w := range list { // in order of paths
+	for _, w := range list { // sorted by path
 		if !w.Zip || w.Mod.Path == last || w.Mod.Path == modpath.Toolchain {
 			continue
 		}
@@ -85,7 +87,7 @@ func (r *run) askNewest(ctx context.Context, list []*modgraph.Wanted) error {
 	return whole.Err()
 }
 
-// checkNewest checks the go.mod files of newest versions. Their records are proven.
+// checkNewest compares the go.mod files of newest versions with their proven records.
 func (r *run) checkNewest(ctx context.Context) error {
 	for _, path := range slices.Sorted(maps.Keys(r.newest)) {
 		n := r.newest[path]
@@ -93,7 +95,7 @@ func (r *run) checkNewest(ctx context.Context) error {
 		if n.mod == nil || !r.public(m) {
 			continue
 		}
-		if r.out.DB == "" { // nothing was proven, since nothing carried has a record
+		if r.out.DB == "" { // nothing was proven, because no carried version has a record
 			r.newest[path] = newest{version: n.version}
 			continue
 		}
@@ -112,8 +114,9 @@ func (r *run) checkNewest(ctx context.Context) error {
 	return nil
 }
 
-// newestTimeout bounds asking for newest versions: it is for advice, and a proxy that is in trouble is asked for minutes.
-var newestTimeout = 30 * time.Second // a variable for its test
+// newestTimeout bounds the requests for newest versions. They only serve advice, and requests to a
+// proxy in trouble are repeated for minutes.
+var newestTimeout = 30 * time.Second // a variable for tests
 
 func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	var err error
@@ -137,8 +140,9 @@ func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	return n
 }
 
-// applyRetractions fills in what a module's newest go.mod says of its versions: the upstream's newest, else the highest one that is
-// carried, whose word is all that a go command inside has.
+// applyRetractions enters retractions and deprecations into the versions of the result. They come
+// from the go.mod of the module's newest version upstream, or else from the highest version that is
+// carried, which is all that a go command inside sees.
 func (r *run) applyRetractions(ctx context.Context) error {
 	if err := r.checkNewest(ctx); err != nil {
 		return err
@@ -174,8 +178,9 @@ func (r *run) applyRetractions(ctx context.Context) error {
 	return nil
 }
 
-// Retraction returns what the newest go.mod of a module of the closure says of any version of it; known is false for other modules, and when the
-// upstream did not say which version is the newest.
+// Retraction reports whether the newest go.mod of a module retracts a version, which need not be in
+// the closure. known is false for modules that are not in the closure, and when the upstream did
+// not say which version is the newest.
 func (c *Closure) Retraction(path, version string) (reason string, is, known bool) {
 	mod := c.newestMods[path]
 	if mod == nil {
@@ -185,8 +190,8 @@ func (c *Closure) Retraction(path, version string) (reason string, is, known boo
 	return reason, is, true
 }
 
-// highestGoMod returns the go.mod of the highest of a module's versions that is carried with its zip, nil when there is none that
-// can be read.
+// highestGoMod returns the go.mod of the highest of a module's versions that has a zip. It returns
+// nil when there is none, or none that can be read.
 func (r *run) highestGoMod(ctx context.Context, same []Version) (*modgraph.GoMod, error) {
 	highest := -1
 	for i := range same {
@@ -199,7 +204,7 @@ func (r *run) highestGoMod(ctx context.Context, same []Version) (*modgraph.GoMod
 	}
 	mod, err := r.fetch.goMod(ctx, same[highest].Mod)
 	if _, ok := errors.AsType[*modgraph.BadModError](err); ok {
-		return nil, nil // nor can a go command read it
+		return nil, nil // a go command cannot read it either
 	}
 	return mod, err
 }

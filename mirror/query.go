@@ -24,7 +24,7 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// A Query is a question about a module that was resolved to a version.
+// A Query says to which version a question about a module was resolved.
 type Query struct {
 	Path    string
 	Query   string // such as latest, v1, >=v1.2.0, a branch or a commit
@@ -32,11 +32,11 @@ type Query struct {
 }
 
 // maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the
-// longest there is.
+// longest known.
 const maxList = 4 << 20
 
-// versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else
-// it names, by time, as proxies order what has no tag.
+// versions asks for the list of a module. It returns the tagged versions, lowest first, and the
+// newest of the pseudo-versions, by their time.
 func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
 	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), maxList)
 	if err != nil {
@@ -49,7 +49,7 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || module.CanonicalVersion(fields[0]) != fields[0] || module.Check(path, fields[0]) != nil {
-			continue // illegal versions are not there, as for cmd/go
+			continue // the go command ignores illegal versions too
 		}
 		if v := fields[0]; !module.IsPseudoVersion(v) {
 			list = append(list, v)
@@ -64,9 +64,10 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 	return list, newest, nil
 }
 
-// filter splits the versions of a sorted list that are allowed into releases and prereleases. Versions marked
-// +incompatible count only when the last compatible one that is allowed has no go.mod file, or when they are asked
-// for: else they are left over from before modules (modload/query.go filterVersions).
+// filter splits the versions of a sorted list that allows accepts into releases and prereleases.
+// Versions marked +incompatible count when incompatible is set or the last compatible version that
+// is allowed has no go.mod file; else they are left over from the time before modules
+// (modload/query.go filterVersions).
 func (f *fetcher) filter(ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool) (releases, prereleases []string, err error) {
 	lastCompatible := ""
 	for _, v := range list {
@@ -93,7 +94,7 @@ func (f *fetcher) filter(ctx context.Context, path string, list []string, allows
 	return releases, prereleases, nil
 }
 
-// hasGoMod reports whether a version has a go.mod file of its own, rather than one that proxies make up.
+// hasGoMod reports whether a version has a go.mod file, and not one that proxies make up.
 func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) {
 	s, err := f.stagedMod(ctx, m)
 	if err != nil {
@@ -105,14 +106,14 @@ func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) 
 // A noMatchError says that a module has no version that a query allows.
 type noMatchError struct {
 	path, query string
-	why         string // what there is instead, "" for nothing
+	why         string // says what the module has instead
 }
 
 func (e *noMatchError) Error() string {
 	return fmt.Sprintf("%s: no version matches %s%s", e.path, e.query, e.why)
 }
 
-// noMatch makes the error about a query that allows nothing in a list of versions.
+// noMatch returns the error about a query that allows nothing in a list of versions.
 func noMatch(path, query string, list []string, retracts *modgraph.GoMod, q sources.Matcher) *noMatchError {
 	e := &noMatchError{path: path, query: query}
 	n, reason := 0, ""
@@ -137,9 +138,9 @@ func noMatch(path, query string, list []string, retracts *modgraph.GoMod, q sour
 	return e
 }
 
-// query resolves a query about the list of a module as the go command does (modload/query.go): the highest release
-// that it allows and that is not retracted, else the highest prerelease; for latest else what @latest
-// says, else the newest version that the list names in any form.
+// query resolves a query by the list of a module, as the go command does (modload/query.go): to the
+// highest release that it allows and that is not retracted, or else to the highest prerelease; for
+// latest, else to the answer of @latest, or else to the newest pseudo-version of the list.
 func (f *fetcher) query(ctx context.Context, path, query string, q sources.Matcher) (string, error) {
 	list, newest, err := f.versions(ctx, path)
 	if err != nil {
@@ -191,13 +192,13 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 	switch {
 	case newest != "":
 		return newest, nil
-	case len(list) > 0: // all of them retracted
+	case len(list) > 0: // all are retracted
 		return "", noMatch(path, query, list, retracts, q)
 	}
 	return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
 }
 
-// revision resolves a branch, a tag or a commit: the upstream says which version it is.
+// revision resolves a branch, a tag or a commit by the .info file of that name.
 func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error) {
 	data, from, err := f.get(ctx, m, versionFile(modpath.Info, m.Path, m.Version), maxInfo)
 	if err != nil {
@@ -213,14 +214,15 @@ func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error
 	return i.Version, nil
 }
 
-// An answer is what a source that is no project was resolved to.
+// An answer says what a module or a command of the sources was resolved to.
 type answer struct {
 	versions []module.Version
 	queries  []Query
 	err      error
 }
 
-// resolveAll resolves the sources that are no projects, side by side.
+// resolveAll resolves the modules and commands of a list side by side. The answers of projects and
+// workspaces are empty.
 func (f *fetcher) resolveAll(ctx context.Context, list []sources.Source) []answer {
 	answers := make([]answer, len(list))
 	var eg errgroup.Group
@@ -237,7 +239,8 @@ func (f *fetcher) resolveAll(ctx context.Context, list []sources.Source) []answe
 	return answers
 }
 
-// resolve returns the versions that a source's query means, and the queries that were put to the upstream.
+// resolve returns the versions that a source's query means, and the queries that the upstream
+// answered.
 func (f *fetcher) resolve(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
 	if s.Tool != "" {
 		return f.resolveTool(ctx, s)
@@ -255,15 +258,16 @@ func (f *fetcher) resolve(ctx context.Context, s *sources.Source) (versions []mo
 	return versions, queries, nil
 }
 
-// A resolution is what a query was resolved to. It is kept: a branch may move while a list is read.
+// A resolution is the result of a query. It is kept, because a branch may move during a sync.
 type resolution struct {
 	once     sync.Once
 	versions []module.Version
-	query    bool // it was one
+	query    bool // the query asked for one version, and not for all or a version in full
 	err      error
 }
 
-// resolveModule returns the versions that m means, whose version is a query, and whether it was one for one version.
+// resolveModule returns the versions that m means, where m.Version is a query. query reports
+// whether it was a question for one version.
 func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module.Version, bool, error) {
 	if module.CanonicalVersion(m.Version) == m.Version && module.Check(m.Path, m.Version) == nil {
 		return []module.Version{m}, false, nil
@@ -285,7 +289,7 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 	return r.versions, r.query, r.err
 }
 
-// resolveLocked answers a query as the lock says that it was answered.
+// resolveLocked answers a query with the lock's versions.
 func (f *fetcher) resolveLocked(m module.Version, r *resolution) {
 	versions, ok := f.lock.Queries[m.String()]
 	switch {
@@ -301,14 +305,14 @@ func (f *fetcher) resolveLocked(m module.Version, r *resolution) {
 	}
 }
 
-// resolutions returns what all queries were resolved to, by module@query.
+// resolutions returns the results of all queries, by module@query.
 func (f *fetcher) resolutions() map[string][]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := make(map[string][]string, len(f.resolved))
 	for m, r := range f.resolved {
 		versions := []string{}
-		if r.err == nil { // an error that was no reason to fail is that there is none
+		if r.err == nil { // an error that did not end the sync means that there is none
 			for _, v := range r.versions {
 				versions = append(versions, v.Version)
 			}
@@ -346,17 +350,18 @@ func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resoluti
 	}
 }
 
-// resolveTool resolves the modules that a command may be in: every path above the package's that the upstream has, since go
-// install asks for all of them and looks into their zips (modload/query.go QueryPattern).
+// resolveTool returns the modules that a command may be in: one for each path above the package's
+// that the upstream has. go install asks for all of them too, and looks into their zips
+// (modload/query.go QueryPattern).
 func (f *fetcher) resolveTool(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
 	var first error
 	for p := s.Tool; p != "." && p != "/" && module.CheckPath(p) == nil; p = path.Dir(p) {
 		m := module.Version{Path: p, Version: s.Query.Version}
 		if module.CanonicalVersion(m.Version) == m.Version && module.Check(p, m.Version) != nil {
-			continue // a version of another major
+			continue // the path has another major version
 		}
 		found, query, err := f.resolveModule(ctx, m)
-		if err == nil && !query { // does the module have the version?
+		if err == nil && !query { // the version was named; check that it exists
 			_, err = f.goMod(ctx, m)
 		}
 		_, none := errors.AsType[*noMatchError](err)
@@ -367,7 +372,7 @@ func (f *fetcher) resolveTool(ctx context.Context, s *sources.Source) (versions 
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
 		case !upstream.Refused(err) && !modgraph.IsAbsent(err) && !none:
-			if versions != nil { // the path above a module's may be no more than a host (modload/query.go queryPrefixModules)
+			if versions != nil { // a path above a module's may be no more than a host (modload/query.go queryPrefixModules)
 				continue
 			}
 			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)

@@ -25,46 +25,47 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// An UnverifiedError says that the checksum database is out of reach, so that nothing vouches for modules.
+// An UnverifiedError says that the checksum database is out of reach, so that modules cannot be
+// verified.
 type UnverifiedError struct {
 	Mods []module.Version
 	Err  error
 }
 
-// Error says why it is out of reach; the caller names the modules.
+// Error says why; callers name the modules.
 func (e *UnverifiedError) Error() string { return e.Err.Error() }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Err.
 func (e *UnverifiedError) Unwrap() error { return e.Err }
 
-// checksums looks versions up in the checksum database and proves what it said.
+// A checksums looks versions up in the checksum database and proves the answers.
 type checksums struct {
 	db    *proof.Database
 	fetch *fetcher
 
-	finding chan struct{} // held by who finds out where the database is
-	base    string        // its URL
+	finding chan struct{} // is held by the goroutine that finds out base
+	base    string        // URL of the database
 	baseErr error
 
 	mu      sync.Mutex
 	lookups map[module.Version]*lookup
-	heads   map[tlog.Tree]proof.Head // heads that answers from the network carried
+	heads   map[tlog.Tree]proof.Head // from answers over the network
 }
 
-// A lookup is one under way or done.
+// A lookup is a lookup in progress or done.
 type lookup struct {
 	once   sync.Once
 	record proof.Record
 	err    error
-	stale  bool // err is that who asked had no more time
+	stale  bool // err only says that the caller's context ended
 }
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
 	return &checksums{db: db, fetch: f, finding: make(chan struct{}, 1), lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
 }
 
-// prove looks all versions up, proves the records and, only when all hold, closes
-// r.proven. After an error the group's context ends those who wait for it.
+// prove looks up all versions of a plan and proves their records. It closes r.proven when all
+// proofs hold. After an error the group's context ends those that wait for that.
 func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 	defer func() {
 		if err == nil {
@@ -77,7 +78,7 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 	start := time.Now()
 	eg, ctx2 := errgroup.WithContext(ctx)
 	eg.SetLimit(waiting)
-	var some atomic.Bool // of the versions have a record
+	var some atomic.Bool // some version has a record
 	for _, w := range list {
 		if r.public(w.Mod) {
 			eg.Go(func() error {
@@ -85,7 +86,7 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 				if err == nil {
 					some.Store(true)
 				}
-				return notRefused(err) // version says so
+				return notRefused(err) // r.version reports refusals
 			})
 		}
 	}
@@ -109,7 +110,7 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 	if err := r.early.Wait(); err != nil {
 		return err
 	}
-	select { // so that the head has the records of newest versions, and all lookups are done
+	select { // until then lookups go on, and the head may lack the records of newest versions
 	case <-r.asked:
 	case <-ctx.Done():
 		return ctx.Err()
@@ -126,7 +127,7 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 	return nil
 }
 
-// noteTrees says which of the trees that clients remember nothing was carried for.
+// noteTrees adds a note for each tree that clients remember and that this closure cannot serve.
 func (r *run) noteTrees() {
 	for _, t := range r.job.Trees {
 		why := ""
@@ -146,7 +147,8 @@ func (r *run) noteTrees() {
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
 
-// baseURL returns where the database is asked. Who finds out first does it for all, unless it had no time.
+// baseURL returns the URL at which the database is asked. The first caller finds it out for all,
+// unless its context ends.
 func (c *checksums) baseURL(ctx context.Context) (string, error) {
 	select {
 	case c.finding <- struct{}{}:
@@ -167,7 +169,7 @@ func (c *checksums) baseURL(ctx context.Context) (string, error) {
 	return c.base, c.baseErr
 }
 
-// get asks the database over the network.
+// get asks the database over the network. elem follows the database's URL.
 func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
 	base, err := c.baseURL(ctx)
 	if err != nil {
@@ -176,7 +178,7 @@ func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, 
 	return c.fetch.getURL(ctx, base+"/"+elem, limit)
 }
 
-// lookup returns what the database says about m. It is not true before prove.
+// lookup returns the record of m. Callers must not trust it before prove.
 func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record, error) {
 	for {
 		c.mu.Lock()
@@ -193,7 +195,7 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 		if !l.stale || ctx.Err() != nil {
 			return l.record, l.err
 		}
-		c.mu.Lock() // who asked first had no more time
+		c.mu.Lock() // the context of the first caller ended
 		if c.lookups[m] == l {
 			delete(c.lookups, m)
 		}
@@ -207,7 +209,7 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	if data, ok, err := c.fetch.dir.read(path); err != nil {
 		return proof.Record{}, err
 	} else if ok {
-		// The head in a file here was proven when it was written; the record is proven again.
+		// The head in the file was proven when it was written; the record is proven again.
 		if r, _, err := c.db.ParseLookup(m, data); err == nil {
 			return r, nil
 		}
@@ -226,12 +228,12 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	return r, nil
 }
 
-// headFile is where a mirror directory remembers a head.
+// headFile returns the path at which the mirror directory remembers a head.
 func (c *checksums) headFile(size int64) string {
 	return c.path("heads/" + strconv.FormatInt(size, 10))
 }
 
-// remembered returns the heads that earlier runs used, smallest first.
+// remembered returns the heads of earlier runs, smallest first.
 func (c *checksums) remembered() ([]proof.Head, error) {
 	dir := c.fetch.dir.Path(c.path("heads"))
 	files, err := os.ReadDir(dir)
@@ -255,27 +257,27 @@ func (c *checksums) remembered() ([]proof.Head, error) {
 	return heads, nil
 }
 
-// proven is what prove found.
+// A proven is the result of prove.
 type proven struct {
 	head   proof.Head
-	newest proof.Head   // the largest that was seen: another one than head with a lock only
-	heads  []proof.Head // earlier ones, smallest first
-	tiles  []string     // GOPROXY paths of what a go command needs to repeat the proofs
+	newest proof.Head   // the largest head that was seen; differs from head only with a lock
+	heads  []proof.Head // earlier heads, smallest first
+	tiles  []string     // GOPROXY paths of the tiles with which a go command repeats the proofs
 
-	trees []int64 // sizes of trees that clients remember whose heads nobody here has seen
+	trees []int64 // sizes of trees that clients remember and that have no known head
 }
 
-// prove chooses a head and proves every record under it, those of the lines too, and that it continues
-// every other head that was seen. All lookups must be done. What a go command
-// needs to repeat the proofs of what is carried is then in the mirror directory.
+// prove chooses a head, and proves under it every record, also those of the lines. It proves that
+// the head continues every other head that was seen. All lookups must be done. Afterwards the
+// mirror directory has the tiles with which a go command repeats the proofs.
 //
-// The head is the largest of all: answers carry different ones, and a cached
-// /latest may be older than the answer to a lookup.
+// The head is the largest one: answers carry different heads, and a cached /latest may be older
+// than the answer to a lookup.
 func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Version) bool) (*proven, error) {
 	lines := job.Lines
 	var head proof.Head
 	var err error
-	if job.Lock != nil { // which names the head
+	if job.Lock != nil { // it names the head
 		head, _, err = job.Lock.heads(c.db)
 	} else {
 		head, err = c.latest(ctx)
@@ -290,7 +292,7 @@ func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Ver
 	}
 	for _, l := range lines {
 		for _, h := range l.Heads {
-			if h, err = c.db.ParseHead(h.Note); err != nil { // a bundle's key does not vouch for the database
+			if h, err = c.db.ParseHead(h.Note); err != nil { // the key of a bundle does not vouch for the database
 				return nil, err
 			}
 			earlier = append(earlier, h)
@@ -336,7 +338,8 @@ func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Ver
 	source := &tileSource{ctx: ctx, c: c, save: true}
 	p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	if errors.Is(err, proof.ErrMismatch) {
-		// It may be the disk that damaged a tile: ask for all of them again before blaming anyone.
+		// The disk may have damaged a tile: read all of them over the network before blaming
+		// anyone.
 		source.fresh = true
 		p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	}
@@ -356,8 +359,9 @@ func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
 	return h, answered(upstream.Redact(c.base+"/latest"), err)
 }
 
-// needed returns the paths of the tiles that prove the records of versions in the mirror directory, and the heads that it remembers, under the
-// largest of these. Nothing is asked over the network but what the upstream is.
+// needed returns the paths of the tiles that prove records of versions in the mirror directory, and
+// the remembered heads, under the largest of these. It asks the network for nothing but the place
+// of the database.
 func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[string]bool, error) {
 	heads, err := c.remembered()
 	if err != nil || len(heads) == 0 {
@@ -372,8 +376,9 @@ func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[str
 	return needed, err
 }
 
-// proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
-// command will ask for to repeat that for records and those of lines, of which others are none.
+// proveUnder proves records, others and earlier heads. It returns the paths of the tiles that a go
+// command asks for to repeat the proofs of records, of the lines' records and of the earlier heads,
+// but not those for others.
 func (c *checksums) proveUnder(found *proven, records, others []proof.Record, lines []Line, source *tileSource) (tiles []string, err error) {
 	head := found.head
 	p := &proof.Prover{Head: head, Source: source}
@@ -392,7 +397,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	}
 	var used []tlog.Tile
 	for _, h := range found.heads {
-		// A client inside that remembers this head recomputes it from its own edge first.
+		// A client inside that remembers this head recomputes it from its own tiles first.
 		old := &proof.Prover{Head: h, Source: source}
 		if err := old.Edge(); err != nil {
 			return nil, err
@@ -433,7 +438,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	if err := (&proof.Prover{Head: head, Source: source}).Records(others); err != nil {
 		return nil, err
 	}
-	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
+	// No client sees the heads of single answers, so their tiles are not kept.
 	check := &proof.Prover{Head: found.newest, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
@@ -450,7 +455,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	return slices.Compact(tiles), nil
 }
 
-// store writes what was proven.
+// store writes proven records and their head into the mirror directory.
 func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	for _, r := range records {
 		if err := c.fetch.dir.update(modpath.Lookup(c.db.Name, r.Mod), r.Lookup(head)); err != nil {
@@ -466,15 +471,15 @@ func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	return c.fetch.dir.update(c.path("latest"), head.Note)
 }
 
-// tileSource reads tiles from the mirror directory, else from the network.
+// A tileSource reads tiles from the mirror directory, or else from the network.
 type tileSource struct {
 	ctx   context.Context
 	c     *checksums
 	save  bool // keep authenticated tiles
-	fresh bool // do not read from the mirror directory
+	fresh bool // ignore the mirror directory
 }
 
-// ReadTiles reads all tiles at once.
+// ReadTiles reads tiles side by side.
 func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	data := make([][]byte, len(tiles))
 	eg, ctx := errgroup.WithContext(s.ctx)
@@ -488,8 +493,8 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	return data, eg.Wait()
 }
 
-// readTile reads a tile: exact and then wider from the disk, exact and then wider from the
-// network, as the go command does (x/mod/sumdb/client.go readTile).
+// readTile reads a tile from the disk, or else from the network. In both places it looks for the
+// exact tile and then for the full one, as the go command does (x/mod/sumdb/client.go readTile).
 func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	full := proof.FullTile(t)
 	for _, t1 := range []tlog.Tile{t, full} {
@@ -510,7 +515,7 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 	return data, nil
 }
 
-// SaveTiles keeps tiles in the mirror directory.
+// SaveTiles writes authenticated tiles into the mirror directory.
 func (s *tileSource) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
 	if !s.save {
 		return nil

@@ -25,8 +25,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// zip gets the zip of a version, checks that it is a module zip whose go.mod is goMod,
-// and hashes it. A zip in the mirror directory was checked when it came in.
+// zip gets the zip of a version, checks that it is a module zip, and hashes it. A zip in the mirror
+// directory was checked when it came in.
 func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	rel := versionFile(modpath.Zip, m.Path, m.Version)
 	have, err := f.haveZip(rel)
@@ -56,7 +56,7 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	if err == nil {
 		err = temp.Finish()
 	}
-	if err == nil && have != nil { // until both files are there it is fetched again
+	if err == nil && have != nil { // without its hashes, the old zip does not count until the new one has its name
 		err = os.Remove(f.dir.Path(hashesFile(rel)))
 	}
 	if err != nil {
@@ -69,8 +69,8 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	return s, nil
 }
 
-// oldZip takes the zip of a private module that the mirror directory has from before such zips were
-// packed in one form, if it is still what it was verified to be.
+// oldZip takes the zip of a private module from the mirror directory when it is not packed in the
+// form of repack yet and still has the hashes that it was verified with.
 func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged) bool {
 	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s) != nil {
 		return false
@@ -78,8 +78,8 @@ func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged)
 	return s.h1 == have.h1 && s.SHA256 == have.SHA256
 }
 
-// cachedZip takes the zip from the go command's module cache: one that has the hash that the go command
-// computed when it cached it, and that the checksum database has.
+// cachedZip takes the zip from the go command's module cache when it has the hash that the go
+// command computed, and the checksum database does not have another.
 func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
 	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
 		return false
@@ -102,7 +102,7 @@ func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to
 	return f.source(m).Download(ctx, rel, to, modzip.MaxZipFile, f.count)
 }
 
-// restart empties a temporary file: what a cache held was no good.
+// restart empties a temporary file.
 func restart(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
@@ -111,7 +111,7 @@ func restart(f *os.File) error {
 	return err
 }
 
-// sameAsCached reports whether the go command, when it cached the zip, computed the same hash.
+// sameAsCached reports whether the go command computed this hash when it cached the zip.
 func (f *fetcher) sameAsCached(rel, hash string) bool {
 	data, err := os.ReadFile(strings.TrimSuffix(f.cachePath(rel), ".zip") + ".ziphash")
 	return err == nil && string(bytes.TrimSpace(data)) == hash
@@ -127,7 +127,7 @@ func copyFile(to *os.File, from string) error {
 	return err
 }
 
-// haveZip returns the zip that is in the mirror directory with the hashes beside it; nil when it is not.
+// haveZip returns the zip that is in the mirror directory with its hashes, or nil.
 func (f *fetcher) haveZip(rel string) (*staged, error) {
 	st, err := os.Stat(f.dir.Path(rel))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -143,7 +143,7 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 	s := &staged{File: File{Path: rel, Size: st.Size()}}
 	fields := strings.Fields(string(data))
 	if len(fields) != 2 && len(fields) != 3 {
-		return nil, nil // fetched again
+		return nil, nil // it is fetched again
 	}
 	b, err := hex.DecodeString(fields[1])
 	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(fields[0]) {
@@ -164,11 +164,11 @@ func (f *fetcher) zipSize(ctx context.Context, m module.Version) (int64, error) 
 	return -1, nil
 }
 
-// hashesFile returns the path of the file with the hashes of a zip.
+// hashesFile returns the GOPROXY path of the file with the hashes of a zip.
 func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
 
-// hashZip checks the zip in s.temp by the rules of module zips
-// (https://go.dev/ref/mod#zip-files) and fills in its size and hashes.
+// hashZip checks the zip in s.temp by the rules of module zips (https://go.dev/ref/mod#zip-files)
+// and enters its size and hashes into s.
 func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
 	if err := f.zips.acquire(ctx); err != nil {
 		return err
@@ -178,7 +178,7 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
-	if _, err := h1.Open(s.temp, s.Size); err != nil { // first: CheckZip reads a directory of any length
+	if _, err := h1.Open(s.temp, s.Size); err != nil { // comes first, because CheckZip reads a directory of any length
 		return badZip(ctx, m, err)
 	}
 	cf, err := modzip.CheckZip(m, s.temp.Name())
@@ -205,7 +205,8 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 	return nil
 }
 
-// badZip makes the error for a zip that is not one of a module, unless it was the disk or an interruption.
+// badZip returns the error about a zip that is not a module zip. It returns err itself after an
+// error of the disk or an interruption.
 func badZip(ctx context.Context, m module.Version, err error) error {
 	if _, ok := errors.AsType[*fs.PathError](err); ok || ctx.Err() != nil {
 		return err
@@ -213,17 +214,17 @@ func badZip(ctx context.Context, m module.Version, err error) error {
 	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
 }
 
-// packing names the form that repack gives zips. It changes when the bytes do.
+// packing names the form that repack gives zips. It changes when the bytes change.
 const packing = "packed-1"
 
-// packingLevel is how hard repack compresses: what the go command uses.
+// packingLevel is the compression level of repack, the same as the go command's.
 const packingLevel = 6
 
-// repack packs the zip of a private module (one of GONOSUMDB, GONOPROXY or GOPRIVATE) in the one
-// form that modmirror has for those, whatever packed it: what a go command or a proxy makes of the
-// same files depends on its release (the compress/flate of Go 1.27 writes other bytes than that of
-// Go 1.26), and the same sources are to make the same bundle anywhere. The h1 stays. A public
-// module's zip stays as its proxy has it.
+// repack packs the zip of a private module (one of GONOSUMDB, GONOPROXY or GOPRIVATE) in
+// modmirror's own form. Go commands and proxies pack the same files differently, depending on their
+// release: compress/flate of Go 1.27 writes other bytes than that of Go 1.26. The same sources must
+// make the same bundle everywhere. The h1 does not change. Zips of public modules keep the form
+// that their proxy has.
 func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*staged, error) {
 	defer s.temp.Discard()
 	temp, err := f.dir.create(s.Path)
@@ -244,9 +245,9 @@ func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*sta
 	return out, nil
 }
 
-// repack writes the files of a zip that was checked to another one: by name, without times,
-// compressed by one compressor, which is a library and not the standard library's, so that it does
-// not change with the Go release that builds this.
+// repack writes the files of a checked zip to another zip: sorted by name, without times,
+// compressed by one compressor. The compressor is a library and not the standard library's, so that
+// it does not change with the Go release.
 func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) error {
 	r, err := zip.NewReader(from, size)
 	if err != nil {
@@ -255,7 +256,7 @@ func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) erro
 	files := slices.Clone(r.File)
 	slices.SortFunc(files, func(a, b *zip.File) int { return cmp.Compare(a.Name, b.Name) })
 	w := zip.NewWriter(to)
-	var packer *flate.Writer // one for all: a new one takes a megabyte, and a zip may have 100,000 files
+	var packer *flate.Writer // shared, because a compressor takes a megabyte and a zip may have 100,000 files
 	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (_ io.WriteCloser, err error) {
 		if packer != nil {
 			packer.Reset(w)
@@ -280,8 +281,8 @@ func repack(ctx context.Context, to *os.File, from io.ReaderAt, size int64) erro
 	return w.Close()
 }
 
-// copyWhole copies a file of a zip in steps of one length, so that what the compressor makes of it
-// does not depend on how it was packed.
+// copyWhole copies a file of a zip in steps of one length, so that the compressor's output does not
+// depend on how the file was packed.
 func copyWhole(dst io.Writer, file *zip.File, buf []byte) error {
 	src, err := file.Open()
 	if err != nil {
