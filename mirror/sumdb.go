@@ -382,7 +382,7 @@ func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[str
 func (c *checksums) proveUnder(found *proven, records, others []proof.Record, lines []Line, source *tileSource) (tiles []string, err error) {
 	head := found.head
 	p := &proof.Prover{Head: head, Source: source}
-	if err := p.Edge(); err != nil {
+	if err := p.ProveHead(); err != nil {
 		return nil, err
 	}
 	if err := p.Records(records); err != nil {
@@ -399,10 +399,10 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	for _, h := range found.heads {
 		// A client inside that remembers this head recomputes it from its own tiles first.
 		old := &proof.Prover{Head: h, Source: source}
-		if err := old.Edge(); err != nil {
+		if err := old.ProveHead(); err != nil {
 			return nil, err
 		}
-		if err := p.Extends(h); err != nil {
+		if err := p.ProveConsistency(h); err != nil {
 			return nil, err
 		}
 		used = append(used, old.Tiles()...)
@@ -413,7 +413,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 			return nil, err
 		}
 		old := &proof.Prover{Head: proof.Head{Tree: tree}, Source: source}
-		if err := old.Edge(); err != nil {
+		if err := old.ProveHead(); err != nil {
 			return nil, err
 		}
 		used = append(used, old.Tiles()...)
@@ -443,7 +443,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
 	for _, h := range c.heads {
-		eg.Go(func() error { return check.Extends(h) })
+		eg.Go(func() error { return check.ProveConsistency(h) })
 	}
 	if err := eg.Wait(); err != nil {
 		return nil, err

@@ -26,14 +26,14 @@ const (
 	bigBody = 1 << 20
 )
 
-// A body is where a response is written; it can be begun again.
+// A body is written by a response, and can be emptied to begin again.
 type body interface {
 	io.Writer
 	Len() int64
 	Reset() error
 }
 
-// memory is a body in memory. Once it is big it is the only one that is.
+// A memory is a body in memory. Beyond bigBody bytes it waits until it is the only such body.
 type memory struct {
 	ctx  context.Context
 	big  chan struct{}
@@ -83,19 +83,19 @@ func (f *file) Reset() error {
 	return (*os.File)(f).Truncate(0)
 }
 
-// tooSlow reports whether n bytes of a body in a time are fewer than can be waited for.
+// tooSlow reports whether a body that delivered n bytes in time d is below minRate.
 func tooSlow(n int64, d time.Duration) bool {
 	return d > patience && float64(n) < minRate*d.Seconds()
 }
 
-// sniffed is how much of a body is looked at, in bytes, to tell what it is.
+// sniffed is how many bytes of a body isHTML looks at.
 const sniffed = 512
 
-// isHTML reports whether a body is an HTML page, whatever its Content-Type says: some proxies call
-// every file text/html, and some login pages have another one. No file of the protocol begins like
-// one.
+// isHTML reports whether a body is an HTML page by its first bytes. Its Content-Type tells nothing:
+// some proxies call every file text/html, and some login pages have another type. No file of the
+// protocol begins like HTML.
 func isHTML(r *bufio.Reader) bool {
-	start, _ := r.Peek(sniffed) // what there is; an error comes again
+	start, _ := r.Peek(sniffed) // an error comes again with Read
 	start = bytes.TrimPrefix(start, []byte("\xef\xbb\xbf"))
 	return strings.HasPrefix(http.DetectContentType(start), "text/html")
 }

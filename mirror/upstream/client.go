@@ -1,10 +1,10 @@
 // Package upstream asks module proxies as the go command does.
 //
-// A Client holds the list of a GOPROXY value and follows its rules
-// (cmd/go/internal/modfetch/proxy.go, TryProxies): a comma moves on to the next proxy after a
-// 404 or 410 only, a pipe after any error; "off" ends the list. What cmd/go does not do is added:
-// requests that fail for a passing reason are repeated, downloads that were cut are resumed, and
-// a body is limited in size and in the time that it may stand still.
+// A Client holds a GOPROXY list and follows its rules (cmd/go/internal/modfetch/proxy.go,
+// TryProxies): after a comma the next proxy is asked only when the answer was 404 or 410, after a
+// pipe it is asked after any error, and "off" ends the list. Beyond the go command, a Client
+// repeats requests that fail for a passing reason, resumes downloads that were cut, and bounds the
+// size of a body and the time that it may stand still.
 package upstream
 
 import (
@@ -22,25 +22,24 @@ import (
 )
 
 const (
-	// MaxSmall is the largest body in bytes that Get takes for a list, .info or tile
-	// unless told otherwise: a list of a million versions.
+	// MaxSmall is the default limit in bytes of Get and its like: a list of a million versions.
 	MaxSmall = 16 << 20
 
-	// streamBuffer is how many bytes of one HTTP/2 answer may wait to be read. net/http's own
-	// 4 MiB, times the requests in flight, would be most of a sync's memory; this is still
-	// 5 MB/s a request when an answer takes 100 ms.
+	// streamBuffer is how many bytes of one HTTP/2 response may wait to be read. net/http's own 4
+	// MiB, times the requests in flight, would be most of a sync's memory. This still allows 5 MB/s
+	// a request at a round trip of 100 ms.
 	streamBuffer = 512 << 10
 
-	// maxText is how much of an error's body is kept, as cmd/go does (web.HTTPError).
+	// maxText is how many bytes of an error's body are kept, as in cmd/go (web.HTTPError).
 	maxText = 1 << 10
 )
 
-// An Error is what an upstream answered when it did not answer with a file.
+// An Error says that an upstream did not answer with a file.
 type Error struct {
-	URL    string // what was asked for, without a user
-	Status int    // HTTP status, 0 when there was no answer
-	Text   string // the answer's first line, when it was text
-	Err    error  // what went wrong, when there was no answer, or when credentials could not be had
+	URL    string // what was asked for, without user and password
+	Status int    // HTTP status; 0 without an answer
+	Text   string // first line of the answer, when that is plain text
+	Err    error  // what went wrong without an answer, or why there are no credentials
 }
 
 // Error says what was asked for and what came back.
@@ -58,14 +57,14 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap returns what went wrong besides the answer.
+// Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// NotFound reports whether the answer was that the file does not exist: 404 or 410.
+// NotFound reports whether the upstream answered that the file does not exist: 404 or 410.
 func (e *Error) NotFound() bool { return e.Status == 404 || e.Status == 410 }
 
-// Refused reports whether err is an upstream's final word that it will not hand
-// a file out: 403, 404, 410 or 451. Asking again does not help.
+// Refused reports whether err is an upstream's final refusal of a file: 403, 404, 410 or 451.
+// Asking again does not help.
 func Refused(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && (e.NotFound() || e.Status == 403 || e.Status == 451)
@@ -83,7 +82,7 @@ type Client struct {
 	http    *http.Client
 	auth    *auth
 	retry   retry.Policy
-	big     chan struct{} // held by the one body of more than bigBody bytes that is in memory
+	big     chan struct{} // is held by the only body of more than bigBody bytes in memory
 }
 
 // New returns a client for the values of GOPROXY and GOAUTH. An empty goauth means the go command's
@@ -124,9 +123,9 @@ func New(goproxy, goauth string, parallel int) (*Client, error) {
 	}, nil
 }
 
-// A ProxyError is the refusal of the proxy of HTTPS_PROXY to connect to a host.
+// A ProxyError says that the proxy of HTTPS_PROXY refuses to connect to a host.
 type ProxyError struct {
-	Proxy  string // its URL, without a user
+	Proxy  string // its URL, without user and password
 	Status int
 }
 
@@ -141,7 +140,7 @@ func (c *Client) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	return data, err
 }
 
-// GetFrom is Get that also returns the URL that answered, without a user.
+// GetFrom is like Get and also returns the URL that answered, without user and password.
 func (c *Client) GetFrom(ctx context.Context, path string, limit int64) (data []byte, from string, err error) {
 	buf := &memory{ctx: ctx, big: c.big}
 	defer buf.release()
@@ -152,7 +151,8 @@ func (c *Client) GetFrom(ctx context.Context, path string, limit int64) (data []
 	return buf.b, from, err
 }
 
-// Size returns how many bytes the body at path has, -1 when the proxy does not say. It asks once.
+// Size returns the length in bytes of the body at path, or -1 when the proxy does not say. It does
+// not retry.
 func (c *Client) Size(ctx context.Context, path string) (n int64, err error) {
 	err = c.each(func(base string) error {
 		req, err := http.NewRequestWithContext(ctx, "HEAD", base+"/"+path, nil)
@@ -175,9 +175,9 @@ func (c *Client) Size(ctx context.Context, path string) (n int64, err error) {
 	return n, err
 }
 
-// Download writes the body at path, at most limit bytes of it, to f from its
-// beginning. It calls progress, when not nil, with the number of bytes after each
-// write; a negative number takes bytes back that are fetched again.
+// Download writes the body at path, at most limit bytes of it, to f from its beginning. It calls
+// progress, unless that is nil, with the number of bytes after each write, and with a negative
+// number when bytes are dropped and fetched again.
 func (c *Client) Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error {
 	return c.each(func(base string) error {
 		return c.fetch(ctx, base+"/"+path, (*file)(f), limit, progress)
@@ -192,7 +192,8 @@ func (c *Client) GetURL(ctx context.Context, url string, limit int64) ([]byte, e
 	return buf.b, err
 }
 
-// do sends a request with the credentials that there are for it, and again when a refusal brings others to light.
+// do sends a request with the credentials that are known for it. It sends it again when a refusal
+// leads to other credentials.
 func (c *Client) do(req *http.Request) (*http.Response, error) {
 	plain := req.Clone(req.Context())
 	c.auth.add(req)
@@ -205,7 +206,7 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// printable drops what may not go to a terminal.
+// printable removes the characters that must not reach a terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !strconv.IsPrint(r) {
@@ -215,8 +216,8 @@ func printable(s string) string {
 	}, s)
 }
 
-// unwrapURL takes off the *url.Error that net/http puts around every error: the
-// URL is in ours, without its password.
+// unwrapURL removes the *url.Error that net/http puts around every error. An Error has the URL
+// already, without its password.
 func unwrapURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
@@ -224,7 +225,8 @@ func unwrapURL(err error) error {
 	return err
 }
 
-// Redact returns a URL without a user's name and password: a token may be either.
+// Redact returns a URL without user and password, since a token may be either. It returns a fixed
+// text for a URL that cannot be parsed.
 func Redact(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -239,7 +241,7 @@ func withoutUser(u *url.URL) string {
 	return plain.String()
 }
 
-// Reason says what came back, without where it was asked for: that is the business of who asked.
+// Reason returns the error without what was asked for.
 func (e *Error) Reason() string {
 	plain := *e
 	plain.URL = ""

@@ -18,10 +18,10 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// patienceToDiagnose is how long one request of a diagnosis may take.
+// patienceToDiagnose bounds one request of a diagnosis.
 const patienceToDiagnose = 20 * time.Second
 
-// A Layer is where a request failed.
+// A Layer names the place at which a request failed.
 type Layer string
 
 // The layers, from the outside in.
@@ -37,16 +37,16 @@ const (
 	LayerRefused     Layer = "refused"
 	LayerNotFound    Layer = "not found"
 	LayerServer      Layer = "server error"
-	LayerAnswer      Layer = "answer" // that is none of the protocol
-	LayerFile        Layer = "file"   // of a file:// proxy
+	LayerAnswer      Layer = "answer" // not one of the protocol
+	LayerFile        Layer = "file"   // at a file:// proxy
 )
 
-// A Finding is what came of one request.
+// A Finding is the result of one request.
 type Finding struct {
-	URL     string        `json:"url"` // without a password
+	URL     string        `json:"url"` // without user and password
 	Layer   Layer         `json:"layer"`
-	Detail  string        `json:"detail,omitempty"` // the error
-	Advice  string        `json:"advice,omitempty"` // what to do about it
+	Detail  string        `json:"detail,omitempty"` // error
+	Advice  string        `json:"advice,omitempty"` // what the user can do about it
 	Elapsed time.Duration `json:"elapsedNanoseconds"`
 }
 
@@ -121,7 +121,7 @@ func diagnoseTLS(err error) (Layer, string) {
 	return "", ""
 }
 
-// find makes one request and says what came of it.
+// find makes one request and diagnoses the result. It returns the body too.
 func (c *Client) find(ctx context.Context, url string) (Finding, []byte) {
 	f, data, err := c.once(ctx, url)
 	if err != nil {
@@ -133,13 +133,13 @@ func (c *Client) find(ctx context.Context, url string) (Finding, []byte) {
 	return f, data
 }
 
-// GetOnce returns the body at a URL, for someone who waits: without a second attempt.
+// GetOnce returns the body at a URL. It does not retry, and waits for 20 seconds at most.
 func (c *Client) GetOnce(ctx context.Context, url string) ([]byte, error) {
 	_, data, err := c.once(ctx, url)
 	return data, err
 }
 
-// once makes one request, without a second attempt.
+// once makes one request without a retry. The finding has no diagnosis yet.
 func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patienceToDiagnose)
 	defer cancel()
@@ -153,7 +153,7 @@ func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) 
 	return f, body.b, err
 }
 
-// A search says how far the go command gets with a question to the proxies of a list in turn.
+// A search says how far the go command gets when it asks the proxies of a list in turn.
 type search struct {
 	found bool // a proxy answered before the list ended
 	ended bool // no further proxy is asked
@@ -216,7 +216,8 @@ func (c *Client) findSumDB(ctx context.Context, p proxy, db string, sum *search)
 	return f
 }
 
-// probeRequest returns the file that is asked for: what a query such as latest or v1 means is found in the list.
+// probeRequest returns the request that tells whether a proxy has m: for the list when m.Version is
+// "" or a query that lists answer, such as latest or v1.
 func probeRequest(m module.Version) modpath.Request {
 	if m.Version == "" || modpath.IsListQuery(m.Version) {
 		return modpath.Request{Kind: modpath.List, Path: m.Path}
@@ -224,7 +225,7 @@ func probeRequest(m module.Version) modpath.Request {
 	return modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
 }
 
-// Doctor asks for a module as a sync asks for one that is private.
+// Doctor asks for a private module as a sync does.
 func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
 	file := probeRequest(m)
 	f := Finding{URL: "direct:" + file.String(), Layer: LayerOK}

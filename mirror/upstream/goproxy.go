@@ -13,7 +13,7 @@ import (
 // A proxy is an entry of a GOPROXY list.
 type proxy struct {
 	url         string // without a trailing slash; or "direct" or "off"
-	fallOnError bool   // followed by a pipe
+	fallOnError bool   // a pipe follows
 }
 
 // parseGOPROXY parses a GOPROXY list. Entries after "direct" or "off" are dropped, since the go
@@ -69,7 +69,8 @@ func parseProxyURL(entry string) (string, error) {
 // ends reports whether the entry is "direct" or "off", which end a list.
 func (p proxy) ends() bool { return p.url == "direct" || p.url == "off" }
 
-// each calls f for the proxies in turn, as the list says.
+// each calls f for the proxies in turn, by the rules of the list, until f returns nil. It returns
+// the most telling error.
 func (c *Client) each(f func(base string) error) error {
 	var first error
 	for _, p := range c.proxies {
@@ -85,7 +86,7 @@ func (c *Client) each(f func(base string) error) error {
 		if err == nil {
 			return nil
 		}
-		// A later "off", "direct" or "not found" says less than an earlier answer.
+		// A later "off", "direct" or "not found" tells less than an earlier answer.
 		if first == nil || (IsNotFound(first) && !IsNotFound(err) && err != ErrDirect && err != ErrOff) {
 			first = err
 		}
@@ -96,13 +97,13 @@ func (c *Client) each(f func(base string) error) error {
 	return first
 }
 
-// What is in the place of a proxy when a GOPROXY list ends.
+// The errors of requests that reach the end of a GOPROXY list.
 var (
 	ErrOff    = errors.New("module lookup disabled by GOPROXY=off")
 	ErrDirect = errors.New("no proxy of GOPROXY has it, and only what GOPRIVATE or GONOPROXY names is fetched directly")
 )
 
-// bases returns the URLs of the list's proxies.
+// bases returns the URLs of the proxies in the list.
 func (c *Client) bases() (list []string) {
 	for _, p := range c.proxies {
 		if !p.ends() {
@@ -112,9 +113,9 @@ func (c *Client) bases() (list []string) {
 	return list
 }
 
-// SumDB returns the base URL at which the checksum database name is asked, by
-// the rule of cmd/go (modfetch/sumdb.go initBase): through the first proxy that
-// supports it, else directly, which is tried: its error is then a *SumDBError.
+// SumDB returns the base URL at which checksum database name is asked, by the rule of cmd/go
+// (modfetch/sumdb.go initBase): below the first proxy that supports it, or else the database
+// itself. SumDB tries the latter, and returns a *SumDBError when that fails or a proxy forbids it.
 func (c *Client) SumDB(ctx context.Context, name string) (base string, err error) {
 	for _, p := range c.proxies {
 		if p.ends() {
@@ -129,7 +130,7 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 			continue
 		}
 		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 && e.Status != 401 && e.Status != 407 && e.Status/100 == 4 {
-			return "", &SumDBError{name, base, err} // as go commands have it: nothing behind this proxy is asked
+			return "", &SumDBError{name, base, err} // as for go commands: this proxy ends the search
 		}
 		return "", fmt.Errorf("checksum database %s: %w", name, err)
 	}
@@ -140,17 +141,17 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 	return base, nil
 }
 
-// SumDBHint is what helps where no proxy passes a checksum database on.
+// SumDBHint is advice for networks where no proxy passes a checksum database on.
 const SumDBHint = "GOSUMDB=\"sum.golang.org URL\" names another place to ask"
 
 // A SumDBError says that a checksum database is out of reach.
 type SumDBError struct {
 	Name  string
-	Proxy string // URL below a proxy that refuses it with something else than 404, so that it is not asked directly; "" for none
-	Err   error  // of that, or of asking it directly
+	Proxy string // URL at a proxy whose refusal ends the search, since it is not 404 or 410; "" for none
+	Err   error  // error of that proxy, or of asking the database directly
 }
 
-// Error says why.
+// Error says where the database was asked, and what went wrong.
 func (e *SumDBError) Error() string {
 	if e.Proxy != "" {
 		return fmt.Sprintf("the proxy does not pass checksum database %s on: %v", e.Name, e.Err)
@@ -158,5 +159,5 @@ func (e *SumDBError) Error() string {
 	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v", e.Name, e.Err)
 }
 
-// Unwrap returns the reason.
+// Unwrap returns e.Err.
 func (e *SumDBError) Unwrap() error { return e.Err }

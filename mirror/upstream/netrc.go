@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// netrc reads the machines of $NETRC or ~/.netrc, ~/_netrc on Windows.
+// netrc stores the credentials of $NETRC, ~/.netrc or, on Windows, ~/_netrc.
 func (a *auth) netrc() error {
 	name := os.Getenv("NETRC")
 	if name == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return nil // without a home there is none
+			return nil // without a home there is no file
 		}
 		name = filepath.Join(home, ".netrc")
 		if old := filepath.Join(home, "_netrc"); runtime.GOOS == "windows" && exists(old) {
@@ -29,7 +29,7 @@ func (a *auth) netrc() error {
 	if err != nil {
 		return err
 	}
-	for _, m := range slices.Backward(parseNetrc(string(data))) { // the first entry of a machine counts
+	for _, m := range slices.Backward(parseNetrc(string(data))) { // the first entry of a machine has precedence
 		r := http.Request{Header: make(http.Header)}
 		r.SetBasicAuth(m.login, m.password)
 		a.store(m.machine, r.Header)
@@ -41,8 +41,8 @@ func exists(name string) bool { _, err := os.Stat(name); return err == nil }
 
 type netrcMachine struct{ machine, login, password string }
 
-// parseNetrc returns the machines of a netrc file (gnu.org/software/inetutils/manual, "The .netrc file"). As in cmd/go
-// there is no default machine, and macros are passed over.
+// parseNetrc returns the machines of a netrc file (gnu.org/software/inetutils/manual, "The .netrc
+// file"). Like cmd/go it ignores the default machine and macros.
 func parseNetrc(data string) []netrcMachine {
 	var list []netrcMachine
 	var m netrcMachine
@@ -72,7 +72,7 @@ func parseNetrc(data string) []netrcMachine {
 				m = netrcMachine{}
 			}
 		}
-		if len(f) > 0 && f[0] == "default" { // it must be the last one
+		if len(f) > 0 && f[0] == "default" { // nothing may follow it
 			break
 		}
 	}

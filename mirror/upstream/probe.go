@@ -15,23 +15,24 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// A Measure is how a proxy did.
+// A Measure says how fast and how reliable a proxy is.
 type Measure struct {
-	URL      string        `json:"url"` // without a password
+	URL      string        `json:"url"` // without user and password
 	Requests int           `json:"requests"`
 	Failed   int           `json:"failed"`
-	P50      time.Duration `json:"p50Nanoseconds"` // of small answers
+	P50      time.Duration `json:"p50Nanoseconds"` // time of small answers
 	P90      time.Duration `json:"p90Nanoseconds"`
 	P99      time.Duration `json:"p99Nanoseconds"`
-	Rate     float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
-	Trouble  string        `json:"trouble,omitempty"` // the first failure
+	Rate     float64       `json:"bytesPerSecond"`    // of a zip; 0 without one
+	Trouble  string        `json:"trouble,omitempty"` // first failure
 }
 
-// probing is how many requests of a measurement are in flight: as a module graph is read.
+// probing is the number of requests of a measurement in flight, similar to a module graph's.
 const probing = 8
 
-// Probe sends n requests for small files of a module to each proxy in turn, then fetches its zip, and returns how
-// each did, the best first: the fewest failures, then the lowest P90.
+// Probe sends n requests for small files of a module to each proxy in turn, and then fetches its
+// newest zip. It returns the measures with the best proxy first: the smallest share of failures,
+// and then the lowest P90.
 func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
 	var list []Measure
 	for _, base := range c.bases() {
@@ -73,7 +74,7 @@ func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
 		if i%2 == 1 {
 			kind = modpath.Mod
 		}
-		v := versions[len(versions)-1-i/2%len(versions)] // from the newest on
+		v := versions[len(versions)-1-i/2%len(versions)] // from the newest version on
 		eg.Go(func() error {
 			found[i], _ = c.find(ctx, base+"/"+modpath.Request{Kind: kind, Path: path, Version: v}.String())
 			return nil

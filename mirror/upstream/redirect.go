@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// checkRedirect refuses redirects that a hostile proxy could use to reach what
-// only this machine can reach, or to take the encryption away.
+// checkRedirect refuses redirects with which a hostile proxy could reach what only this machine can
+// reach, or take the encryption away.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
@@ -25,7 +25,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != "https" && req.URL.Scheme != "http" {
 		return fmt.Errorf("refused a redirect to the scheme %s", req.URL.Scheme)
 	}
-	if req.URL.Host != from.Host { // net/http takes only the best known ones out
+	if req.URL.Host != from.Host { // net/http removes only the best known ones
 		for name := range req.Header {
 			if name != "User-Agent" && name != "Range" && name != "If-Range" {
 				req.Header.Del(name)
@@ -38,17 +38,17 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if isLocal(req.Context(), req.URL.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
 	}
-	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy == nil { // its name may stand for something else by then
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy == nil { // the name may resolve to another address by then, so dial checks it again
 		*req = *req.WithContext(context.WithValue(req.Context(), afar{}, true))
 	}
 	return nil
 }
 
-// afar marks the context of a request that may reach no local address.
+// An afar key marks the context of a request that must not reach a local address.
 type afar struct{}
 
-// dial connects to an address, which after a redirect is no local one, whatever the name stood for
-// when that was checked.
+// dial connects to an address. For a request that is marked as afar it refuses local addresses,
+// whatever the name resolved to before.
 func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	if ctx.Value(afar{}) != nil {
@@ -62,10 +62,10 @@ func dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	return d.DialContext(ctx, network, addr)
 }
 
-// isLocal reports whether host is this machine or one on the same link, by its address or by what
-// its name stands for. A name that cannot be resolved here is for a proxy to resolve.
+// isLocal reports whether host is this machine or one on the same link, by its address or by the
+// addresses of its name. A name that does not resolve here is left to an HTTP proxy.
 func isLocal(ctx context.Context, host string) bool {
-	host, _, _ = strings.Cut(host, "%") // a zone
+	host, _, _ = strings.Cut(host, "%") // without its zone
 	if ip := net.ParseIP(host); ip != nil {
 		return localIP(ip)
 	}
