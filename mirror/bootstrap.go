@@ -19,8 +19,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/sources"
 )
 
-// bootstrapToolchains adds a toolchain for each bootstrap whose platform has none among the sources:
-// that of the Go here.
+// bootstrapToolchains adds a toolchain for each bootstrap whose platform has none among the
+// sources: that of the Go here.
 func (r *run) bootstrapToolchains(c *modgraph.Closure) error {
 	for _, b := range r.job.Bootstraps {
 		if _, ok := r.job.NewestToolchain(b.Platform); ok {
@@ -39,7 +39,8 @@ func (r *run) bootstrapToolchains(c *modgraph.Closure) error {
 	return nil
 }
 
-// bootstraps writes the tars of the bootstraps. Their toolchains are in the mirror directory already.
+// bootstraps writes the tars of the bootstraps. Their toolchains are in the mirror directory
+// already.
 func (r *run) bootstraps(ctx context.Context) error {
 	for _, b := range r.job.Bootstraps {
 		tool, _ := r.job.NewestToolchain(b.Platform)

@@ -49,7 +49,8 @@ func TestDamagedMirrorHeals(t *testing.T) {
 	}
 }
 
-// TestPoisonedModCache: neither a go.mod nor a zip of the module cache is believed against the checksum database.
+// TestPoisonedModCache: neither a go.mod nor a zip of the module cache is believed against the
+// checksum database.
 func TestPoisonedModCache(t *testing.T) {
 	w := newWorld(t)
 	dir := project(t, head+"require example.com/hello v1.1.0\n")
@@ -84,7 +85,8 @@ func TestPoisonedModCache(t *testing.T) {
 	}
 }
 
-// TestLargeGoMod: a go.mod of megabytes is carried like any other when no graph reads it, and not parsed when one does.
+// TestLargeGoMod: a go.mod of megabytes is carried like any other when no graph reads it, and not
+// parsed when one does.
 func TestLargeGoMod(t *testing.T) {
 	w := newWorld(t)
 	comments := strings.Repeat("// "+strings.Repeat("x", 97)+"\n", 20_000)

@@ -156,7 +156,8 @@ func TestForkInAnAnswer(t *testing.T) {
 	}
 }
 
-// TestForgedToolchain: a toolchain is a module as others are: one that is not the logged one is refused, in its zip and in its record.
+// TestForgedToolchain: a toolchain is a module as others are: one that is not the logged one is
+// refused, in its zip and in its record.
 func TestForgedToolchain(t *testing.T) {
 	m := module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.99.1.linux-amd64"}
 	file := "golang.org/toolchain/@v/" + m.Version + ".zip"

@@ -83,8 +83,8 @@ func bareWorld(t *testing.T, imports ...string) *world {
 	return w
 }
 
-// TestBareImports: what cannot be had of what a version without a go.mod imports is named, however the upstream says so, and
-// does not keep the rest away.
+// TestBareImports: what cannot be had of what a version without a go.mod imports is named, however
+// the upstream says so, and does not keep the rest away.
 func TestBareImports(t *testing.T) {
 	w := bareWorld(t, "example.com/text", "example.com/gone/a", "example.com/odd", "example.com/denied")
 	w.up.Override("example.com/odd/@v/list", testproxy.Status(400, "what?"))

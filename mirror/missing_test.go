@@ -85,7 +85,8 @@ func TestManyMissing(t *testing.T) {
 	}
 }
 
-// TestNamesThatAreNone: somebody's go.mod may require what no module can be. It is missing like what an upstream refuses.
+// TestNamesThatAreNone: somebody's go.mod may require what no module can be. It is missing like
+// what an upstream refuses.
 func TestNamesThatAreNone(t *testing.T) {
 	w := newWorld(t)
 	w.add("example.com/odd@v1.0.0", "go 1.20\n\nrequire (\n\tcommon v0.0.0\n\t\"a b/c\" v0.0.0\n\texample.com/text v1.0.0-"+strings.Repeat("a", 2500)+"\n)\n\nreplace common => ../common\n", "o.go", "package odd\n")
@@ -111,7 +112,8 @@ func TestNamesThatAreNone(t *testing.T) {
 	}
 }
 
-// TestChainOfAPromotedRoot: the version that is missing was named by another module, not by the project.
+// TestChainOfAPromotedRoot: the version that is missing was named by another module, not by the
+// project.
 func TestChainOfAPromotedRoot(t *testing.T) {
 	w := newWorld(t)
 	w.up.Override("example.com/text/@v/v1.1.0.zip", testproxy.Status(404, "gone"))

@@ -231,8 +231,8 @@ func (r *run) resolve(ctx context.Context, c *modgraph.Closure) (*targets, error
 	return t, nil
 }
 
-// addProject adds a project or a workspace to the closure and returns its build list. workspaces has
-// those that were seen before.
+// addProject adds a project or a workspace to the closure and returns its build list. workspaces
+// has those that were seen before.
 func addProject(ctx context.Context, c *modgraph.Closure, s *sources.Source, workspaces map[*modfile.WorkFile]*modgraph.Workspace) ([]module.Version, error) {
 	workspace := func(s *sources.Source) *modgraph.Workspace {
 		if s == nil {
@@ -311,8 +311,8 @@ func (r *run) addTarget(ctx context.Context, c *modgraph.Closure, t *targets, i 
 	return nil
 }
 
-// close adds the build lists of the targets and, where a new project inside must be able to start from
-// any version, of all versions of those. It returns how many versions that second part added.
+// close adds the build lists of the targets and, where a new project inside must be able to start
+// from any version, of all versions of those. It returns how many versions that second part added.
 func (r *run) close(ctx context.Context, c *modgraph.Closure, t *targets) (closing modgraph.Size, err error) {
 	closed := func(roots, lists []module.Version, names map[module.Version]string) error {
 		before := c.Size()
@@ -358,8 +358,8 @@ func (r *run) close(ctx context.Context, c *modgraph.Closure, t *targets) (closi
 	return closing, err
 }
 
-// deny takes optional versions that a deny line forbids out of the closure. It returns a *DeniedError
-// when there are others.
+// deny takes optional versions that a deny line forbids out of the closure. It returns a
+// *DeniedError when there are others.
 func (r *run) deny(c *modgraph.Closure) error {
 	var denied DeniedError
 	for _, w := range c.Versions() {

@@ -71,7 +71,8 @@ func TestClosedClosure(t *testing.T) {
 	if diff := gocmp.Diff(want, zips(c)); diff != "" {
 		t.Errorf("zips (-want +got):\n%s", diff)
 	}
-	// In the build closure of a project that outbids text, the closed one also has what promote alone would take.
+	// In the build closure of a project that outbids text, the closed one also has what promote
+	// alone would take.
 	dir := project(t, head+"require (\n\texample.com/hello v1.0.0\n\texample.com/text v1.1.0\n)\n")
 	w.cfg.Closed = true
 	if c, err = w.sync(dir); err != nil {
@@ -83,8 +84,9 @@ func TestClosedClosure(t *testing.T) {
 	}
 }
 
-// TestGo117 has a project whose tidy asks, for the sake of go 1.16, for a zip that no build needs: the unpruned
-// graph selects a newer version of a module whose path is the beginning of an imported one.
+// TestGo117 has a project whose tidy asks, for the sake of go 1.16, for a zip that no build needs:
+// the unpruned graph selects a newer version of a module whose path is the beginning of an imported
+// one.
 func TestGo117(t *testing.T) {
 	w := newWorld(t)
 	w.add("example.com/p@v1.0.0", "go 1.17\n", "p.go", "package p\n")
@@ -151,7 +153,8 @@ func TestClosedFork(t *testing.T) {
 	}
 }
 
-// TestWorkspaceIsGos compares the closure of workspaces with what go commands do in them, from the upstream and from the mirror directory.
+// TestWorkspaceIsGos compares the closure of workspaces with what go commands do in them, from the
+// upstream and from the mirror directory.
 func TestWorkspaceIsGos(t *testing.T) {
 	mod := func(path, rest string) string { return "module " + path + "\n\ngo 1.20\n\n" + rest }
 	uses := func(pkgs ...string) string {

@@ -126,8 +126,8 @@ func (p *pruning) visit(rel string, d fs.DirEntry) error {
 	return nil
 }
 
-// pruneTiles removes old tiles, except those that prove versions that stay or heads that the directory
-// remembers.
+// pruneTiles removes old tiles, except those that prove versions that stay or heads that the
+// directory remembers.
 func (p *pruning) pruneTiles(ctx context.Context) error {
 	m := p.m
 	if len(p.tiles) == 0 || m.cfg.DB == nil {
@@ -160,8 +160,8 @@ func (p *pruning) pruneTiles(ctx context.Context) error {
 	return nil
 }
 
-// pruneVersions removes the files of p.out.Versions. It changes the lists first, so that no list names
-// a version that is gone.
+// pruneVersions removes the files of p.out.Versions. It changes the lists first, so that no list
+// names a version that is gone.
 func (p *pruning) pruneVersions() error {
 	slices.SortFunc(p.out.Versions, modgraph.Compare)
 	if !p.dryRun {
@@ -234,8 +234,8 @@ func (p *pruning) removeVersion(v module.Version) error {
 	return nil
 }
 
-// removeEmpty removes the folder of a module's versions when it holds nothing but an empty list, and
-// the folders above it that are empty then.
+// removeEmpty removes the folder of a module's versions when it holds nothing but an empty list,
+// and the folders above it that are empty then.
 func (m *Mirror) removeEmpty(dir string) {
 	if st, err := os.Stat(filepath.Join(dir, "list")); err == nil && st.Size() == 0 {
 		if files, err := os.ReadDir(dir); err == nil && len(files) == 1 {

@@ -42,9 +42,9 @@ type Line struct {
 // Sync brings the closure of the job's sources into the mirror directory. It does not change job.
 //
 // Files that an upstream refuses are in the result's Missing. A *DeniedError lists versions that a
-// deny line forbids, a *LockError says what differs from job.Lock, and an *UnverifiedError says that
-// the checksum database is out of reach. An error that wraps proof.ErrMismatch means that a file or
-// an answer does not verify; a file is then in quarantine.
+// deny line forbids, a *LockError says what differs from job.Lock, and an *UnverifiedError says
+// that the checksum database is out of reach. An error that wraps proof.ErrMismatch means that a
+// file or an answer does not verify; a file is then in quarantine.
 func (m *Mirror) Sync(ctx context.Context, job *Job) (*Closure, error) {
 	start := time.Now()
 	all := *job
@@ -80,8 +80,8 @@ func (m *Mirror) Sync(ctx context.Context, job *Job) (*Closure, error) {
 	}
 }
 
-// finish completes the last round of a sync that began at start: bootstraps, names on disk, statistics,
-// and the lock.
+// finish completes the last round of a sync that began at start: bootstraps, names on disk,
+// statistics, and the lock.
 func (r *run) finish(ctx context.Context, stats Stats, start time.Time) (*Closure, error) {
 	if err := r.bootstraps(ctx); err != nil {
 		return nil, err
@@ -215,8 +215,8 @@ func (r *run) versions(ctx context.Context, list []*modgraph.Wanted) error {
 	return nil
 }
 
-// lists writes the list file of every module that has a zip, so that the mirror directory is a proxy
-// by itself.
+// lists writes the list file of every module that has a zip, so that the mirror directory is a
+// proxy by itself.
 func (r *run) lists() error {
 	last := ""
 	for _, v := range r.out.Versions {

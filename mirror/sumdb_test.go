@@ -12,7 +12,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// TestManyHeads: every answer of the test database carries the head of its time. The largest is taken.
+// TestManyHeads: every answer of the test database carries the head of its time. The largest is
+// taken.
 func TestManyHeads(t *testing.T) {
 	w := newYoungWorld(t)
 	c, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"))

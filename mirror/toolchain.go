@@ -45,9 +45,9 @@ func later(a, b string) string {
 	return a
 }
 
-// toolchains adds the toolchains that the sources need when the job wants that. Otherwise it records
-// needed toolchains that are newer than the Go here as missing. mods has the versions that each source
-// was resolved to, by the source's number.
+// toolchains adds the toolchains that the sources need when the job wants that. Otherwise it
+// records needed toolchains that are newer than the Go here as missing. mods has the versions that
+// each source was resolved to, by the source's number.
 func (r *run) toolchains(ctx context.Context, c *modgraph.Closure, mods map[int][]module.Version) error {
 	found := false // a source that needs a toolchain
 	for i := range r.job.List {
@@ -88,8 +88,8 @@ func (r *run) toolchains(ctx context.Context, c *modgraph.Closure, mods map[int]
 	return nil
 }
 
-// needs returns the oldest toolchain that can build a source and the versions that it was resolved to,
-// or "" when every Go since 1.21 can.
+// needs returns the oldest toolchain that can build a source and the versions that it was resolved
+// to, or "" when every Go since 1.21 can.
 func (r *run) needs(ctx context.Context, s *sources.Source, mods []module.Version) (need string, err error) {
 	switch {
 	case s.Mod != nil:

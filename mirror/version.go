@@ -12,8 +12,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// version fetches, checks and commits the files of a version. Files that the upstream refuses are in
-// missing; without its go.mod or its record the version is not carried.
+// version fetches, checks and commits the files of a version. Files that the upstream refuses are
+// in missing; without its go.mod or its record the version is not carried.
 func (r *run) version(ctx context.Context, w *modgraph.Wanted) (v Version, missing []Missing, err error) {
 	v.Mod = w.Mod
 	refused := func(what string, err error) { missing = append(missing, r.missingOf(w, what, err)) }
@@ -98,8 +98,8 @@ func notRefused(err error) error {
 	return err
 }
 
-// checkFiles compares the hashes of a version's files with the record in v, the go.sum files and each
-// other. zip may be nil.
+// checkFiles compares the hashes of a version's files with the record in v, the go.sum files and
+// each other. zip may be nil.
 func (r *run) checkFiles(m module.Version, mod, zip *staged, v *Version) error {
 	if err := r.check(m, module.Version{Path: m.Path, Version: m.Version + "/go.mod"}, "go.mod", mod, v.GoModH1); err != nil {
 		return err
@@ -145,8 +145,8 @@ func (e *GoSumError) Error() string { return e.Err.Error() }
 // Unwrap returns an error that wraps proof.ErrMismatch.
 func (e *GoSumError) Unwrap() error { return e.Err }
 
-// check compares the hash of a file with want, the checksum database's, when that is not "", and with
-// the go.sum files of all sources.
+// check compares the hash of a file with want, the checksum database's, when that is not "", and
+// with the go.sum files of all sources.
 func (r *run) check(m, sumKey module.Version, what string, s *staged, want string) error {
 	if want != "" && s.h1 != want {
 		return r.mismatch(m, what, s, want)
@@ -162,7 +162,8 @@ func (r *run) check(m, sumKey module.Version, what string, s *staged, want strin
 	return nil
 }
 
-// mismatch puts a file that contradicts the checksum database into quarantine and returns the error.
+// mismatch puts a file that contradicts the checksum database into quarantine and returns the
+// error.
 func (r *run) mismatch(m module.Version, what string, s *staged, want string) error {
 	return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
 }

@@ -72,7 +72,8 @@ func TestGoSumMismatch(t *testing.T) {
 	}
 }
 
-// TestModOfAnotherModule: a go.mod that graph loading cannot use is held against the checksum database first.
+// TestModOfAnotherModule: a go.mod that graph loading cannot use is held against the checksum
+// database first.
 func TestModOfAnotherModule(t *testing.T) {
 	for _, text := range []string{"module example.com/other\n", "require ("} {
 		w := newWorld(t)

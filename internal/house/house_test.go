@@ -13,8 +13,8 @@ const modmirror = "github.com/modmirror/modmirror/"
 // leaves are packages of internal that any package may import, and that import only each other.
 var leaves = []string{"bucket", "h1", "modpath", "proof", "retry", "safefile", "selftar"}
 
-// directions has, for each package, the packages of this module that it may import besides leaves. A
-// package that is not in the table may import any. To extend it, add a row.
+// directions has, for each package, the packages of this module that it may import besides leaves.
+// A package that is not in the table may import any. To extend it, add a row.
 var directions = map[string][]string{
 	"mirror":             {"mirror/modgraph", "mirror/sources", "mirror/upstream"},
 	"mirror/modgraph":    {},
@@ -26,8 +26,8 @@ var directions = map[string][]string{
 	"internal/testproxy": {},
 }
 
-// pure are packages that ask no network and read no disk, so they must not import these of the standard
-// library.
+// pure are packages that ask no network and read no disk, so they must not import these of the
+// standard library.
 var pure = map[string][]string{
 	"mirror/modgraph": {"os", "net", "net/http", "os/exec", "io/ioutil"},
 }

@@ -253,8 +253,8 @@ func (r Request) String() string {
 	return ""
 }
 
-// Lookup returns the path of the answer of checksum database db about m, or "" when m has no escaped
-// form. Below the URL of the database itself the path begins after "sumdb/"+db+"/".
+// Lookup returns the path of the answer of checksum database db about m, or "" when m has no
+// escaped form. Below the URL of the database itself the path begins after "sumdb/"+db+"/".
 func Lookup(db string, m module.Version) string {
 	return Request{Kind: SumLookup, DB: db, Path: m.Path, Version: m.Version}.String()
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// CheckPattern returns an error that says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB matches
-// no module at all, and nil for a pattern that may match one (go help private,
+// CheckPattern returns an error that says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB
+// matches no module at all, and nil for a pattern that may match one (go help private,
 // x/mod/module.MatchPrefixPatterns). The go command ignores such patterns silently, and then asks
 // public proxies for private modules.
 func CheckPattern(p string) error {

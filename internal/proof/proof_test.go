@@ -146,7 +146,7 @@ func TestSpoiledTiles(t *testing.T) {
 	}
 }
 
-func TestExtends(t *testing.T) {
+func TestProveConsistency(t *testing.T) {
 	l := newLog(t)
 	l.add(600)
 	fork := &log{db: l.db, signer: l.signer}

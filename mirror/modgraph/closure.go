@@ -41,8 +41,8 @@ type Closure struct {
 	Loader *Loader
 	Compat bool // collect what go commands before 1.17 read too
 
-	// Optional marks what is added while it is set as something that may be absent: a project or a go
-	// command inside works without it.
+	// Optional marks what is added while it is set as something that may be absent: a project or a
+	// go command inside works without it.
 	Optional bool
 
 	Notes []string // oddities that are no reason to fail
@@ -82,7 +82,8 @@ func (c *Closure) want(m module.Version, zip bool, chain func() []string) {
 	}
 }
 
-// take adds the versions whose go.mod a graph read and, with zips, its build list, which it returns.
+// take adds the versions whose go.mod a graph read and, with zips, its build list, which it
+// returns.
 func (c *Closure) take(g *graph, from string, zips bool) (list []module.Version) {
 	chain := func(m module.Version) func() []string {
 		return func() []string {
@@ -150,9 +151,9 @@ func (c *Closure) AddProject(ctx context.Context, p Project) ([]module.Version, 
 	return added, nil
 }
 
-// addUnpruned adds, when c.Compat is set, what go commands before 1.17 read. They ignore pruning, so
-// they read the go.mod of every version that any go.mod names, and use the zips of the build list in
-// the versions that the whole graph selects. g is the graph of commands since 1.17.
+// addUnpruned adds, when c.Compat is set, what go commands before 1.17 read. They ignore pruning,
+// so they read the go.mod of every version that any go.mod names, and use the zips of the build
+// list in the versions that the whole graph selects. g is the graph of commands since 1.17.
 func (c *Closure) addUnpruned(ctx context.Context, v *View, g *graph, from string, main mainModule) error {
 	if !c.Compat || main.deep {
 		return nil
@@ -187,9 +188,9 @@ func (c *Closure) AddModules(ctx context.Context, list []module.Version, names m
 	return c.addModules(ctx, list, names, false)
 }
 
-// Close adds the own build list of each version in lists, and of each version of those, until nothing
-// is new: then a new project inside can start from any of them. The build lists of roots have been
-// added already. names has the sources of the versions that were asked for.
+// Close adds the own build list of each version in lists, and of each version of those, until
+// nothing is new: then a new project inside can start from any of them. The build lists of roots
+// have been added already. names has the sources of the versions that were asked for.
 func (c *Closure) Close(ctx context.Context, roots, lists []module.Version, names map[module.Version]string) error {
 	c.open(roots)
 	_, err := c.addModules(ctx, c.open(lists), names, true)
@@ -201,8 +202,8 @@ const together = 16
 
 // addModules implements AddModules and, with fixed, Close.
 func (c *Closure) addModules(ctx context.Context, todo []module.Version, names map[module.Version]string, fixed bool) (all []module.Version, err error) {
-	// Graphs are loaded side by side and taken one after another, in order: the chains in the result
-	// must not depend on which graph was loaded first.
+	// Graphs are loaded side by side and taken one after another, in order: the chains in the
+	// result must not depend on which graph was loaded first.
 	for len(todo) > 0 {
 		batch := todo[:min(together, len(todo))]
 		todo = todo[len(batch):]
@@ -235,8 +236,8 @@ func (c *Closure) addModules(ctx context.Context, todo []module.Version, names m
 	return all, nil
 }
 
-// takeModule adds the graphs of m, and returns its build list. name is the source that asked for m, ""
-// when it is only part of a build list. bad says why no project can start from m.
+// takeModule adds the graphs of m, and returns its build list. name is the source that asked for m,
+// "" when it is only part of a build list. bad says why no project can start from m.
 func (c *Closure) takeModule(ctx context.Context, m module.Version, name string, graphs []*graph, bad error) ([]module.Version, error) {
 	if name != "" { // even if its own graph selects a newer version
 		c.Want(m, true, name)

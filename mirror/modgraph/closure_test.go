@@ -28,8 +28,8 @@ example.com/tip v0.0.0-20200102030405-0123456789ab 1.20:
 example.com/unpruned v1.0.0 1.16: example.com/middle@v1.0.0
 `
 
-// TestProjects has the answers of go1.26.8 "list -m all" recorded as zips. TestBuildListIsGos of package
-// mirror asks the go command here about the same projects.
+// TestProjects has the answers of go1.26.8 "list -m all" recorded as zips. TestBuildListIsGos of
+// package mirror asks the go command here about the same projects.
 func TestProjects(t *testing.T) {
 	const head = "module example.com/main\ngo 1.20\n"
 	for _, tc := range []struct{ name, goMod, zips, mods string }{
@@ -61,8 +61,8 @@ func TestProjects(t *testing.T) {
 	}
 }
 
-// TestCompat has the graph of cmd/go/testdata/script/mod_graph_version.txt: Go 1.17 prunes out a version
-// that Go 1.16 selects.
+// TestCompat has the graph of cmd/go/testdata/script/mod_graph_version.txt: Go 1.17 prunes out a
+// version that Go 1.16 selects.
 func TestCompat(t *testing.T) {
 	const text = `
 example.com/lazy v0.1.0 1.17: example.com/incompatible@v1.0.0 example.com/requirer@v0.1.0
@@ -141,8 +141,8 @@ example.com/p v1.2.0 1.17:
 	}
 }
 
-// TestClose checks that a new project inside can start from every version of a closed closure: its own
-// build list is in the closure.
+// TestClose checks that a new project inside can start from every version of a closed closure: its
+// own build list is in the closure.
 func TestClose(t *testing.T) {
 	u := parseUniverse(t, examples+"example.com/bad v1.0.0 1.20:\nexample.com/user v1.0.0 1.20: example.com/bad@v1.0.0 example.com/promote@v1.0.0\n")
 	u[module.Version{Path: "example.com/bad", Version: "v1.0.0"}] = new(modfile.File)
@@ -204,7 +204,8 @@ func TestOptional(t *testing.T) {
 	}
 }
 
-// TestAbsent checks that a refused go.mod makes a leaf, and a wrong path an error that names the chain.
+// TestAbsent checks that a refused go.mod makes a leaf, and a wrong path an error that names the
+// chain.
 func TestAbsent(t *testing.T) {
 	c := parseUniverse(t, "example.com/a v1.0.0 1.16: example.com/gone@v1.0.0\n").closure(nil)
 	if _, err := c.AddProject(t.Context(), Project{Name: "p", Mod: parseMod(t, goMod("example.com/m", "1.20", "example.com/a@v1.0.0"))}); err != nil {

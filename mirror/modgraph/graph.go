@@ -15,8 +15,8 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// maxGraph is the largest number of module versions in a graph. The largest real graphs have some ten
-// thousand; a hostile go.mod can name endless ones.
+// maxGraph is the largest number of module versions in a graph. The largest real graphs have some
+// ten thousand; a hostile go.mod can name endless ones.
 const maxGraph = 200_000
 
 // readsInFlight bounds the goroutines that read go.mod files for one graph.
@@ -98,9 +98,9 @@ type visit struct {
 	depth depth
 }
 
-// load loads the graph of a project, as readModGraph of cmd/go/internal/modload/buildlist.go does. It
-// reads the go.mod of each version that main requires. It goes on below a version whose own graph is
-// unpruned, and everywhere when main's graph is.
+// load loads the graph of a project, as readModGraph of cmd/go/internal/modload/buildlist.go does.
+// It reads the go.mod of each version that main requires. It goes on below a version whose own
+// graph is unpruned, and everywhere when main's graph is.
 func (l *Loader) load(ctx context.Context, v *View, m mainModule) (*graph, error) {
 	g := newGraph(v, m)
 	return g, g.read(ctx, l)
@@ -231,8 +231,8 @@ func (g *graph) visited(k visit, mod *GoMod) {
 }
 
 // loadConsistent loads a graph again and again, with every root at its selected version, until all
-// roots are at theirs, as expandGraph of modload/buildlist.go does. It calls use with each graph and
-// returns the last.
+// roots are at theirs, as expandGraph of modload/buildlist.go does. It calls use with each graph
+// and returns the last.
 func (l *Loader) loadConsistent(ctx context.Context, v *View, m mainModule, use func(*graph)) (*graph, error) {
 	var before *graph
 	for {
@@ -261,8 +261,8 @@ func (l *Loader) loadConsistent(ctx context.Context, v *View, m mainModule, use 
 	}
 }
 
-// module loads the graphs of an imagined project that requires m and uses all of it: its roots are m
-// and the versions that m's go.mod names. The last graph is the consistent one. The error is a
+// module loads the graphs of an imagined project that requires m and uses all of it: its roots are
+// m and the versions that m's go.mod names. The last graph is the consistent one. The error is a
 // *BadModError when no project can start from m.
 func (l *Loader) module(ctx context.Context, m module.Version) ([]*graph, error) {
 	roots := []modfile.Require{{Mod: m}}

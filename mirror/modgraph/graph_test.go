@@ -20,8 +20,8 @@ func TestGoAtLeast(t *testing.T) {
 	}
 }
 
-// TestSelection has unpruned graphs and the build lists that cmd/go/internal/mvs/mvs_test.go wants for
-// them, under the names that they have there. B2 stands for example.com/B v1.0.2.
+// TestSelection has unpruned graphs and the build lists that cmd/go/internal/mvs/mvs_test.go wants
+// for them, under the names that they have there. B2 stands for example.com/B v1.0.2.
 func TestSelection(t *testing.T) {
 	for _, tc := range []struct{ name, graph, want string }{
 		{"trim", "A: B1 C2; B1: D3; C2: B2; B2:; D3:", "B2 C2 D3"},

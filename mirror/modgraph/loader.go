@@ -1,8 +1,8 @@
-// Package modgraph loads module graphs as the go command does, and finds the closure of sources: the
-// module versions whose files a go command reads or builds.
+// Package modgraph loads module graphs as the go command does, and finds the closure of sources:
+// the module versions whose files a go command reads or builds.
 //
-// It is pure: go.mod files come from the functions of a Loader, and it reads no disk and no network.
-// References name the places of cmd/go that it follows.
+// It is pure: go.mod files come from the functions of a Loader, and it reads no disk and no
+// network. References name the places of cmd/go that it follows.
 package modgraph
 
 import (
@@ -83,8 +83,8 @@ func Compare(a, b module.Version) int {
 	return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version, b.Version))
 }
 
-// A Loader loads module graphs. Its functions must be set. All graphs share the go.mod files that it
-// reads. It is safe for concurrent use when its functions are.
+// A Loader loads module graphs. Its functions must be set. All graphs share the go.mod files that
+// it reads. It is safe for concurrent use when its functions are.
 type Loader struct {
 	// Read returns the go.mod of a module version. It returns an *AbsentError when the upstream
 	// refuses the file, which makes the version a leaf, and a *BadModError when the file is the one

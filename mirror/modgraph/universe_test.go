@@ -12,9 +12,9 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// A universe holds the modules that there are, as lines "PATH VERSION GO: PATH@VERSION ...", where GO
-// is the version of the go line, or "-" for none. Tests of this package need no network and no disk:
-// every go.mod comes from a universe.
+// A universe holds the modules that there are, as lines "PATH VERSION GO: PATH@VERSION ...", where
+// GO is the version of the go line, or "-" for none. Tests of this package need no network and no
+// disk: every go.mod comes from a universe.
 type universe map[module.Version]*modfile.File
 
 func parseUniverse(t *testing.T, text string) universe {

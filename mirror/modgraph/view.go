@@ -24,8 +24,8 @@ func newView() *View {
 	return &View{replace: make(map[module.Version]module.Version), exclude: make(map[module.Version]bool)}
 }
 
-// NewView returns the view of the main module with go.mod f in dir. w is the workspace that the module
-// is a member of, or nil.
+// NewView returns the view of the main module with go.mod f in dir. w is the workspace that the
+// module is a member of, or nil.
 func NewView(dir string, f *modfile.File, w *Workspace) *View {
 	v := newView()
 	v.workspace = w
@@ -38,7 +38,8 @@ func NewView(dir string, f *modfile.File, w *Workspace) *View {
 	return v
 }
 
-// inFolder returns a replacement; if it is a folder with a relative path, the path is taken from dir.
+// inFolder returns a replacement; if it is a folder with a relative path, the path is taken from
+// dir.
 func inFolder(dir string, m module.Version) module.Version {
 	if m.Version == "" && !filepath.IsAbs(m.Path) {
 		m.Path = filepath.Join(dir, m.Path)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestWorkspaces has the graphs of cmd/go/testdata/script/work_prune.txt and work_prune_all.txt, and what
-// "go list -m" says there.
+// TestWorkspaces has the graphs of cmd/go/testdata/script/work_prune.txt and work_prune_all.txt,
+// and what "go list -m" says there.
 func TestWorkspaces(t *testing.T) {
 	for name, tc := range map[string]struct {
 		universe string
@@ -48,8 +48,8 @@ example.com/z v1.1.0 1.18:
 	}
 }
 
-// TestWorkspaceReplaces checks which replacement counts: go.work's before a member's, and one of all
-// versions in go.work before a member's of one version
+// TestWorkspaceReplaces checks which replacement counts: go.work's before a member's, and one of
+// all versions in go.work before a member's of one version
 // (cmd/go/testdata/script/work_replace_conflict_override.txt).
 func TestWorkspaceReplaces(t *testing.T) {
 	work, err := modfile.ParseWork("go.work", []byte("go 1.20\nreplace example.com/x => ./x\nreplace example.com/y v1.0.0 => example.com/fork v1.0.0\n"), nil)
@@ -81,8 +81,8 @@ func TestWorkspaceReplaces(t *testing.T) {
 	}
 }
 
-// TestMemberAlone has members that cannot be built without their workspace: what it covers need not be
-// had, and a folder that is not there is only noted.
+// TestMemberAlone has members that cannot be built without their workspace: what it covers need not
+// be had, and a folder that is not there is only noted.
 func TestMemberAlone(t *testing.T) {
 	a := parseMod(t, goMod("example.com/a", "1.20", "example.com/b@v0.0.0", "example.com/text@v1.0.0"))
 	b := parseMod(t, goMod("example.com/b", "1.20", "example.com/gone@v1.0.0")+"replace example.com/gone => ../nowhere\n")

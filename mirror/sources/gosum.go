@@ -51,8 +51,8 @@ func readGoSum(file string) (GoSum, error) {
 	return g, nil
 }
 
-// Check returns an error that wraps proof.ErrMismatch when go.sum has hashes for m and h1 is none of
-// them. For the hash of a go.mod file, m.Version ends in "/go.mod".
+// Check returns an error that wraps proof.ErrMismatch when go.sum has hashes for m and h1 is none
+// of them. For the hash of a go.mod file, m.Version ends in "/go.mod".
 func (g GoSum) Check(m module.Version, h1 string) error {
 	want := g.hashes[m]
 	for _, w := range want {

@@ -79,8 +79,8 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 	return nil
 }
 
-// listText returns the text of a list without a byte order mark. It refuses what is not UTF-8 text by
-// its beginning.
+// listText returns the text of a list without a byte order mark. It refuses what is not UTF-8 text
+// by its beginning.
 func listText(r io.Reader, file string) (*bufio.Reader, error) {
 	text := bufio.NewReader(r)
 	start, _ := text.Peek(512)
@@ -136,8 +136,8 @@ func (s *Sources) headLine(l line) error {
 	return nil
 }
 
-// missingLine adds a version that may be absent. Its path may be one that no module can have, such as
-// one without a dot, since a go.mod may require that.
+// missingLine adds a version that may be absent. Its path may be one that no module can have, such
+// as one without a dot, since a go.mod may require that.
 func (s *Sources) missingLine(l line) error {
 	path, version, ok := strings.Cut(l.args[0], "@")
 	if !ok || module.CheckImportPath(path) != nil || version == "" {

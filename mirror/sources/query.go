@@ -24,8 +24,8 @@ type Matcher struct {
 	allows  func(v string) bool // nil for every version
 }
 
-// NewMatcher returns the matcher of a query. ok is false, and the matcher of no use, for a query that
-// names a revision, such as a branch, which no list answers.
+// NewMatcher returns the matcher of a query. ok is false, and the matcher of no use, for a query
+// that names a revision, such as a branch, which no list answers.
 func NewMatcher(query string) (q Matcher, ok bool, err error) {
 	compare := func(op string, allows func(c int) bool) (Matcher, bool, error) {
 		v := query[len(op):]

@@ -147,8 +147,8 @@ func (s *Sources) AddVersion(name string, m module.Version, zip bool) {
 	s.List = append(s.List, Source{Name: name, OnlyThis: true, NoZip: !zip, Query: m})
 }
 
-// Learn adds the versions that a go command asked for at GOPROXY paths. Where it asked for a list or
-// for @latest, Learn adds the latest version. It returns the names of the sources that are new.
+// Learn adds the versions that a go command asked for at GOPROXY paths. Where it asked for a list
+// or for @latest, Learn adds the latest version. It returns the names of the sources that are new.
 func (s *Sources) Learn(paths []string) (added []string) {
 	for _, p := range paths {
 		r, err := modpath.Parse(p)

@@ -12,8 +12,8 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// AddToolchain adds the toolchain of a Go version, such as go1.26.8 or 1.26.8, for platforms such as
-// linux/amd64, or for this platform when there are none. Messages name the source by name.
+// AddToolchain adds the toolchain of a Go version, such as go1.26.8 or 1.26.8, for platforms such
+// as linux/amd64, or for this platform when there are none. Messages name the source by name.
 func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error {
 	goVersion = "go" + strings.TrimPrefix(goVersion, "go")
 	// A language version such as go1.26 cannot be downloaded.
@@ -30,21 +30,22 @@ func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error
 		s.AddVersion(name, modpath.ToolchainVersion(goVersion, p), true)
 	}
 	if !slices.Contains(platforms, "linux/amd64") {
-		// "go get go@latest" asks for this .info file on every platform (modfetch/toolchain.go Stat).
+		// "go get go@latest" asks for this .info file on every platform (modfetch/toolchain.go
+		// Stat).
 		s.AddVersion(name, modpath.ToolchainVersion(goVersion, "linux/amd64"), false)
 	}
 	return nil
 }
 
-// HasToolchain reports whether the sources name this very toolchain. A newer one does not count, since
-// the go command asks for the one that it needs.
+// HasToolchain reports whether the sources name this very toolchain. A newer one does not count,
+// since the go command asks for the one that it needs.
 func (s *Sources) HasToolchain(goVersion, platform string) bool {
 	want := modpath.ToolchainVersion(goVersion, platform)
 	return slices.ContainsFunc(s.List, func(src Source) bool { return src.Query == want && !src.NoZip })
 }
 
-// NewestToolchain returns the newest toolchain for a platform that the sources name. ok is false when
-// they name none.
+// NewestToolchain returns the newest toolchain for a platform that the sources name. ok is false
+// when they name none.
 func (s *Sources) NewestToolchain(platform string) (newest module.Version, ok bool) {
 	suffix := "." + modpath.PlatformName(platform)
 	goVersion := func(m module.Version) string {

@@ -21,8 +21,8 @@ const (
 	minRate  = 256
 	patience = 10 * time.Minute
 
-	// bigBody is how many bytes of a body each request may hold in memory. A longer body waits until
-	// no other long one is in memory.
+	// bigBody is how many bytes of a body each request may hold in memory. A longer body waits
+	// until no other long one is in memory.
 	bigBody = 1 << 20
 )
 

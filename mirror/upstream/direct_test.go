@@ -14,7 +14,8 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// TestDirectFailures: what a go command says is an answer only when it says that there is no such thing.
+// TestDirectFailures: what a go command says is an answer only when it says that there is no such
+// thing.
 func TestDirectFailures(t *testing.T) {
 	d := NewDirect(t.TempDir())
 	for text, found := range map[string]bool{ // whether it is trouble
@@ -40,7 +41,8 @@ func TestDirectFailures(t *testing.T) {
 	}
 }
 
-// TestDirectSilence has a git server accept and say nothing: an end of the context ends all that waits for it.
+// TestDirectSilence has a git server accept and say nothing: an end of the context ends all that
+// waits for it.
 func TestDirectSilence(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not here")

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// guarded is a server over TLS that answers who came with a password, and "ok" to netrc's ann and the command's token.
+// guarded is a server over TLS that answers who came with a password, and "ok" to netrc's ann and
+// the command's token.
 func guarded(t *testing.T, allow func(r *http.Request) bool) *httptest.Server {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !allow(r) {
@@ -94,7 +95,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestCredentialsStay has a proxy redirect to another host: headers for the first must not go there.
+// TestCredentialsStay has a proxy redirect to another host: headers for the first must not go
+// there.
 func TestCredentialsStay(t *testing.T) {
 	var leaked http.Header
 	other := guarded(t, func(r *http.Request) bool { leaked = r.Header; return true })
@@ -152,8 +154,8 @@ func TestParseCredentials(t *testing.T) {
 	}
 }
 
-// TestAuthSideBySide has many requests refused at once, while the command that knows better is slow; and then a token that expires
-// again and again.
+// TestAuthSideBySide has many requests refused at once, while the command that knows better is
+// slow; and then a token that expires again and again.
 func TestAuthSideBySide(t *testing.T) {
 	var token atomic.Int64
 	token.Store(1)
