@@ -253,7 +253,7 @@ func quarantineName(rel string) string {
 	return hash + name[len(name)-(maxQuarantineName-len(hash)):]
 }
 
-// versionFile returns the GOPROXY path of a file of a module version.
+// versionFile returns the GOPROXY path of a file of a module. Lists and @latest have no version.
 func versionFile(kind modpath.Kind, path, version string) string {
 	return modpath.Request{Kind: kind, Path: path, Version: version}.String()
 }

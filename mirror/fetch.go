@@ -102,7 +102,9 @@ type fetcher struct {
 // small gets a .mod or .info file. check says whether its content is well-formed. Content of the
 // mirror directory or of a module cache that is not well-formed is ignored. With an error of check
 // about the upstream's content, small returns that content too.
-func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error) (*staged, []byte, error) {
+func (f *fetcher) small(
+	ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error,
+) (*staged, []byte, error) {
 	rel := versionFile(kind, m.Path, m.Version)
 	s := &staged{File: File{Path: rel}}
 	data, ok, err := f.dir.read(rel)
@@ -110,10 +112,14 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 		return nil, nil, err
 	}
 	good := func() bool { // a damaged file must not decide what a module requires
-		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.contradictsSumDB(ctx, m, data)) && check(data) == nil
+		if !ok || int64(len(data)) > limit || kind == modpath.Mod && f.contradictsSumDB(ctx, m, data) {
+			return false
+		}
+		return check(data) == nil
 	}
 	if !good() {
-		if kind != modpath.Info { // the go command writes .info files in a way of its own, so that each machine would carry other bytes
+		// The go command writes .info files in a way of its own: each machine would carry other bytes.
+		if kind != modpath.Info {
 			data, ok = f.cached(rel)
 		}
 		if !good() {
@@ -160,7 +166,9 @@ func (f *fetcher) cachePath(rel string) string {
 }
 
 // get asks the upstream of a module for a small file. from is the URL that answered.
-func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) (data []byte, from string, err error) {
+func (f *fetcher) get(
+	ctx context.Context, m module.Version, rel string, limit int64,
+) (data []byte, from string, err error) {
 	data, err = f.counted(ctx, func() (data []byte, err error) {
 		data, from, err = f.source(m).GetFrom(ctx, rel, limit)
 		return data, err
@@ -219,7 +227,8 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod,
 	var mod *modfile.File
 	_, err := f.stage(ctx, m, func(data []byte) (err error) {
 		if n := bytes.Count(data, []byte("\n")); n > maxLines {
-			return &modgraph.BadModError{Err: fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)}
+			err = fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)
+			return &modgraph.BadModError{Err: err}
 		}
 		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
 		if err == nil && mod.Module == nil {
@@ -259,7 +268,8 @@ func checkName(m module.Version) error {
 	}
 	const longest = 240 // a name may have 255 bytes; this leaves room for .hashes
 	for elem := range strings.SplitSeq(m.Path, "/") {
-		if 2*len(elem)+len(m.Version) > longest { // escaping doubles upper case, and lookups have files named path@version
+		// Escaping doubles upper case, and lookups have files named path@version.
+		if 2*len(elem)+len(m.Version) > longest {
 			return fmt.Errorf("%.100s: its name is too long for a file", m)
 		}
 	}

@@ -58,7 +58,8 @@ func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 		if !carried[b.mod] {
 			continue
 		}
-		imports, err := importsOf(r.fetch.dir.Path(versionFile(modpath.Zip, b.mod.Path, b.mod.Version)), b.mod, !b.imported)
+		zip := r.fetch.dir.Path(versionFile(modpath.Zip, b.mod.Path, b.mod.Version))
+		imports, err := importsOf(zip, b.mod, !b.imported)
 		if err != nil {
 			return added, fmt.Errorf("reading what %s imports: %w", b.mod, err)
 		}
@@ -67,10 +68,12 @@ func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 				continue
 			}
 			if known[p] = true; len(known) > maxImports {
-				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: a line \"only %[1]s\" carries it alone", r.out.NoGoMod[0], maxImports)
+				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: "+
+					"a line \"only %[1]s\" carries it alone", r.out.NoGoMod[0], maxImports)
 			}
 			to.List = append(to.List, sources.Source{
-				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: module.Version{Path: p, Version: "latest"}, Imported: true,
+				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Imported: true,
+				Query: module.Version{Path: p, Version: "latest"},
 			})
 			added = true
 		}
@@ -120,7 +123,8 @@ func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 			}
 		}
 	}
-	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] }) // a package below the module's path may belong to another module
+	// A package below the module's path may belong to another module.
+	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] })
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
@@ -168,7 +172,9 @@ func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 	}
 	defer z.Close()
 	dir := m.String() + rel
-	return slices.ContainsFunc(z.File, func(e *zip.File) bool { return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go") }), nil
+	return slices.ContainsFunc(z.File, func(e *zip.File) bool {
+		return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go")
+	}), nil
 }
 
 // checkTools returns an error when a command is in none of the modules that were carried for it.
@@ -176,7 +182,9 @@ func (r *run) checkTools() error {
 	for i, mods := range r.tools {
 		s, found, whole := &r.job.List[i], false, true
 		for _, m := range mods {
-			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return modgraph.Compare(v.Mod, m) })
+			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int {
+				return modgraph.Compare(v.Mod, m)
+			})
 			if whole = whole && carried && r.out.Versions[at].Zip != nil; !whole {
 				break // r.out.Missing has it
 			}
@@ -197,7 +205,8 @@ func (r *run) checkTools() error {
 // vendor, or begins with a dot or an underscore (go help packages).
 func ignored(dir string) bool {
 	for elem := range strings.SplitSeq(dir, "/") {
-		if elem == "testdata" || elem == "vendor" || strings.HasPrefix(elem, "_") || strings.HasPrefix(elem, ".") && elem != "." {
+		hidden := strings.HasPrefix(elem, "_") || strings.HasPrefix(elem, ".") && elem != "."
+		if hidden || elem == "testdata" || elem == "vendor" {
 			return true
 		}
 	}

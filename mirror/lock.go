@@ -39,14 +39,17 @@ type Lock struct {
 	Head  string   `json:"head,omitempty"`  // signed tree head
 	Heads []string `json:"heads,omitempty"` // earlier heads
 
-	Queries  map[string][]string `json:"queries,omitempty"` // versions by module@query; empty when there was none
-	Tidied   map[string]string   `json:"tidied,omitempty"`  // tidied go.mod files of untidy projects, by the source's name
-	Learned  []string            `json:"learned,omitempty"` // GOPROXY paths that a rehearsal asked for
-	Versions []LockedVersion     `json:"versions"`          // by path and version
-	Missing  []Missing           `json:"missing,omitempty"`
-	Contents string              `json:"contents,omitempty"` // SHA-256 over the index's text, except for how zips are packed
-	Index    string              `json:"index"`              // SHA-256 of the bundle's index
-	Files    string              `json:"files,omitempty"`    // SHA-256 over the vulnerability database and the bootstraps
+	Queries map[string][]string `json:"queries,omitempty"` // versions by module@query; empty when there was none
+	// Tidied has the tidied go.mod files of untidy projects, by the source's name.
+	Tidied   map[string]string `json:"tidied,omitempty"`
+	Learned  []string          `json:"learned,omitempty"` // GOPROXY paths that a rehearsal asked for
+	Versions []LockedVersion   `json:"versions"`          // by path and version
+	Missing  []Missing         `json:"missing,omitempty"`
+	// Contents is a SHA-256 over the index's text, except for how zips are packed.
+	Contents string `json:"contents,omitempty"`
+	Index    string `json:"index"` // SHA-256 of the bundle's index
+	// Files is a SHA-256 over the vulnerability database and the bootstraps.
+	Files string `json:"files,omitempty"`
 }
 
 // A LockedVersion is a version of a Lock.
@@ -88,7 +91,10 @@ func (l *Lock) Encode() ([]byte, error) {
 
 // NewLock returns the lock of a closure. Callers set the fields about the bundle.
 func NewLock(c *Closure) *Lock {
-	l := &Lock{Format: lockFormat, DB: c.DB, Head: string(c.Head.Note), Queries: c.Resolved, Missing: c.Missing, Files: hashFiles(c)}
+	l := &Lock{
+		Format: lockFormat, DB: c.DB, Head: string(c.Head.Note),
+		Queries: c.Resolved, Missing: c.Missing, Files: hashFiles(c),
+	}
 	for _, h := range c.Heads {
 		l.Heads = append(l.Heads, string(h.Note))
 	}
@@ -147,7 +153,8 @@ func (l *Lock) check(c *Closure) error {
 		case x.GoModH1 != y.GoModH1, x.H1 != y.H1:
 			return fail("%s has another h1 than in the lock", m)
 		case x.Info != y.Info:
-			return fail("the .info of %s is not the one in the lock (SHA-256 %.16s…, was %.16s…); no proof says which is right", m, y.Info, x.Info)
+			return fail("the .info of %s is not the one in the lock (SHA-256 %.16s…, was %.16s…); "+
+				"no proof says which is right", m, y.Info, x.Info)
 		case (x.Zip == "") != (y.Zip == ""):
 			return fail("the zip of %s is carried in one of now and the lock only: the sources changed", m)
 		case x.Zip != y.Zip: // the h1 covers the contents
@@ -193,7 +200,9 @@ func (l *Lock) heads(db *proof.Database) (head proof.Head, earlier []proof.Head,
 
 // latest returns the newest version of a module that the upstream had.
 func (l *Lock) latest(path string) string {
-	i, ok := slices.BinarySearchFunc(l.Versions, path, func(v LockedVersion, path string) int { return cmp.Compare(v.Path, path) })
+	i, ok := slices.BinarySearchFunc(l.Versions, path, func(v LockedVersion, path string) int {
+		return cmp.Compare(v.Path, path)
+	})
 	if !ok {
 		return ""
 	}

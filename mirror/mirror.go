@@ -49,9 +49,11 @@ type Config struct {
 	Executable string // the running modmirror, for bootstraps
 	GoVersion  string // Go version here, such as go1.26.8; a sync reports sources that need a newer one
 
-	Planned  func(build, all modgraph.Size) // is called before downloads with the sizes of the build lists and of the whole closure; may be nil
-	Waiting  func(holder string)            // is called once when another process holds the directory; may be nil
-	Progress *Progress                      // is updated during a sync; may be nil
+	// Planned is called before downloads with the sizes of the build lists and of the whole closure.
+	// It may be nil.
+	Planned  func(build, all modgraph.Size)
+	Waiting  func(holder string) // is called once when another process holds the directory; may be nil
+	Progress *Progress           // is updated during a sync; may be nil
 }
 
 // Progress counts what a sync has done so far.
@@ -82,15 +84,17 @@ type Closure struct {
 	Missing      []Missing
 	Requirements []modgraph.Requirement
 	Queries      []Query
-	DB           string           // name of the checksum database; "" for none
-	Head         proof.Head       // all records are proven under it
-	Heads        []proof.Head     // earlier heads that clients may remember, smallest first; Head continues them
-	Notes        []string         // oddities that are no reason to fail
-	Vulns        []File           // files of the vulnerability database
-	Bootstraps   []File           // tars with modmirror and Go for hosts that have neither
-	NoGoMod      []module.Version // versions that were asked for and have no go.mod; the latest versions of what they import are carried
-	Tiles        []string         // GOPROXY paths of the tiles that a go command asks for to verify the records
-	Stats        Stats
+	DB           string       // name of the checksum database; "" for none
+	Head         proof.Head   // all records are proven under it
+	Heads        []proof.Head // earlier heads that clients may remember, smallest first; Head continues them
+	Notes        []string     // oddities that are no reason to fail
+	Vulns        []File       // files of the vulnerability database
+	Bootstraps   []File       // tars with modmirror and Go for hosts that have neither
+	// NoGoMod lists the versions that were asked for and have no go.mod. The latest versions of what
+	// they import are carried.
+	NoGoMod []module.Version
+	Tiles   []string // GOPROXY paths of the tiles that a go command asks for to verify the records
+	Stats   Stats
 
 	Repacked int // zips whose bytes differ from the lock and whose h1 does not
 
@@ -98,7 +102,9 @@ type Closure struct {
 
 	newestMods map[string]*modgraph.GoMod // go.mod of the newest version, by module path
 
-	Toolchains []string // list lines that would carry the toolchains that sources need, are newer than the Go here and were not asked for
+	// Toolchains has list lines for the toolchains that sources need, that are newer than the Go here,
+	// and that were not asked for.
+	Toolchains []string
 }
 
 // Stats says how long the steps of a sync took, and what it fetched.

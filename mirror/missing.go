@@ -63,7 +63,8 @@ func (r *run) explainMissing(ctx context.Context) {
 			continue
 		}
 		s := named[m.Chain[0]]
-		if m.Named = s != nil && (s.Query == m.Mod || s.Tool != ""); !m.Named || m.Allowed || s.Tool != "" || m.What == "zip" {
+		m.Named = s != nil && (s.Query == m.Mod || s.Tool != "")
+		if !m.Named || m.Allowed || s.Tool != "" || m.What == "zip" {
 			continue
 		}
 		if n++; n <= maxExplained {
@@ -82,7 +83,8 @@ func (r *run) near(ctx context.Context, m module.Version) string {
 		}
 	}
 	if list, newest, err := r.fetch.versions(ctx, m.Path); err == nil {
-		if releases := slices.DeleteFunc(slices.Clone(list), func(v string) bool { return semver.Prerelease(v) != "" }); len(releases) > 0 {
+		prerelease := func(v string) bool { return semver.Prerelease(v) != "" }
+		if releases := slices.DeleteFunc(slices.Clone(list), prerelease); len(releases) > 0 {
 			list = releases
 		}
 		if v := "v" + m.Version; slices.Contains(list, v) {
@@ -102,7 +104,8 @@ func (r *run) near(ctx context.Context, m module.Version) string {
 	}
 	for p, levels := path.Dir(m.Path), 0; modpath.CanBeModule(p) && levels < 4; p, levels = path.Dir(p), levels+1 {
 		if list, newest, err := r.fetch.versions(ctx, p); err == nil && len(list)+len(newest) > 0 {
-			return fmt.Sprintf("is that a package of the module %s? Name the module, or a command with a line: tool %s@%s", p, m.Path, m.Version)
+			return fmt.Sprintf("is that a package of the module %s? Name the module, or a command with a line: tool %s@%s",
+				p, m.Path, m.Version)
 		}
 	}
 	return ""
@@ -117,7 +120,9 @@ func (r *run) missingOf(w *modgraph.Wanted, what string, err error) Missing {
 
 // missing returns the Missing for a file that an upstream refuses.
 func (r *run) missing(m module.Version, what string, chain []string, err error) Missing {
-	miss := Missing{Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.job.MissingOK[m]}
+	miss := Missing{
+		Mod: m, What: what, Chain: chain, Reason: err.Error(), Asked: err.Error(), Allowed: r.job.MissingOK[m],
+	}
 	if e, ok := errors.AsType[*upstream.Error](err); ok {
 		miss.Status, miss.Reason = e.Status, e.Reason()
 	}

@@ -110,7 +110,8 @@ func (m *Mirror) Plan(ctx context.Context, job *Job, carried func(module.Version
 	}
 	r.explainMissing(ctx)
 	plan.Missing, plan.Notes, plan.Toolchains = r.out.Missing, r.out.Notes, r.out.Toolchains
-	plan.Bytes, plan.ToFetch, plan.Fetch, plan.Unknown = total.Load(), toFetch.Load(), int(fetch.Load()), int(unknown.Load())
+	plan.Bytes, plan.ToFetch = total.Load(), toFetch.Load()
+	plan.Fetch, plan.Unknown = int(fetch.Load()), int(unknown.Load())
 	return plan, err
 }
 
@@ -155,7 +156,9 @@ type targets struct {
 }
 
 // plan resolves the sources and returns their closure. read returns the go.mod files of versions.
-func (r *run) plan(ctx context.Context, read func(context.Context, module.Version) (*modgraph.GoMod, error)) (*modgraph.Closure, error) {
+func (r *run) plan(
+	ctx context.Context, read func(context.Context, module.Version) (*modgraph.GoMod, error),
+) (*modgraph.Closure, error) {
 	c := &modgraph.Closure{
 		Loader: &modgraph.Loader{Read: read, ReadFile: os.ReadFile},
 		Compat: r.cfg.Compat,
@@ -181,7 +184,8 @@ func (r *run) plan(ctx context.Context, read func(context.Context, module.Versio
 	r.note(c)
 	if r.cfg.Planned != nil {
 		all := c.Size()
-		r.cfg.Planned(modgraph.Size{Versions: all.Versions - closing.Versions, ModOnly: all.ModOnly - closing.ModOnly}, all)
+		build := modgraph.Size{Versions: all.Versions - closing.Versions, ModOnly: all.ModOnly - closing.ModOnly}
+		r.cfg.Planned(build, all)
 	}
 	return c, nil
 }
@@ -233,7 +237,9 @@ func (r *run) resolve(ctx context.Context, c *modgraph.Closure) (*targets, error
 
 // addProject adds a project or a workspace to the closure and returns its build list. workspaces
 // has those that were seen before.
-func addProject(ctx context.Context, c *modgraph.Closure, s *sources.Source, workspaces map[*modfile.WorkFile]*modgraph.Workspace) ([]module.Version, error) {
+func addProject(
+	ctx context.Context, c *modgraph.Closure, s *sources.Source, workspaces map[*modfile.WorkFile]*modgraph.Workspace,
+) ([]module.Version, error) {
 	workspace := func(s *sources.Source) *modgraph.Workspace {
 		if s == nil {
 			return nil
@@ -368,7 +374,8 @@ func (r *run) deny(c *modgraph.Closure) error {
 		case line == "" || !w.Zip:
 		case w.Optional || w.OptionalZip:
 			c.Remove(w.Mod)
-			c.Notes = append(c.Notes, fmt.Sprintf("%s is not carried, since it is denied: %s", w.Mod, strings.Join(w.Chain, " → ")))
+			c.Notes = append(c.Notes, fmt.Sprintf("%s is not carried, since it is denied: %s",
+				w.Mod, strings.Join(w.Chain, " → ")))
 		default:
 			denied.Modules = append(denied.Modules, Denied{w.Mod, line, w.Chain})
 		}

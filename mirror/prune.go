@@ -61,7 +61,9 @@ func (r *run) touch() {
 // Prune removes versions that no sync has used for age and that keep does not have. It also removes
 // tiles of the checksum database and files in quarantine that are as old. With dryRun it removes
 // nothing and returns what it would remove. The directory is a valid proxy at all times.
-func (m *Mirror) Prune(ctx context.Context, age time.Duration, keep map[module.Version]bool, dryRun bool) (*Pruned, error) {
+func (m *Mirror) Prune(
+	ctx context.Context, age time.Duration, keep map[module.Version]bool, dryRun bool,
+) (*Pruned, error) {
 	p := &pruning{m: m, keep: keep, before: time.Now().Add(-age), dryRun: dryRun}
 	err := filepath.WalkDir(m.dir.root, func(name string, d fs.DirEntry, err error) error {
 		if err == nil {
@@ -191,7 +193,7 @@ func (p *pruning) pruneVersions() error {
 
 // dropFromList takes versions out of a module's list.
 func (m *Mirror) dropFromList(path string, gone map[string]bool) error {
-	rel := modpath.Request{Kind: modpath.List, Path: path}.String()
+	rel := versionFile(modpath.List, path, "")
 	data, ok, err := m.dir.read(rel)
 	if err != nil || !ok {
 		return err

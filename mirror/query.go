@@ -38,7 +38,7 @@ const maxList = 4 << 20
 // versions asks for the list of a module. It returns the tagged versions, lowest first, and the
 // newest of the pseudo-versions, by their time.
 func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
-	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), maxList)
+	data, from, err := f.get(ctx, module.Version{Path: path}, versionFile(modpath.List, path, ""), maxList)
 	if err != nil {
 		return nil, "", err
 	}
@@ -68,7 +68,9 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 // Versions marked +incompatible count when incompatible is set or the last compatible version that
 // is allowed has no go.mod file; else they are left over from the time before modules
 // (modload/query.go filterVersions).
-func (f *fetcher) filter(ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool) (releases, prereleases []string, err error) {
+func (f *fetcher) filter(
+	ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool,
+) (releases, prereleases []string, err error) {
 	lastCompatible := ""
 	for _, v := range list {
 		if allows != nil && !allows(v) {
@@ -170,7 +172,7 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 	if !q.MayLatest {
 		return "", noMatch(path, query, list, retracts, q)
 	}
-	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
+	data, from, err := f.get(ctx, module.Version{Path: path}, versionFile(modpath.Latest, path, ""), maxInfo)
 	if err == nil {
 		i, err := parseInfo(data, "")
 		if err != nil {
@@ -241,7 +243,9 @@ func (f *fetcher) resolveAll(ctx context.Context, list []sources.Source) []answe
 
 // resolve returns the versions that a source's query means, and the queries that the upstream
 // answered.
-func (f *fetcher) resolve(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
+func (f *fetcher) resolve(
+	ctx context.Context, s *sources.Source,
+) (versions []module.Version, queries []Query, err error) {
 	if s.Tool != "" {
 		return f.resolveTool(ctx, s)
 	}
@@ -353,7 +357,9 @@ func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resoluti
 // resolveTool returns the modules that a command may be in: one for each path above the package's
 // that the upstream has. go install asks for all of them too, and looks into their zips
 // (modload/query.go QueryPattern).
-func (f *fetcher) resolveTool(ctx context.Context, s *sources.Source) (versions []module.Version, queries []Query, err error) {
+func (f *fetcher) resolveTool(
+	ctx context.Context, s *sources.Source,
+) (versions []module.Version, queries []Query, err error) {
 	var first error
 	for p := s.Tool; p != "." && p != "/" && module.CheckPath(p) == nil; p = path.Dir(p) {
 		m := module.Version{Path: p, Version: s.Query.Version}
@@ -372,7 +378,8 @@ func (f *fetcher) resolveTool(ctx context.Context, s *sources.Source) (versions 
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
 		case !upstream.Refused(err) && !modgraph.IsAbsent(err) && !none:
-			if versions != nil { // a path above a module's may be no more than a host (modload/query.go queryPrefixModules)
+			// A path above a module's may be no more than a host (modload/query.go queryPrefixModules).
+			if versions != nil {
 				continue
 			}
 			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)

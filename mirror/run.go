@@ -104,21 +104,31 @@ func (r *run) finish(ctx context.Context, stats Stats, start time.Time) (*Closur
 
 // newRun returns a run with the parts that all rounds of a Sync share.
 func (m *Mirror) newRun(job *Job) *run {
-	first := &run{job: job, out: &Closure{}, tools: make(map[int][]module.Version), cfg: m.cfg, fetch: &fetcher{
-		dir: m.dir, up: m.cfg.Upstream, modCache: m.cfg.ModCache,
-		noProxy: m.cfg.NoProxy, direct: upstream.NewDirect(m.dir.Path(directDir)),
-		net: make(limiter, m.cfg.Parallel), cpu: make(h1.Limiter, runtime.GOMAXPROCS(0)), zips: make(limiter, 2*runtime.GOMAXPROCS(0)),
-		open: make(limiter, m.cfg.Parallel+4*runtime.GOMAXPROCS(0)),
-		mods: make(map[module.Version]*staged), parsed: make(map[module.Version]*modgraph.GoMod), resolved: make(map[module.Version]*resolution),
-		progress: &m.cfg.Progress.Bytes, lock: job.Lock,
-	}}
+	cores := runtime.GOMAXPROCS(0)
+	fetch := &fetcher{
+		dir:      m.dir,
+		up:       m.cfg.Upstream,
+		modCache: m.cfg.ModCache,
+		noProxy:  m.cfg.NoProxy,
+		direct:   upstream.NewDirect(m.dir.Path(directDir)),
+		net:      make(limiter, m.cfg.Parallel),
+		cpu:      make(h1.Limiter, cores),
+		zips:     make(limiter, 2*cores),
+		open:     make(limiter, m.cfg.Parallel+4*cores),
+		progress: &m.cfg.Progress.Bytes,
+		lock:     job.Lock,
+		mods:     make(map[module.Version]*staged),
+		parsed:   make(map[module.Version]*modgraph.GoMod),
+		resolved: make(map[module.Version]*resolution),
+	}
+	first := &run{job: job, out: &Closure{}, tools: make(map[int][]module.Version), cfg: m.cfg, fetch: fetch}
 	if m.cfg.DB != nil {
 		first.sums = newChecksums(m.cfg.DB, first.fetch)
 	}
-	first.fetch.repacked = func(m module.Version) bool {
-		return module.MatchPrefixPatterns(first.cfg.NoSumDB, m.Path) || module.MatchPrefixPatterns(first.cfg.NoProxy, m.Path)
+	fetch.repacked = func(v module.Version) bool {
+		return module.MatchPrefixPatterns(m.cfg.NoSumDB, v.Path) || module.MatchPrefixPatterns(m.cfg.NoProxy, v.Path)
 	}
-	first.fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
+	fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
 		if !first.public(m) {
 			return rec, false
 		}
@@ -198,7 +208,8 @@ func (r *run) versions(ctx context.Context, list []*modgraph.Wanted) error {
 			r.cfg.Progress.Done.Add(1)
 			if n := len(missing[i]); n > 0 && gone.Add(int64(n)) > maxMissing {
 				m := missing[i][0]
-				return fmt.Errorf("more than %d versions cannot be had, among them %s, wanted by %s: %s", maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
+				return fmt.Errorf("more than %d versions cannot be had, among them %s, wanted by %s: %s",
+					maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
 			}
 			return err
 		})
@@ -235,7 +246,7 @@ func (r *run) lists() error {
 				list = append(list, version)
 			}
 		}
-		rel := modpath.Request{Kind: modpath.List, Path: v.Mod.Path}.String()
+		rel := versionFile(modpath.List, v.Mod.Path, "")
 		if err := r.fetch.dir.update(rel, modpath.ListText(list)); err != nil {
 			return err
 		}

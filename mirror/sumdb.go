@@ -61,7 +61,10 @@ type lookup struct {
 }
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
-	return &checksums{db: db, fetch: f, finding: make(chan struct{}, 1), lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+	return &checksums{
+		db: db, fetch: f, finding: make(chan struct{}, 1),
+		lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head),
+	}
 }
 
 // prove looks up all versions of a plan and proves their records. It closes r.proven when all
@@ -116,7 +119,9 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 		return ctx.Err()
 	}
 	p, err := r.sums.prove(ctx, r.job, func(m module.Version) bool {
-		_, in := slices.BinarySearchFunc(list, m, func(w *modgraph.Wanted, m module.Version) int { return modgraph.Compare(w.Mod, m) })
+		_, in := slices.BinarySearchFunc(list, m, func(w *modgraph.Wanted, m module.Version) int {
+			return modgraph.Compare(w.Mod, m)
+		})
 		return in
 	})
 	if err != nil {
@@ -137,7 +142,8 @@ func (r *run) noteTrees() {
 		case t.DB != r.out.DB:
 			why = fmt.Sprintf("the checksum database is %s", r.out.DB)
 		case t.Size > r.out.Head.N:
-			why = fmt.Sprintf("the checksum database says that it has %d records; sync again later, when it has more", r.out.Head.N)
+			why = fmt.Sprintf("the checksum database says that it has %d records; sync again later, when it has more",
+				r.out.Head.N)
 		default:
 			continue
 		}
@@ -379,7 +385,9 @@ func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[str
 // proveUnder proves records, others and earlier heads. It returns the paths of the tiles that a go
 // command asks for to repeat the proofs of records, of the lines' records and of the earlier heads,
 // but not those for others.
-func (c *checksums) proveUnder(found *proven, records, others []proof.Record, lines []Line, source *tileSource) (tiles []string, err error) {
+func (c *checksums) proveUnder(
+	found *proven, records, others []proof.Record, lines []Line, source *tileSource,
+) (tiles []string, err error) {
 	head := found.head
 	p := &proof.Prover{Head: head, Source: source}
 	if err := p.ProveHead(); err != nil {

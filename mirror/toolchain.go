@@ -64,7 +64,9 @@ func (r *run) toolchains(ctx context.Context, c *modgraph.Closure, mods map[int]
 		if len(platforms) == 0 {
 			platforms = []string{modpath.ThisPlatform}
 		}
-		lacking := slices.DeleteFunc(slices.Clone(platforms), func(p string) bool { return r.job.HasToolchain(need, p) })
+		lacking := slices.DeleteFunc(slices.Clone(platforms), func(p string) bool {
+			return r.job.HasToolchain(need, p)
+		})
 		switch {
 		case len(lacking) == 0:
 		case r.job.AutoToolchain:
@@ -76,14 +78,16 @@ func (r *run) toolchains(ctx context.Context, c *modgraph.Closure, mods map[int]
 		case r.cfg.GoVersion != "" && version.Compare(need, r.cfg.GoVersion) > 0:
 			for _, platform := range lacking {
 				m := modpath.ToolchainVersion(need, platform)
-				why := fmt.Sprintf("it needs %s or later, newer than the Go here, %s, and that toolchain was not asked for", need, r.cfg.GoVersion)
-				r.out.Missing = append(r.out.Missing, Missing{Mod: m, What: "zip", Reason: why, Asked: why, Chain: []string{s.Name}, Allowed: r.job.MissingOK[m]})
+				why := fmt.Errorf("it needs %s or later, newer than the Go here, %s, and that toolchain was not asked for",
+					need, r.cfg.GoVersion)
+				r.out.Missing = append(r.out.Missing, r.missing(m, "zip", []string{s.Name}, why))
 				r.out.Toolchains = append(r.out.Toolchains, fmt.Sprintf("toolchain %s %s", need, platform))
 			}
 		}
 	}
 	if r.job.AutoToolchain && !found {
-		c.Notes = append(c.Notes, "toolchain auto: no source has a go or toolchain line newer than go1.21, so none is carried")
+		c.Notes = append(c.Notes, "toolchain auto: no source has a go or toolchain line "+
+			"newer than go1.21, so none is carried")
 	}
 	return nil
 }

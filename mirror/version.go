@@ -62,7 +62,9 @@ type stagedInfo struct {
 
 // fetchFiles fetches the .info and, when it is wanted, the zip of a version. It calls refused for
 // those that the upstream refuses; they are nil then. The caller discards the zip, on error too.
-func (r *run) fetchFiles(ctx context.Context, w *modgraph.Wanted, refused func(what string, err error)) (inf *stagedInfo, zip *staged, err error) {
+func (r *run) fetchFiles(
+	ctx context.Context, w *modgraph.Wanted, refused func(what string, err error),
+) (inf *stagedInfo, zip *staged, err error) {
 	var infoErr, zipErr error
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.Go(func() error {
@@ -101,7 +103,8 @@ func notRefused(err error) error {
 // checkFiles compares the hashes of a version's files with the record in v, the go.sum files and
 // each other. zip may be nil.
 func (r *run) checkFiles(m module.Version, mod, zip *staged, v *Version) error {
-	if err := r.check(m, module.Version{Path: m.Path, Version: m.Version + "/go.mod"}, "go.mod", mod, v.GoModH1); err != nil {
+	modKey := module.Version{Path: m.Path, Version: m.Version + "/go.mod"} // as in go.sum
+	if err := r.check(m, modKey, "go.mod", mod, v.GoModH1); err != nil {
 		return err
 	}
 	if zip == nil {
@@ -112,7 +115,8 @@ func (r *run) checkFiles(m module.Version, mod, zip *staged, v *Version) error {
 	}
 	// Zips from before modules have no go.mod; proxies make up the .mod file for them.
 	if zip.goModH1 != "" && zip.goModH1 != mod.h1 {
-		return r.fetch.reject(zip, fmt.Errorf("%s: the go.mod in the zip is not the .mod file: %w", m, proof.ErrMismatch))
+		return r.fetch.reject(zip, fmt.Errorf("%s: the go.mod in the zip is not the .mod file: %w",
+			m, proof.ErrMismatch))
 	}
 	return nil
 }
@@ -165,5 +169,6 @@ func (r *run) check(m, sumKey module.Version, what string, s *staged, want strin
 // mismatch puts a file that contradicts the checksum database into quarantine and returns the
 // error.
 func (r *run) mismatch(m module.Version, what string, s *staged, want string) error {
-	return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w", m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
+	return r.fetch.reject(s, fmt.Errorf("%s: %s is %s, but checksum database %s says %s: %w",
+		m, what, s.h1, r.cfg.DB.Name, want, proof.ErrMismatch))
 }

@@ -104,7 +104,8 @@ func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, erro
 			return err
 		}
 		if got.ID != want.ID || got.Modified.Before(want.Modified) {
-			return fmt.Errorf("it is %.40q of %s, and the index names %s", got.ID, got.Modified.Format(time.RFC3339), want.Modified.Format(time.RFC3339))
+			return fmt.Errorf("it is %.40q of %s, and the index names %s",
+				got.ID, got.Modified.Format(time.RFC3339), want.Modified.Format(time.RFC3339))
 		}
 		return nil
 	}

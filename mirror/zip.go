@@ -81,7 +81,10 @@ func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged)
 // cachedZip takes the zip from the go command's module cache when it has the hash that the go
 // command computed, and the checksum database does not have another.
 func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
-	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
+	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil {
+		return false
+	}
+	if f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
 		return false
 	}
 	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {

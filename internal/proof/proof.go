@@ -146,7 +146,8 @@ func (r Record) Lookup(head Head) []byte {
 // not trust the record before Prover.Records proves it.
 func (db *Database) ParseLookup(m module.Version, msg []byte) (Record, Head, error) {
 	fail := func(format string, args ...any) (Record, Head, error) {
-		return Record{}, Head{}, mismatchf("%s: answer of checksum database %s: %s", m, db.Name, fmt.Sprintf(format, args...))
+		return Record{}, Head{}, mismatchf("%s: answer of checksum database %s: %s",
+			m, db.Name, fmt.Sprintf(format, args...))
 	}
 	if len(msg) > MaxLookup {
 		return fail("longer than %d bytes", MaxLookup)

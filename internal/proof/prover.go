@@ -80,7 +80,8 @@ func (p *Prover) ProveConsistency(older Head) error {
 		return err
 	}
 	if h.Hash != older.Hash {
-		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)", p.Head.N, older.N, h.Hash, older.Hash)
+		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)",
+			p.Head.N, older.N, h.Hash, older.Hash)
 	}
 	return nil
 }

@@ -33,7 +33,8 @@ func Lock(ctx context.Context, name string, waiting func(holder string)) (unlock
 		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
 	host, _ := os.Hostname()
-	os.WriteFile(name, fmt.Appendf(nil, lockStart+"%d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666) // for processes that wait
+	holder := fmt.Appendf(nil, lockStart+"%d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339))
+	os.WriteFile(name, holder, 0o666) // for processes that wait
 	return lock.Unlock, nil
 }
 
@@ -53,7 +54,8 @@ func checkLock(name string) error {
 		}
 		defer f.Close()
 		start := make([]byte, len(lockStart))
-		if n, _ := io.ReadFull(f, start); string(start[:n]) == lockStart[:n] { // a lock that is being written, or was when the disk was full, has less
+		// A lock that is being written, or was when the disk was full, has less.
+		if n, _ := io.ReadFull(f, start); string(start[:n]) == lockStart[:n] {
 			return nil
 		}
 	}

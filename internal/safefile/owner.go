@@ -34,7 +34,8 @@ func CheckOwner(dir string) error {
 	for _, leaf := range slices.Compact([]string{dir, real}) {
 		for p := leaf; !seen[p]; p = filepath.Dir(p) {
 			seen[p] = true
-			for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // of a link, and of its target
+			// A link has an owner, and so has its target.
+			for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
 				st, err := stat(p)
 				if err != nil {
 					return err

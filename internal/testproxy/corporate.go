@@ -54,7 +54,9 @@ func NewCorporate(up *Server) (*Corporate, error) {
 		return nil, err
 	}
 	c := &Corporate{key: key, conns: handed{make(chan net.Conn), make(chan struct{})}, blocked: make(map[string]bool)}
-	der, err := c.certificate(&x509.Certificate{Subject: pkix.Name{CommonName: "corporate CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	der, err := c.certificate(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "corporate CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -70,11 +72,12 @@ func NewCorporate(up *Server) (*Corporate, error) {
 	quiet := log.New(io.Discard, "", 0) // tests disconnect on purpose
 	forward := httputil.NewSingleHostReverseProxy(target)
 	forward.ErrorLog = quiet
+	login := "Basic " + base64.StdEncoding.EncodeToString([]byte(RepositoryUser+":"+RepositoryPassword))
 	c.inner = &http.Server{ErrorLog: quiet, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Host == dbHost:
 			r.URL.Path = "/sumdb/" + dbHost + r.URL.Path
-		case r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(RepositoryUser+":"+RepositoryPassword)):
+		case r.Header.Get("Authorization") != login:
 			http.Error(w, "log in first", http.StatusUnauthorized)
 			return
 		default:
@@ -111,7 +114,9 @@ func (c *Corporate) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
 	c.conns.hand(tls.Server(conn, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		der, err := c.certificate(&x509.Certificate{Subject: pkix.Name{CommonName: h.ServerName}, DNSNames: []string{h.ServerName}})
+		der, err := c.certificate(&x509.Certificate{
+			Subject: pkix.Name{CommonName: h.ServerName}, DNSNames: []string{h.ServerName},
+		})
 		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: c.key}, err
 	}}))
 }

@@ -71,7 +71,8 @@ func New(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range slices.SortedFunc(maps.Keys(s.mods), func(a, b module.Version) int { return cmp.Compare(a.String(), b.String()) }) {
+	byName := func(a, b module.Version) int { return cmp.Compare(a.String(), b.String()) }
+	for _, m := range slices.SortedFunc(maps.Keys(s.mods), byName) {
 		if !strings.HasPrefix(m.Path, "corp.example") { // a private module
 			if err := s.Record(m); err != nil {
 				return nil, err
@@ -109,7 +110,8 @@ func (s *Server) GrowBy(n int) error {
 	s.faked += n
 	s.mu.Unlock()
 	for i := range n {
-		if _, err := s.records.Lookup(context.Background(), module.Version{Path: fakePath, Version: fmt.Sprintf("v0.0.%d", first+i)}); err != nil {
+		m := module.Version{Path: fakePath, Version: fmt.Sprintf("v0.0.%d", first+i)}
+		if _, err := s.records.Lookup(context.Background(), m); err != nil {
 			return err
 		}
 	}
@@ -119,7 +121,13 @@ func (s *Server) GrowBy(n int) error {
 // NewWithKey starts an upstream whose checksum database has a given key, perhaps another server's.
 // The database adds a record when it is asked for it.
 func NewWithKey(dir, skey, vkey string) (*Server, error) {
-	s := &Server{GOSUMDB: vkey, SignerKey: skey, mods: make(map[module.Version]mod), override: make(map[string]func(http.ResponseWriter, *http.Request)), asked: make(map[string]int)}
+	s := &Server{
+		GOSUMDB:   vkey,
+		SignerKey: skey,
+		mods:      make(map[module.Version]mod),
+		override:  make(map[string]func(http.ResponseWriter, *http.Request)),
+		asked:     make(map[string]int),
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
 	if err != nil || len(files) == 0 {
 		return nil, fmt.Errorf("no modules in %s: %v", dir, err)

@@ -127,7 +127,8 @@ func (c *Closure) take(g *graph, from string, zips bool) (list []module.Version)
 func (c *Closure) AddProject(ctx context.Context, p Project) ([]module.Version, error) {
 	v, m := NewView(p.Dir, p.Mod, p.Workspace), mainOf(p.Mod)
 	g, err := c.Loader.loadConsistent(ctx, v, m, func(g *graph) { c.take(g, p.Name, false) })
-	if _, ok := errors.AsType[*folderError](err); ok && p.Workspace != nil { // no go command can work on it without the workspace
+	// Without the workspace, no go command can work on such a module.
+	if _, ok := errors.AsType[*folderError](err); ok && p.Workspace != nil {
 		c.Notes = append(c.Notes, fmt.Sprintf("%s is carried as a part of the workspace only: %v", p.Name, err))
 		return nil, nil
 	}
@@ -143,7 +144,9 @@ func (c *Closure) AddProject(ctx context.Context, p Project) ([]module.Version, 
 		// (modload/init.go, tidy -compat). It reads the whole unpruned graph and looks for packages
 		// in the zips that this selects.
 		m.deep = true
-		_, err := c.Loader.loadConsistent(ctx, v, m, func(g *graph) { added = append(added, c.take(g, p.Name, true)...) })
+		_, err := c.Loader.loadConsistent(ctx, v, m, func(g *graph) {
+			added = append(added, c.take(g, p.Name, true)...)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -184,7 +187,9 @@ func (c *Closure) AddWorkspace(ctx context.Context, name string, w *Workspace) (
 
 // AddModules adds the own build list of each version in list, which is what installing a command
 // takes, and returns the build lists. names has the sources of the versions.
-func (c *Closure) AddModules(ctx context.Context, list []module.Version, names map[module.Version]string) ([]module.Version, error) {
+func (c *Closure) AddModules(
+	ctx context.Context, list []module.Version, names map[module.Version]string,
+) ([]module.Version, error) {
 	return c.addModules(ctx, list, names, false)
 }
 
@@ -201,7 +206,9 @@ func (c *Closure) Close(ctx context.Context, roots, lists []module.Version, name
 const together = 16
 
 // addModules implements AddModules and, with fixed, Close.
-func (c *Closure) addModules(ctx context.Context, todo []module.Version, names map[module.Version]string, fixed bool) (all []module.Version, err error) {
+func (c *Closure) addModules(
+	ctx context.Context, todo []module.Version, names map[module.Version]string, fixed bool,
+) (all []module.Version, err error) {
 	// Graphs are loaded side by side and taken one after another, in order: the chains in the
 	// result must not depend on which graph was loaded first.
 	for len(todo) > 0 {
@@ -238,7 +245,9 @@ func (c *Closure) addModules(ctx context.Context, todo []module.Version, names m
 
 // takeModule adds the graphs of m, and returns its build list. name is the source that asked for m,
 // "" when it is only part of a build list. bad says why no project can start from m.
-func (c *Closure) takeModule(ctx context.Context, m module.Version, name string, graphs []*graph, bad error) ([]module.Version, error) {
+func (c *Closure) takeModule(
+	ctx context.Context, m module.Version, name string, graphs []*graph, bad error,
+) ([]module.Version, error) {
 	if name != "" { // even if its own graph selects a newer version
 		c.Want(m, true, name)
 	}
@@ -307,7 +316,8 @@ func (c *Closure) Requirements() []Requirement {
 		}
 	}
 	slices.SortFunc(list, func(a, b Requirement) int {
-		return cmp.Or(Compare(a.From, b.From), Compare(a.To, b.To), cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect)))
+		indirect := cmp.Compare(fmt.Sprint(a.Indirect), fmt.Sprint(b.Indirect))
+		return cmp.Or(Compare(a.From, b.From), Compare(a.To, b.To), indirect)
 	})
 	return list
 }

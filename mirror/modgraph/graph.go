@@ -279,7 +279,9 @@ func (l *Loader) module(ctx context.Context, m module.Version) ([]*graph, error)
 		}
 	}
 	var graphs []*graph
-	_, err = l.loadConsistent(ctx, &View{start: m}, mainModule{require: roots}, func(g *graph) { graphs = append(graphs, g) })
+	_, err = l.loadConsistent(ctx, &View{start: m}, mainModule{require: roots}, func(g *graph) {
+		graphs = append(graphs, g)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m, err)
 	}

@@ -67,7 +67,9 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 		case len(words) == 1 && wordHint(words[0]) != "":
 			err = &Error{fmt.Errorf("%s: cannot read %.60q", l.pos, words[0]), wordHint(words[0])}
 		default:
-			err = fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, head DATABASE SIZE or missing-ok module@version", l.pos, strings.TrimSpace(text))
+			err = fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, "+
+				"toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, "+
+				"head DATABASE SIZE or missing-ok module@version", l.pos, strings.TrimSpace(text))
 		}
 		if err != nil {
 			return err
@@ -88,7 +90,8 @@ func listText(r io.Reader, file string) (*bufio.Reader, error) {
 	case bytes.HasPrefix(start, []byte("\xef\xbb\xbf")): // Windows programs write it before UTF-8
 		text.Discard(3)
 	case bytes.HasPrefix(start, []byte("\xff\xfe")), bytes.HasPrefix(start, []byte("\xfe\xff")):
-		return nil, &Error{fmt.Errorf("%s: not a list: it is UTF-16", file), "save it as UTF-8; PowerShell: Set-Content -Encoding utf8"}
+		return nil, &Error{fmt.Errorf("%s: not a list: it is UTF-16", file),
+			"save it as UTF-8; PowerShell: Set-Content -Encoding utf8"}
 	case bytes.IndexByte(start, 0) >= 0:
 		return nil, fmt.Errorf("%s: not a list: it is not text", file)
 	}

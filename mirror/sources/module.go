@@ -92,10 +92,16 @@ func pathHint(path, query string) string {
 	switch bare := withoutScheme(path); {
 	case bare != path && module.CheckPath(bare) == nil:
 		return "did you mean " + bare + "@" + query + "?"
-	case module.CheckImportPath(path) == nil && module.CheckPath(path) != nil && !strings.Contains(strings.SplitN(path, "/", 2)[0], "."):
+	case isStandard(path):
 		return standardHint
 	}
 	return ""
+}
+
+// isStandard reports whether a path may be of the standard library: its first element has no dot.
+func isStandard(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return module.CheckImportPath(path) == nil && !strings.Contains(first, ".")
 }
 
 // queryHint returns advice for a query that a module of this path cannot have, or "".

@@ -41,11 +41,13 @@ func (s *Sources) addFolder(name, dir string) error {
 		return err
 	}
 	if root != "" && !member && !sameFile(root, filepath.Dir(work)) {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s does not use it, so it is taken by itself, as with GOWORK=off", name, work))
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s does not use it, so it is taken by itself, as with GOWORK=off",
+			name, work))
 		return s.addProject(name, filepath.Join(root, "go.mod"), dir)
 	}
 	if s.options.ModFile != "" {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: -modfile in GOFLAGS is left out, since go commands refuse it in a workspace", name))
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: -modfile in GOFLAGS is left out, "+
+			"since go commands refuse it in a workspace", name))
 	}
 	if abs, err := filepath.Abs(work); err == nil {
 		if s.works[abs] { // another member brought it in
@@ -54,7 +56,8 @@ func (s *Sources) addFolder(name, dir string) error {
 		s.works[abs] = true
 	}
 	if name != filepath.Dir(work) && !sameFile(dir, filepath.Dir(work)) {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: taken is the workspace %s, as go commands take it there; GOWORK=off takes the module alone", name, work))
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: taken is the workspace %s, as go commands take it there; "+
+			"GOWORK=off takes the module alone", name, work))
 	}
 	return s.addWorkspace(name, work)
 }
@@ -91,7 +94,8 @@ func (s *Sources) addProject(name, file, from string) error {
 		if filepath.Ext(alternate) != ".mod" {
 			return fmt.Errorf("-modfile in GOFLAGS is %s: its name must end in .mod", s.options.ModFile)
 		}
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s is read in the place of go.mod, as GOFLAGS says", name, alternate))
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s is read in the place of go.mod, as GOFLAGS says",
+			name, alternate))
 		file = alternate
 	}
 	data, err := os.ReadFile(file)

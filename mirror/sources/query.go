@@ -35,7 +35,9 @@ func NewMatcher(query string) (q Matcher, ok bool, err error) {
 		case semver.Canonical(v) != v && (op == "<=" || op == ">"):
 			return q, false, fmt.Errorf("ambiguous semantic version %q in range %q", v, query)
 		}
-		return Matcher{allows: func(w string) bool { return allows(semver.Compare(w, v)) }, Lower: op[0] == '>', version: v}, true, nil
+		return Matcher{
+			allows: func(w string) bool { return allows(semver.Compare(w, v)) }, Lower: op[0] == '>', version: v,
+		}, true, nil
 	}
 	switch {
 	case query == "latest", query == "upgrade": // there is no version to upgrade from
@@ -52,7 +54,10 @@ func NewMatcher(query string) (q Matcher, ok bool, err error) {
 		return compare(">", func(c int) bool { return c > 0 })
 	case semver.IsValid(query) && strings.Count(query, ".") < 2 && semver.Canonical(query) != query:
 		// v1.2 does not mean prereleases of v1.2.0.
-		return Matcher{allows: func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 }, version: query}, true, nil
+		return Matcher{
+			allows:  func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 },
+			version: query,
+		}, true, nil
 	}
 	return q, false, nil
 }

@@ -43,8 +43,11 @@ type Source struct {
 	GoSum GoSum // of a project or a workspace
 
 	// For a module:
-	Tool  string         // package path of a command, of which only what "go install" needs is carried; Query.Path is the same
-	Query module.Version // Version is a query as for go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or All
+	// Tool is the package path of a command, of which only what "go install" needs is carried.
+	// Query.Path is the same.
+	Tool string
+	// Query.Version is a query as for go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or All.
+	Query module.Version
 }
 
 // Sources lists everything that was asked for.

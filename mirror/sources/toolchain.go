@@ -17,7 +17,8 @@ import (
 func (s *Sources) AddToolchain(name, goVersion string, platforms []string) error {
 	goVersion = "go" + strings.TrimPrefix(goVersion, "go")
 	// A language version such as go1.26 cannot be downloaded.
-	if !version.IsValid(goVersion) || goVersion == version.Lang(goVersion) && version.Compare(goVersion, "go1.21") >= 0 {
+	language := goVersion == version.Lang(goVersion) && version.Compare(goVersion, "go1.21") >= 0
+	if language || !version.IsValid(goVersion) {
 		return fmt.Errorf("%s: %q is not a released Go version: want one such as go1.26.8", name, goVersion)
 	}
 	if len(platforms) == 0 {
@@ -79,7 +80,8 @@ func (s *Sources) AddBootstrap(name, platform, file string) error {
 	case modpath.CheckPlatform(platform) != nil:
 		return fmt.Errorf("%s: %q is not a platform: want one such as linux/amd64", name, platform)
 	case file == "" && platform != modpath.ThisPlatform:
-		return fmt.Errorf("%s: the modmirror here is for %s: name the file of one for %[3]s, as in: self %[3]s modmirror-%[4]s", name, modpath.ThisPlatform, platform, modpath.PlatformName(platform))
+		return fmt.Errorf("%s: the modmirror here is for %s: name the file of one for %[3]s, "+
+			"as in: self %[3]s modmirror-%[4]s", name, modpath.ThisPlatform, platform, modpath.PlatformName(platform))
 	case slices.ContainsFunc(s.Bootstraps, func(have Bootstrap) bool { return have.Platform == platform }):
 		return fmt.Errorf("%s: a second modmirror for %s", name, platform)
 	}

@@ -161,7 +161,9 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 		a.err = err
 	})
 	// A version whose zip cannot be made may have the other files, which a module graph needs.
-	name := map[modpath.Kind]string{modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip}[r.Kind]
+	name := map[modpath.Kind]string{
+		modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip,
+	}[r.Kind]
 	if name == "" && a.err == nil {
 		return "", fmt.Errorf("go mod download %s@%s says nothing of the %s", r.Path, query, r.Kind)
 	}
@@ -178,7 +180,9 @@ func (d *Direct) list(ctx context.Context, path string) ([]string, error) {
 	a.once.Do(func() {
 		defer d.forget(ctx, path)
 		var out []byte
-		if out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", `{{range .Versions}}{{.}}{{"\n"}}{{end}}`, "--", path); a.err == nil {
+		const format = `{{range .Versions}}{{.}}{{"\n"}}{{end}}`
+		out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", format, "--", path)
+		if a.err == nil {
 			a.versions = strings.Fields(string(out))
 		}
 	})
@@ -230,7 +234,8 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	cmd := exec.CommandContext(asked, "go", args...)
 	endGroup(cmd)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
+	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off",
+		"GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
 		"LC_ALL=C", "GIT_HTTP_LOW_SPEED_LIMIT=1000", "GIT_HTTP_LOW_SPEED_TIME=60") // bytes per second, for one minute
 	out, err := cmd.Output()
 	exit, failed := errors.AsType[*exec.ExitError](err)

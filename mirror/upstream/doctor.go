@@ -208,7 +208,8 @@ func (c *Client) findSumDB(ctx context.Context, p proxy, db string, sum *search)
 	case LayerNotFound:
 		f.Advice = "it does not pass the checksum database on, which is then asked directly"
 	case LayerAnswer:
-		f.Advice = "it does not pass the checksum database on, and should say so with 404, after which go commands ask it directly; " + SumDBHint
+		f.Advice = "it does not pass the checksum database on, and should say so with 404, " +
+			"after which go commands ask it directly; " + SumDBHint
 		sum.ended = sum.ended || !p.fallOnError
 	default:
 		sum.ended = sum.ended || !p.fallOnError
@@ -234,7 +235,8 @@ func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
 	f.Elapsed = time.Since(start)
 	if err != nil {
 		f.Detail, f.Layer = err.Error(), LayerAnswer
-		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
+		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: "+
+			"what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
 		if IsNotFound(err) {
 			f.Layer = LayerNotFound
 		}

@@ -92,7 +92,9 @@ func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
 	}
 	host := req.URL.Host
 	switch n := a.asked[host]; {
-	case n >= maxAsked, resp.StatusCode != 401 && resp.StatusCode != 403 && n > 0: // only the first 404 of a host counts, since there may be many
+	case n >= maxAsked:
+		return false
+	case resp.StatusCode != 401 && resp.StatusCode != 403 && n > 0: // there may be many 404s
 		return false
 	}
 	a.asked[host]++

@@ -58,7 +58,8 @@ func parseProxyURL(entry string) (string, error) {
 	}
 	u, err := url.Parse(entry)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "file") {
-		return "", fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off", Redact(entry))
+		return "", fmt.Errorf("invalid GOPROXY %q: want https://, http:// or file:// URLs, direct or off",
+			Redact(entry))
 	}
 	if _, err := os.Stat(u.Path); u.Scheme == "file" && err != nil {
 		return "", fmt.Errorf("GOPROXY %s: %w", entry, err)
@@ -129,7 +130,7 @@ func (c *Client) SumDB(ctx context.Context, name string) (base string, err error
 		if IsNotFound(err) || p.fallOnError {
 			continue
 		}
-		if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 && e.Status != 401 && e.Status != 407 && e.Status/100 == 4 {
+		if e, ok := errors.AsType[*Error](err); ok && e.Status/100 == 4 && e.Status != 401 && e.Status != 407 {
 			return "", &SumDBError{name, base, err} // as for go commands: this proxy ends the search
 		}
 		return "", fmt.Errorf("checksum database %s: %w", name, err)
@@ -156,7 +157,8 @@ func (e *SumDBError) Error() string {
 	if e.Proxy != "" {
 		return fmt.Sprintf("the proxy does not pass checksum database %s on: %v", e.Name, e.Err)
 	}
-	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v", e.Name, e.Err)
+	return fmt.Sprintf("no proxy of GOPROXY passes checksum database %s on, and it cannot be asked directly: %v",
+		e.Name, e.Err)
 }
 
 // Unwrap returns e.Err.

@@ -39,7 +39,8 @@ func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
 		list = append(list, c.probe(ctx, base, path, n))
 	}
 	slices.SortStableFunc(list, func(a, b Measure) int {
-		return cmp.Or(cmp.Compare(float64(a.Failed)/float64(a.Requests), float64(b.Failed)/float64(b.Requests)), cmp.Compare(a.P90, b.P90))
+		share := func(m Measure) float64 { return float64(m.Failed) / float64(m.Requests) }
+		return cmp.Or(cmp.Compare(share(a), share(b)), cmp.Compare(a.P90, b.P90))
 	})
 	return list
 }
@@ -87,7 +88,8 @@ func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
 	slices.Sort(times)
 	at := func(p int) time.Duration { return times[min(len(times)-1, len(times)*p/100)] }
 	m.P50, m.P90, m.P99 = at(50), at(90), at(99)
-	zip, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.Zip, Path: path, Version: versions[len(versions)-1]}.String())
+	newest := modpath.Request{Kind: modpath.Zip, Path: path, Version: versions[len(versions)-1]}
+	zip, data := c.find(ctx, base+"/"+newest.String())
 	if zip.Layer == LayerOK {
 		m.Rate = float64(len(data)) / zip.Elapsed.Seconds()
 	}

@@ -38,7 +38,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if isLocal(req.Context(), req.URL.Hostname()) {
 		return fmt.Errorf("refused a redirect to the local address %s", req.URL.Host)
 	}
-	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy == nil { // the name may resolve to another address by then, so dial checks it again
+	// The name may resolve to another address later, so dial checks it again.
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy == nil {
 		*req = *req.WithContext(context.WithValue(req.Context(), afar{}, true))
 	}
 	return nil

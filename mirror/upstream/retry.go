@@ -78,6 +78,7 @@ func (t *transfer) try(ctx context.Context) (time.Duration, error) {
 	}
 	req.Header.Set("User-Agent", "modmirror")
 	have := t.w.Len()
+	rest := fmt.Sprintf("bytes %d-", have)
 	if have > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
 		req.Header.Set("If-Range", t.etag)
@@ -97,7 +98,7 @@ func (t *transfer) try(ctx context.Context) (time.Duration, error) {
 	case resp.StatusCode == 416 && have > 0: // w lacks only the end of the body, or the file changed
 		t.etag = ""
 		return 0, &Error{URL: Redact(t.url), Status: 416}
-	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", have)):
+	case resp.StatusCode == 206 && have > 0 && strings.HasPrefix(resp.Header.Get("Content-Range"), rest):
 	default:
 		wait, err := statusError(t.url, resp)
 		if resp.StatusCode == 401 {
@@ -114,7 +115,9 @@ func (t *transfer) try(ctx context.Context) (time.Duration, error) {
 
 // receive appends the body of resp to w. It calls cancel when the body stalls. On error it returns
 // a wait as try does.
-func (t *transfer) receive(ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response) (time.Duration, error) {
+func (t *transfer) receive(
+	ctx context.Context, cancel context.CancelCauseFunc, resp *http.Response,
+) (time.Duration, error) {
 	start, have := time.Now(), t.w.Len()
 	watchdog := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
 	defer watchdog.Stop()
@@ -131,7 +134,8 @@ func (t *transfer) receive(ctx context.Context, cancel context.CancelCauseFunc, 
 		if n > 0 {
 			watchdog.Reset(stall)
 			if d := time.Since(start); tooSlow(t.w.Len()-have, d) {
-				return retry.Never, t.fail(fmt.Errorf("%d bytes in %v are too few", t.w.Len()-have, d.Round(time.Second)))
+				return retry.Never, t.fail(fmt.Errorf("%d bytes in %v are too few",
+					t.w.Len()-have, d.Round(time.Second)))
 			}
 			if t.w.Len()+int64(n) > t.limit {
 				return retry.Never, t.fail(fmt.Errorf("longer than the limit of %d bytes", t.limit))
