@@ -118,7 +118,8 @@ func (f *fetcher) small(
 		return check(data) == nil
 	}
 	if !good() {
-		// The go command writes .info files in a way of its own: each machine would carry other bytes.
+		// The go command writes .info files in a way of its own: each machine would carry other
+		// bytes.
 		if kind != modpath.Info {
 			data, ok = f.cached(rel)
 		}

@@ -49,8 +49,8 @@ type Config struct {
 	Executable string // the running modmirror, for bootstraps
 	GoVersion  string // Go version here, such as go1.26.8; a sync reports sources that need a newer one
 
-	// Planned is called before downloads with the sizes of the build lists and of the whole closure.
-	// It may be nil.
+	// Planned is called before downloads with the sizes of the build lists and of the whole
+	// closure. It may be nil.
 	Planned  func(build, all modgraph.Size)
 	Waiting  func(holder string) // is called once when another process holds the directory; may be nil
 	Progress *Progress           // is updated during a sync; may be nil
@@ -90,8 +90,8 @@ type Closure struct {
 	Notes        []string     // oddities that are no reason to fail
 	Vulns        []File       // files of the vulnerability database
 	Bootstraps   []File       // tars with modmirror and Go for hosts that have neither
-	// NoGoMod lists the versions that were asked for and have no go.mod. The latest versions of what
-	// they import are carried.
+	// NoGoMod lists the versions that were asked for and have no go.mod. The latest versions of
+	// what they import are carried.
 	NoGoMod []module.Version
 	Tiles   []string // GOPROXY paths of the tiles that a go command asks for to verify the records
 	Stats   Stats
@@ -102,8 +102,8 @@ type Closure struct {
 
 	newestMods map[string]*modgraph.GoMod // go.mod of the newest version, by module path
 
-	// Toolchains has list lines for the toolchains that sources need, that are newer than the Go here,
-	// and that were not asked for.
+	// Toolchains has list lines for the toolchains that sources need, that are newer than the Go
+	// here, and that were not asked for.
 	Toolchains []string
 }
 

@@ -378,7 +378,8 @@ func (f *fetcher) resolveTool(
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
 		case !upstream.Refused(err) && !modgraph.IsAbsent(err) && !none:
-			// A path above a module's may be no more than a host (modload/query.go queryPrefixModules).
+			// A path above a module's may be no more than a host (modload/query.go
+			// queryPrefixModules).
 			if versions != nil {
 				continue
 			}

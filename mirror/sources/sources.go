@@ -46,7 +46,8 @@ type Source struct {
 	// Tool is the package path of a command, of which only what "go install" needs is carried.
 	// Query.Path is the same.
 	Tool string
-	// Query.Version is a query as for go get: a version, latest, v1, >=v1.2.0, a branch, a commit; or All.
+	// Query.Version is a query as for go get: a version, latest, v1, >=v1.2.0, a branch, a commit;
+	// or All.
 	Query module.Version
 }
 
