@@ -14,7 +14,7 @@ import (
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
 
-// TestDamagedMirrorHeals damages files of the mirror directory: what can be fetched again is.
+// TestDamagedMirrorHeals damages files of the mirror directory. A sync fetches them again.
 func TestDamagedMirrorHeals(t *testing.T) {
 	w := newWorld(t)
 	dir := project(t, head+"require example.com/hello v1.1.0\n")
@@ -49,8 +49,8 @@ func TestDamagedMirrorHeals(t *testing.T) {
 	}
 }
 
-// TestPoisonedModCache: neither a go.mod nor a zip of the module cache is believed against the
-// checksum database.
+// TestPoisonedModCache checks that neither a go.mod nor a zip of the module cache counts against
+// the checksum database.
 func TestPoisonedModCache(t *testing.T) {
 	w := newWorld(t)
 	dir := project(t, head+"require example.com/hello v1.1.0\n")
@@ -66,7 +66,7 @@ func TestPoisonedModCache(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A zip of another version, under a .ziphash that agrees with it.
+	// This is the zip of another version, with a .ziphash that agrees with it.
 	zip, err := w.up.Get("example.com/text/@v/v1.0.0.zip")
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestPoisonedModCache(t *testing.T) {
 	}
 }
 
-// TestLargeGoMod: a go.mod of megabytes is carried like any other when no graph reads it, and not
+// TestLargeGoMod checks that a go.mod of megabytes is carried when no graph reads it, and not
 // parsed when one does.
 func TestLargeGoMod(t *testing.T) {
 	w := newWorld(t)
@@ -122,7 +122,7 @@ func TestEmptyGoMod(t *testing.T) {
 	}
 }
 
-// FuzzParseInfo checks that what is accepted has a canonical version.
+// FuzzParseInfo checks that an accepted .info file has a canonical version.
 func FuzzParseInfo(f *testing.F) {
 	f.Add([]byte(`{"Version":"v1.0.0","Time":"2020-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{"Version":"v1.0.0","Time":"9999-12-31T23:59:59Z","Origin":{"VCS":"git"}}`))

@@ -70,8 +70,8 @@ func TestMayHold(t *testing.T) {
 	}
 }
 
-// bareWorld has a version without a go.mod that imports packages.
-func bareWorld(t *testing.T, imports ...string) *world {
+// noGoModWorld has a version without a go.mod that imports packages.
+func noGoModWorld(t *testing.T, imports ...string) *world {
 	w := newWorld(t)
 	text := "package main\n\nimport (\n"
 	for _, i := range imports {
@@ -83,10 +83,10 @@ func bareWorld(t *testing.T, imports ...string) *world {
 	return w
 }
 
-// TestBareImports: what cannot be had of what a version without a go.mod imports is named, however
-// the upstream says so, and does not keep the rest away.
+// TestBareImports checks that packages that cannot be had are reported, whatever the upstream
+// answers, and that the rest is carried.
 func TestBareImports(t *testing.T) {
-	w := bareWorld(t, "example.com/text", "example.com/gone/a", "example.com/odd", "example.com/denied")
+	w := noGoModWorld(t, "example.com/text", "example.com/gone/a", "example.com/odd", "example.com/denied")
 	w.up.Override("example.com/odd/@v/list", testproxy.Status(400, "what?"))
 	list := filepath.Join(t.TempDir(), "list.txt")
 	if err := os.WriteFile(list, []byte("tool example.com/naked@v1.0.0\ndeny example.com/hello\n"), 0o666); err != nil {

@@ -50,8 +50,8 @@ func TestRefusedIsMissing(t *testing.T) {
 	}
 }
 
-// TestManyMissing: a go.mod that requires more than exists ends the sync, and goroutines do not
-// pile up meanwhile.
+// TestManyMissing checks that a go.mod with too many requirements that do not exist ends the sync,
+// and that goroutines do not pile up.
 func TestManyMissing(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.NoSumDB = "example.com"
@@ -85,8 +85,8 @@ func TestManyMissing(t *testing.T) {
 	}
 }
 
-// TestNamesThatAreNone: somebody's go.mod may require what no module can be. It is missing like
-// what an upstream refuses.
+// TestNamesThatAreNone has a go.mod that requires names that no module can have. They are missing
+// like files that an upstream refuses.
 func TestNamesThatAreNone(t *testing.T) {
 	w := newWorld(t)
 	w.add("example.com/odd@v1.0.0", "go 1.20\n\nrequire (\n\tcommon v0.0.0\n\t\"a b/c\" v0.0.0\n\texample.com/text v1.0.0-"+strings.Repeat("a", 2500)+"\n)\n\nreplace common => ../common\n", "o.go", "package odd\n")
@@ -112,8 +112,8 @@ func TestNamesThatAreNone(t *testing.T) {
 	}
 }
 
-// TestChainOfAPromotedRoot: the version that is missing was named by another module, not by the
-// project.
+// TestChainOfAPromotedRoot checks that the chain of a missing version begins with the module that
+// named it, not with the project.
 func TestChainOfAPromotedRoot(t *testing.T) {
 	w := newWorld(t)
 	w.up.Override("example.com/text/@v/v1.1.0.zip", testproxy.Status(404, "gone"))
@@ -126,7 +126,7 @@ func TestChainOfAPromotedRoot(t *testing.T) {
 	}
 }
 
-// TestSameChains: what brings a module in does not depend on chance.
+// TestSameChains checks that chains do not depend on chance.
 func TestSameChains(t *testing.T) {
 	w := newWorld(t)
 	dir := project(t, "module example.com/main\n\ngo 1.16\n\nrequire (\n\texample.com/hello v1.1.0\n\texample.com/promote v1.0.0\n\texample.com/text v1.0.0\n)\n\nreplace example.com/text => example.com/absent v1.0.0\n")

@@ -32,8 +32,8 @@ func TestRetractedAndDeprecated(t *testing.T) {
 	}
 }
 
-// TestSilentDatabase has the lookup of a newest version, which is only asked about, never end: the
-// sync does, in its time.
+// TestSilentDatabase has the database not answer about a newest version, which only serves advice.
+// The sync goes on without it.
 func TestSilentDatabase(t *testing.T) {
 	w := newWorld(t)
 	w.up.Override("sumdb/"+testproxy.DBName+"/lookup/example.com/hello@v1.2.0", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

@@ -29,7 +29,7 @@ var goMods = []struct{ name, goMod string }{
 	{"an older pruned main", "module example.com/text\n\ngo 1.20\n\nrequire example.com/unpruned v1.0.0\n"},
 }
 
-// TestBuildListIsGos compares the zips of a closure with "go list -m all" of the real go command.
+// TestBuildListIsGos compares the zips of a closure with "go list -m all" of the go command here.
 func TestBuildListIsGos(t *testing.T) {
 	for _, tc := range goMods {
 		t.Run(tc.name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestBuildListIsGos(t *testing.T) {
 			if diff := gocmp.Diff(w.goList(dir), zips(c)); diff != "" {
 				t.Errorf("zips (-go list -m all +closure):\n%s", diff)
 			}
-			// And go needs nothing else to say so: the same from the mirror directory alone.
+			// The go command says the same with nothing but the mirror directory.
 			if diff := gocmp.Diff(w.goList(dir), w.goListFrom(dir, "file://"+w.dir)); diff != "" {
 				t.Errorf("go list -m all (-upstream +mirror directory):\n%s", diff)
 			}
@@ -71,8 +71,8 @@ func TestClosedClosure(t *testing.T) {
 	if diff := gocmp.Diff(want, zips(c)); diff != "" {
 		t.Errorf("zips (-want +got):\n%s", diff)
 	}
-	// In the build closure of a project that outbids text, the closed one also has what promote
-	// alone would take.
+	// In the build closure of a project that raises text, the closed closure also has what promote
+	// alone would select.
 	dir := project(t, head+"require (\n\texample.com/hello v1.0.0\n\texample.com/text v1.1.0\n)\n")
 	w.cfg.Closed = true
 	if c, err = w.sync(dir); err != nil {
@@ -84,7 +84,7 @@ func TestClosedClosure(t *testing.T) {
 	}
 }
 
-// TestGo117 has a project whose tidy asks, for the sake of go 1.16, for a zip that no build needs:
+// TestGo117 has a project whose tidy asks, for the sake of Go 1.16, for a zip that no build needs:
 // the unpruned graph selects a newer version of a module whose path is the beginning of an imported
 // one.
 func TestGo117(t *testing.T) {
@@ -98,7 +98,8 @@ func TestGo117(t *testing.T) {
 		"main.go", "package main\n\nimport _ \"example.com/near\"\n\nfunc main() {}\n"))
 }
 
-// tidiesOffline syncs a project, and has go tidy and build it from the mirror directory alone.
+// tidiesOffline syncs a project, and has the go command tidy and build it from the mirror directory
+// alone.
 func (w *world) tidiesOffline(dir string) {
 	w.t.Helper()
 	if _, err := w.sync(dir); err != nil {
@@ -112,7 +113,7 @@ func (w *world) tidiesOffline(dir string) {
 	}
 }
 
-// TestOddGoModOfALeaf: a go.mod that nothing reads need not be one that can be read.
+// TestOddGoModOfALeaf checks that a go.mod that no graph reads need not be well-formed.
 func TestOddGoModOfALeaf(t *testing.T) {
 	w := newWorld(t)
 	w.add("example.com/a@v1.0.0", "go 1.20\n\nrequire example.com/leaf v1.0.0\n\nrequire example.com/otherpath v1.0.0 // indirect\n", "a.go", "package a\n")
@@ -127,7 +128,7 @@ func TestOddGoModOfALeaf(t *testing.T) {
 	if want := []string{"example.com/a@v1.0.0", "example.com/leaf@v1.0.0", "example.com/otherpath@v1.0.0"}; !slices.Equal(zips(c), want) {
 		t.Errorf("zips %v, want %v", zips(c), want)
 	}
-	// Closed, no project can start from them, and that is said.
+	// In a closed closure no project can start from them, and a note says so.
 	c, err = w.sync("example.com/a@v1.0.0")
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestOddGoModOfALeaf(t *testing.T) {
 	}
 }
 
-// TestClosedFork closes a project over a fork that keeps the path of what it replaces.
+// TestClosedFork closes a project over a fork that keeps the module path of the original.
 func TestClosedFork(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Closed = true
@@ -153,8 +154,8 @@ func TestClosedFork(t *testing.T) {
 	}
 }
 
-// TestWorkspaceIsGos compares the closure of workspaces with what go commands do in them, from the
-// upstream and from the mirror directory.
+// TestWorkspaceIsGos compares what go commands do in workspaces from the upstream and from the
+// mirror directory.
 func TestWorkspaceIsGos(t *testing.T) {
 	mod := func(path, rest string) string { return "module " + path + "\n\ngo 1.20\n\n" + rest }
 	uses := func(pkgs ...string) string {
@@ -216,7 +217,7 @@ func TestWorkspaceIsGos(t *testing.T) {
 				if err != nil {
 					t.Fatalf("offline: %v", err)
 				}
-				if args[1] == "download" { // prints the folders of the cache
+				if args[1] == "download" { // it prints folders of the module cache
 					continue
 				}
 				if diff := gocmp.Diff(string(online), string(offline)); diff != "" {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestPruneKeepsProofs: of what is kept the proofs are kept too, however old they are.
+// TestPruneKeepsProofs checks that Prune keeps the proofs of what it keeps, however old they are.
 func TestPruneKeepsProofs(t *testing.T) {
 	w := newWorld(t)
 	c, err := w.sync("example.com/hello@v1.1.0")

@@ -31,7 +31,7 @@ func TestLatest(t *testing.T) {
 			t.Errorf("%s@latest = %v, want %s", path, got, want)
 		}
 	}
-	// @latest is asked only when the list has nothing.
+	// @latest is asked only when the list is empty.
 	w.up.Override("example.com/tip/@latest", func(rw http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(rw, `{"Version":"v0.0.0-20200102030405-0123456789ab","Time":"2020-01-02T03:04:05Z"}`)
 	})
@@ -48,7 +48,7 @@ func TestLatest(t *testing.T) {
 	}
 }
 
-// TestQueriesAreGos resolves queries and has the go command do the same.
+// TestQueriesAreGos resolves queries and compares with the go command here.
 func TestQueriesAreGos(t *testing.T) {
 	w := newWorld(t)
 	main := func(version string) {
@@ -116,7 +116,7 @@ func TestQueriesAreGos(t *testing.T) {
 	}
 }
 
-// TestLongList: a list of versions that is longer than any is refused.
+// TestLongList checks the limit of a list's length.
 func TestLongList(t *testing.T) {
 	w := newWorld(t)
 	for _, n := range []int{maxList - 6, maxList + 6} {
@@ -138,7 +138,7 @@ func TestTheSameQueryTwice(t *testing.T) {
 	}
 }
 
-// TestToolBesideAModule: the longest path that is a module need not have the command.
+// TestToolBesideAModule has a command whose longest module path does not contain it.
 func TestToolBesideAModule(t *testing.T) {
 	w := newWorld(t)
 	w.add("example.com/t@v1.1.0", "go 1.20\n\nrequire example.com/text v1.0.0\n", "cmd/foo/main.go", "package main\n\nimport _ \"example.com/text\"\n\nfunc main() {}\n")

@@ -12,18 +12,17 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// TestManyHeads: every answer of the test database carries the head of its time. The largest is
-// taken.
+// TestManyHeads has a database whose answers carry different heads. The largest one counts.
 func TestManyHeads(t *testing.T) {
 	w := newYoungWorld(t)
 	c, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.checkHead(c, int64(len(c.Versions))+1) // and hello v1.2.0, which is asked for what it says of others
+	w.checkHead(c, int64(len(c.Versions))+1) // hello v1.2.0 has a record too, since its go.mod says what is retracted
 }
 
-// TestStaleLatest has a record that is new since the upstream's cached /latest.
+// TestStaleLatest has a record that is newer than the upstream's cached /latest.
 func TestStaleLatest(t *testing.T) {
 	w := newYoungWorld(t)
 	if _, err := w.up.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/old@v0.1.0"); err != nil {
@@ -41,7 +40,7 @@ func TestStaleLatest(t *testing.T) {
 	w.checkHead(c, 2)
 }
 
-// checkHead checks that all records are below a head of that many.
+// checkHead checks that the head has this size and that all records are below it.
 func (w *world) checkHead(c *Closure, size int64) {
 	w.t.Helper()
 	if c.Head.N != size {
@@ -54,7 +53,7 @@ func (w *world) checkHead(c *Closure, size int64) {
 	}
 }
 
-// TestForkedDatabase meets a database whose key signs a second history.
+// TestForkedDatabase has a database whose key signs a second history.
 func TestForkedDatabase(t *testing.T) {
 	w := newYoungWorld(t)
 	if _, err := w.sync(project(t, head+"require example.com/hello v1.1.0\n")); err != nil {

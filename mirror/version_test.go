@@ -62,7 +62,8 @@ func TestGoSumMismatch(t *testing.T) {
 	if _, err := w.sync(dir); !errors.Is(err, proof.ErrMismatch) || !strings.Contains(err.Error(), "go.sum says") {
 		t.Errorf("got %v, want a mismatch with go.sum", err)
 	}
-	// A private module rests on go.sum alone, and goes to quarantine when that disagrees.
+	// A private module is verified by go.sum alone. Its file goes to quarantine when go.sum
+	// disagrees.
 	dir = project(t, head+"require corp.example/secret v1.0.0\n", "go.sum", "corp.example/secret v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
 	if _, err := w.sync(dir); !errors.Is(err, proof.ErrMismatch) {
 		t.Errorf("private: got %v, want a mismatch with go.sum", err)
@@ -72,8 +73,8 @@ func TestGoSumMismatch(t *testing.T) {
 	}
 }
 
-// TestModOfAnotherModule: a go.mod that graph loading cannot use is held against the checksum
-// database first.
+// TestModOfAnotherModule checks that a go.mod that graph loading cannot use is compared with the
+// checksum database first.
 func TestModOfAnotherModule(t *testing.T) {
 	for _, text := range []string{"module example.com/other\n", "require ("} {
 		w := newWorld(t)

@@ -37,7 +37,7 @@ func newWorld(t *testing.T) *world {
 	return worldOf(t, up, err)
 }
 
-// newYoungWorld is a world whose checksum database takes in what it is asked for.
+// newYoungWorld returns a world whose checksum database adds records when it is asked for them.
 func newYoungWorld(t *testing.T) *world {
 	t.Helper()
 	skey, vkey, err := note.GenerateKey(rand.Reader, testproxy.DBName)
@@ -81,7 +81,7 @@ func (w *world) sync(args ...string) (*Closure, error) {
 	return m.Sync(context.Background(), &Job{Sources: *src})
 }
 
-// project makes a folder with a go.mod.
+// project creates a folder with a go.mod and files.
 func project(t *testing.T, goMod string, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -98,7 +98,7 @@ func project(t *testing.T, goMod string, files ...string) string {
 	return dir
 }
 
-// zips and mods return what a closure carries whole, and of what only the go.mod.
+// zips and mods return the versions of a closure with their zip, and those without.
 func zips(c *Closure) (list []string) {
 	for _, v := range c.Versions {
 		if v.Zip != nil {
@@ -171,7 +171,7 @@ func (w *world) goListFrom(dir, proxy string) []string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "other.mod"), data, 0o644); err != nil { // go may write to it
+	if err := os.WriteFile(filepath.Join(dir, "other.mod"), data, 0o644); err != nil { // the go command may write to it
 		w.t.Fatal(err)
 	}
 	os.Remove(filepath.Join(dir, "other.sum"))

@@ -22,7 +22,8 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// TestDamagedZip: what is not a zip, or one whose content does not inflate, does not verify.
+// TestDamagedZip checks that a file that is not a zip, or whose content does not inflate, does not
+// verify.
 func TestDamagedZip(t *testing.T) {
 	for _, change := range []func([]byte) []byte{
 		func([]byte) []byte { return []byte("hello") },
@@ -45,8 +46,8 @@ func TestDamagedZip(t *testing.T) {
 	}
 }
 
-// TestLongDirectory: a zip that is all directory is refused before it is read into memory, by whom
-// it is of and why.
+// TestLongDirectory checks that a zip with an endless directory is refused before it is read into
+// memory, and that the error says which and why.
 func TestLongDirectory(t *testing.T) {
 	w := newWorld(t)
 	path := "example.com/text/@v/v1.1.0.zip"
@@ -86,7 +87,7 @@ func TestModCacheSavesDownloads(t *testing.T) {
 	if err != nil || c.Stats.Reused != 1 || w.up.Asked(zip) != n {
 		t.Errorf("%v; reused %d, asked again %d times", err, c.Stats.Reused, w.up.Asked(zip)-n)
 	}
-	// What is damaged in the cache is fetched instead.
+	// A damaged zip of the cache is fetched instead.
 	if err := os.WriteFile(filepath.Join(cache, "cache/download", zip), []byte("PK damaged"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +98,13 @@ func TestModCacheSavesDownloads(t *testing.T) {
 	}
 }
 
-// packed is the SHA-256 of what repack makes of the files below. When it changes, by another
-// version of the compressor for one, packing must have another name, so that what mirror
-// directories have is packed again.
+// packed is the SHA-256 of the zip that repack makes of the files below. When it changes, for
+// instance with another version of the compressor, change the constant packing too, so that zips in
+// mirror directories are packed again.
 const packed = "d2d3183c007d14845a17f6e123979acae7da988330836358a44e16f570b93bd6"
 
-// TestRepackIsOneForm packs the same files in several ways, as releases of Go do, and repacks them.
+// TestRepackIsOneForm packs the same files in several ways, as different releases of Go do, and
+// repacks them.
 func TestRepackIsOneForm(t *testing.T) {
 	m := module.Version{Path: "corp.example/m", Version: "v1.0.0"}
 	files := map[string]string{

@@ -74,7 +74,7 @@ func TestCheckFile(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that what Parse accepts has one spelling and is a safe file name.
+// FuzzParse checks that an accepted path has one spelling and is a safe file name.
 func FuzzParse(f *testing.F) {
 	for _, p := range badPaths {
 		f.Add(p)

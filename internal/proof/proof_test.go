@@ -261,7 +261,7 @@ func TestParseGOSUMDB(t *testing.T) {
 	}
 }
 
-// FuzzParseLookup checks that an accepted answer can be made again from its parts.
+// FuzzParseLookup checks that an accepted answer can be composed again from its parts.
 func FuzzParseLookup(f *testing.F) {
 	l := newLog(f)
 	l.add(3)
@@ -309,8 +309,7 @@ func TestTwoSpoiledTiles(t *testing.T) {
 	}
 }
 
-// FuzzTile changes a tile that a proof reads: no record is proven that is another one than was
-// logged.
+// FuzzTile changes a tile that a proof reads. No record other than the logged one may be proven.
 func FuzzTile(f *testing.F) {
 	l := newLog(f)
 	l.add(300)

@@ -62,7 +62,7 @@ func TestListFile(t *testing.T) {
 	}
 }
 
-// FuzzListFile checks that no list makes the parser panic or accept a path that is none.
+// FuzzListFile checks that no list makes the parser panic or accept an invalid path.
 func FuzzListFile(f *testing.F) {
 	f.Add("rsc.io/quote@v1.5.2 # x\nmissing-ok a.b/c@v1.0.0\n")
 	f.Add("module ./x\n\x00@")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestContentTypeDoesNotCount has the bytes of an answer decide what it is: some proxies call all
-// files text/html, and login pages may be called anything.
+// TestContentTypeDoesNotCount checks that the bytes of an answer decide what it is: some proxies
+// call all files text/html, and login pages may have any type.
 func TestContentTypeDoesNotCount(t *testing.T) {
 	for _, tc := range []struct {
 		contentType, body string
@@ -38,7 +38,7 @@ func TestContentTypeDoesNotCount(t *testing.T) {
 	}
 }
 
-// TestTooSlow: a body has its time to begin, and then a rate to keep.
+// TestTooSlow checks that a body has time to begin, and then a minimum rate.
 func TestTooSlow(t *testing.T) {
 	for _, test := range []struct {
 		n    int64
@@ -57,8 +57,8 @@ func TestTooSlow(t *testing.T) {
 	}
 }
 
-// TestPackedAnswers: an answer that is packed, although nobody asked for that, is taken as the
-// bytes that it is, and never unpacked.
+// TestPackedAnswers checks that a compressed answer, which nobody asked for, is taken as it is and
+// never decompressed.
 func TestPackedAnswers(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)

@@ -123,8 +123,8 @@ func TestFileProxy(t *testing.T) {
 	}
 }
 
-// TestNameThatDoesNotResolve: as long as name servers fail it is tried again, and not when they say
-// that there is no such name. The error has it.
+// TestNameThatDoesNotResolve checks that a failure of name servers is retried, and their answer
+// that there is no such name is not. The error contains theirs.
 func TestNameThatDoesNotResolve(t *testing.T) {
 	good := serve(t, answer(200, "good"))
 	for _, test := range []struct {

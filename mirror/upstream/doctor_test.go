@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestDoctor has a proxy for each way in which one fails.
+// TestDoctor has a proxy for each way to fail.
 func TestDoctor(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 			}
 		})
 	}
-	// A proxy that accepts and says nothing.
+	// This proxy accepts connections and says nothing.
 	silent := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c := newClient(t, silent)
 	c.http.Transport.(*http.Transport).ResponseHeaderTimeout = 50 * time.Millisecond
@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorSumDB has proxies that pass the checksum database on, and others.
+// TestDoctorSumDB has proxies that pass the checksum database on and proxies that do not.
 func TestDoctorSumDB(t *testing.T) {
 	mux := func(sumdb bool) string {
 		return serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestListRules is the table of GOPROXY: "," goes on after 404 and 410 only, "|" after everything.
+// TestListRules is the table of GOPROXY: after "," the next proxy is asked only after 404 and 410,
+// after "|" it is asked after any error.
 func TestListRules(t *testing.T) {
 	good := serve(t, answer(200, "good"))
 	gone := serve(t, answer(410, "gone"))

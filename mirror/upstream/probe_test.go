@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestProbe has a slow proxy, one that fails now and then, and a good one.
+// TestProbe has a slow proxy, one that fails sometimes, and a good one.
 func TestProbe(t *testing.T) {
 	proxy := func(wait time.Duration, failing bool) string {
 		return serve(t, func(w http.ResponseWriter, r *http.Request) {

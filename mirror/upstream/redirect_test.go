@@ -33,8 +33,8 @@ func TestRedirectRules(t *testing.T) {
 	}
 }
 
-// TestRedirectRebinds: a name that stood for an address elsewhere when a redirect to it was
-// checked, and stands for this machine when it is connected to, is not connected to.
+// TestRedirectRebinds checks that a redirect is not followed to this machine when its name resolved
+// to an address elsewhere during the check and resolves to this machine when connecting.
 func TestRedirectRebinds(t *testing.T) {
 	far := context.WithValue(ctx, afar{}, true)
 	local := strings.TrimPrefix(serve(t, answer(200, "secret")), "http://")
@@ -42,7 +42,7 @@ func TestRedirectRebinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, to := range []string{local, "localhost:" + port} { // what the name stands for now
+	for _, to := range []string{local, "localhost:" + port} { // the name resolves to this machine now
 		if c, err := dial(far, "tcp", to); err == nil || !strings.Contains(err.Error(), "which is the local address") {
 			if c != nil {
 				c.Close()
@@ -55,7 +55,7 @@ func TestRedirectRebinds(t *testing.T) {
 		}
 		c.Close()
 	}
-	// A redirect from elsewhere marks its request, and one of a proxy on this machine does not.
+	// A redirect from elsewhere marks its request; a redirect of a proxy on this machine does not.
 	for from, want := range map[string]bool{"http://192.0.2.1/x": true, "http://127.0.0.1:1/x": false} {
 		a, _ := http.NewRequest("GET", from, nil)
 		b, _ := http.NewRequest("GET", "http://192.0.2.2/x", nil)

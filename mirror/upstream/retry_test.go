@@ -53,7 +53,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestResume cuts a download again and again; what came is kept when the file is still the same.
+// TestResume cuts a download again and again. What arrived is kept while the server has the same
+// file.
 func TestResume(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 10000)
 	for _, tc := range []struct {
@@ -114,7 +115,7 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestRetryAfter reads the header in both forms, and bounds it.
+// TestRetryAfter reads the header in both forms and checks its bound.
 func TestRetryAfter(t *testing.T) {
 	for _, tc := range []struct {
 		status     int
@@ -141,7 +142,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// A roundTripper is a transport without a network, so that its time can be that of a bubble.
+// A roundTripper is a transport without a network, so that it works in a bubble.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
@@ -171,8 +172,8 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	})
 }
 
-// TestStall has a body stand still: the attempt ends after the time that a body has, and the next
-// one resumes after a wait.
+// TestStall has a body stop in the middle. The attempt ends after the time that a body has, and the
+// next one resumes it.
 func TestStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New("http://proxy.example", "off", 1)
