@@ -172,7 +172,7 @@ func (b *Bundle) continues(ctx context.Context, old Tree, fail func(string, ...a
 		return nil
 	}
 	p := &proof.Prover{Head: heads[len(heads)-1], Source: Tiles(ctx, b)}
-	switch err := p.Extends(proof.Head{Tree: old.tree()}); {
+	switch err := p.ProveConsistency(proof.Head{Tree: old.tree()}); {
 	case err == nil:
 		return nil
 	case errors.Is(err, proof.ErrMismatch):

@@ -250,7 +250,7 @@ func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.He
 			return nil, &NotVerifiedError{What: name, Err: err}
 		}
 		edge := &proof.Prover{Head: h, Source: p.Source}
-		for _, err := range []error{edge.Edge(), p.Extends(h)} {
+		for _, err := range []error{edge.ProveHead(), p.ProveConsistency(h)} {
 			if away, ok := errors.AsType[*NotAtHandError](err); ok {
 				return nil, away
 			}

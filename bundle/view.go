@@ -261,12 +261,12 @@ func (v *View) bestHead(ctx context.Context, lines []*Bundle, candidates []proof
 		forgets := false
 		if remembered.N > 0 {
 			var err error
-			if forgets, err = s.unshown(p.Extends(proof.Head{Tree: remembered})); err != nil {
+			if forgets, err = s.unshown(p.ProveConsistency(proof.Head{Tree: remembered})); err != nil {
 				return nil, err
 			}
 		}
 		for _, other := range candidates {
-			if not, err := s.unshown(p.Extends(other)); err != nil {
+			if not, err := s.unshown(p.ProveConsistency(other)); err != nil {
 				return nil, err
 			} else if not {
 				s.Heads++

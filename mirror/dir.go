@@ -19,40 +19,40 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// syncsInFlight is how many small files are written at once: syncs that
-// wait for the disk together share its work.
+// syncsInFlight is how many small files are synced at once. Syncs that wait for the disk together
+// share its work.
 const syncsInFlight = 32
 
-// A Dir is a mirror directory, locked by this process.
+// A Dir is a mirror directory, locked by this process. It is safe for concurrent use.
 //
-// Its layout is that of GOMODCACHE/cache/download with sumdb/NAME/… beside it, so
-// it is a valid file:// GOPROXY at all times. A file under its final name is complete and
-// verified. Beside each .zip stands .hashes, with its h1 and its SHA-256 in hex, so that a
-// file is hashed once in its life here.
+// Its layout is that of GOMODCACHE/cache/download with sumdb/NAME/… beside it, so it is a valid
+// file:// GOPROXY at all times. A file under its final name is complete and verified. Beside each
+// .zip file stands a .hashes file with its h1 and its SHA-256 in hex, so that a zip is hashed once
+// in its life here.
 type Dir struct {
 	root   string
 	unlock func() error
 
-	flushing sync.Mutex // one at a time
+	flushing sync.Mutex // serializes flush
 	mu       sync.Mutex
-	pending  map[string]*safefile.File // by GOPROXY path: written, but without their names yet
-	dirty    map[string]bool           // folders with new names that were not synced yet
+	pending  map[string]*safefile.File // by GOPROXY path: files that are written and have no name yet; guarded by mu
+	dirty    map[string]bool           // folders with new names that are not synced yet; guarded by mu
 }
 
-// maxPending is how many small files wait for their names: what a killed run loses.
+// maxPending bounds the small files that wait for their names. A killed run loses them.
 const maxPending = 1000
 
-// The folders of a mirror directory that are not part of the tree it serves.
-// None can be the first element of a module path, which has a dot.
+// The names in a mirror directory that are not part of the tree that it serves. None can be the
+// first element of a module path, which has a dot.
 const (
 	tmpDir        = "tmp"
 	quarantineDir = "quarantine"
-	directDir     = "direct" // module cache of the go commands that fetch private modules
+	directDir     = "direct" // module cache of the go command for private modules
 	lockFile      = "lock"
 )
 
-// OpenDir locks the mirror directory at root, making it when it is not there. While
-// another process holds the lock it waits, having called waiting once with who that is.
+// OpenDir opens and locks the mirror directory at root, and creates it if needed. While another
+// process holds the lock, it calls waiting once, with the name of that process, and waits.
 func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Dir, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
@@ -72,10 +72,10 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 	return d, nil
 }
 
-// Close syncs the folders that changed and gives the lock back.
+// Close syncs the directory and unlocks it.
 func (d *Dir) Close() error { return errors.Join(d.Sync(), d.unlock()) }
 
-// Sync gives the files that were written their names and makes them survive a crash.
+// Sync names the files that were written, and makes them survive a crash.
 func (d *Dir) Sync() error {
 	if err := d.flush(); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (d *Dir) Sync() error {
 	return eg.Wait()
 }
 
-// flush gives the pending files their names, after one sync for all of them.
+// flush names the pending files, after one sync for all of them.
 func (d *Dir) flush() error {
 	d.flushing.Lock()
 	defer d.flushing.Unlock()
@@ -144,7 +144,7 @@ func syncFile(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Path returns where in the file system the file at a GOPROXY path is.
+// Path returns the file name for a GOPROXY path.
 func (d *Dir) Path(rel string) string { return filepath.Join(d.root, filepath.FromSlash(rel)) }
 
 // create starts writing the file at a GOPROXY path.
@@ -152,7 +152,7 @@ func (d *Dir) create(rel string) (*safefile.File, error) {
 	return safefile.CreateIn(filepath.Join(d.root, tmpDir), d.Path(rel), 0o666)
 }
 
-// commit makes f visible.
+// commit gives f its name.
 func (d *Dir) commit(f *safefile.File) error {
 	if err := f.CommitNoSync(); err != nil {
 		return err
@@ -163,8 +163,8 @@ func (d *Dir) commit(f *safefile.File) error {
 	return nil
 }
 
-// write writes a small file. It gets its name with the next flush, together with many others; until
-// then read finds it where it waits.
+// write writes a small file. The next flush names it, together with many others; until then read
+// finds it.
 func (d *Dir) write(rel string, data []byte) error {
 	f, err := d.put(rel, data)
 	if err != nil {
@@ -173,7 +173,7 @@ func (d *Dir) write(rel string, data []byte) error {
 	return d.adopt(rel, f)
 }
 
-// update writes a small file unless it holds data already.
+// update writes a small file unless it has this content already.
 func (d *Dir) update(rel string, data []byte) error {
 	if old, ok, err := d.read(rel); err != nil || ok && bytes.Equal(old, data) {
 		return err
@@ -181,7 +181,7 @@ func (d *Dir) update(rel string, data []byte) error {
 	return d.write(rel, data)
 }
 
-// put writes data to a temporary file, which adopt can make the one at rel.
+// put writes data to a temporary file for adopt.
 func (d *Dir) put(rel string, data []byte) (*safefile.File, error) {
 	f, err := d.create(rel)
 	if err != nil {
@@ -198,7 +198,7 @@ func (d *Dir) put(rel string, data []byte) (*safefile.File, error) {
 	return f, nil
 }
 
-// adopt gives a file from put its name, with the next flush.
+// adopt takes a file from put. The next flush names it.
 func (d *Dir) adopt(rel string, f *safefile.File) error {
 	d.mu.Lock()
 	d.pending[rel] = f
@@ -210,7 +210,7 @@ func (d *Dir) adopt(rel string, f *safefile.File) error {
 	return nil
 }
 
-// read reads a small file; ok is false when it is not there.
+// read reads a small file. ok is false when it does not exist.
 func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
 	name := d.Path(rel)
 	d.mu.Lock()
@@ -219,7 +219,7 @@ func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
 	}
 	d.mu.Unlock()
 	data, err = os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) && name != d.Path(rel) { // it got its name just now
+	if errors.Is(err, fs.ErrNotExist) && name != d.Path(rel) { // a flush has just named it
 		data, err = os.ReadFile(d.Path(rel))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -228,7 +228,7 @@ func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
 	return data, err == nil, err
 }
 
-// quarantine moves a file that did not verify out of the tree, with the reason beside it.
+// quarantine moves a file that does not verify out of the tree, with the reason beside it.
 func (d *Dir) quarantine(file, rel string, reason error) error {
 	dir := filepath.Join(d.root, quarantineDir)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
@@ -238,12 +238,12 @@ func (d *Dir) quarantine(file, rel string, reason error) error {
 	return errors.Join(os.Rename(file, name), os.WriteFile(name+".reason", []byte(rel+": "+reason.Error()+"\n"), 0o666))
 }
 
-// maxQuarantineName is the longest name of a file in quarantine, without its time, in bytes: with
-// that and .reason it fits the 255 that file systems have room for.
+// maxQuarantineName is the longest name of a file in quarantine in bytes, without its time. With
+// the time and .reason it fits the 255 bytes of file systems.
 const maxQuarantineName = 200
 
-// quarantineName makes a file name of a GOPROXY path. A long one keeps its end and, in the place of
-// the rest, a hash of all of it.
+// quarantineName returns the file name for a GOPROXY path. A long name keeps its end and, instead
+// of the rest, a hash of the whole.
 func quarantineName(rel string) string {
 	name := strings.ReplaceAll(rel, "/", "_")
 	if len(name) <= maxQuarantineName {
@@ -253,7 +253,7 @@ func quarantineName(rel string) string {
 	return hash + name[len(name)-(maxQuarantineName-len(hash)):]
 }
 
-// versionFile returns the GOPROXY path of a file of a module version.
+// versionFile returns the GOPROXY path of a file of a module. Lists and @latest have no version.
 func versionFile(kind modpath.Kind, path, version string) string {
 	return modpath.Request{Kind: kind, Path: path, Version: version}.String()
 }

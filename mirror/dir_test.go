@@ -8,6 +8,21 @@ import (
 	"testing"
 )
 
+func TestLeftOverTempFilesAreRemoved(t *testing.T) {
+	w := newWorld(t)
+	left := filepath.Join(w.dir, "tmp", ".modmirror-tmp-X")
+	os.MkdirAll(filepath.Dir(left), 0o755)
+	if err := os.WriteFile(left, []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync("example.com/text@v1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	if list, _ := os.ReadDir(filepath.Dir(left)); len(list) != 0 {
+		t.Errorf("tmp holds %v", list)
+	}
+}
+
 // TestQuarantineKeepsLongNames checks that the evidence of a module with a long path is kept, with
 // its whole path beside it.
 func TestQuarantineKeepsLongNames(t *testing.T) {

@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,19 +22,20 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
 const (
-	// maxInfo is the longest .info file in bytes. Real ones have some hundred.
+	// maxInfo is the longest .info file in bytes. Real ones have some hundred bytes.
 	maxInfo = 64 << 10
 
-	// maxWaiting is the longest small file in bytes that waits in memory for its proof. Real go.mod files
-	// have some thousand; longer ones wait on the disk.
+	// maxWaiting is the longest small file in bytes that waits for its proof in memory; longer ones
+	// wait on disk. Real go.mod files have some thousand bytes.
 	maxWaiting = 64 << 10
 
-	// maxLines is how many lines a go.mod may have that is read for a graph: parsing one takes some hundred
-	// bytes of memory a line. Real ones have up to two thousand.
+	// maxLines is the largest number of lines in a go.mod that a graph reads. Parsing takes some
+	// hundred bytes of memory a line. Real ones have up to two thousand lines.
 	maxLines = 100_000
 )
 
@@ -48,7 +46,7 @@ type File struct {
 	SHA256 [32]byte
 }
 
-// A limiter bounds how many do something at once.
+// A limiter bounds how many goroutines do something at once.
 type limiter chan struct{}
 
 func (l limiter) acquire(ctx context.Context) error {
@@ -62,60 +60,67 @@ func (l limiter) acquire(ctx context.Context) error {
 
 func (l limiter) release() { <-l }
 
-// A staged file is fetched and well-formed, and waits for the proof of its hash before it gets its name.
-// One that was in the mirror directory already has nothing left to wait for but the check of its hash.
+// A staged file is fetched and well-formed, and waits for the check of its hash. A new one gets its
+// name after that; data, waiting or temp holds its content.
 type staged struct {
 	File
 	h1      string
-	packed  bool           // of a zip: it is in the one form of repack
-	goModH1 string         // of the go.mod in a new zip, "" without one
-	data    []byte         // of a small file that is to be written
-	waiting *safefile.File // the same, on the disk
-	temp    *safefile.File // of a zip that is to be written
+	packed  bool           // for a zip: it has the form of repack
+	goModH1 string         // of the go.mod in a new zip; "" without one
+	data    []byte         // of a small file
+	waiting *safefile.File // of a long .mod or .info file
+	temp    *safefile.File // of a zip
 }
 
-// fetcher gets the files of module versions: from the mirror directory, from
-// a module cache of the go command, from the upstream, in this order.
+// A fetcher gets the files of module versions from the mirror directory, or else from a module
+// cache of the go command, or else from the upstream.
 type fetcher struct {
 	dir       *Dir
 	up        *upstream.Client
 	modCache  string // GOMODCACHE, or ""
-	noProxy   string // GONOPROXY: patterns of modules that direct has
+	noProxy   string // GONOPROXY: patterns of modules that direct fetches
 	direct    *upstream.Direct
 	net       limiter
-	cpu       h1.Limiter // files of zips being inflated
-	zips      limiter    // zips open for that: each has its directory in memory
-	open      limiter    // zips that are being fetched or hashed, each with an open file
+	cpu       h1.Limiter // bounds files of zips that are inflated
+	zips      limiter    // bounds zips that are hashed, each with its directory in memory
+	open      limiter    // bounds zips that are fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
-	repacked  func(module.Version) bool // its zip is packed in the one form of repack
+	repacked  func(module.Version) bool // reports whether a zip must have the form of repack
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
-	reused    atomic.Int64 // zips that were in a module cache
-	hashNanos atomic.Int64 // spent hashing zips, over all cores
+	reused    atomic.Int64 // zips from a module cache
+	hashNanos atomic.Int64 // time spent on hashing zips, over all cores
 
-	lock *Lock // answers queries when there is one
+	lock *Lock // answers queries; nil without a lock
 
 	mu       sync.Mutex
-	resolved map[module.Version]*resolution // queries
-	mods     map[module.Version]*staged     // go.mod files that were got
-	parsed   map[module.Version]*goMod      // and what those say that were read
+	resolved map[module.Version]*resolution     // results of queries
+	mods     map[module.Version]*staged         // go.mod files
+	parsed   map[module.Version]*modgraph.GoMod // their parsed contents, of those that were read
 }
 
-// small gets a .mod or .info file. check says whether its content is well-formed; what the mirror
-// directory or a module cache has is used only when it is, and what the upstream sends in its place is
-// returned with the error.
-func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error) (*staged, []byte, error) {
+// small gets a .mod or .info file. check says whether its content is well-formed. Content of the
+// mirror directory or of a module cache that is not well-formed is ignored. With an error of check
+// about the upstream's content, small returns that content too.
+func (f *fetcher) small(
+	ctx context.Context, kind modpath.Kind, m module.Version, limit int64, check func([]byte) error,
+) (*staged, []byte, error) {
 	rel := versionFile(kind, m.Path, m.Version)
 	s := &staged{File: File{Path: rel}}
 	data, ok, err := f.dir.read(rel)
 	if err != nil {
 		return nil, nil, err
 	}
-	good := func() bool { // a disk may damage files, and what is damaged must not decide what a module requires
-		return ok && int64(len(data)) <= limit && !(kind == modpath.Mod && f.disowned(ctx, m, data)) && check(data) == nil
+	good := func() bool { // a damaged file must not decide what a module requires
+		if !ok || int64(len(data)) > limit || kind == modpath.Mod && f.contradictsSumDB(ctx, m, data) {
+			return false
+		}
+		return check(data) == nil
 	}
 	if !good() {
-		if kind != modpath.Info { // which the go command writes in its own way, so that another machine would have other bytes
+		// The go command writes .info files in a way of its own: each machine would carry other
+		// bytes.
+		if kind != modpath.Info {
 			data, ok = f.cached(rel)
 		}
 		if !good() {
@@ -141,14 +146,14 @@ func (f *fetcher) small(ctx context.Context, kind modpath.Kind, m module.Version
 	return s, data, err
 }
 
-// disowned reports whether the checksum database has another hash for the go.mod of m.
-func (f *fetcher) disowned(ctx context.Context, m module.Version, data []byte) bool {
+// contradictsSumDB reports whether the checksum database has another hash for the go.mod of m.
+func (f *fetcher) contradictsSumDB(ctx context.Context, m module.Version, data []byte) bool {
 	r, ok := f.record(ctx, m)
 	return ok && r.GoModH1 != h1.GoMod(data)
 }
 
-// cached reads a small file from the go command's module cache. One that is not there or not
-// readable is no loss: the upstream has it too.
+// cached reads a small file from the go command's module cache. Errors do not matter: the upstream
+// has the file too.
 func (f *fetcher) cached(rel string) (data []byte, ok bool) {
 	if f.modCache == "" {
 		return nil, false
@@ -161,8 +166,10 @@ func (f *fetcher) cachePath(rel string) string {
 	return filepath.Join(f.modCache, "cache", "download", filepath.FromSlash(rel))
 }
 
-// get asks the upstream of a module for a small file, and returns who answered too.
-func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit int64) (data []byte, from string, err error) {
+// get asks the upstream of a module for a small file. from is the URL that answered.
+func (f *fetcher) get(
+	ctx context.Context, m module.Version, rel string, limit int64,
+) (data []byte, from string, err error) {
 	data, err = f.counted(ctx, func() (data []byte, err error) {
 		data, from, err = f.source(m).GetFrom(ctx, rel, limit)
 		return data, err
@@ -170,7 +177,7 @@ func (f *fetcher) get(ctx context.Context, m module.Version, rel string, limit i
 	return data, from, err
 }
 
-// answered says of an error about the content of an answer who gave it.
+// answered adds the URL that answered to an error about the content of the answer.
 func answered(from string, err error) error {
 	if err == nil {
 		return nil
@@ -178,12 +185,12 @@ func answered(from string, err error) error {
 	return fmt.Errorf("in the answer to GET %s: %w", from, err)
 }
 
-// getURL gets what is not asked of the proxies in turn: of a checksum database or a vulnerability database.
+// getURL gets a file of a checksum database or a vulnerability database.
 func (f *fetcher) getURL(ctx context.Context, url string, limit int64) ([]byte, error) {
 	return f.counted(ctx, func() ([]byte, error) { return f.up.GetURL(ctx, url, limit) })
 }
 
-// counted makes a request when there is a slot for it, and counts what it brings.
+// counted makes a request when a slot is free, and counts the bytes that it returns.
 func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) ([]byte, error) {
 	if err := f.net.acquire(ctx); err != nil {
 		return nil, err
@@ -194,13 +201,13 @@ func (f *fetcher) counted(ctx context.Context, request func() ([]byte, error)) (
 	return data, err
 }
 
-// A source has module files by their GOPROXY paths.
+// A source returns module files by their GOPROXY paths.
 type source interface {
 	GetFrom(ctx context.Context, path string, limit int64) (data []byte, from string, err error)
 	Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error
 }
 
-// source returns whom to ask for a module.
+// source returns the source of a module's files.
 func (f *fetcher) source(m module.Version) source {
 	if module.MatchPrefixPatterns(f.noProxy, m.Path) {
 		return f.direct
@@ -208,10 +215,10 @@ func (f *fetcher) source(m module.Version) source {
 	return f.up
 }
 
-// goMod gets and parses a go.mod file, for graph loading. An upstream's refusal is an
-// *absentError, a file that cannot be parsed a *badModError. It is done once for each version: queries,
-// toolchains and retractions ask for what a graph has read.
-func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
+// goMod gets and parses a go.mod file. It returns a *modgraph.AbsentError when the upstream refuses
+// the file, and a *modgraph.BadModError when the file cannot be parsed. It parses each file once:
+// queries, toolchains and retractions ask for files that a graph has read.
+func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
 	f.mu.Lock()
 	g := f.parsed[m]
 	f.mu.Unlock()
@@ -221,29 +228,30 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*goMod, error) {
 	var mod *modfile.File
 	_, err := f.stage(ctx, m, func(data []byte) (err error) {
 		if n := bytes.Count(data, []byte("\n")); n > maxLines {
-			return &badModError{fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)}
+			err = fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)
+			return &modgraph.BadModError{Err: err}
 		}
 		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
 		if err == nil && mod.Module == nil {
 			err = fmt.Errorf("%s/go.mod: no module line", m)
 		}
 		if err != nil {
-			err = &badModError{err}
+			err = &modgraph.BadModError{Err: err}
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	g = summarize(mod)
+	g = modgraph.Summarize(mod)
 	f.mu.Lock()
 	f.parsed[m] = g
 	f.mu.Unlock()
 	return g, nil
 }
 
-// stagedMod returns the go.mod file of m, getting it when graph loading did not. What no graph needs
-// need not be well-formed: its hash alone counts, as for the go command.
+// stagedMod returns the go.mod file of m without parsing it. A file that no graph reads need not be
+// well-formed: only its hash counts, as for the go command.
 func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
 	f.mu.Lock()
 	s := f.mods[m]
@@ -254,28 +262,29 @@ func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, err
 	return f.stage(ctx, m, func([]byte) error { return nil })
 }
 
-// checkName checks that m is a module version that a proxy can be asked for, with names that a file system can have.
+// checkName checks that a proxy can be asked for m, and that a file system can have its names.
 func checkName(m module.Version) error {
 	if err := module.Check(m.Path, m.Version); err != nil {
 		return err
 	}
-	const longest = 240 // of 255 that a name may have, with room for .hashes
+	const longest = 240 // a name may have 255 bytes; this leaves room for .hashes
 	for elem := range strings.SplitSeq(m.Path, "/") {
-		if 2*len(elem)+len(m.Version) > longest { // upper case doubles; path@version is a name of the checksum database
+		// Escaping doubles upper case, and lookups have files named path@version.
+		if 2*len(elem)+len(m.Version) > longest {
 			return fmt.Errorf("%.100s: its name is too long for a file", m)
 		}
 	}
 	return nil
 }
 
-// stage gets a go.mod file and keeps it for when its hash is proven.
+// stage gets a go.mod file and keeps it until its hash is proven.
 func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte) error) (*staged, error) {
 	if err := checkName(m); err != nil {
-		return nil, &absentError{err}
+		return nil, &modgraph.AbsentError{Err: err}
 	}
 	s, data, err := f.small(ctx, modpath.Mod, m, modzip.MaxGoMod, check)
 	if upstream.Refused(err) {
-		return nil, &absentError{err}
+		return nil, &modgraph.AbsentError{Err: err}
 	}
 	if s == nil {
 		return nil, err
@@ -287,15 +296,15 @@ func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte
 	return s, err
 }
 
-// An info is what a .info file says.
+// An info is the content of a .info file.
 type info struct {
 	Version string
 	Time    time.Time
 	Origin  json.RawMessage
 }
 
-// parseInfo parses a .info file and checks that it is one of version, or of any
-// version when that is "".
+// parseInfo parses a .info file and checks that it is about version, or about any version when that
+// is "".
 func parseInfo(data []byte, version string) (info, error) {
 	var i info
 	if err := json.Unmarshal(data, &i); err != nil {
@@ -325,191 +334,14 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 	return s, i, err
 }
 
-// zip gets the zip of a version, checks that it is a module zip whose go.mod is goMod,
-// and hashes it. A zip in the mirror directory was checked when it came in.
-func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
-	rel := versionFile(modpath.Zip, m.Path, m.Version)
-	have, err := f.haveZip(rel)
-	if err != nil || have != nil && have.packed == f.repacked(m) {
-		return have, err
-	}
-	if err := f.open.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer f.open.release()
-	temp, err := f.dir.create(rel)
-	if err != nil {
-		return nil, err
-	}
-	s := &staged{File: File{Path: rel}, temp: temp}
-	if !f.oldZip(ctx, m, s, have) && !f.cachedZip(ctx, m, s) {
-		if err = f.download(ctx, m, rel, temp.File); err == nil {
-			err = f.hashZip(ctx, m, s)
-		}
-	}
-	if err == nil && f.repacked(m) {
-		var packed *staged
-		if packed, err = f.repack(ctx, m, s); err == nil {
-			s, temp = packed, packed.temp
-		}
-	}
-	if err == nil {
-		err = temp.Finish()
-	}
-	if err == nil && have != nil { // until both files are there it is fetched again
-		err = os.Remove(f.dir.Path(hashesFile(rel)))
-	}
-	if err != nil {
-		if errors.Is(err, proof.ErrMismatch) {
-			err = f.reject(s, err)
-		}
-		temp.Discard()
-		return nil, err
-	}
-	return s, nil
-}
-
-// oldZip takes the zip of a private module that the mirror directory has from before such zips were
-// packed in one form, if it is still what it was verified to be.
-func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged) bool {
-	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s) != nil {
-		return false
-	}
-	return s.h1 == have.h1 && s.SHA256 == have.SHA256
-}
-
-// cachedZip takes the zip from the go command's module cache: one that has the hash that the go command
-// computed when it cached it, and that the checksum database has.
-func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bool {
-	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil || f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
-		return false
-	}
-	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {
-		return false
-	}
-	f.reused.Add(1)
-	return true
-}
-
-func (f *fetcher) download(ctx context.Context, m module.Version, rel string, to *os.File) error {
-	if err := f.net.acquire(ctx); err != nil {
-		return err
-	}
-	defer f.net.release()
-	if err := restart(to); err != nil {
-		return err
-	}
-	return f.source(m).Download(ctx, rel, to, modzip.MaxZipFile, f.count)
-}
-
-// restart empties a temporary file: what a cache held was no good.
-func restart(f *os.File) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	_, err := f.Seek(0, io.SeekStart)
-	return err
-}
-
-// count adds bytes that came over the network.
+// count counts bytes that came over the network. n is negative for bytes that are fetched again.
 func (f *fetcher) count(n int64) {
 	f.bytes.Add(n)
 	f.progress.Add(n)
 }
 
-// sameAsCached reports whether the go command, when it cached the zip, computed the same hash.
-func (f *fetcher) sameAsCached(rel, hash string) bool {
-	data, err := os.ReadFile(strings.TrimSuffix(f.cachePath(rel), ".zip") + ".ziphash")
-	return err == nil && string(bytes.TrimSpace(data)) == hash
-}
-
-func copyFile(to *os.File, from string) error {
-	src, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	_, err = io.Copy(to, src)
-	return err
-}
-
-// haveZip returns the zip that is in the mirror directory with the hashes beside it; nil when it is not.
-func (f *fetcher) haveZip(rel string) (*staged, error) {
-	st, err := os.Stat(f.dir.Path(rel))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	data, ok, err := f.dir.read(hashesFile(rel))
-	if err != nil || !ok {
-		return nil, err
-	}
-	s := &staged{File: File{Path: rel, Size: st.Size()}}
-	fields := strings.Fields(string(data))
-	if len(fields) != 2 && len(fields) != 3 {
-		return nil, nil // fetched again
-	}
-	b, err := hex.DecodeString(fields[1])
-	if err != nil || len(b) != len(s.SHA256) || !proof.IsH1(fields[0]) {
-		return nil, nil
-	}
-	s.h1, s.SHA256, s.packed = fields[0], [32]byte(b), len(fields) == 3 && fields[2] == packing
-	return s, nil
-}
-
-// hashesFile returns the path of the file with the hashes of a zip.
-func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
-
-// hashZip checks the zip in s.temp by the rules of module zips
-// (https://go.dev/ref/mod#zip-files) and fills in its size and hashes.
-func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
-	if err := f.zips.acquire(ctx); err != nil {
-		return err
-	}
-	defer f.zips.release()
-	var err error
-	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
-		return err
-	}
-	if _, err := h1.Open(s.temp, s.Size); err != nil { // first: CheckZip reads a directory of any length
-		return badZip(ctx, m, err)
-	}
-	cf, err := modzip.CheckZip(m, s.temp.Name())
-	if err == nil {
-		err = cf.Err()
-	}
-	if err != nil {
-		return badZip(ctx, m, err)
-	}
-	sum := sha256.New()
-	if _, err = io.Copy(sum, io.NewSectionReader(s.temp, 0, s.Size)); err != nil {
-		return err
-	}
-	sum.Sum(s.SHA256[:0])
-	z, err := h1.Zip(ctx, f.cpu, m, s.temp, s.Size)
-	if err != nil {
-		return badZip(ctx, m, err)
-	}
-	s.h1 = z.H1
-	if z.GoMod != nil {
-		s.goModH1 = h1.GoMod(z.GoMod)
-	}
-	f.hashNanos.Add(int64(z.Busy))
-	return nil
-}
-
-// badZip makes the error for a zip that is not one of a module, unless it was the disk or an interruption.
-func badZip(ctx context.Context, m module.Version, err error) error {
-	var path *fs.PathError
-	if ctx.Err() != nil || errors.As(err, &path) {
-		return err
-	}
-	return fmt.Errorf("%s: not a module zip: %w: %w", m, err, proof.ErrMismatch)
-}
-
-// discard removes what waits on the disk and is not wanted after all, such as a long go.mod that was only asked about.
+// discard removes temporary files that no version of the closure needed, such as a long go.mod that
+// only a query read.
 func (f *fetcher) discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -517,6 +349,13 @@ func (f *fetcher) discard() {
 		if s.waiting != nil {
 			s.waiting.Discard()
 		}
+	}
+}
+
+// discard removes the temporary file of a zip. s may be nil.
+func (s *staged) discard() {
+	if s != nil && s.temp != nil {
+		s.temp.Discard()
 	}
 }
 
@@ -545,7 +384,7 @@ func (f *fetcher) commit(s *staged) error {
 	return nil
 }
 
-// reject puts a file that did not verify into quarantine and returns why.
+// reject puts a file that does not verify into quarantine and returns reason.
 func (f *fetcher) reject(s *staged, reason error) error {
 	var err error
 	switch {

@@ -21,7 +21,7 @@ import (
 
 var forgedText = module.Version{Path: "example.com/text", Version: "v1.1.0"}
 
-// zipOf returns a zip of a module version by all rules, of files: name, content, name, content, …
+// zipOf returns a valid zip of a module version with files: name, content, name, content, …
 func zipOf(t *testing.T, m module.Version, files ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -56,8 +56,8 @@ func hashOfZip(t *testing.T, data []byte) string {
 	return z.H1
 }
 
-// TestForgedFiles has the upstream serve files that break no rule and are others than those that
-// were logged; and records that go with them.
+// TestForgedFiles has the upstream serve valid files that differ from the logged ones, and records
+// that match them.
 func TestForgedFiles(t *testing.T) {
 	const text = "example.com/text/@v/v1.1.0"
 	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
@@ -95,8 +95,8 @@ func TestForgedFiles(t *testing.T) {
 	}
 }
 
-// TestForgedModCache: a zip in the module cache that breaks no rule, beside the hash that it has,
-// is not believed against the checksum database.
+// TestForgedModCache checks that a valid zip in the module cache, with its hash beside it, does not
+// count against the checksum database.
 func TestForgedModCache(t *testing.T) {
 	w := newWorld(t)
 	const text = "example.com/text/@v/v1.1.0"
@@ -125,8 +125,7 @@ func TestForgedModCache(t *testing.T) {
 	}
 }
 
-// TestForkInAnAnswer: the head in an answer about a record, which the database's key signed, is of
-// another history than the rest.
+// TestForkInAnAnswer has a signed head in the answer to one lookup that is of another history.
 func TestForkInAnAnswer(t *testing.T) {
 	w := newWorld(t)
 	lookup := "sumdb/" + testproxy.DBName + "/lookup/example.com/text@v1.1.0"
@@ -156,7 +155,8 @@ func TestForkInAnAnswer(t *testing.T) {
 	}
 }
 
-// TestForgedToolchain: a toolchain is a module as others are: one that is not the logged one is refused, in its zip and in its record.
+// TestForgedToolchain checks that toolchains are verified like other modules: a forged zip or
+// record is refused.
 func TestForgedToolchain(t *testing.T) {
 	m := module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.99.1.linux-amd64"}
 	file := "golang.org/toolchain/@v/" + m.Version + ".zip"

@@ -20,39 +20,46 @@ import (
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 )
 
 const (
-	// maxSource is the longest Go file in bytes whose imports are read. The longest real ones, which are generated, have some 10 MiB.
+	// maxSource is the longest Go file in bytes whose imports are read. The longest known ones,
+	// which are generated, have some 10 MiB.
 	maxSource = 32 << 20
 
-	// maxImports is how many packages versions without a go.mod may import in all; docker, which is large, comes to some hundred.
+	// maxImports bounds the packages that versions without a go.mod import in all. docker, which is
+	// large, imports some hundred.
 	maxImports = 5000
 )
 
-// A version that was asked for by name may be older than modules, and have no go.mod: docker/docker is, and many commands are. A go
-// command that gets or installs it finds the module of each package that it imports by asking for the latest version of every
-// path above that (modload/import.go queryImport). So that is what belongs to its closure, as far as it is to be had: not every
-// package that some old file imports is still there. go mod tidy wants the tests of such a version too, but not of what it imports.
+// A version that a source names may be older than modules and have no go.mod, like docker/docker
+// and many commands. A go command that gets or installs it finds the module of each imported
+// package by asking for the latest version of every path above it (modload/import.go queryImport).
+// So those latest versions belong to the closure, as far as they exist: old files import packages
+// that are gone. go mod tidy wants the tests of such a version too, but not those of what it
+// imports.
 
-// addImports adds to the sources what carried bare versions import, as commands whose modules are wanted in their latest version. It
-// reports whether there was something new.
-func (r *run) addImports(to *Sources) (added bool, err error) {
+// addImports adds the packages that carried versions without a go.mod import to the sources, as
+// commands in their latest version. It reports whether any was new.
+func (r *run) addImports(to *sources.Sources) (added bool, err error) {
 	carried := make(map[module.Version]bool)
 	for _, v := range r.out.Versions {
 		carried[v.Mod] = v.Zip != nil
 	}
 	known := make(map[string]bool)
 	for _, s := range to.List {
-		if s.imported {
+		if s.Imported {
 			known[s.Tool] = true
 		}
 	}
-	for _, b := range r.bare {
+	for _, b := range r.noGoMod {
 		if !carried[b.mod] {
 			continue
 		}
-		imports, err := importsOf(r.fetch.dir.Path(versionFile(modpath.Zip, b.mod.Path, b.mod.Version)), b.mod, !b.imported)
+		zip := r.fetch.dir.Path(versionFile(modpath.Zip, b.mod.Path, b.mod.Version))
+		imports, err := importsOf(zip, b.mod, !b.imported)
 		if err != nil {
 			return added, fmt.Errorf("reading what %s imports: %w", b.mod, err)
 		}
@@ -61,10 +68,12 @@ func (r *run) addImports(to *Sources) (added bool, err error) {
 				continue
 			}
 			if known[p] = true; len(known) > maxImports {
-				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: a line \"only %[1]s\" carries it alone", r.out.Bare[0], maxImports)
+				return added, fmt.Errorf("%s, which has no go.mod, and what it leads to import more than %d packages: "+
+					"a line \"only %[1]s\" carries it alone", r.out.NoGoMod[0], maxImports)
 			}
-			to.List = append(to.List, Source{
-				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Query: module.Version{Path: p, Version: "latest"}, imported: true,
+			to.List = append(to.List, sources.Source{
+				Name: fmt.Sprintf("%s imports %s", b.mod, p), Tool: p, Imported: true,
+				Query: module.Version{Path: p, Version: "latest"},
 			})
 			added = true
 		}
@@ -72,8 +81,8 @@ func (r *run) addImports(to *Sources) (added bool, err error) {
 	return added, nil
 }
 
-// importsOf returns the packages of other modules that a module's packages import, and their tests if those count, under any build
-// constraints but ignore, sorted.
+// importsOf returns, sorted, the packages of other modules that the packages of a module zip import
+// under any build constraints but ignore. With tests, imports of test files count too.
 func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 	z, err := zip.OpenReader(file)
 	if err != nil {
@@ -103,7 +112,7 @@ func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 			return nil, fmt.Errorf("%s has more than %d bytes", name, maxSource)
 		}
 		f, _ := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.ParseComments)
-		if f == nil || neverBuilt(f) { // nor does a go command read it
+		if f == nil || neverBuilt(f) { // the go command skips it too
 			continue
 		}
 		for _, i := range f.Imports {
@@ -114,12 +123,13 @@ func importsOf(file string, m module.Version, tests bool) ([]string, error) {
 			}
 		}
 	}
-	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] }) // a package below the module's path may be another module's
+	// A package below the module's path may belong to another module.
+	maps.DeleteFunc(found, func(p string, _ bool) bool { return own[p] })
 	return slices.Sorted(maps.Keys(found)), nil
 }
 
-// neverBuilt reports whether a file has a build constraint that holds for no platform and no tag but ignore, which go mod tidy too
-// takes for unset (cmd/go/internal/imports/build.go).
+// neverBuilt reports whether a file has a build constraint that holds for no platform and no tag
+// but ignore. go mod tidy takes ignore for unset too (cmd/go/internal/imports/build.go).
 func neverBuilt(f *ast.File) bool {
 	for _, group := range f.Comments {
 		for _, c := range group.List {
@@ -134,7 +144,8 @@ func neverBuilt(f *ast.File) bool {
 	return false
 }
 
-// mayHold reports whether a constraint may be what is wanted, whatever its tags are, but for ignore, which is never set.
+// mayHold reports whether a constraint can evaluate to want for some values of its tags. The tag
+// ignore is never set.
 func mayHold(x constraint.Expr, want bool) bool {
 	switch x := x.(type) {
 	case *constraint.TagExpr:
@@ -149,7 +160,7 @@ func mayHold(x constraint.Expr, want bool) bool {
 	return true
 }
 
-// hasPackage reports whether the zip of a module has Go files in the folder of a package.
+// hasPackage reports whether a module zip has Go files in the folder of a package.
 func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 	rel, ok := strings.CutPrefix(pkg, m.Path)
 	if !ok {
@@ -161,17 +172,21 @@ func hasPackage(file string, m module.Version, pkg string) (bool, error) {
 	}
 	defer z.Close()
 	dir := m.String() + rel
-	return slices.ContainsFunc(z.File, func(e *zip.File) bool { return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go") }), nil
+	return slices.ContainsFunc(z.File, func(e *zip.File) bool {
+		return path.Dir(e.Name) == dir && strings.HasSuffix(e.Name, ".go")
+	}), nil
 }
 
-// checkTools finds out whether each command that was asked for is in one of the modules that were carried for it.
+// checkTools returns an error when a command is in none of the modules that were carried for it.
 func (r *run) checkTools() error {
 	for i, mods := range r.tools {
-		s, found, whole := &r.src.List[i], false, true
+		s, found, whole := &r.job.List[i], false, true
 		for _, m := range mods {
-			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int { return compareMod(v.Mod, m) })
+			at, carried := slices.BinarySearchFunc(r.out.Versions, m, func(v Version, m module.Version) int {
+				return modgraph.Compare(v.Mod, m)
+			})
 			if whole = whole && carried && r.out.Versions[at].Zip != nil; !whole {
-				break // it is among what is missing
+				break // r.out.Missing has it
 			}
 			has, err := hasPackage(r.fetch.dir.Path(versionFile(modpath.Zip, m.Path, m.Version)), m, s.Tool)
 			if err != nil {
@@ -186,40 +201,41 @@ func (r *run) checkTools() error {
 	return nil
 }
 
-// ignored reports whether go commands pass over a folder: one with an element that is testdata or vendor, or that begins with a
-// dot or an underscore (go help packages).
+// ignored reports whether the go command ignores a folder: an element of its path is testdata or
+// vendor, or begins with a dot or an underscore (go help packages).
 func ignored(dir string) bool {
 	for elem := range strings.SplitSeq(dir, "/") {
-		if elem == "testdata" || elem == "vendor" || strings.HasPrefix(elem, "_") || strings.HasPrefix(elem, ".") && elem != "." {
+		hidden := strings.HasPrefix(elem, "_") || strings.HasPrefix(elem, ".") && elem != "."
+		if hidden || elem == "testdata" || elem == "vendor" {
 			return true
 		}
 	}
 	return false
 }
 
-// A bare version was asked for by name and has no go.mod of its own.
-type bare struct {
+// A noGoMod is a version that was asked for by name and has no go.mod.
+type noGoMod struct {
 	mod      module.Version
-	imported bool // by another one
+	imported bool // another such version imports it
 }
 
-// addBare remembers which of some versions are bare.
-func (r *run) addBare(ctx context.Context, names map[module.Version]string, imported bool) error {
-	for _, m := range slices.SortedFunc(maps.Keys(names), compareMod) {
+// findNoGoMod records the versions in names that have no go.mod.
+func (r *run) findNoGoMod(ctx context.Context, names map[module.Version]string, imported bool) error {
+	for _, m := range slices.SortedFunc(maps.Keys(names), modgraph.Compare) {
 		if m.Path == modpath.Toolchain {
 			continue
 		}
 		real, err := r.fetch.hasGoMod(ctx, m)
-		if isAbsent(err) || imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
+		if modgraph.IsAbsent(err) || imported && err != nil && ctx.Err() == nil && !errors.Is(err, proof.ErrMismatch) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
 		if !real {
-			r.bare = append(r.bare, bare{m, imported})
+			r.noGoMod = append(r.noGoMod, noGoMod{m, imported})
 			if !imported {
-				r.out.Bare = append(r.out.Bare, m)
+				r.out.NoGoMod = append(r.out.NoGoMod, m)
 			}
 		}
 	}

@@ -3,12 +3,10 @@ package mirror
 import (
 	"archive/zip"
 	"go/build/constraint"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -72,8 +70,8 @@ func TestMayHold(t *testing.T) {
 	}
 }
 
-// bareWorld has a version without a go.mod that imports packages.
-func bareWorld(t *testing.T, imports ...string) *world {
+// noGoModWorld has a version without a go.mod that imports packages.
+func noGoModWorld(t *testing.T, imports ...string) *world {
 	w := newWorld(t)
 	text := "package main\n\nimport (\n"
 	for _, i := range imports {
@@ -85,10 +83,10 @@ func bareWorld(t *testing.T, imports ...string) *world {
 	return w
 }
 
-// TestBareImports: what cannot be had of what a version without a go.mod imports is named, however the upstream says so, and
-// does not keep the rest away.
+// TestBareImports checks that packages that cannot be had are reported, whatever the upstream
+// answers, and that the rest is carried.
 func TestBareImports(t *testing.T) {
-	w := bareWorld(t, "example.com/text", "example.com/gone/a", "example.com/odd", "example.com/denied")
+	w := noGoModWorld(t, "example.com/text", "example.com/gone/a", "example.com/odd", "example.com/denied")
 	w.up.Override("example.com/odd/@v/list", testproxy.Status(400, "what?"))
 	list := filepath.Join(t.TempDir(), "list.txt")
 	if err := os.WriteFile(list, []byte("tool example.com/naked@v1.0.0\ndeny example.com/hello\n"), 0o666); err != nil {
@@ -126,24 +124,5 @@ func TestNoSuchTool(t *testing.T) {
 	}
 	if _, err := w.sync(list); err == nil || !strings.Contains(err.Error(), "no package example.com/tools/cmd/nosuch in example.com/tools@v1.0.0") {
 		t.Errorf("%v", err)
-	}
-}
-
-// TestSilentDatabase has the lookup of a newest version, which is only asked about, never end: the sync does, in its time.
-func TestSilentDatabase(t *testing.T) {
-	w := newWorld(t)
-	w.up.Override("sumdb/"+testproxy.DBName+"/lookup/example.com/hello@v1.2.0", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	old := newestTimeout
-	newestTimeout = 200 * time.Millisecond
-	defer func() { newestTimeout = old }()
-	start := time.Now()
-	c, err := w.sync("example.com/hello@v1.0.0")
-	if err != nil || time.Since(start) > 20*time.Second {
-		t.Fatalf("%v after %v", err, time.Since(start))
-	}
-	for _, v := range c.Versions {
-		if v.Mod.Path == "example.com/hello" && (v.Latest != "v1.2.0" || v.Retracted) {
-			t.Errorf("%+v", v)
-		}
 	}
 }

@@ -15,18 +15,19 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 )
 
-// lockFormat names the format of a lock and its version.
+// lockFormat names the format of a lock, with its version.
 const lockFormat = "modmirror lock v1"
 
 // maxLock is the longest lock in bytes.
 const maxLock = 256 << 20
 
-// A Lock says what a bundle was made of, so that the same bytes can be made again elsewhere and
-// later: what queries were resolved to, the versions with their hashes, and the heads of the
-// checksum database. What no proof covers is pinned by its SHA-256: the .info files. Of a zip its
-// h1 counts, which covers what is in it; how it is packed depends on the Go release that did.
+// A Lock records what a bundle was made of, so that the same bytes can be made elsewhere and later:
+// the results of queries, the versions with their hashes, and the heads of the checksum database.
+// .info files, which no proof covers, are pinned by their SHA-256. A zip is compared by its h1,
+// which covers its contents; how it is packed depends on the Go release.
 type Lock struct {
 	Format   string    `json:"format"`
 	Name     string    `json:"name"` // of the bundle, with its sequence, time and base
@@ -34,18 +35,21 @@ type Lock struct {
 	Created  time.Time `json:"created"`
 	Base     string    `json:"base,omitempty"`
 
-	DB    string   `json:"db,omitempty"`    // checksum database
+	DB    string   `json:"db,omitempty"`    // name of the checksum database
 	Head  string   `json:"head,omitempty"`  // signed tree head
-	Heads []string `json:"heads,omitempty"` // earlier ones
+	Heads []string `json:"heads,omitempty"` // earlier heads
 
-	Queries  map[string][]string `json:"queries,omitempty"` // versions, by module@query; none when there was no such thing
-	Tidied   map[string]string   `json:"tidied,omitempty"`  // go.mod files of untidy sources as go mod tidy had them, by the source's name
-	Learned  []string            `json:"learned,omitempty"` // GOPROXY paths that a rehearsal asked for
-	Versions []LockedVersion     `json:"versions"`          // by path and version
-	Missing  []Missing           `json:"missing,omitempty"`
-	Contents string              `json:"contents,omitempty"` // SHA-256 over what the index says, but for how zips are packed
-	Index    string              `json:"index"`              // SHA-256 of the bundle's index, in which everything is
-	Files    string              `json:"files,omitempty"`    // SHA-256 over the vulnerability database and what is carried for hosts that have nothing
+	Queries map[string][]string `json:"queries,omitempty"` // versions by module@query; empty when there was none
+	// Tidied has the tidied go.mod files of untidy projects, by the source's name.
+	Tidied   map[string]string `json:"tidied,omitempty"`
+	Learned  []string          `json:"learned,omitempty"` // GOPROXY paths that a rehearsal asked for
+	Versions []LockedVersion   `json:"versions"`          // by path and version
+	Missing  []Missing         `json:"missing,omitempty"`
+	// Contents is a SHA-256 over the index's text, except for how zips are packed.
+	Contents string `json:"contents,omitempty"`
+	Index    string `json:"index"` // SHA-256 of the bundle's index
+	// Files is a SHA-256 over the vulnerability database and the bootstraps.
+	Files string `json:"files,omitempty"`
 }
 
 // A LockedVersion is a version of a Lock.
@@ -56,10 +60,10 @@ type LockedVersion struct {
 	GoModH1 string `json:"goModH1"`
 	Info    string `json:"info,omitempty"`   // SHA-256 of the .info file
 	Zip     string `json:"zip,omitempty"`    // SHA-256 of the zip; "" when only .mod and .info are carried
-	Latest  string `json:"latest,omitempty"` // newest version that the upstream had
+	Latest  string `json:"latest,omitempty"` // newest version of the module upstream
 }
 
-// ParseLock parses a lock.
+// ParseLock parses a lock and checks its format and names.
 func ParseLock(data []byte) (*Lock, error) {
 	l := new(Lock)
 	if len(data) > maxLock {
@@ -79,15 +83,18 @@ func ParseLock(data []byte) (*Lock, error) {
 	return l, nil
 }
 
-// Encode returns the lock as it stands in its file.
+// Encode returns the content of the lock's file.
 func (l *Lock) Encode() ([]byte, error) {
 	data, err := json.MarshalIndent(l, "", "\t")
 	return append(data, '\n'), err
 }
 
-// NewLock returns the lock of a closure. The caller says what the bundle is.
+// NewLock returns the lock of a closure. Callers set the fields about the bundle.
 func NewLock(c *Closure) *Lock {
-	l := &Lock{Format: lockFormat, DB: c.DB, Head: string(c.Head.Note), Queries: c.Resolved, Missing: c.Missing, Files: hashFiles(c)}
+	l := &Lock{
+		Format: lockFormat, DB: c.DB, Head: string(c.Head.Note),
+		Queries: c.Resolved, Missing: c.Missing, Files: hashFiles(c),
+	}
 	for _, h := range c.Heads {
 		l.Heads = append(l.Heads, string(h.Note))
 	}
@@ -104,9 +111,10 @@ func NewLock(c *Closure) *Lock {
 	return l
 }
 
-// hashFiles returns the SHA-256 over the files of a closure that belong to no version, "" when there are none.
+// hashFiles returns a SHA-256 over the files of a closure that belong to no version, or "" without
+// any.
 func hashFiles(c *Closure) string {
-	files := slices.Concat(c.Vulns, c.Selfs)
+	files := slices.Concat(c.Vulns, c.Bootstraps)
 	if len(files) == 0 {
 		return ""
 	}
@@ -121,10 +129,11 @@ func hashFiles(c *Closure) string {
 // A LockError says what differs from a lock.
 type LockError struct{ Reason string }
 
-// Error says what it is.
+// Error returns e.Reason.
 func (e *LockError) Error() string { return e.Reason }
 
-// check compares a closure with the lock, and takes over what the upstream's words were about what is missing.
+// check returns a *LockError when a closure differs from the lock. It counts repacked zips in c,
+// and copies the lock's Missing, with the upstream's words of that time, to c.
 func (l *Lock) check(c *Closure) error {
 	fail := func(format string, args ...any) error { return &LockError{fmt.Sprintf(format, args...)} }
 	now := NewLock(c)
@@ -136,7 +145,7 @@ func (l *Lock) check(c *Closure) error {
 		return m
 	}
 	old, have := index(l), index(now)
-	for _, m := range slices.SortedFunc(maps.Keys(have), compareMod) {
+	for _, m := range slices.SortedFunc(maps.Keys(have), modgraph.Compare) {
 		x, ok := old[m]
 		switch y := have[m]; {
 		case !ok:
@@ -144,14 +153,15 @@ func (l *Lock) check(c *Closure) error {
 		case x.GoModH1 != y.GoModH1, x.H1 != y.H1:
 			return fail("%s has another h1 than in the lock", m)
 		case x.Info != y.Info:
-			return fail("the .info of %s is not the one in the lock (SHA-256 %.16s…, was %.16s…); no proof says which is right", m, y.Info, x.Info)
+			return fail("the .info of %s is not the one in the lock (SHA-256 %.16s…, was %.16s…); "+
+				"no proof says which is right", m, y.Info, x.Info)
 		case (x.Zip == "") != (y.Zip == ""):
 			return fail("the zip of %s is carried in one of now and the lock only: the sources changed", m)
-		case x.Zip != y.Zip: // the h1 covers what is in it
+		case x.Zip != y.Zip: // the h1 covers the contents
 			c.Repacked++
 		}
 	}
-	for _, m := range slices.SortedFunc(maps.Keys(old), compareMod) {
+	for _, m := range slices.SortedFunc(maps.Keys(old), modgraph.Compare) {
 		if _, ok := have[m]; !ok {
 			return fail("%s is in the lock and is not carried now: the sources changed", m)
 		}
@@ -172,7 +182,7 @@ func (l *Lock) check(c *Closure) error {
 	return nil
 }
 
-// heads returns the head of the lock, and the earlier ones, having checked their signatures.
+// heads returns the head of the lock and the earlier ones. It checks their signatures.
 func (l *Lock) heads(db *proof.Database) (head proof.Head, earlier []proof.Head, err error) {
 	if l.DB != db.Name {
 		return head, nil, &LockError{fmt.Sprintf("its checksum database is %q, not %s", l.DB, db.Name)}
@@ -188,9 +198,11 @@ func (l *Lock) heads(db *proof.Database) (head proof.Head, earlier []proof.Head,
 	return head, earlier, err
 }
 
-// latest returns what the upstream's newest version of a module was.
+// latest returns the newest version of a module that the upstream had.
 func (l *Lock) latest(path string) string {
-	i, ok := slices.BinarySearchFunc(l.Versions, path, func(v LockedVersion, path string) int { return cmp.Compare(v.Path, path) })
+	i, ok := slices.BinarySearchFunc(l.Versions, path, func(v LockedVersion, path string) int {
+		return cmp.Compare(v.Path, path)
+	})
 	if !ok {
 		return ""
 	}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// FuzzParseLock reads locks: every version that one names is a module version.
+// FuzzParseLock checks that every version in an accepted lock is a module version.
 func FuzzParseLock(f *testing.F) {
 	good, err := (&Lock{Format: lockFormat, Name: "team", Versions: []LockedVersion{{Path: "example.com/x", Version: "v1.0.0"}}}).Encode()
 	if err != nil {
@@ -28,7 +28,7 @@ func FuzzParseLock(f *testing.F) {
 	})
 }
 
-// TestLockComparesContents has zips that are packed in another way, and ones of other contents.
+// TestLockComparesContents has zips that are packed in another way, and zips with other contents.
 func TestLockComparesContents(t *testing.T) {
 	closure := func() *Closure {
 		v := Version{Mod: module.Version{Path: "example.com/x", Version: "v1.0.0"}, H1: "h1:x", GoModH1: "h1:m", Zip: &File{SHA256: [32]byte{1}}}

@@ -19,86 +19,26 @@ import (
 
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// A Query is a question about a module that was resolved to a version.
+// A Query says to which version a question about a module was resolved.
 type Query struct {
 	Path    string
 	Query   string // such as latest, v1, >=v1.2.0, a branch or a commit
 	Version string
 }
 
-// A matcher says which versions a query allows (cmd/go/internal/modload/query.go newQueryMatcher).
-type matcher struct {
-	allows    func(v string) bool // nil for every version
-	lower     bool                // prefer the lowest one
-	version   string              // that the query names, "" for none
-	mayLatest bool                // ask @latest when the list has none
-}
-
-// newMatcher returns the matcher of a query about a list of versions; ok is false for a query that names
-// a revision, such as a branch.
-func newMatcher(query string) (q matcher, ok bool, err error) {
-	compare := func(op string, allows func(c int) bool) (matcher, bool, error) {
-		v := query[len(op):]
-		switch {
-		case !semver.IsValid(v):
-			return q, false, fmt.Errorf("invalid semantic version %q in range %q", v, query)
-		case semver.Canonical(v) != v && (op == "<=" || op == ">"):
-			return q, false, fmt.Errorf("ambiguous semantic version %q in range %q", v, query)
-		}
-		return matcher{allows: func(w string) bool { return allows(semver.Compare(w, v)) }, lower: op[0] == '>', version: v}, true, nil
-	}
-	switch {
-	case query == "latest", query == "upgrade": // with nothing to upgrade from
-		return matcher{mayLatest: true}, true, nil
-	case query == "patch":
-		return q, false, errors.New("patch needs a version to start from")
-	case strings.HasPrefix(query, "<="):
-		return compare("<=", func(c int) bool { return c <= 0 })
-	case strings.HasPrefix(query, "<"):
-		return compare("<", func(c int) bool { return c < 0 })
-	case strings.HasPrefix(query, ">="):
-		return compare(">=", func(c int) bool { return c >= 0 })
-	case strings.HasPrefix(query, ">"):
-		return compare(">", func(c int) bool { return c > 0 })
-	case semver.IsValid(query) && strings.Count(query, ".") < 2 && semver.Canonical(query) != query:
-		// v1.2 does not mean prereleases of v1.2.0.
-		return matcher{allows: func(v string) bool { return strings.HasPrefix(v, query+".") && semver.Compare(v, query) >= 0 }, version: query}, true, nil
-	}
-	return q, false, nil
-}
-
-// incompatible reports whether a query names a major version that the module's path does not have.
-func (q matcher) incompatible(path string) bool {
-	_, major, ok := module.SplitPathVersion(path)
-	return q.version != "" && !(ok && module.CheckPathMajor(q.version, major) == nil)
-}
-
-// checkQuery checks the form of a query.
-func checkQuery(query string) error {
-	if query == allQuery {
-		return nil
-	}
-	_, list, err := newMatcher(query)
-	if err != nil || list {
-		return err
-	}
-	return modpath.CheckRevision(query)
-}
-
-// allQuery asks for every released version.
-const allQuery = "all"
-
 // maxList is the longest list of versions in bytes: ten times that of golang.org/toolchain, the
-// longest there is.
+// longest known.
 const maxList = 4 << 20
 
-// versions reads the list of a module: the versions with a tag, lowest first, and the newest of what else
-// it names, by time, as proxies order what has no tag.
+// versions asks for the list of a module. It returns the tagged versions, lowest first, and the
+// newest of the pseudo-versions, by their time.
 func (f *fetcher) versions(ctx context.Context, path string) (list []string, newest string, err error) {
-	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.List, Path: path}.String(), maxList)
+	data, from, err := f.get(ctx, module.Version{Path: path}, versionFile(modpath.List, path, ""), maxList)
 	if err != nil {
 		return nil, "", err
 	}
@@ -109,7 +49,7 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || module.CanonicalVersion(fields[0]) != fields[0] || module.Check(path, fields[0]) != nil {
-			continue // illegal versions are not there, as for cmd/go
+			continue // the go command ignores illegal versions too
 		}
 		if v := fields[0]; !module.IsPseudoVersion(v) {
 			list = append(list, v)
@@ -124,10 +64,13 @@ func (f *fetcher) versions(ctx context.Context, path string) (list []string, new
 	return list, newest, nil
 }
 
-// filter splits the versions of a sorted list that are allowed into releases and prereleases. Versions marked
-// +incompatible count only when the last compatible one that is allowed has no go.mod file, or when they are asked
-// for: else they are left over from before modules (modload/query.go filterVersions).
-func (f *fetcher) filter(ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool) (releases, prereleases []string, err error) {
+// filter splits the versions of a sorted list that allows accepts into releases and prereleases.
+// Versions marked +incompatible count when incompatible is set or the last compatible version that
+// is allowed has no go.mod file; else they are left over from the time before modules
+// (modload/query.go filterVersions).
+func (f *fetcher) filter(
+	ctx context.Context, path string, list []string, allows func(string) bool, incompatible bool,
+) (releases, prereleases []string, err error) {
 	lastCompatible := ""
 	for _, v := range list {
 		if allows != nil && !allows(v) {
@@ -153,7 +96,7 @@ func (f *fetcher) filter(ctx context.Context, path string, list []string, allows
 	return releases, prereleases, nil
 }
 
-// hasGoMod reports whether a version has a go.mod file of its own, rather than one that proxies make up.
+// hasGoMod reports whether a version has a go.mod file, and not one that proxies make up.
 func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) {
 	s, err := f.stagedMod(ctx, m)
 	if err != nil {
@@ -165,19 +108,19 @@ func (f *fetcher) hasGoMod(ctx context.Context, m module.Version) (bool, error) 
 // A noMatchError says that a module has no version that a query allows.
 type noMatchError struct {
 	path, query string
-	why         string // what there is instead, "" for nothing
+	why         string // says what the module has instead
 }
 
 func (e *noMatchError) Error() string {
 	return fmt.Sprintf("%s: no version matches %s%s", e.path, e.query, e.why)
 }
 
-// noMatch makes the error about a query that allows nothing in a list of versions.
-func noMatch(path, query string, list []string, retracts *goMod, q matcher) *noMatchError {
+// noMatch returns the error about a query that allows nothing in a list of versions.
+func noMatch(path, query string, list []string, retracts *modgraph.GoMod, q sources.Matcher) *noMatchError {
 	e := &noMatchError{path: path, query: query}
 	n, reason := 0, ""
 	for _, v := range list {
-		if why, yes := retracted(retracts, v); yes && (q.allows == nil || q.allows(v)) {
+		if why, yes := retracts.Retracted(v); yes && q.Allows(v) {
 			n++
 			reason = why
 		}
@@ -197,10 +140,10 @@ func noMatch(path, query string, list []string, retracts *goMod, q matcher) *noM
 	return e
 }
 
-// query resolves a query about the list of a module as the go command does (modload/query.go): the highest release
-// that it allows and that is not retracted, else the highest prerelease; for latest else what @latest
-// says, else the newest version that the list names in any form.
-func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (string, error) {
+// query resolves a query by the list of a module, as the go command does (modload/query.go): to the
+// highest release that it allows and that is not retracted, or else to the highest prerelease; for
+// latest, else to the answer of @latest, or else to the newest pseudo-version of the list.
+func (f *fetcher) query(ctx context.Context, path, query string, q sources.Matcher) (string, error) {
 	list, newest, err := f.versions(ctx, path)
 	if err != nil {
 		return "", err
@@ -210,26 +153,26 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 		return "", err
 	}
 	allows := func(v string) bool {
-		_, yes := retracted(retracts, v)
-		return !yes && (q.allows == nil || q.allows(v))
+		_, yes := retracts.Retracted(v)
+		return !yes && q.Allows(v)
 	}
-	releases, prereleases, err := f.filter(ctx, path, list, allows, q.incompatible(path))
+	releases, prereleases, err := f.filter(ctx, path, list, allows, q.Incompatible(path))
 	if err != nil {
 		return "", err
 	}
 	for _, list := range [][]string{releases, prereleases} {
 		switch {
 		case len(list) == 0:
-		case q.lower:
+		case q.Lower:
 			return list[0], nil
 		default:
 			return list[len(list)-1], nil
 		}
 	}
-	if !q.mayLatest {
+	if !q.MayLatest {
 		return "", noMatch(path, query, list, retracts, q)
 	}
-	data, from, err := f.get(ctx, module.Version{Path: path}, modpath.Request{Kind: modpath.Latest, Path: path}.String(), maxInfo)
+	data, from, err := f.get(ctx, module.Version{Path: path}, versionFile(modpath.Latest, path, ""), maxInfo)
 	if err == nil {
 		i, err := parseInfo(data, "")
 		if err != nil {
@@ -240,7 +183,7 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 				return "", err
 			}
 		}
-		if _, yes := retracted(retracts, i.Version); yes {
+		if _, yes := retracts.Retracted(i.Version); yes {
 			return "", fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
 		}
 		return i.Version, nil
@@ -251,40 +194,13 @@ func (f *fetcher) query(ctx context.Context, path, query string, q matcher) (str
 	switch {
 	case newest != "":
 		return newest, nil
-	case len(list) > 0: // all of them retracted
+	case len(list) > 0: // all are retracted
 		return "", noMatch(path, query, list, retracts, q)
 	}
 	return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
 }
 
-// newestGoMod returns the go.mod whose retractions count: that of the latest version, itself perhaps retracted. It is nil when
-// there is none.
-func (f *fetcher) newestGoMod(ctx context.Context, path string, list []string) (*goMod, error) {
-	v, err := f.newestOf(ctx, path, list)
-	if v == "" || err != nil {
-		return nil, err
-	}
-	mod, err := f.goMod(ctx, module.Version{Path: path, Version: v})
-	if isAbsent(err) {
-		return nil, nil
-	}
-	return mod, err
-}
-
-// newestOf returns the newest version of a list as latest has it, itself perhaps retracted: the highest release, else the highest
-// prerelease, else "".
-func (f *fetcher) newestOf(ctx context.Context, path string, list []string) (string, error) {
-	releases, prereleases, err := f.filter(ctx, path, list, nil, false)
-	if len(releases) == 0 {
-		releases = prereleases
-	}
-	if err != nil || len(releases) == 0 {
-		return "", err
-	}
-	return releases[len(releases)-1], nil
-}
-
-// revision resolves a branch, a tag or a commit: the upstream says which version it is.
+// revision resolves a branch, a tag or a commit by the .info file of that name.
 func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error) {
 	data, from, err := f.get(ctx, m, versionFile(modpath.Info, m.Path, m.Version), maxInfo)
 	if err != nil {
@@ -300,28 +216,16 @@ func (f *fetcher) revision(ctx context.Context, m module.Version) (string, error
 	return i.Version, nil
 }
 
-// retracted reports whether mod retracts version, and why.
-func retracted(mod *goMod, version string) (reason string, yes bool) {
-	if mod == nil {
-		return "", false
-	}
-	for i, r := range mod.retract {
-		if semver.Compare(r.Low, version) <= 0 && semver.Compare(version, r.High) <= 0 {
-			return mod.reasons[i], true
-		}
-	}
-	return "", false
-}
-
-// An answer is what a source that is no project was resolved to.
+// An answer says what a module or a command of the sources was resolved to.
 type answer struct {
 	versions []module.Version
 	queries  []Query
 	err      error
 }
 
-// resolveAll resolves the sources that are no projects, side by side.
-func (f *fetcher) resolveAll(ctx context.Context, list []Source) []answer {
+// resolveAll resolves the modules and commands of a list side by side. The answers of projects and
+// workspaces are empty.
+func (f *fetcher) resolveAll(ctx context.Context, list []sources.Source) []answer {
 	answers := make([]answer, len(list))
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
@@ -337,14 +241,17 @@ func (f *fetcher) resolveAll(ctx context.Context, list []Source) []answer {
 	return answers
 }
 
-// resolve returns the versions that a source's query means, and the queries that were put to the upstream.
-func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+// resolve returns the versions that a source's query means, and the queries that the upstream
+// answered.
+func (f *fetcher) resolve(
+	ctx context.Context, s *sources.Source,
+) (versions []module.Version, queries []Query, err error) {
 	if s.Tool != "" {
 		return f.resolveTool(ctx, s)
 	}
 	versions, query, err := f.resolveModule(ctx, s.Query)
 	if upstream.Refused(err) {
-		return nil, nil, &absentError{err}
+		return nil, nil, &modgraph.AbsentError{Err: err}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
@@ -355,15 +262,16 @@ func (f *fetcher) resolve(ctx context.Context, s *Source) (versions []module.Ver
 	return versions, queries, nil
 }
 
-// A resolution is what a query was resolved to. It is kept: a branch may move while a list is read.
+// A resolution is the result of a query. It is kept, because a branch may move during a sync.
 type resolution struct {
 	once     sync.Once
 	versions []module.Version
-	query    bool // it was one
+	query    bool // the query asked for one version, and not for all or a version in full
 	err      error
 }
 
-// resolveModule returns the versions that m means, whose version is a query, and whether it was one for one version.
+// resolveModule returns the versions that m means, where m.Version is a query. query reports
+// whether it was a question for one version.
 func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module.Version, bool, error) {
 	if module.CanonicalVersion(m.Version) == m.Version && module.Check(m.Path, m.Version) == nil {
 		return []module.Version{m}, false, nil
@@ -385,30 +293,30 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 	return r.versions, r.query, r.err
 }
 
-// resolveLocked answers a query as the lock says that it was answered.
+// resolveLocked answers a query with the lock's versions.
 func (f *fetcher) resolveLocked(m module.Version, r *resolution) {
 	versions, ok := f.lock.Queries[m.String()]
 	switch {
 	case !ok:
 		r.err = &LockError{fmt.Sprintf("%s was not asked for when the lock was made: the sources changed", m)}
 	case len(versions) == 0:
-		r.err = &absentError{errors.New("there was none when the lock was made")}
+		r.err = &modgraph.AbsentError{Err: errors.New("there was none when the lock was made")}
 	default:
 		for _, v := range versions {
 			r.versions = append(r.versions, module.Version{Path: m.Path, Version: v})
 		}
-		r.query = m.Version != allQuery
+		r.query = m.Version != sources.All
 	}
 }
 
-// resolutions returns what all queries were resolved to, by module@query.
+// resolutions returns the results of all queries, by module@query.
 func (f *fetcher) resolutions() map[string][]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all := make(map[string][]string, len(f.resolved))
 	for m, r := range f.resolved {
 		versions := []string{}
-		if r.err == nil { // an error that was no reason to fail is that there is none
+		if r.err == nil { // an error that did not end the sync means that there is none
 			for _, v := range r.versions {
 				versions = append(versions, v.Version)
 			}
@@ -419,9 +327,9 @@ func (f *fetcher) resolutions() map[string][]string {
 }
 
 func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resolution) {
-	match, isList, err := newMatcher(m.Version)
+	match, isList, err := sources.NewMatcher(m.Version)
 	switch {
-	case m.Version == allQuery:
+	case m.Version == sources.All:
 		var list, releases []string
 		if list, _, r.err = f.versions(ctx, m.Path); r.err == nil {
 			releases, _, r.err = f.filter(ctx, m.Path, list, nil, false)
@@ -446,28 +354,33 @@ func (f *fetcher) resolveOnce(ctx context.Context, m module.Version, r *resoluti
 	}
 }
 
-// resolveTool resolves the modules that a command may be in: every path above the package's that the upstream has, since go
-// install asks for all of them and looks into their zips (modload/query.go QueryPattern).
-func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module.Version, queries []Query, err error) {
+// resolveTool returns the modules that a command may be in: one for each path above the package's
+// that the upstream has. go install asks for all of them too, and looks into their zips
+// (modload/query.go QueryPattern).
+func (f *fetcher) resolveTool(
+	ctx context.Context, s *sources.Source,
+) (versions []module.Version, queries []Query, err error) {
 	var first error
 	for p := s.Tool; p != "." && p != "/" && module.CheckPath(p) == nil; p = path.Dir(p) {
 		m := module.Version{Path: p, Version: s.Query.Version}
 		if module.CanonicalVersion(m.Version) == m.Version && module.Check(p, m.Version) != nil {
-			continue // a version of another major
+			continue // the path has another major version
 		}
 		found, query, err := f.resolveModule(ctx, m)
-		if err == nil && !query { // does the module have the version?
+		if err == nil && !query { // the version was named; check that it exists
 			_, err = f.goMod(ctx, m)
 		}
-		var none *noMatchError
+		_, none := errors.AsType[*noMatchError](err)
 		switch {
 		case err == nil:
 			versions = append(versions, found...)
 			if query {
 				queries = append(queries, Query{p, m.Version, found[0].Version})
 			}
-		case !upstream.Refused(err) && !isAbsent(err) && !errors.As(err, &none):
-			if versions != nil { // the path above a module's may be no more than a host (modload/query.go queryPrefixModules)
+		case !upstream.Refused(err) && !modgraph.IsAbsent(err) && !none:
+			// A path above a module's may be no more than a host (modload/query.go
+			// queryPrefixModules).
+			if versions != nil {
 				continue
 			}
 			return nil, nil, fmt.Errorf("%s: %w", s.Name, err)
@@ -476,7 +389,7 @@ func (f *fetcher) resolveTool(ctx context.Context, s *Source) (versions []module
 		}
 	}
 	if versions == nil {
-		return nil, nil, &absentError{first}
+		return nil, nil, &modgraph.AbsentError{Err: first}
 	}
 	return versions, queries, nil
 }

@@ -10,7 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
@@ -18,38 +21,140 @@ import (
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// checksums looks versions up in the checksum database and proves what it said.
+// An UnverifiedError says that the checksum database is out of reach, so that modules cannot be
+// verified.
+type UnverifiedError struct {
+	Mods []module.Version
+	Err  error
+}
+
+// Error says why; callers name the modules.
+func (e *UnverifiedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns e.Err.
+func (e *UnverifiedError) Unwrap() error { return e.Err }
+
+// A checksums looks versions up in the checksum database and proves the answers.
 type checksums struct {
 	db    *proof.Database
 	fetch *fetcher
 
-	finding chan struct{} // held by who finds out where the database is
-	base    string        // its URL
+	finding chan struct{} // is held by the goroutine that finds out base
+	base    string        // URL of the database
 	baseErr error
 
 	mu      sync.Mutex
 	lookups map[module.Version]*lookup
-	heads   map[tlog.Tree]proof.Head // heads that answers from the network carried
+	heads   map[tlog.Tree]proof.Head // from answers over the network
 }
 
-// A lookup is one under way or done.
+// A lookup is a lookup in progress or done.
 type lookup struct {
 	once   sync.Once
 	record proof.Record
 	err    error
-	stale  bool // err is that who asked had no more time
+	stale  bool // err only says that the caller's context ended
 }
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
-	return &checksums{db: db, fetch: f, finding: make(chan struct{}, 1), lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head)}
+	return &checksums{
+		db: db, fetch: f, finding: make(chan struct{}, 1),
+		lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head),
+	}
+}
+
+// prove looks up all versions of a plan and proves their records. It closes r.proven when all
+// proofs hold. After an error the group's context ends those that wait for that.
+func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
+	defer func() {
+		if err == nil {
+			close(r.proven)
+		}
+	}()
+	if r.sums == nil {
+		return nil
+	}
+	start := time.Now()
+	eg, ctx2 := errgroup.WithContext(ctx)
+	eg.SetLimit(waiting)
+	var some atomic.Bool // some version has a record
+	for _, w := range list {
+		if r.public(w.Mod) {
+			eg.Go(func() error {
+				_, err := r.sums.lookup(ctx2, w.Mod)
+				if err == nil {
+					some.Store(true)
+				}
+				return notRefused(err) // r.version reports refusals
+			})
+		}
+	}
+	for _, l := range r.job.Lines {
+		if len(l.Records) > 0 {
+			some.Store(true)
+		}
+	}
+	if err := eg.Wait(); err != nil || !some.Load() {
+		if away, ok := errors.AsType[*upstream.SumDBError](err); ok {
+			unverified := &UnverifiedError{Err: away}
+			for _, w := range list {
+				if r.public(w.Mod) {
+					unverified.Mods = append(unverified.Mods, w.Mod)
+				}
+			}
+			return unverified
+		}
+		return err
+	}
+	if err := r.early.Wait(); err != nil {
+		return err
+	}
+	select { // until then lookups go on, and the head may lack the records of newest versions
+	case <-r.asked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p, err := r.sums.prove(ctx, r.job, func(m module.Version) bool {
+		_, in := slices.BinarySearchFunc(list, m, func(w *modgraph.Wanted, m module.Version) int {
+			return modgraph.Compare(w.Mod, m)
+		})
+		return in
+	})
+	if err != nil {
+		return err
+	}
+	r.out.DB, r.out.Head, r.out.Heads, r.out.Tiles = r.cfg.DB.Name, p.head, p.heads, p.tiles
+	r.out.Stats.Prove = time.Since(start)
+	return nil
+}
+
+// noteTrees adds a note for each tree that clients remember and that this closure cannot serve.
+func (r *run) noteTrees() {
+	for _, t := range r.job.Trees {
+		why := ""
+		switch {
+		case r.out.DB == "":
+			why = "no module of a checksum database is carried"
+		case t.DB != r.out.DB:
+			why = fmt.Sprintf("the checksum database is %s", r.out.DB)
+		case t.Size > r.out.Head.N:
+			why = fmt.Sprintf("the checksum database says that it has %d records; sync again later, when it has more",
+				r.out.Head.N)
+		default:
+			continue
+		}
+		r.out.Notes = append(r.out.Notes, fmt.Sprintf("left out: %s: head %s %d: %s", t.Name, t.DB, t.Size, why))
+	}
 }
 
 func (c *checksums) path(elem string) string { return "sumdb/" + c.db.Name + "/" + elem }
 
-// baseURL returns where the database is asked. Who finds out first does it for all, unless it had no time.
+// baseURL returns the URL at which the database is asked. The first caller finds it out for all,
+// unless its context ends.
 func (c *checksums) baseURL(ctx context.Context) (string, error) {
 	select {
 	case c.finding <- struct{}{}:
@@ -70,7 +175,7 @@ func (c *checksums) baseURL(ctx context.Context) (string, error) {
 	return c.base, c.baseErr
 }
 
-// get asks the database over the network.
+// get asks the database over the network. elem follows the database's URL.
 func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, error) {
 	base, err := c.baseURL(ctx)
 	if err != nil {
@@ -79,7 +184,7 @@ func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, 
 	return c.fetch.getURL(ctx, base+"/"+elem, limit)
 }
 
-// lookup returns what the database says about m. It is not true before prove.
+// lookup returns the record of m. Callers must not trust it before prove.
 func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record, error) {
 	for {
 		c.mu.Lock()
@@ -96,7 +201,7 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 		if !l.stale || ctx.Err() != nil {
 			return l.record, l.err
 		}
-		c.mu.Lock() // who asked first had no more time
+		c.mu.Lock() // the context of the first caller ended
 		if c.lookups[m] == l {
 			delete(c.lookups, m)
 		}
@@ -105,22 +210,23 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 }
 
 func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Record, error) {
-	req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: m.Path, Version: m.Version}
-	if data, ok, err := c.fetch.dir.read(req.String()); err != nil {
+	path := modpath.Lookup(c.db.Name, m)
+	elem := strings.TrimPrefix(path, c.path(""))
+	if data, ok, err := c.fetch.dir.read(path); err != nil {
 		return proof.Record{}, err
 	} else if ok {
-		// The head in a file here was proven when it was written; the record is proven again.
+		// The head in the file was proven when it was written; the record is proven again.
 		if r, _, err := c.db.ParseLookup(m, data); err == nil {
 			return r, nil
 		}
 	}
-	data, err := c.get(ctx, req.String()[len(c.path("")):], proof.MaxLookup)
+	data, err := c.get(ctx, elem, proof.MaxLookup)
 	if err != nil {
 		return proof.Record{}, fmt.Errorf("%s: looking it up in checksum database %s: %w", m, c.db.Name, err)
 	}
 	r, head, err := c.db.ParseLookup(m, data)
 	if err != nil {
-		return proof.Record{}, answered(upstream.Redact(c.base+"/"+req.String()[len(c.path("")):]), err)
+		return proof.Record{}, answered(upstream.Redact(c.base+"/"+elem), err)
 	}
 	c.mu.Lock()
 	c.heads[head.Tree] = head
@@ -128,12 +234,12 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	return r, nil
 }
 
-// headFile is where a mirror directory remembers a head.
+// headFile returns the path at which the mirror directory remembers a head.
 func (c *checksums) headFile(size int64) string {
 	return c.path("heads/" + strconv.FormatInt(size, 10))
 }
 
-// remembered returns the heads that earlier runs used, smallest first.
+// remembered returns the heads of earlier runs, smallest first.
 func (c *checksums) remembered() ([]proof.Head, error) {
 	dir := c.fetch.dir.Path(c.path("heads"))
 	files, err := os.ReadDir(dir)
@@ -157,28 +263,28 @@ func (c *checksums) remembered() ([]proof.Head, error) {
 	return heads, nil
 }
 
-// proven is what prove found.
+// A proven is the result of prove.
 type proven struct {
 	head   proof.Head
-	newest proof.Head   // the largest that was seen: another one than head with a lock only
-	heads  []proof.Head // earlier ones, smallest first
-	tiles  []string     // GOPROXY paths of what a go command needs to repeat the proofs
+	newest proof.Head   // the largest head that was seen; differs from head only with a lock
+	heads  []proof.Head // earlier heads, smallest first
+	tiles  []string     // GOPROXY paths of the tiles with which a go command repeats the proofs
 
-	trees []int64 // sizes of trees that clients remember whose heads nobody here has seen
+	trees []int64 // sizes of trees that clients remember and that have no known head
 }
 
-// prove chooses a head and proves every record under it, those of the lines too, and that it continues
-// every other head that was seen. All lookups must be done. What a go command
-// needs to repeat the proofs of what is carried is then in the mirror directory.
+// prove chooses a head, and proves under it every record, also those of the lines. It proves that
+// the head continues every other head that was seen. All lookups must be done. Afterwards the
+// mirror directory has the tiles with which a go command repeats the proofs.
 //
-// The head is the largest of all: answers carry different ones, and a cached
-// /latest may be older than the answer to a lookup.
-func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module.Version) bool) (*proven, error) {
-	lines := src.Lines
+// The head is the largest one: answers carry different heads, and a cached /latest may be older
+// than the answer to a lookup.
+func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Version) bool) (*proven, error) {
+	lines := job.Lines
 	var head proof.Head
 	var err error
-	if src.Lock != nil { // which names the head
-		head, _, err = src.Lock.heads(c.db)
+	if job.Lock != nil { // it names the head
+		head, _, err = job.Lock.heads(c.db)
 	} else {
 		head, err = c.latest(ctx)
 	}
@@ -192,7 +298,7 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 	}
 	for _, l := range lines {
 		for _, h := range l.Heads {
-			if h, err = c.db.ParseHead(h.Note); err != nil { // a bundle's key does not vouch for the database
+			if h, err = c.db.ParseHead(h.Note); err != nil { // the key of a bundle does not vouch for the database
 				return nil, err
 			}
 			earlier = append(earlier, h)
@@ -207,8 +313,8 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 		}
 	}
 	p := &proven{head: head, newest: head, heads: proof.MergeHeads(head.N, earlier)}
-	if src.Lock != nil {
-		if p.head, earlier, err = src.Lock.heads(c.db); err != nil {
+	if job.Lock != nil {
+		if p.head, earlier, err = job.Lock.heads(c.db); err != nil {
 			return nil, err
 		}
 		c.heads[p.head.Tree] = p.head
@@ -217,7 +323,7 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 		}
 		p.heads = proof.MergeHeads(p.head.N, earlier)
 	}
-	for _, t := range src.Trees {
+	for _, t := range job.Trees {
 		if t.DB == c.db.Name && t.Size <= p.head.N {
 			p.trees = append(p.trees, t.Size)
 		}
@@ -238,7 +344,8 @@ func (c *checksums) prove(ctx context.Context, src *Sources, carried func(module
 	source := &tileSource{ctx: ctx, c: c, save: true}
 	p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	if errors.Is(err, proof.ErrMismatch) {
-		// It may be the disk that damaged a tile: ask for all of them again before blaming anyone.
+		// The disk may have damaged a tile: read all of them over the network before blaming
+		// anyone.
 		source.fresh = true
 		p.tiles, err = c.proveUnder(p, records, others, lines, source)
 	}
@@ -258,8 +365,9 @@ func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
 	return h, answered(upstream.Redact(c.base+"/latest"), err)
 }
 
-// needed returns the paths of the tiles that prove the records of versions in the mirror directory, and the heads that it remembers, under the
-// largest of these. Nothing is asked over the network but what the upstream is.
+// needed returns the paths of the tiles that prove records of versions in the mirror directory, and
+// the remembered heads, under the largest of these. It asks the network for nothing but the place
+// of the database.
 func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[string]bool, error) {
 	heads, err := c.remembered()
 	if err != nil || len(heads) == 0 {
@@ -274,12 +382,15 @@ func (c *checksums) needed(ctx context.Context, records []proof.Record) (map[str
 	return needed, err
 }
 
-// proveUnder proves records and earlier heads, and returns the paths of the tiles that a go
-// command will ask for to repeat that for records and those of lines, of which others are none.
-func (c *checksums) proveUnder(found *proven, records, others []proof.Record, lines []Line, source *tileSource) (tiles []string, err error) {
+// proveUnder proves records, others and earlier heads. It returns the paths of the tiles that a go
+// command asks for to repeat the proofs of records, of the lines' records and of the earlier heads,
+// but not those for others.
+func (c *checksums) proveUnder(
+	found *proven, records, others []proof.Record, lines []Line, source *tileSource,
+) (tiles []string, err error) {
 	head := found.head
 	p := &proof.Prover{Head: head, Source: source}
-	if err := p.Edge(); err != nil {
+	if err := p.ProveHead(); err != nil {
 		return nil, err
 	}
 	if err := p.Records(records); err != nil {
@@ -294,12 +405,12 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	}
 	var used []tlog.Tile
 	for _, h := range found.heads {
-		// A client inside that remembers this head recomputes it from its own edge first.
+		// A client inside that remembers this head recomputes it from its own tiles first.
 		old := &proof.Prover{Head: h, Source: source}
-		if err := old.Edge(); err != nil {
+		if err := old.ProveHead(); err != nil {
 			return nil, err
 		}
-		if err := p.Extends(h); err != nil {
+		if err := p.ProveConsistency(h); err != nil {
 			return nil, err
 		}
 		used = append(used, old.Tiles()...)
@@ -310,7 +421,7 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 			return nil, err
 		}
 		old := &proof.Prover{Head: proof.Head{Tree: tree}, Source: source}
-		if err := old.Edge(); err != nil {
+		if err := old.ProveHead(); err != nil {
 			return nil, err
 		}
 		used = append(used, old.Tiles()...)
@@ -335,12 +446,12 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	if err := (&proof.Prover{Head: head, Source: source}).Records(others); err != nil {
 		return nil, err
 	}
-	// The heads of the answers: checked, but nobody inside will ever see them, so their tiles are not kept.
+	// No client sees the heads of single answers, so their tiles are not kept.
 	check := &proof.Prover{Head: found.newest, Source: &tileSource{ctx: source.ctx, c: c, fresh: source.fresh}}
 	var eg errgroup.Group
 	eg.SetLimit(readsInFlight)
 	for _, h := range c.heads {
-		eg.Go(func() error { return check.Extends(h) })
+		eg.Go(func() error { return check.ProveConsistency(h) })
 	}
 	if err := eg.Wait(); err != nil {
 		return nil, err
@@ -352,11 +463,10 @@ func (c *checksums) proveUnder(found *proven, records, others []proof.Record, li
 	return slices.Compact(tiles), nil
 }
 
-// store writes what was proven.
+// store writes proven records and their head into the mirror directory.
 func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	for _, r := range records {
-		req := modpath.Request{Kind: modpath.SumLookup, DB: c.db.Name, Path: r.Mod.Path, Version: r.Mod.Version}
-		if err := c.fetch.dir.update(req.String(), r.Lookup(head)); err != nil {
+		if err := c.fetch.dir.update(modpath.Lookup(c.db.Name, r.Mod), r.Lookup(head)); err != nil {
 			return err
 		}
 	}
@@ -369,15 +479,15 @@ func (c *checksums) store(head proof.Head, records []proof.Record) error {
 	return c.fetch.dir.update(c.path("latest"), head.Note)
 }
 
-// tileSource reads tiles from the mirror directory, else from the network.
+// A tileSource reads tiles from the mirror directory, or else from the network.
 type tileSource struct {
 	ctx   context.Context
 	c     *checksums
 	save  bool // keep authenticated tiles
-	fresh bool // do not read from the mirror directory
+	fresh bool // ignore the mirror directory
 }
 
-// ReadTiles reads all tiles at once.
+// ReadTiles reads tiles side by side.
 func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	data := make([][]byte, len(tiles))
 	eg, ctx := errgroup.WithContext(s.ctx)
@@ -391,8 +501,8 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	return data, eg.Wait()
 }
 
-// readTile reads a tile: exact and then wider from the disk, exact and then wider from the
-// network, as the go command does (x/mod/sumdb/client.go readTile).
+// readTile reads a tile from the disk, or else from the network. In both places it looks for the
+// exact tile and then for the full one, as the go command does (x/mod/sumdb/client.go readTile).
 func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	full := proof.FullTile(t)
 	for _, t1 := range []tlog.Tile{t, full} {
@@ -413,7 +523,7 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 	return data, nil
 }
 
-// SaveTiles keeps tiles in the mirror directory.
+// SaveTiles writes authenticated tiles into the mirror directory.
 func (s *tileSource) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
 	if !s.save {
 		return nil

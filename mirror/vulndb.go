@@ -16,25 +16,24 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// DefaultVulnDB is Go's vulnerability database, as govulncheck has it built in.
-const DefaultVulnDB = "https://vuln.go.dev"
-
-// maxVulns is how many entries a vulnerability database may have: a hundred times of what there is.
+// maxVulns bounds the entries of a vulnerability database: a hundred times today's number.
 const maxVulns = 500_000
 
-// A vuln is what an entry, and the index of entries, say of themselves (https://go.dev/doc/security/vuln/database).
+// A vuln is the part of an entry, and of the index of entries, that identifies it
+// (https://go.dev/doc/security/vuln/database).
 type vuln struct {
 	ID       string    `json:"id"`
 	Modified time.Time `json:"modified"`
 }
 
-// vulnFile returns the path of a file of the vulnerability database.
+// vulnFile returns the GOPROXY path of a file of the vulnerability database.
 func vulnFile(name string) string { return modpath.Request{Kind: modpath.Vuln, Name: name}.String() }
 
-// vulndb brings the whole vulnerability database into the mirror directory and lists its files in the result. An
-// entry that is there in the version that the index names is not fetched again.
+// vulndb brings the whole vulnerability database into the mirror directory, and enters its files
+// into the result. It fetches only entries that the directory does not have as the index names
+// them.
 func (r *run) vulndb(ctx context.Context) error {
-	from := r.src.VulnDB
+	from := r.job.VulnDB
 	if from == "" {
 		return nil
 	}
@@ -70,7 +69,7 @@ func (r *run) vulndb(ctx context.Context) error {
 	if err := eg.Wait(); err != nil {
 		return err
 	}
-	// Last, so that the mirror directory has an index only of what it has.
+	// Comes last, so that the directory's index names only entries that the directory has.
 	for _, name := range []string{"index/vulns.json", "index/modules.json", "index/db.json"} {
 		if name != "index/vulns.json" {
 			if data, err = r.readVulnDB(ctx, from, name); err == nil && !json.Valid(data) {
@@ -90,8 +89,8 @@ func (r *run) vulndb(ctx context.Context) error {
 	return nil
 }
 
-// vulnEntry gets an entry, from the mirror directory when it is there as the index says. What the database sends may be
-// newer: it may have changed since the index was read.
+// vulnEntry returns an entry from the mirror directory when it is as want says, and else from the
+// database. The database's may be newer, since it may have changed after the index was read.
 func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, error) {
 	name := "ID/" + want.ID + ".json"
 	path := vulnFile(name)
@@ -105,7 +104,8 @@ func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, erro
 			return err
 		}
 		if got.ID != want.ID || got.Modified.Before(want.Modified) {
-			return fmt.Errorf("it is %.40q of %s, and the index names %s", got.ID, got.Modified.Format(time.RFC3339), want.Modified.Format(time.RFC3339))
+			return fmt.Errorf("it is %.40q of %s, and the index names %s",
+				got.ID, got.Modified.Format(time.RFC3339), want.Modified.Format(time.RFC3339))
 		}
 		return nil
 	}
@@ -129,7 +129,7 @@ func (r *run) keep(path string, data []byte) (File, error) {
 	return File{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data)}, r.fetch.dir.update(path, data)
 }
 
-// readVulnDB reads a file of a vulnerability database, from a URL or a folder.
+// readVulnDB reads a file of a vulnerability database at a URL or in a folder.
 func (r *run) readVulnDB(ctx context.Context, from, name string) ([]byte, error) {
 	if u, err := url.Parse(from); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
 		return r.fetch.getURL(ctx, strings.TrimSuffix(from, "/")+"/"+name, 0)

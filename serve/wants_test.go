@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/sources"
 )
 
 // someone is a client.
@@ -226,7 +226,7 @@ func FuzzWants(f *testing.F) {
 			t.Fatalf("%d of %d wants were read again", len(again.List()), len(w.List()))
 		}
 		list := ListFile(again.List(), "")
-		src, err := mirror.ParseSources([]string{"-"}, strings.NewReader(list))
+		src, err := sources.Parse([]string{"-"}, strings.NewReader(list))
 		if err != nil {
 			t.Fatalf("sync does not take the list: %v\n%s", err, list)
 		}

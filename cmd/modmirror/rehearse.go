@@ -25,6 +25,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/serve"
 )
 
@@ -47,7 +48,7 @@ type rehearsal struct {
 	bases    []string
 	trusted  []string // keys of the bases
 	command  string   // for sh
-	sources  *mirror.Sources
+	sources  *mirror.Job
 	closure  *bundle.Contents
 	settings goEnv
 	tmp      string
@@ -87,7 +88,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	for i, s := range r.sources.List {
-		if s.Alone || s.InWork {
+		if s.OnlyThis || s.Workspace != nil {
 			continue // nothing can be built of it, or it was built with its workspace
 		}
 		step := rehearsalStep{Dir: filepath.Join(r.tmp, "work", fmt.Sprint(i))}
@@ -180,12 +181,12 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 	}
 	for _, s := range r.sources.List {
 		switch {
-		case s.InWork:
+		case s.Workspace != nil:
 		case s.Mod != nil, s.Work != nil:
 			e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		case s.Tool != "":
 			e.say("rehearsed %s: go install makes it from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
-		case !s.Alone:
+		case !s.OnlyThis:
 			e.say("rehearsed %s: a new project loads all its packages from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		}
 	}
@@ -214,7 +215,7 @@ func (r *rehearsal) misses() (list []string) {
 }
 
 // version returns the version that a source's query was resolved to.
-func (r *rehearsal) version(s mirror.Source) string {
+func (r *rehearsal) version(s sources.Source) string {
 	for _, q := range r.closure.Queries {
 		if q.Path == s.Query.Path && q.Query == s.Query.Version {
 			return q.Version

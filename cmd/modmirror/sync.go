@@ -30,6 +30,8 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/modgraph"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -99,8 +101,8 @@ Example:
 			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be fetched and how large the bundle becomes, and write nothing")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
-			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
-			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
+			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+sources.DefaultVulnDB+")")
+			fs.Lookup("vulndb").NoOptDefVal = sources.DefaultVulnDB
 			fs.StringVar(&f.lock, "lock", "", "`file` that says what comes out: made when it is not there, else the same bytes are made again, or it is an error")
 			f.packaging.flags(fs)
 			f.outputGuard.flags(fs)
@@ -275,7 +277,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 const maxRounds = 50
 
 // makeBundle syncs the sources and writes the bundle, of which it returns the closure. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *trust.Key) (*mirror.Closure, error) {
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Job, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return nil, err
@@ -347,22 +349,25 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 }
 
 // parseSources parses sources as the go command here would load them.
-func parseSources(e *env, settings goEnv, args []string) (*mirror.Sources, error) {
+func parseSources(e *env, settings goEnv, args []string) (*mirror.Job, error) {
 	modFile, leftOut := settings.modFile()
 	if len(leftOut) > 0 {
 		e.say("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; a rehearsal builds without them", oneLine(errors.New(strings.Join(leftOut, " "))))
 	}
-	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
-	if bad, ok := errors.AsType[*mirror.SourceError](err); ok && bad.Hint != "" {
+	src, err := sources.Options{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
+	if bad, ok := errors.AsType[*sources.Error](err); ok && bad.Hint != "" {
 		return nil, &hintError{err, bad.Hint}
 	}
-	return src, err
+	if err != nil {
+		return nil, err
+	}
+	return &mirror.Job{Sources: *src}, nil
 }
 
 // addToolchains adds the toolchains that flags name.
-func addToolchains(src *mirror.Sources, f *syncFlags) error {
+func addToolchains(src *mirror.Job, f *syncFlags) error {
 	for _, p := range f.platforms {
-		if err := mirror.CheckPlatform(p); err != nil {
+		if err := modpath.CheckPlatform(p); err != nil {
 			return usagef("--platform: %v", err)
 		}
 	}
@@ -381,7 +386,7 @@ func addToolchains(src *mirror.Sources, f *syncFlags) error {
 }
 
 // defaults fills in output and name from each other and the sources.
-func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) (err error) {
+func (f *syncFlags) defaults(src *mirror.Job, bs *bases, created time.Time) (err error) {
 	if f.sequence < 0 {
 		return usagef("--sequence must be positive")
 	}
@@ -401,14 +406,14 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		return nil
 	}
 	f.named = f.name != ""
-	if len(src.List)+len(src.Self) == 0 && src.VulnDB == "" && f.vulndb == "" {
+	if len(src.List)+len(src.Bootstraps) == 0 && src.VulnDB == "" && f.vulndb == "" {
 		return errors.New("nothing to do: the sources name no module, and lines head need a --base")
 	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar") != "":
 			f.name = strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar")
-		case len(src.List) == 0 && len(src.Self) > 0:
+		case len(src.List) == 0 && len(src.Bootstraps) > 0:
 			f.name = "self"
 		case len(src.List) == 0 && (src.VulnDB != "" || f.vulndb != ""):
 			f.name = "vulndb"
@@ -438,7 +443,7 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 
 // checkOutput checks that the bundle can be written, and the lock, without harm to anything that
 // sync reads or did not make.
-func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
+func (f *syncFlags) checkOutput(e *env, src *mirror.Job) error {
 	f.reads(src.Files...)
 	f.reads(e.keyFile(), e.trustFile(), f.key, f.passphraseFile)
 	if !strings.Contains(src.VulnDB, "://") {
@@ -447,7 +452,7 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	if !strings.Contains(f.vulndb, "://") {
 		f.reads(f.vulndb)
 	}
-	for _, s := range src.Self {
+	for _, s := range src.Bootstraps {
 		f.reads(s.File)
 	}
 	for _, b := range f.bases {
@@ -595,7 +600,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Compat: f.compat != "", Progress: m.progress,
 		GoVersion: settings.GOVERSION, Executable: executable,
-		Planned: func(build, all mirror.Size) {
+		Planned: func(build, all modgraph.Size) {
 			if build == all {
 				e.say("to be carried: %s", sizeText(all))
 			} else {
@@ -611,7 +616,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 const perVersion = 14 << 10
 
 // dryRun says what sync would do, and ends as it would.
-func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, bs *bases, f *syncFlags) error {
+func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Job, bs *bases, f *syncFlags) error {
 	carried := func(module.Version) (bool, error) { return false, nil }
 	if bs.own != nil && !f.full {
 		carried = func(m module.Version) (bool, error) {
@@ -725,12 +730,12 @@ func (e *env) sayNotes(notes []string) {
 	}
 }
 
-func sizeText(s mirror.Size) string {
+func sizeText(s modgraph.Size) string {
 	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
 
 // sync runs the mirror's Sync under a progress bar and says what it cost.
-func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*mirror.Closure, error) {
+func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Job) (*mirror.Closure, error) {
 	stop := e.showProgress(m.progress)
 	c, err := m.Sync(ctx, src)
 	stop()
@@ -743,7 +748,7 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 			zips++
 		}
 	}
-	for _, m := range c.Bare {
+	for _, m := range c.NoGoMod {
 		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it (a line \"only %[1]s\" carries it alone)", m)
 	}
 	e.sayNotes(c.Notes)
@@ -847,7 +852,7 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
-func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *trust.Key) error {
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Job, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
 	if err != nil {
 		return err

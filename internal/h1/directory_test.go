@@ -21,8 +21,8 @@ func longDirectory(t *testing.T, n int) []byte {
 	return append(append(bytes.Clone(data[:at]), bytes.Repeat(entry, n)...), record...)
 }
 
-// TestDirectoryIsBounded opens zips with directories of about the length that is allowed, and of
-// ten times that.
+// TestDirectoryIsBounded opens zips with directories around the longest allowed length, and of ten
+// times that.
 func TestDirectoryIsBounded(t *testing.T) {
 	entry := len(longDirectory(t, 2)) - len(longDirectory(t, 1))
 	most := MaxDirectory / entry

@@ -1,8 +1,8 @@
-// Package h1 computes the "h1:" hashes of go.sum: of go.mod files and of module zips.
+// Package h1 computes the "h1:" hashes of go.sum, for go.mod files and for module zips.
 //
-// It gives what golang.org/x/mod/sumdb/dirhash gives, but reads a zip wherever it is, with
-// several files of it being inflated at once: a closure's few largest zips would else
-// keep one core busy when all others are done.
+// Its results are those of golang.org/x/mod/sumdb/dirhash. It reads a zip from any io.ReaderAt, and
+// inflates several files of one zip at once: otherwise a closure's few largest zips would keep one
+// core busy after all others are done.
 package h1
 
 import (
@@ -26,17 +26,17 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Limiter bounds how many files are inflated at once, over all zips: one for each slot of the channel.
+// A Limiter bounds how many files are inflated at once, over all zips, by its capacity.
 type Limiter chan struct{}
 
-// GoMod returns the hash of a go.mod file, as cmd/go computes it (modfetch/fetch.go goModSum).
+// GoMod returns the hash of a go.mod file (modfetch/fetch.go goModSum).
 func GoMod(data []byte) string {
 	return summary([]string{line(sha256.Sum256(data), "go.mod")})
 }
 
 func line(sum [32]byte, name string) string { return fmt.Sprintf("%x  %s\n", sum, name) }
 
-// summary hashes the lines of files, which are sorted by name.
+// summary hashes the lines of files, which must be sorted by name.
 func summary(lines []string) string {
 	h := sha256.New()
 	for _, l := range lines {
@@ -45,16 +45,16 @@ func summary(lines []string) string {
 	return "h1:" + base64.StdEncoding.EncodeToString(h.Sum(nil))
 }
 
-// A ZipHash is what Zip found.
+// A ZipHash is the result of Zip.
 type ZipHash struct {
 	H1    string
-	GoMod []byte        // the go.mod at its root; nil when there is none, as in zips from before modules
-	Busy  time.Duration // spent inflating and hashing, over all cores
+	GoMod []byte        // content of the go.mod at the root; nil without one, as in zips from before modules
+	Busy  time.Duration // time spent on inflating and hashing, over all cores
 }
 
-// Zip returns the hash of the module zip in r. Names outside of m, two files of one name and
-// more content than a module may have are errors; so is content that is not what
-// the zip says about itself.
+// Zip returns the hash of the module zip in r. It refuses names outside of m, two files of one
+// name, more content than a module may have, and content that differs from what the zip says about
+// itself.
 func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
 	z, err := Open(&readAhead{r: r, size: size}, size)
 	if err != nil {
@@ -116,10 +116,10 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 	return out, nil
 }
 
-// buffers holds the buffers that files are read through.
+// buffers holds buffers for reading files.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
-// hashFile hashes a file of a zip, and returns its content too when keep is set.
+// hashFile hashes a file of a zip. With keep it returns the content too.
 func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) {
 	r, err := f.Open()
 	if err != nil {
@@ -137,7 +137,7 @@ func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) 
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	// Not more than the zip says: archive/zip checks that it is not less.
+	// CopyBuffer reads at most what the zip says: archive/zip checks that it is not less.
 	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, *buf); err != nil {
 		return sum, nil, err
 	}
@@ -148,7 +148,7 @@ func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) 
 	return sum, content, nil
 }
 
-// inflaters holds flate readers, which are 40 KiB each.
+// inflaters holds flate readers, which take 40 KiB each.
 var inflaters sync.Pool
 
 type inflater struct{ io.ReadCloser }
@@ -161,7 +161,7 @@ func inflate(r io.Reader) io.ReadCloser {
 	return &inflater{flate.NewReader(r)}
 }
 
-// Close gives the reader back.
+// Close returns the reader to inflaters.
 func (i *inflater) Close() error {
 	if i.ReadCloser == nil {
 		return nil
@@ -172,8 +172,8 @@ func (i *inflater) Close() error {
 	return err
 }
 
-// readAhead reads a zip in large pieces: archive/zip asks for headers of 30 bytes and content in
-// 4 KiB. Files next to each other in name are mostly so in the zip.
+// A readAhead reads a zip in large pieces. archive/zip reads headers in 30 bytes and content in 4
+// KiB, and files that are neighbors by name are mostly neighbors in the zip.
 type readAhead struct {
 	r    io.ReaderAt
 	size int64
@@ -188,10 +188,10 @@ type chunk struct {
 	data []byte
 }
 
-// chunkSize is what is read at once, in bytes.
+// chunkSize is the length of a read in bytes.
 const chunkSize = 128 << 10
 
-// ReadAt reads from a chunk in memory where it can.
+// ReadAt reads from the chunks in memory where it can.
 func (a *readAhead) ReadAt(p []byte, off int64) (int, error) {
 	if len(p) >= chunkSize || off < 0 || off >= a.size {
 		return a.r.ReadAt(p, off)
@@ -217,7 +217,7 @@ func (a *readAhead) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// chunk returns the chunk at an offset.
+// chunk returns the chunk at an offset. The caller holds a.mu.
 func (a *readAhead) chunk(at int64) (*chunk, error) {
 	for i := range a.chunks {
 		if c := &a.chunks[i]; c.data != nil && c.at == at {

@@ -40,7 +40,7 @@ func hash(data []byte) (ZipHash, error) {
 	return Zip(context.Background(), make(Limiter, 2), mod, bytes.NewReader(data), int64(len(data)))
 }
 
-// TestEqualsDirhash compares with the implementation of x/mod.
+// TestEqualsDirhash compares with the implementation in x/mod.
 func TestEqualsDirhash(t *testing.T) {
 	for _, names := range [][]string{{}, {"go.mod"}, {"b", "a", "dir/z", "go.mod", "dir/a", "é", "Ab"}} {
 		for i := range names {
@@ -105,7 +105,7 @@ func TestZipRefuses(t *testing.T) {
 	}
 }
 
-// makeLying returns a zip of empty files whose directory says that they have other sizes.
+// makeLying returns a zip of empty files whose directory gives them other sizes.
 func makeLying(t *testing.T, name string, sizes ...uint64) []byte {
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
@@ -124,7 +124,7 @@ func makeLying(t *testing.T, name string, sizes ...uint64) []byte {
 	return out.Bytes()
 }
 
-// makeFlipped returns a zip in whose compressed content a bit is wrong.
+// makeFlipped returns a zip with a wrong bit in its compressed content.
 func makeFlipped(t *testing.T) []byte {
 	data := makeZip(t, "example.com/m@v1.0.0/a", "example.com/m@v1.0.0/b")
 	r, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
@@ -139,7 +139,7 @@ func makeFlipped(t *testing.T) []byte {
 	return data
 }
 
-// FuzzZip hashes what may be a zip: what is accepted has the hash that x/mod gives it.
+// FuzzZip checks that an accepted zip has the hash that x/mod gives it.
 func FuzzZip(f *testing.F) {
 	f.Add(makeZip(f, "example.com/m@v1.0.0/a", "example.com/m@v1.0.0/b"))
 	f.Add(makeZip(f, "example.com/m@v1.0.0/go.mod"))

@@ -1,11 +1,12 @@
 // Package modpath parses and prints the paths of the GOPROXY protocol.
 //
-// It is the one parser of such paths: serve parses what a client asks for, mirror
-// and bundle make the names of files with it. A path has exactly one spelling
-// here: Parse refuses everything that String would not print, so two different
-// requests never mean one file and nothing but a module, a version or a tile can
-// be named. The protocol is described at https://go.dev/ref/mod#goproxy-protocol
-// and, for the checksum database, at https://go.dev/design/25530-sumdb.
+// It holds the only parser of such paths: serve parses requests with it, mirror and bundle name
+// files with it. A path has exactly one spelling: Parse refuses every path that String would not
+// print. So two different requests never mean one file, and a path names nothing but a module, a
+// version, a tile or a file of the vulnerability database.
+//
+// The protocol is described at https://go.dev/ref/mod#goproxy-protocol and, for the checksum
+// database, at https://go.dev/design/25530-sumdb.
 package modpath
 
 import (
@@ -20,18 +21,19 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// MaxLength is the longest path in bytes that is parsed. Module paths and
-// versions are limited by what file systems take; this leaves room for both.
+// MaxLength is the longest path in bytes that Parse accepts. File systems bound module paths and
+// versions; MaxLength leaves room for both.
 const MaxLength = 2048
 
-// TileHeight is the height of the tiles that checksum databases serve and the
-// go command asks for (cmd/go: x/mod/sumdb.Client, default height).
+// TileHeight is the height of the tiles that checksum databases serve and the go command asks for
+// (x/mod/sumdb.Client, default height).
 const TileHeight = 8
 
-// Toolchain is the module whose versions are Go toolchains, for each platform (https://go.dev/ref/mod, GOTOOLCHAIN).
+// Toolchain is the module whose versions are Go toolchains, one for each release and platform
+// (https://go.dev/ref/mod, GOTOOLCHAIN).
 const Toolchain = "golang.org/toolchain"
 
-// A Kind says what a path asks for.
+// A Kind says what a path names.
 type Kind int
 
 // The kinds of paths.
@@ -52,7 +54,7 @@ const (
 
 var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln", "self"}
 
-// String returns a short name, as logs and metrics print it.
+// String returns the short name that logs and metrics print.
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kindNames) {
 		return "invalid"
@@ -60,7 +62,7 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// A Request is a parsed path. Which fields are set follows from Kind.
+// A Request is a parsed path. Its Kind determines which other fields are set.
 type Request struct {
 	Kind    Kind
 	Path    string    // module path, not escaped
@@ -68,10 +70,11 @@ type Request struct {
 	DB      string    // name of the checksum database
 	Tile    tlog.Tile // a tile of height TileHeight
 	Name    string    // of a file of the vulnerability database: index/….json or ID/….json; or a platform
-	Gzip    bool      // and it is wanted packed, as NAME.gz
+	Gzip    bool      // the path is NAME.gz
 }
 
-// reVuln is the name of a file of a vulnerability database (https://go.dev/doc/security/vuln/database#api).
+// reVuln matches the name of a file of a vulnerability database
+// (https://go.dev/doc/security/vuln/database#api).
 var reVuln = regexp.MustCompile(`^(index/(db|modules|vulns)|ID/GO-[0-9]{4}-[0-9]{4,8})\.json$`)
 
 var reSelf = regexp.MustCompile(`^self/([a-z0-9]{1,20}-[a-z0-9]{1,20})\.tar$`)
@@ -90,36 +93,13 @@ func Parse(p string) (Request, error) {
 	return r, nil
 }
 
+// parse parses p, whose spelling may not be canonical.
 func parse(p string) (r Request, err error) {
 	if len(p) > MaxLength {
 		return r, fmt.Errorf("longer than %d bytes", MaxLength)
 	}
 	if mod, file, ok := strings.Cut(p, "/@v/"); ok {
-		if r.Path, err = module.UnescapePath(mod); err != nil {
-			return r, err
-		}
-		if file == "list" {
-			r.Kind = List
-			return r, nil
-		}
-		ext := path.Ext(file)
-		switch ext {
-		case ".info":
-			r.Kind = Info
-		case ".mod":
-			r.Kind = Mod
-		case ".zip":
-			r.Kind = Zip
-		default:
-			return r, errors.New("neither list, .info, .mod nor .zip")
-		}
-		if r.Version, err = module.UnescapeVersion(strings.TrimSuffix(file, ext)); err != nil {
-			return r, err
-		}
-		if r.Kind != Info {
-			err = checkVersion(r.Path, r.Version)
-		}
-		return r, err
+		return parseVersion(mod, file)
 	}
 	if name, ok := strings.CutPrefix(p, "vulndb/"); ok {
 		r.Kind = Vuln
@@ -137,10 +117,43 @@ func parse(p string) (r Request, err error) {
 		r.Path, err = module.UnescapePath(mod)
 		return r, err
 	}
-	rest, ok := strings.CutPrefix(p, "sumdb/")
-	if !ok {
-		return r, errors.New("names no module file and no checksum database")
+	if rest, ok := strings.CutPrefix(p, "sumdb/"); ok {
+		return parseSumDB(rest)
 	}
+	return r, errors.New("names no module file and no checksum database")
+}
+
+// parseVersion parses the path mod/@v/file.
+func parseVersion(mod, file string) (r Request, err error) {
+	if r.Path, err = module.UnescapePath(mod); err != nil {
+		return r, err
+	}
+	if file == "list" {
+		r.Kind = List
+		return r, nil
+	}
+	ext := path.Ext(file)
+	switch ext {
+	case ".info":
+		r.Kind = Info
+	case ".mod":
+		r.Kind = Mod
+	case ".zip":
+		r.Kind = Zip
+	default:
+		return r, errors.New("neither list, .info, .mod nor .zip")
+	}
+	if r.Version, err = module.UnescapeVersion(strings.TrimSuffix(file, ext)); err != nil {
+		return r, err
+	}
+	if r.Kind != Info {
+		err = checkVersion(r.Path, r.Version)
+	}
+	return r, err
+}
+
+// parseSumDB parses the path sumdb/rest.
+func parseSumDB(rest string) (r Request, err error) {
 	if db, ok := strings.CutSuffix(rest, "/supported"); ok {
 		r.Kind, r.DB = SumSupported, db
 		return r, CheckDB(db)
@@ -179,7 +192,7 @@ func parse(p string) (r Request, err error) {
 	return r, errors.New("unknown request to a checksum database")
 }
 
-// checkVersion checks that vers is a canonical version that a module of this path can have.
+// checkVersion checks that vers is canonical and that a module of this path can have it.
 func checkVersion(path, vers string) error {
 	if module.CanonicalVersion(vers) != vers {
 		return fmt.Errorf("version %q is not canonical", vers)
@@ -187,7 +200,7 @@ func checkVersion(path, vers string) error {
 	return module.Check(path, vers)
 }
 
-// CheckDB checks the name of a checksum database: host[/path], as cmd/go wants it
+// CheckDB checks the name of a checksum database: host[/path], as the go command wants it
 // (modfetch/sumdb.go dbDial), in characters that are safe in every file name.
 func CheckDB(name string) error {
 	if err := module.CheckImportPath(name); err != nil || !strings.Contains(strings.SplitN(name, "/", 2)[0], ".") {
@@ -240,7 +253,14 @@ func (r Request) String() string {
 	return ""
 }
 
-// ListText returns the content of MODULE/@v/list for versions, which it sorts: one a line, lowest first.
+// Lookup returns the path of the answer of checksum database db about m, or "" when m has no
+// escaped form. Below the URL of the database itself the path begins after "sumdb/"+db+"/".
+func Lookup(db string, m module.Version) string {
+	return Request{Kind: SumLookup, DB: db, Path: m.Path, Version: m.Version}.String()
+}
+
+// ListText sorts versions and returns the content of MODULE/@v/list: one version a line, lowest
+// first.
 func ListText(versions []string) []byte {
 	semver.Sort(versions)
 	var text []byte
@@ -250,8 +270,8 @@ func ListText(versions []string) []byte {
 	return text
 }
 
-// Nearest returns the lowest version above want, which can stand in for it, else the highest below;
-// "" when want is no version.
+// Nearest returns the lowest version above want, which can replace it in a build, or else the
+// highest version below. It returns "" when want is not a semantic version.
 func Nearest(versions []string, want string) (near string) {
 	if !semver.IsValid(want) {
 		return ""
@@ -266,16 +286,17 @@ func Nearest(versions []string, want string) (near string) {
 	return near
 }
 
-// IsListQuery reports whether a query is answered from the list of a module, rather than by a proxy's .info of that name: latest,
-// upgrade, a range, or the beginning of a version (cmd/go/internal/modload/query.go newQueryMatcher).
+// IsListQuery reports whether the go command answers a query from the list of a module, rather than
+// from the .info file of that name: latest, upgrade, a range, or the beginning of a version
+// (cmd/go/internal/modload/query.go newQueryMatcher).
 func IsListQuery(query string) bool {
 	return query == "latest" || query == "upgrade" || strings.HasPrefix(query, "<") || strings.HasPrefix(query, ">") ||
 		semver.IsValid(query) && strings.Count(query, ".") < 2
 }
 
-// CheckRevision checks that a version, a branch or a commit can be asked for with a .info file, and
-// be the name of a file in a bundle. all, none, patch and upgrade mean something else to go get
-// (https://go.dev/ref/mod#version-queries).
+// CheckRevision checks that a proxy can be asked for the .info file of a version, a branch or a
+// commit, and that a bundle can have a file of that name. It refuses all, none, patch and upgrade,
+// which mean something else to go get (https://go.dev/ref/mod#version-queries).
 func CheckRevision(query string) error {
 	switch query {
 	case "all", "none", "patch", "upgrade":
@@ -287,19 +308,18 @@ func CheckRevision(query string) error {
 	return nil
 }
 
-// reHosted are the hosts on which a module has a whole repository at least, as cmd/go knows them
-// (cmd/go/internal/vcs/vcs.go vcsPaths).
+// reHosted matches the hosts on which a module is at least a whole repository, and the users of
+// those hosts (cmd/go/internal/vcs/vcs.go vcsPaths).
 var reHosted = regexp.MustCompile(`^(github\.com|bitbucket\.org|gitlab\.com)(/[^/]+)?$`)
 
-// CanBeModule reports whether there may be a module of a path: it is a valid one, and not only a
-// host or a user of a host that is known to have repositories below those.
+// CanBeModule reports whether a module may have this path: the path is valid, and more than a known
+// host or a user of one.
 func CanBeModule(path string) bool {
 	return module.CheckPath(path) == nil && !reHosted.MatchString(path)
 }
 
-// CheckFile checks that name may be the name of a file in a bundle: a relative
-// slash-separated path of plain ASCII elements that mean the same to every
-// file system and shell that modmirror meets.
+// CheckFile checks that a file in a bundle may have this name: a relative, slash-separated path of
+// plain ASCII elements that mean the same to every file system and shell that modmirror meets.
 func CheckFile(name string) error {
 	if name == "" || len(name) > MaxLength {
 		return fmt.Errorf("bad file name %.200q: empty or too long", name)

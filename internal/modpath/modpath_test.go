@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -73,7 +74,7 @@ func TestCheckFile(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that what Parse accepts has one spelling and is a safe file name.
+// FuzzParse checks that an accepted path has one spelling and is a safe file name.
 func FuzzParse(f *testing.F) {
 	for _, p := range badPaths {
 		f.Add(p)
@@ -107,5 +108,18 @@ func TestNearest(t *testing.T) {
 		if got := Nearest(strings.Fields(tc.carried), tc.want); got != tc.near {
 			t.Errorf("Nearest(%s, %s) = %s, want %s", tc.carried, tc.want, got, tc.near)
 		}
+	}
+}
+
+func TestLookup(t *testing.T) {
+	for _, m := range []module.Version{{Path: "rsc.io/quote", Version: "v1.5.2"}, {Path: "github.com/BurntSushi/toml", Version: "v1.4.0-RC"}} {
+		p := Lookup("sum.golang.org", m)
+		r, err := Parse(p)
+		if err != nil || r.Kind != SumLookup || r.DB != "sum.golang.org" || r.Path != m.Path || r.Version != m.Version {
+			t.Errorf("Lookup(%v) = %q, which is %+v, %v", m, p, r, err)
+		}
+	}
+	if p := Lookup("sum.golang.org", module.Version{Path: "a b", Version: "v1.0.0"}); p != "" {
+		t.Errorf("a path that cannot be escaped: %q", p)
 	}
 }

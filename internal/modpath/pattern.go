@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// CheckPattern says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB matches no module at all;
-// the go command is silent about that, and asks public proxies for what was meant to be private. It
-// returns nil for a pattern that may match one (go help private, x/mod/module.MatchPrefixPatterns).
+// CheckPattern returns an error that says why a pattern of GOPRIVATE, GONOPROXY or GONOSUMDB
+// matches no module at all, and nil for a pattern that may match one (go help private,
+// x/mod/module.MatchPrefixPatterns). The go command ignores such patterns silently, and then asks
+// public proxies for private modules.
 func CheckPattern(p string) error {
 	switch {
 	case p == "":
@@ -42,7 +43,7 @@ func CheckPattern(p string) error {
 	return nil
 }
 
-// Patterns splits a list of patterns as MatchPrefixPatterns does.
+// Patterns splits a comma-separated list of patterns as MatchPrefixPatterns does.
 func Patterns(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
 }

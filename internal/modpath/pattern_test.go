@@ -6,8 +6,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestCheckPattern holds CheckPattern against what the go command's own matching does with the
-// pattern.
+// TestCheckPattern compares CheckPattern with the go command's own matching.
 func TestCheckPattern(t *testing.T) {
 	const want = "git.corp.example/team/mod"
 	for pattern, matches := range map[string]bool{

@@ -1,14 +1,14 @@
-// Package proof checks what a Go checksum database says, online and offline.
+// Package proof verifies the answers of a Go checksum database, online and offline.
 //
 // A checksum database is a transparency log (https://go.dev/design/25530-sumdb,
-// https://research.swtch.com/tlog). An answer to a lookup is a record, two go.sum lines under a
-// number, followed by a signed tree head. The record itself is not signed: it is true only when its
-// hash is shown to be at its number in a tree whose head is signed. Hashes are read
-// in tiles, and a tile is true only when it leads to the head.
+// https://research.swtch.com/tlog). The answer to a lookup is a record, which is a number and two
+// go.sum lines, followed by a signed tree head. The record itself is not signed: it is true only
+// when its hash is proven to be at its number in a tree whose head is signed. Hashes are read in
+// tiles, and a tile is true only when it leads to the head.
 //
-// The package proves records and older heads under one head and remembers which tiles
-// that took: these are what a go command asks for later, to repeat the proof. Mirror uses it over
-// the network, bundle over the files of a bundle.
+// The package proves records and older heads under one head, and remembers the tiles that this
+// took: a go command asks for them later, to repeat the proof. Package mirror uses it over the
+// network, package bundle over the files of a bundle.
 package proof
 
 import (
@@ -24,16 +24,15 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// MaxLookup is the longest answer to a lookup in bytes. Real ones have about 350; a head
-// with many cosignatures may have a few thousand.
+// MaxLookup is the longest answer to a lookup in bytes. Real answers have about 350; a head with
+// many cosignatures may have a few thousand.
 const MaxLookup = 64 << 10
 
-// SumGolangOrg is the public key of sum.golang.org, as cmd/go has it built in
-// (cmd/go/internal/modfetch/key.go).
+// SumGolangOrg is the public key of sum.golang.org (cmd/go/internal/modfetch/key.go).
 const SumGolangOrg = "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
 
-// ErrMismatch is wrapped by every error that means that something is wrong
-// rather than absent: a signature, a hash or a proof that does not hold.
+// ErrMismatch is wrapped by every error that means that something is wrong and not absent: a
+// signature, a hash or a proof that does not hold.
 var ErrMismatch = errors.New("does not verify")
 
 func mismatchf(format string, args ...any) error {
@@ -42,8 +41,8 @@ func mismatchf(format string, args ...any) error {
 
 // A Database is a checksum database known by its key.
 type Database struct {
-	Name string // host[/path], as it appears under sumdb/ in a GOPROXY
-	URL  string // where to ask it instead of the proxies; may be ""
+	Name string // host[/path], as it stands after sumdb/ in a GOPROXY path
+	URL  string // the URL to ask instead of the proxies; may be ""
 
 	verifiers note.Verifiers
 }
@@ -75,8 +74,9 @@ func ParseGOSUMDB(s string) (*Database, error) {
 	return db, nil
 }
 
-// ReadTile reads a tile by get, and when that fails in a way that no other answers does, as absent says, cuts it from the full tile: a
-// database need not keep partial tiles once the full one exists (x/mod/sumdb/client.go readTile).
+// ReadTile reads a tile with get. When that fails with an error that absent accepts, ReadTile cuts
+// the tile from the full tile: a database need not keep partial tiles once the full one exists
+// (x/mod/sumdb/client.go readTile).
 func ReadTile(t tlog.Tile, get func(tlog.Tile) ([]byte, error), absent func(error) bool) ([]byte, error) {
 	data, err := get(t)
 	if full := FullTile(t); err != nil && t != full && absent(err) {
@@ -92,10 +92,11 @@ func ReadTile(t tlog.Tile, get func(tlog.Tile) ([]byte, error), absent func(erro
 // A Head is a signed tree head.
 type Head struct {
 	tlog.Tree
-	Note []byte // the signed note that says so
+	Note []byte // the signed note with the tree
 }
 
-// MergeHeads returns the heads of several lists that are of a smaller tree than size, smallest first, each once.
+// MergeHeads merges lists of heads: those of trees smaller than size, smallest first, one for each
+// size.
 func MergeHeads(size int64, lists ...[]Head) []Head {
 	var all []Head
 	for _, h := range slices.Concat(lists...) {
@@ -107,7 +108,7 @@ func MergeHeads(size int64, lists ...[]Head) []Head {
 	return slices.CompactFunc(all, func(a, b Head) bool { return a.N == b.N })
 }
 
-// ParseHead checks the signature of a head and parses it.
+// ParseHead parses a head and checks its signature.
 func (db *Database) ParseHead(msg []byte) (Head, error) {
 	n, err := note.Open(msg, db.verifiers)
 	if err != nil {
@@ -131,21 +132,22 @@ type Record struct {
 	GoModH1 string // hash of the go.mod file, "h1:…"
 }
 
-// Text returns the record as it stands in the log: its go.sum lines.
+// Text returns the record's text in the log: its go.sum lines.
 func (r Record) Text() []byte {
 	return fmt.Appendf(nil, "%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", r.Mod.Path, r.Mod.Version, r.H1, r.GoModH1)
 }
 
-// Lookup returns the answer to a lookup of r, made of the record and head.
+// Lookup composes the answer to a lookup of r from the record and a head.
 func (r Record) Lookup(head Head) []byte {
 	return fmt.Appendf(nil, "%d\n%s\n%s", r.ID, r.Text(), head.Note)
 }
 
-// ParseLookup parses the answer to a lookup of m. The head is checked; the record
-// is not true before Prover.Records says so.
+// ParseLookup parses the answer to a lookup of m and checks the signature of its head. Callers must
+// not trust the record before Prover.Records proves it.
 func (db *Database) ParseLookup(m module.Version, msg []byte) (Record, Head, error) {
 	fail := func(format string, args ...any) (Record, Head, error) {
-		return Record{}, Head{}, mismatchf("%s: answer of checksum database %s: %s", m, db.Name, fmt.Sprintf(format, args...))
+		return Record{}, Head{}, mismatchf("%s: answer of checksum database %s: %s",
+			m, db.Name, fmt.Sprintf(format, args...))
 	}
 	if len(msg) > MaxLookup {
 		return fail("longer than %d bytes", MaxLookup)
@@ -171,8 +173,8 @@ func (db *Database) ParseLookup(m module.Version, msg []byte) (Record, Head, err
 	return r, head, nil
 }
 
-// parseText takes the two hashes out of a record's text. Nothing but the two
-// lines of m is accepted, so that the record can be made again from its hashes.
+// parseText parses the text of a record. It accepts nothing but the two lines of m, so that the
+// text can be composed again from the hashes.
 func parseText(m module.Version, id int64, text []byte) (Record, error) {
 	r := Record{Mod: m, ID: id}
 	lines := strings.SplitAfter(string(text), "\n")

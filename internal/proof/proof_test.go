@@ -146,7 +146,7 @@ func TestSpoiledTiles(t *testing.T) {
 	}
 }
 
-func TestExtends(t *testing.T) {
+func TestProveConsistency(t *testing.T) {
 	l := newLog(t)
 	l.add(600)
 	fork := &log{db: l.db, signer: l.signer}
@@ -156,16 +156,16 @@ func TestExtends(t *testing.T) {
 	fork.hashes = append(fork.hashes[:tlog.StoredHashIndex(0, 2)], hs...)
 	for _, n := range []int{1, 2, 3, 255, 256, 257, 599, 600} {
 		p := &Prover{Head: l.head(600), Source: l}
-		if err := p.Extends(l.head(n)); err != nil {
+		if err := p.ProveConsistency(l.head(n)); err != nil {
 			t.Errorf("tree 600 over its own tree %d: %v", n, err)
 		}
 	}
 	p := &Prover{Head: l.head(600), Source: l}
-	if err := p.Extends(fork.head(3)); !errors.Is(err, ErrMismatch) {
+	if err := p.ProveConsistency(fork.head(3)); !errors.Is(err, ErrMismatch) {
 		t.Errorf("fork: %v, want a mismatch", err)
 	}
 	p = &Prover{Head: l.head(10), Source: l}
-	if err := p.Extends(l.head(11)); !errors.Is(err, ErrMismatch) {
+	if err := p.ProveConsistency(l.head(11)); !errors.Is(err, ErrMismatch) {
 		t.Errorf("smaller head: %v, want a mismatch", err)
 	}
 }
@@ -261,7 +261,7 @@ func TestParseGOSUMDB(t *testing.T) {
 	}
 }
 
-// FuzzParseLookup checks that an accepted answer can be made again from its parts.
+// FuzzParseLookup checks that an accepted answer can be composed again from its parts.
 func FuzzParseLookup(f *testing.F) {
 	l := newLog(f)
 	l.add(3)
@@ -309,8 +309,7 @@ func TestTwoSpoiledTiles(t *testing.T) {
 	}
 }
 
-// FuzzTile changes a tile that a proof reads: no record is proven that is another one than was
-// logged.
+// FuzzTile changes a tile that a proof reads. No record other than the logged one may be proven.
 func FuzzTile(f *testing.F) {
 	l := newLog(f)
 	l.add(300)

@@ -13,23 +13,23 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// batch is how many records are proven with one read of hashes, and batches how many such reads
-// are under way. Their tiles are in memory: at most 4 a record, 8 KiB each, so 16 MiB in all.
+// batch is how many records one read of hashes proves, and batches how many such reads are in
+// progress. Their tiles are in memory: at most 4 a record, 8 KiB each, so 16 MiB in all.
 const (
 	batch   = 128
 	batches = 4
 )
 
-// A TileSource reads tiles. Its data need not be true: the prover authenticates it.
+// A TileSource reads tiles. Its data need not be true, since the prover authenticates it.
 type TileSource interface {
-	// ReadTiles returns the data of each tile, 32 bytes times its width.
+	// ReadTiles returns the data of each tile: 32 bytes times its width.
 	ReadTiles(tiles []tlog.Tile) ([][]byte, error)
-	// SaveTiles is told of tiles that were authenticated.
+	// SaveTiles is called with tiles that are authenticated.
 	SaveTiles(tiles []tlog.Tile, data [][]byte) error
 }
 
-// A Prover proves records and older heads under one head and remembers the tiles used.
-// It is safe for concurrent use when its Source is.
+// A Prover proves records and older heads under one head, and remembers the tiles that it used. It
+// is safe for concurrent use when its Source is.
 type Prover struct {
 	Head   Head
 	Source TileSource
@@ -39,10 +39,10 @@ type Prover struct {
 	saved error
 }
 
-// Records proves that each record is in the tree. A record that is not makes an
-// error that wraps ErrMismatch and names the module.
+// Records proves that each record is in the tree. For a record that is not, it returns an error
+// that wraps ErrMismatch and names the module.
 func (p *Prover) Records(records []Record) error {
-	records = slices.Clone(records) // by number, so that a batch shares tiles
+	records = slices.Clone(records) // sorted by number, so that a batch shares tiles
 	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
 	var eg errgroup.Group
 	eg.SetLimit(batches)
@@ -72,19 +72,21 @@ func (p *Prover) records(chunk []Record) error {
 	return nil
 }
 
-// Extends proves that the prover's head is a continuation of older: the same log, only longer.
-func (p *Prover) Extends(older Head) error {
+// ProveConsistency proves that the prover's head continues older: that it is the same log, only
+// longer.
+func (p *Prover) ProveConsistency(older Head) error {
 	h, err := p.TreeAt(older.N)
 	if err != nil {
 		return err
 	}
 	if h.Hash != older.Hash {
-		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)", p.Head.N, older.N, h.Hash, older.Hash)
+		return mismatchf("checksum database forked: its tree %d does not continue its own tree %d (%v, signed as %v)",
+			p.Head.N, older.N, h.Hash, older.Hash)
 	}
 	return nil
 }
 
-// TreeAt returns what the tree was when it had so many records, proven under the prover's head.
+// TreeAt returns the tree of the first size records, proven under the prover's head.
 func (p *Prover) TreeAt(size int64) (tlog.Tree, error) {
 	if size > p.Head.N {
 		return tlog.Tree{}, mismatchf("tree of %d cannot continue a tree of %d", p.Head.N, size)
@@ -96,8 +98,8 @@ func (p *Prover) TreeAt(size int64) (tlog.Tree, error) {
 	return tlog.Tree{N: size, Hash: h}, nil
 }
 
-// Edge reads the tiles from which a client recomputes the head itself.
-func (p *Prover) Edge() error { return p.Extends(p.Head) }
+// ProveHead reads the tiles from which a client recomputes the head.
+func (p *Prover) ProveHead() error { return p.ProveConsistency(p.Head) }
 
 // Tiles returns the tiles that were read and authenticated so far, sorted.
 func (p *Prover) Tiles() []tlog.Tile {
@@ -110,15 +112,15 @@ func (p *Prover) reader() tlog.HashReader {
 	return tlog.TileHashReader(p.Head.Tree, (*tileReader)(p))
 }
 
-// explain tells a tile that could not be read, or saved, from one that was wrong: x/mod reports both as plain errors.
+// explain tells a tile that could not be read or saved from one that was wrong. x/mod reports all
+// three as plain errors.
 func (p *Prover) explain(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.saved != nil {
 		return p.saved
 	}
-	var read *readError
-	if err == nil || errors.As(err, &read) {
+	if _, read := errors.AsType[*readError](err); err == nil || read {
 		return err
 	}
 	return mismatchf("%v", err)
@@ -129,7 +131,7 @@ type readError struct{ err error }
 func (e *readError) Error() string { return e.err.Error() }
 func (e *readError) Unwrap() error { return e.err }
 
-// tileReader is a Prover as tlog wants to see it.
+// A tileReader is a Prover as a tlog.TileReader.
 type tileReader Prover
 
 func (r *tileReader) Height() int { return modpath.TileHeight }
@@ -178,8 +180,8 @@ func sortedTiles(set map[tlog.Tile]bool) []tlog.Tile {
 	return list
 }
 
-// FullTile returns the tile of full width at t's place, which a reader that
-// misses a partial tile falls back to.
+// FullTile returns the tile of full width at the place of t. Readers fall back to it when a partial
+// tile does not exist.
 func FullTile(t tlog.Tile) tlog.Tile {
 	t.W = 1 << t.H
 	return t

@@ -13,8 +13,9 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// Lock locks a file, made when it is not there, for this process alone, until unlock is called. While another one has it Lock waits, having
-// called waiting, unless that is nil, once with who that is. A lock does not outlive its process.
+// Lock locks a file for this process, until unlock is called or the process ends. It creates the
+// file if needed. While another process holds the lock, Lock calls waiting once, unless that is
+// nil, with the name of that process, and waits.
 func Lock(ctx context.Context, name string, waiting func(holder string)) (unlock func() error, err error) {
 	if err := checkLock(name); err != nil {
 		return nil, err
@@ -32,17 +33,18 @@ func Lock(ctx context.Context, name string, waiting func(holder string)) (unlock
 		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
 	host, _ := os.Hostname()
-	os.WriteFile(name, fmt.Appendf(nil, lockStart+"%d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339)), 0o666) // for those who wait
+	holder := fmt.Appendf(nil, lockStart+"%d on %s, since %s\n", os.Getpid(), host, time.Now().Format(time.RFC3339))
+	os.WriteFile(name, holder, 0o666) // for processes that wait
 	return lock.Unlock, nil
 }
 
-// lockStart begins what is in a lock file.
+// lockStart begins the content of a lock file.
 const lockStart = "process "
 
-// checkLock returns an error when there is a file that is no lock: it would be written over.
+// checkLock returns an error for a file that is not a lock, since Lock would overwrite it.
 func checkLock(name string) error {
 	st, err := os.Lstat(name)
-	if err != nil { // it is made, or the error is met again
+	if err != nil { // Lock creates it, or meets the error again
 		return nil
 	}
 	if st.Mode().IsRegular() {
@@ -52,20 +54,21 @@ func checkLock(name string) error {
 		}
 		defer f.Close()
 		start := make([]byte, len(lockStart))
-		if n, _ := io.ReadFull(f, start); string(start[:n]) == lockStart[:n] { // one that is being made, or was when the disk was full, has less
+		// A lock that is being written, or was when the disk was full, has less.
+		if n, _ := io.ReadFull(f, start); string(start[:n]) == lockStart[:n] {
 			return nil
 		}
 	}
 	return fmt.Errorf("%s is there and is no lock of modmirror: name another folder", name)
 }
 
-// Sweep removes what a killed run left half written in dir, where no other one is writing: it is of no use to anyone.
+// Sweep removes the temporary files of killed runs from dir, where no process may be writing.
 func Sweep(dir string) error { return sweep(dir, 0) }
 
-// oldTemp is how long ago a temporary file was written to that nobody writes to any more.
+// oldTemp is the age at which a temporary file counts as abandoned.
 const oldTemp = time.Hour
 
-// SweepOld is Sweep where another one may be writing: what was written to lately stays.
+// SweepOld is like Sweep for a dir where another process may be writing: recent files stay.
 func SweepOld(dir string) error { return sweep(dir, oldTemp) }
 
 func sweep(dir string, age time.Duration) error {

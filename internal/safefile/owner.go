@@ -8,18 +8,18 @@ import (
 	"slices"
 )
 
-// An OwnerError says that another user could change or exchange what is to be believed.
+// An OwnerError says that another user could change or replace a file that must be trusted.
 type OwnerError struct {
 	Path   string
-	Reason string // what is wrong with it, and what to do
+	Reason string // what is wrong, and what to do
 }
 
-// Error names the file or folder.
+// Error names the file or folder and the reason.
 func (e *OwnerError) Error() string { return fmt.Sprintf("%s %s", e.Path, e.Reason) }
 
-// CheckOwner checks that no other user but root can change what is in a folder, nor exchange the
-// folder: it and those above it belong to this user or to root, and others may not write to them. A
-// folder above it may be one like /tmp, in which nobody renames what is another's, or one of this
+// CheckOwner checks that no user but this one and root can change a folder or replace it. The
+// folder and those above it must belong to this user or to root, and others must not have write
+// permission. A folder above it may also have the sticky bit, like /tmp, or be writable by this
 // user's own group. The error is an *OwnerError.
 func CheckOwner(dir string) error {
 	dir, err := filepath.Abs(dir)
@@ -34,7 +34,8 @@ func CheckOwner(dir string) error {
 	for _, leaf := range slices.Compact([]string{dir, real}) {
 		for p := leaf; !seen[p]; p = filepath.Dir(p) {
 			seen[p] = true
-			for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} { // a link, and what it leads to
+			// A link has an owner, and so has its target.
+			for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
 				st, err := stat(p)
 				if err != nil {
 					return err

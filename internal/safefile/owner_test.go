@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestOwner has another user and others' write permission at each place of a path.
+// TestOwner has another user, and write permission for others, at each level of a path.
 func TestOwner(t *testing.T) {
 	top, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -37,12 +37,12 @@ func TestOwner(t *testing.T) {
 		}
 		must(os.Chmod(p, 0o700))
 	}
-	must(os.Chmod(filepath.Dir(dir), 0o777|os.ModeSticky)) // as /tmp
+	must(os.Chmod(filepath.Dir(dir), 0o777|os.ModeSticky)) // like /tmp
 	must(CheckOwner(dir))
 	must(os.Chmod(dir, 0o777|os.ModeSticky))
 	refused("sticky itself", dir)
 	must(os.Chmod(dir, 0o700))
-	must(os.Chmod(filepath.Dir(dir), 0o770)) // a group of one's own
+	must(os.Chmod(filepath.Dir(dir), 0o770)) // this user's own group
 	must(CheckOwner(dir))
 
 	file := filepath.Join(dir, "file")
@@ -73,6 +73,6 @@ func TestOwner(t *testing.T) {
 	link := filepath.Join(top, "a", "link")
 	must(os.Symlink(dir, link))
 	must(CheckOwner(link))
-	must(os.Lchown(link, 12345, -1)) // he can have it lead elsewhere
+	must(os.Lchown(link, 12345, -1)) // its owner can point it elsewhere
 	refused("through his link", link)
 }

@@ -1,9 +1,8 @@
-// Package safefile writes files so that a reader, or the next run after a
-// crash, sees the old file or the new one and never a part of one.
+// Package safefile writes files so that a reader, or the next run after a crash, sees the old file
+// or the new one and never a part of one.
 //
-// A file is written under a temporary name, synced, renamed over its final name,
-// and its folder is synced. It is the only way in which modmirror writes a file that
-// it will read again.
+// It writes a file under a temporary name, syncs it, renames it to its final name, and syncs its
+// folder. modmirror writes every file that it reads again with this package.
 package safefile
 
 import (
@@ -15,17 +14,17 @@ import (
 	"path/filepath"
 )
 
-// TempPrefix begins the name of every temporary file, so that leftovers of a
-// killed run can be told from anything else.
+// TempPrefix begins the name of every temporary file, so that leftovers of killed runs can be
+// recognized.
 const TempPrefix = ".modmirror-tmp-"
 
-// newName returns the end of a temporary file's name, which nobody can foretell.
+// newName returns the end of a temporary file's name. It cannot be predicted.
 var newName = rand.Text
 
-// A File is being written. It has no effect on its final path before Commit.
+// A File is a file that is being written. It does not change its final path before Commit.
 type File struct {
 	*os.File
-	root   *os.Root // that path and temp are in; nil for paths of the file system
+	root   *os.Root // contains path and temp; nil when those are paths of the file system
 	temp   string   // path of the temporary file
 	path   string
 	closed bool
@@ -37,8 +36,8 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 	return CreateIn(filepath.Dir(path), path, perm)
 }
 
-// CreateIn is Create with the temporary file in tmp, a folder of the same file
-// system. The folder of path is made at Commit when it is not there.
+// CreateIn is like Create with the temporary file in tmp, a folder of the same file system. Commit
+// creates the folder of path if needed.
 func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
 	f, err := os.OpenFile(filepath.Join(tmp, TempPrefix+newName()), os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
@@ -47,8 +46,8 @@ func CreateIn(tmp, path string, perm fs.FileMode) (*File, error) {
 	return &File{File: f, temp: f.Name(), path: path}, nil
 }
 
-// CreateInRoot is Create for a path in a root, from which no link leads out. The folder of path is
-// made when it is not there. The temporary file is at the top of the root, where SweepOld finds it.
+// CreateInRoot is like Create for a path in a root, which links cannot leave. It creates the folder
+// of path if needed. The temporary file is at the top of the root, where SweepOld finds it.
 func CreateInRoot(root *os.Root, path string, perm fs.FileMode) (*File, error) {
 	dir := filepath.Dir(path)
 	if err := root.MkdirAll(dir, 0o777); err != nil {
@@ -80,8 +79,8 @@ func (f *File) remove() {
 // Path returns the final path.
 func (f *File) Path() string { return f.path }
 
-// Commit makes what was written the content of the final path and returns when
-// that will survive a crash. A file of CreateInRoot is committed with CommitNoSync.
+// Commit gives the content that was written to the final path. When Commit returns, the content
+// survives a crash. Files of CreateInRoot are committed with CommitNoSync.
 func (f *File) Commit() error {
 	if err := f.CommitNoSync(); err != nil {
 		return err
@@ -89,15 +88,14 @@ func (f *File) Commit() error {
 	return SyncDir(filepath.Dir(f.path))
 }
 
-// CommitTo is Commit to another path of the same file system than the one that was named at the start.
+// CommitTo is like Commit for another path of the same file system.
 func (f *File) CommitTo(path string) error {
 	f.path = path
 	return f.Commit()
 }
 
-// CommitNoSync is Commit without the sync of the folder: after a crash the file
-// may be absent, but never partial. Callers that commit many files sync each
-// folder once at the end.
+// CommitNoSync is like Commit without the sync of the folder: after a crash the file may be absent,
+// but never partial. Callers that commit many files sync each folder once at the end.
 func (f *File) CommitNoSync() error {
 	if f.done {
 		return fs.ErrClosed
@@ -118,8 +116,8 @@ func (f *File) CommitNoSync() error {
 	return err
 }
 
-// Finish syncs and closes the temporary file, so that many files can wait for
-// their Commit without being open. Nothing more can be written after it.
+// Finish syncs and closes the temporary file, so that many files can wait for Commit without being
+// open. Nothing can be written after it.
 func (f *File) Finish() error {
 	if f.closed {
 		return nil
@@ -131,8 +129,8 @@ func (f *File) Finish() error {
 	return f.FinishNoSync()
 }
 
-// FinishNoSync is Finish without the sync. The caller syncs the file system, with SyncAll,
-// between it and Commit.
+// FinishNoSync is like Finish without the sync. The caller syncs the file system with SyncAll
+// before Commit.
 func (f *File) FinishNoSync() error {
 	if f.closed {
 		return nil
@@ -145,8 +143,8 @@ func (f *File) FinishNoSync() error {
 	return nil
 }
 
-// Discard gives the file up, leaving what was at the final path. It does
-// nothing after Commit, so it can be deferred.
+// Discard removes the temporary file and leaves the final path alone. It does nothing after Commit,
+// so callers can defer it.
 func (f *File) Discard() {
 	if f.done {
 		return
@@ -156,7 +154,7 @@ func (f *File) Discard() {
 	f.remove()
 }
 
-// Write replaces the content of path by data.
+// Write replaces the content of path with data. It creates the folder of path if needed.
 func Write(path string, data []byte, perm fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err

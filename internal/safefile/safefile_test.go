@@ -80,8 +80,8 @@ func onlyFile(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// TestForetoldNames has somebody know the name of a temporary file, and put a link or a file there:
-// nothing is written to either.
+// TestForetoldNames has an attacker who knows the name of the temporary file put a link or a file
+// there. Nothing is written to either.
 func TestForetoldNames(t *testing.T) {
 	newName = func() string { return "foretold" }
 	defer func() { newName = rand.Text }()
@@ -120,7 +120,8 @@ func TestForetoldNames(t *testing.T) {
 	}
 }
 
-// TestLockOfAFullDisk: a lock whose text was cut short is one, and another file is none.
+// TestLockOfAFullDisk checks that a lock whose text was cut short is a lock, and that another file
+// is not.
 func TestLockOfAFullDisk(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "lock")
 	for text, ok := range map[string]bool{"": true, "p": true, "process": true, lockStart + "7": true, "x": false, "precious": false, "processor\n": false} {
@@ -137,7 +138,7 @@ func TestLockOfAFullDisk(t *testing.T) {
 	}
 }
 
-// TestSweep: what a killed run left goes, and where others may be writing only what is old.
+// TestSweep checks that Sweep removes all temporary files, and SweepOld only old ones.
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
 	lay := func(name string, age time.Duration) string {

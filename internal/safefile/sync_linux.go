@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncAll makes everything that was written to the file system of dir survive a crash, in one go: for
-// hundreds of small files a fraction of the cost of syncing each. It reports
-// false when the system cannot, and the caller must sync file by file.
+// SyncAll makes everything that was written to the file system of dir survive a crash. For hundreds
+// of small files it takes a fraction of the time of syncing each. It reports false where the system
+// cannot do it, and the caller must sync each file.
 func SyncAll(dir string) (bool, error) {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -22,7 +22,8 @@ func SyncAll(dir string) (bool, error) {
 	return true, nil
 }
 
-// Free returns how many bytes can be written to the file system of dir; ok is false when the system does not say.
+// Free returns how many bytes can be written to the file system of dir. ok is false when the system
+// does not say.
 func Free(dir string) (n int64, ok bool) {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) != nil {

@@ -2,8 +2,8 @@
 
 package safefile
 
-// SyncAll reports false: files must be synced one by one.
+// SyncAll reports false: callers must sync each file.
 func SyncAll(dir string) (bool, error) { return false, nil }
 
-// Free returns how many bytes can be written to the file system of dir; ok is false when the system does not say.
+// Free reports that the system does not say how many bytes can be written.
 func Free(string) (n int64, ok bool) { return 0, false }

@@ -1,9 +1,11 @@
-// Package selftar makes and checks the tar with Go and modmirror for a host that has nothing yet.
+// Package selftar writes and checks the bootstrap tar: Go and modmirror for a host that has
+// neither.
 //
-// It holds go/…, the files of a Go toolchain's module zip as the go command lays them out
-// (cmd/go/internal/toolchain/select.go Exec: what is in bin and pkg/tool may be executed, and a go.mod is named _go.mod in the
-// zip), in the order of the zip; and then modmirror, or modmirror.exe. The first part is a function of the zip, so whoever has
-// the zip, which the checksum database vouches for, can tell whether the tar has that Go.
+// The tar holds go/…, the files of a Go toolchain's module zip as the go command lays them out, in
+// the order of the zip, and then modmirror or modmirror.exe. The layout follows
+// cmd/go/internal/toolchain/select.go Exec: files in bin and pkg/tool are executable, and the zip
+// calls go.mod files _go.mod. The first part is a function of the zip, for which the checksum
+// database vouches. So everyone with the zip can check that the tar has that Go.
 package selftar
 
 import (
@@ -22,10 +24,11 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// modTime is the time of all files: it must not change the bytes.
+// modTime is the time of all files, so that it does not change the bytes.
 var modTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Write writes the tar: z is the zip of the toolchain tool, exe modmirror for the platform with a size in bytes.
+// Write writes the tar to w. z is the zip of toolchain tool; exe is modmirror for its platform,
+// size bytes long.
 func Write(ctx context.Context, w io.Writer, z *zip.Reader, tool module.Version, exe io.Reader, size int64) error {
 	t := tar.NewWriter(w)
 	if err := writeGo(ctx, t, z, tool); err != nil {
@@ -87,7 +90,7 @@ func writeGo(ctx context.Context, t *tar.Writer, z *zip.Reader, tool module.Vers
 
 var errOther = errors.New("not the Go of this toolchain")
 
-// Check checks that a tar is one that Write makes of z and some modmirror.
+// Check checks that Write would write this tar for z and some modmirror.
 func Check(ctx context.Context, r io.Reader, z *zip.Reader, tool module.Version) error {
 	if err := writeGo(ctx, tar.NewWriter(&comparer{r: r}), z, tool); err != nil {
 		return err
@@ -106,14 +109,14 @@ func Check(ctx context.Context, r io.Reader, z *zip.Reader, tool module.Version)
 		}
 		return fmt.Errorf("behind modmirror is something: %w", err)
 	}
-	rest, err := io.ReadAll(io.LimitReader(r, 1)) // the reader stops at the end blocks
+	rest, err := io.ReadAll(io.LimitReader(r, 1)) // the reader stops at the end blocks, so check what follows
 	if err == nil && len(rest) > 0 {
 		err = errors.New("something is behind its end")
 	}
 	return err
 }
 
-// A comparer is a writer that wants what is written to be what r has.
+// A comparer is a writer that compares what is written with r.
 type comparer struct {
 	r   io.Reader
 	buf []byte

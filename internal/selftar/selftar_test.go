@@ -32,7 +32,7 @@ func toolchain(t *testing.T, files ...string) (*zip.Reader, module.Version) {
 	return z, m
 }
 
-// TestCheck makes a tar and ones that say to be of the same toolchain and are not.
+// TestCheck writes a tar, and tars that claim to have the same toolchain and do not.
 func TestCheck(t *testing.T) {
 	z, m := toolchain(t, "VERSION", "go1.99.1", "bin/go", "the go command", "src/_go.mod", "module std", "lib/wasm/go_js_wasm_exec", "run")
 	other, _ := toolchain(t, "VERSION", "go1.99.1", "bin/go", "an evil command", "src/_go.mod", "module std", "lib/wasm/go_js_wasm_exec", "run")

@@ -100,7 +100,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	c.Head, err = db.ParseHead(msg)
 	check(t, err)
 	p := &proof.Prover{Head: c.Head, Source: &httpTiles{up, db.Name, c}}
-	check(t, p.Edge())
+	check(t, p.ProveHead())
 	check(t, p.Records(records))
 	if change != nil {
 		change(c)

@@ -22,10 +22,11 @@ import (
 	"time"
 )
 
-// A Corporate is the way out of a corporate network: an HTTP proxy that looks into TLS with certificates of its own, and that lets
-// two hosts through, both of which end at an upstream: a repository that wants a password, and the checksum database.
+// A Corporate is the way out of a corporate network: an HTTP proxy that intercepts TLS with
+// certificates of its own. It lets two hosts through, and both end at an upstream: a repository
+// that wants a password, and the checksum database.
 type Corporate struct {
-	URL string // for HTTPS_PROXY
+	URL string // value for HTTPS_PROXY
 	CA  []byte // its certificate in PEM
 
 	http  *httptest.Server
@@ -38,7 +39,8 @@ type Corporate struct {
 	blocked map[string]bool
 }
 
-// What a Corporate lets through: https://RepositoryHost/go is the upstream, for who has the password.
+// The host that a Corporate lets through, with the user and password that it wants. The upstream is
+// at https://RepositoryHost/go.
 const (
 	RepositoryHost     = "repo.corp.example"
 	RepositoryUser     = "ann"
@@ -52,7 +54,9 @@ func NewCorporate(up *Server) (*Corporate, error) {
 		return nil, err
 	}
 	c := &Corporate{key: key, conns: handed{make(chan net.Conn), make(chan struct{})}, blocked: make(map[string]bool)}
-	der, err := c.certificate(&x509.Certificate{Subject: pkix.Name{CommonName: "corporate CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	der, err := c.certificate(&x509.Certificate{
+		Subject: pkix.Name{CommonName: "corporate CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -65,14 +69,15 @@ func NewCorporate(up *Server) (*Corporate, error) {
 		return nil, err
 	}
 	dbHost, _, _ := strings.Cut(DBName, "/")
-	quiet := log.New(io.Discard, "", 0) // clients that go away are part of the tests
+	quiet := log.New(io.Discard, "", 0) // tests disconnect on purpose
 	forward := httputil.NewSingleHostReverseProxy(target)
 	forward.ErrorLog = quiet
+	login := "Basic " + base64.StdEncoding.EncodeToString([]byte(RepositoryUser+":"+RepositoryPassword))
 	c.inner = &http.Server{ErrorLog: quiet, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Host == dbHost:
 			r.URL.Path = "/sumdb/" + dbHost + r.URL.Path
-		case r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte(RepositoryUser+":"+RepositoryPassword)):
+		case r.Header.Get("Authorization") != login:
 			http.Error(w, "log in first", http.StatusUnauthorized)
 			return
 		default:
@@ -86,14 +91,14 @@ func NewCorporate(up *Server) (*Corporate, error) {
 	return c, nil
 }
 
-// Block has the proxy refuse a host.
+// Block makes the proxy refuse a host.
 func (c *Corporate) Block(host string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.blocked[host] = true
 }
 
-// connect answers CONNECT: the client gets a TLS server that says it is whom the client asked for.
+// connect answers CONNECT with a TLS server that claims to be the host asked for.
 func (c *Corporate) connect(w http.ResponseWriter, r *http.Request) {
 	host, _, _ := net.SplitHostPort(r.Host)
 	c.mu.Lock()
@@ -109,12 +114,14 @@ func (c *Corporate) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	conn.Write([]byte("HTTP/1.1 200 Connection established\r\n\r\n"))
 	c.conns.hand(tls.Server(conn, &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		der, err := c.certificate(&x509.Certificate{Subject: pkix.Name{CommonName: h.ServerName}, DNSNames: []string{h.ServerName}})
+		der, err := c.certificate(&x509.Certificate{
+			Subject: pkix.Name{CommonName: h.ServerName}, DNSNames: []string{h.ServerName},
+		})
 		return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: c.key}, err
 	}}))
 }
 
-// certificate signs a certificate, by itself while there is no other.
+// certificate signs a certificate with the CA, or with itself before there is a CA.
 func (c *Corporate) certificate(t *x509.Certificate) ([]byte, error) {
 	t.SerialNumber = big.NewInt(time.Now().UnixNano())
 	t.NotBefore, t.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
@@ -125,14 +132,14 @@ func (c *Corporate) certificate(t *x509.Certificate) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, t, ca, &c.key.PublicKey, c.key)
 }
 
-// Close stops it.
+// Close stops the proxy.
 func (c *Corporate) Close() {
 	c.inner.Close()
 	c.http.CloseClientConnections()
 	c.http.Close()
 }
 
-// handed is a net.Listener for connections that the proxy hands on.
+// A handed is a net.Listener for connections that the proxy hands over.
 type handed struct {
 	next   chan net.Conn
 	closed chan struct{}

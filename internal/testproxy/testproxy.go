@@ -1,9 +1,9 @@
 // Package testproxy is an upstream for tests: a module proxy with a checksum database, made of
 // txtar files. It speaks real HTTP, and its database is x/mod's own test server.
 //
-// A module is a file PATH_VERSION.txt in testdata/mod, with _ for / in the path. Its sections are
-// the module's files; .info and .mod stand for the files of the protocol, where go.mod is
-// taken for .mod when there is none.
+// A module version is a file PATH_VERSION.txt in testdata/mod, with _ for / in the path. Its
+// sections are the files of the module; the sections .info and .mod are the files of the protocol.
+// Without .mod, go.mod is taken for it.
 package testproxy
 
 import (
@@ -39,14 +39,14 @@ import (
 // DBName is the name of the checksum database.
 const DBName = "sum.test.example/db"
 
-// A mod is what the proxy serves of a version.
+// A mod holds the files that the proxy serves of a version.
 type mod struct{ info, mod, zip []byte }
 
 // A Server is a running upstream.
 type Server struct {
 	URL       string
-	GOSUMDB   string // public key of its checksum database
-	SignerKey string // private key of it
+	GOSUMDB   string // public key of the checksum database
+	SignerKey string // private key of the checksum database
 
 	http    *httptest.Server
 	mods    map[module.Version]mod
@@ -57,10 +57,11 @@ type Server struct {
 	asked    map[string]int
 	grown    int
 	faked    int
-	only     map[module.Version]bool // nil for all
+	only     map[module.Version]bool // versions that lists may name; nil for all
 }
 
-// New starts an upstream of the modules in dir, with a new checksum database that has all of them.
+// New starts an upstream for the modules in dir, with a new checksum database that has records of
+// all but corp.example.
 func New(dir string) (*Server, error) {
 	skey, vkey, err := note.GenerateKey(rand.Reader, DBName)
 	if err != nil {
@@ -70,8 +71,9 @@ func New(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range slices.SortedFunc(maps.Keys(s.mods), func(a, b module.Version) int { return cmp.Compare(a.String(), b.String()) }) {
-		if !strings.HasPrefix(m.Path, "corp.example") { // which is private
+	byName := func(a, b module.Version) int { return cmp.Compare(a.String(), b.String()) }
+	for _, m := range slices.SortedFunc(maps.Keys(s.mods), byName) {
+		if !strings.HasPrefix(m.Path, "corp.example") { // a private module
 			if err := s.Record(m); err != nil {
 				return nil, err
 			}
@@ -80,13 +82,13 @@ func New(dir string) (*Server, error) {
 	return s, nil
 }
 
-// Record has the checksum database take a version in, if it has not.
+// Record makes the checksum database add a record of m, unless it has one.
 func (s *Server) Record(m module.Version) error {
-	_, err := s.Get(modpath.Request{Kind: modpath.SumLookup, DB: DBName, Path: m.Path, Version: m.Version}.String())
+	_, err := s.Get(modpath.Lookup(DBName, m))
 	return err
 }
 
-// Grow has the checksum database grow by a record of a module that nobody needs.
+// Grow makes the checksum database grow by a record of a module that nobody needs.
 func (s *Server) Grow() error {
 	s.mu.Lock()
 	s.grown++
@@ -98,27 +100,34 @@ func (s *Server) Grow() error {
 	return s.Record(m)
 }
 
-// fakePath is the path of modules of which there are only records.
+// fakePath is the path of modules that have records and no files.
 const fakePath = "example.net/fake"
 
-// GrowBy has the checksum database grow by n records of modules of which there is nothing else.
+// GrowBy makes the checksum database grow by n records of modules without files.
 func (s *Server) GrowBy(n int) error {
 	s.mu.Lock()
 	first := s.faked
 	s.faked += n
 	s.mu.Unlock()
 	for i := range n {
-		if _, err := s.records.Lookup(context.Background(), module.Version{Path: fakePath, Version: fmt.Sprintf("v0.0.%d", first+i)}); err != nil {
+		m := module.Version{Path: fakePath, Version: fmt.Sprintf("v0.0.%d", first+i)}
+		if _, err := s.records.Lookup(context.Background(), m); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// NewWithKey starts an upstream with a checksum database of a given key, perhaps another server's, that takes in what it is asked for
-// when it is.
+// NewWithKey starts an upstream whose checksum database has a given key, perhaps another server's.
+// The database adds a record when it is asked for it.
 func NewWithKey(dir, skey, vkey string) (*Server, error) {
-	s := &Server{GOSUMDB: vkey, SignerKey: skey, mods: make(map[module.Version]mod), override: make(map[string]func(http.ResponseWriter, *http.Request)), asked: make(map[string]int)}
+	s := &Server{
+		GOSUMDB:   vkey,
+		SignerKey: skey,
+		mods:      make(map[module.Version]mod),
+		override:  make(map[string]func(http.ResponseWriter, *http.Request)),
+		asked:     make(map[string]int),
+	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
 	if err != nil || len(files) == 0 {
 		return nil, fmt.Errorf("no modules in %s: %v", dir, err)
@@ -158,35 +167,36 @@ func NewWithKey(dir, skey, vkey string) (*Server, error) {
 // Close stops the server.
 func (s *Server) Close() { s.http.Close() }
 
-// Override answers requests for a path, without its leading slash, by f; nil ends that.
+// Override makes f answer requests for a path, which has no leading slash. nil ends that.
 func (s *Server) Override(path string, f func(http.ResponseWriter, *http.Request)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.override[path] = f
 }
 
-// Restore ends all that Override began.
+// Restore ends all overrides.
 func (s *Server) Restore() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.override)
 }
 
-// Asked returns how often a path was asked for.
+// Asked returns the number of requests for a path.
 func (s *Server) Asked(path string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked[path]
 }
 
-// Only has the lists name no other versions than these: what an upstream would be that has what a bundle carries.
+// Only makes the lists name no other versions than carried, as those of an upstream that has what a
+// bundle carries. nil ends that.
 func (s *Server) Only(carried map[module.Version]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.only = carried
 }
 
-// Get returns what the server answers for a path now.
+// Get returns the body that the server answers for a path.
 func (s *Server) Get(path string) ([]byte, error) {
 	resp, err := http.Get(s.URL + "/" + path)
 	if err != nil {
@@ -265,7 +275,7 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		m, ok := s.mods[module.Version{Path: r.Path, Version: r.Version}]
-		if !ok && r.Kind == modpath.Info { // a tag of a major that the path does not have
+		if !ok && r.Kind == modpath.Info { // a tag of a major version that the path does not have
 			m, ok = s.mods[module.Version{Path: r.Path, Version: r.Version + "+incompatible"}]
 		}
 		if !ok {
@@ -274,10 +284,10 @@ func (s *Server) serve(w http.ResponseWriter, path string) {
 		w.Write(map[modpath.Kind][]byte{modpath.Info: m.info, modpath.Mod: m.mod, modpath.Zip: m.zip}[r.Kind])
 		return
 	}
-	http.Error(w, "not found: "+path, http.StatusNotFound) // @latest too, as some upstreams have it
+	http.Error(w, "not found: "+path, http.StatusNotFound) // for @latest too, like some upstreams
 }
 
-// gosum makes the record of a version.
+// gosum returns the text of the record of a version.
 func (s *Server) gosum(path, version string) ([]byte, error) {
 	if path == fakePath {
 		sum := h1.GoMod([]byte(version))
@@ -305,7 +315,7 @@ func cutLast(s, sep string) (before, after string, ok bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// zipFile is a section as x/mod/zip wants to see a file.
+// A zipFile is a section as a file of x/mod/zip.
 type zipFile txtar.File
 
 func (f zipFile) Path() string { return f.Name }
@@ -314,7 +324,7 @@ func (f zipFile) Lstat() (os.FileInfo, error) {
 }
 func (f zipFile) Open() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(f.Data)), nil }
 
-// fileInfo says what x/mod/zip asks about a file: that it is regular, and its size.
+// A fileInfo is the fs.FileInfo of a zipFile.
 type fileInfo struct{ f zipFile }
 
 func (i fileInfo) Name() string       { return filepath.Base(i.f.Name) }

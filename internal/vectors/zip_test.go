@@ -17,6 +17,7 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
 	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
@@ -91,7 +92,7 @@ func TestZips(t *testing.T) {
 
 // classOfSync syncs the module of the vectors and says what it is refused for.
 func classOfSync(cfg mirror.Config) (string, error) {
-	src, err := mirror.ParseSources([]string{Module + "@" + Version}, strings.NewReader(""))
+	src, err := sources.Parse([]string{Module + "@" + Version}, strings.NewReader(""))
 	if err != nil {
 		return "io", err
 	}
@@ -100,7 +101,7 @@ func classOfSync(cfg mirror.Config) (string, error) {
 		return "io", err
 	}
 	defer m.Close()
-	c, err := m.Sync(context.Background(), src)
+	c, err := m.Sync(context.Background(), &mirror.Job{Sources: *src})
 	switch {
 	case errors.Is(err, proof.ErrMismatch) && !strings.Contains(err.Error(), ": info: "):
 		return "zip", err

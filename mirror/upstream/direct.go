@@ -19,26 +19,27 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// directs is how many go commands run at once: each may run a git, and wait for a server.
+// directs bounds the go commands that run at once. Each may run git and wait for a server.
 const directs = 8
 
-// directTimeout is how long one question may take: a large repository is cloned in that time, a server that says nothing is not waited for longer.
+// directTimeout bounds one question. A large repository can be cloned in that time.
 const directTimeout = 10 * time.Minute
 
-// A Direct gets modules from where their paths say, which the go command does: what it knows of version control and of
-// import paths is not repeated here. It answers paths of the GOPROXY protocol as a Client does. It is for modules that the user
-// named as private (GOPRIVATE, GONOPROXY): the go command runs with all of the user's settings and credentials.
+// A Direct gets modules from the places that their paths name, by running the go command, which
+// knows version control and import paths. Like a Client it answers paths of the GOPROXY protocol.
+// It is for modules that the user calls private (GOPRIVATE, GONOPROXY): the go command runs with
+// all of the user's settings and credentials.
 //
 // A Direct is safe for concurrent use.
 type Direct struct {
-	cache string // a GOMODCACHE of its own, so that nothing but such modules is in it
+	cache string // a GOMODCACHE for such modules alone
 	slots chan struct{}
 
 	mu   sync.Mutex
-	asks map[string]*ask // by module@query
+	asks map[string]*ask // by module@query, or by path for lists; guarded by mu
 }
 
-// An ask is a go command under way or done.
+// An ask is a go command in progress or done.
 type ask struct {
 	once     sync.Once
 	answer   directAnswer
@@ -46,13 +47,13 @@ type ask struct {
 	err      error
 }
 
-// A directAnswer is what go mod download -json prints.
+// A directAnswer is the output of go mod download -json.
 type directAnswer struct {
 	Version, Error   string
 	Info, GoMod, Zip string // file names
 }
 
-// NewDirect returns a Direct that keeps its files in a folder, which is made when it is needed.
+// NewDirect returns a Direct that keeps its files in folder cache, which it creates when needed.
 func NewDirect(cache string) *Direct {
 	return &Direct{cache: cache, slots: make(chan struct{}, directs), asks: make(map[string]*ask)}
 }
@@ -89,13 +90,14 @@ func (d *Direct) Get(ctx context.Context, path string, limit int64) ([]byte, err
 	return data, err
 }
 
-// GetFrom is Get that also returns where it was asked for.
+// GetFrom is like Get and also returns a name for the place that answered.
 func (d *Direct) GetFrom(ctx context.Context, path string, limit int64) ([]byte, string, error) {
 	data, err := d.Get(ctx, path, limit)
 	return data, "direct:" + path, err
 }
 
-// plainInfo leaves out of a .info file what depends on how the version was asked for first, and credentials.
+// plainInfo removes from a .info file the parts that depend on the query that was asked first, and
+// credentials.
 func plainInfo(data []byte) ([]byte, error) {
 	var info struct {
 		Version string
@@ -116,8 +118,8 @@ func plainInfo(data []byte) ([]byte, error) {
 	return json.Marshal(info)
 }
 
-// Download writes the body at path, at most limit bytes of it, to f from where it stands, and
-// calls progress with the number of bytes.
+// Download writes the body at path, at most limit bytes of it, to f at its current offset. It calls
+// progress, unless that is nil, with the number of bytes.
 func (d *Direct) Download(ctx context.Context, path string, f *os.File, limit int64, progress func(n int64)) error {
 	r, err := modpath.Parse(path)
 	if err != nil {
@@ -142,7 +144,7 @@ func (d *Direct) Download(ctx context.Context, path string, f *os.File, limit in
 	return err
 }
 
-// file returns the name of the file that r asks for.
+// file returns the name of the file for a request.
 func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 	query := r.Version
 	if r.Kind == modpath.Latest {
@@ -158,8 +160,10 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 		}
 		a.err = err
 	})
-	// A version whose zip cannot be made may have the rest all the same, which a module graph needs.
-	name := map[modpath.Kind]string{modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip}[r.Kind]
+	// A version whose zip cannot be made may have the other files, which a module graph needs.
+	name := map[modpath.Kind]string{
+		modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip,
+	}[r.Kind]
 	if name == "" && a.err == nil {
 		return "", fmt.Errorf("go mod download %s@%s says nothing of the %s", r.Path, query, r.Kind)
 	}
@@ -169,14 +173,16 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 	return name, nil
 }
 
-// list returns the versions of a module, retracted ones too.
+// list returns the versions of a module, also retracted ones.
 func (d *Direct) list(ctx context.Context, path string) ([]string, error) {
 	r := modpath.Request{Kind: modpath.List, Path: path}
 	a := d.ask(path)
 	a.once.Do(func() {
 		defer d.forget(ctx, path)
 		var out []byte
-		if out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", `{{range .Versions}}{{.}}{{"\n"}}{{end}}`, "--", path); a.err == nil {
+		const format = `{{range .Versions}}{{.}}{{"\n"}}{{end}}`
+		out, a.err = d.run(ctx, r, "list", "-m", "-versions", "-retracted", "-f", format, "--", path)
+		if a.err == nil {
 			a.versions = strings.Fields(string(out))
 		}
 	})
@@ -194,7 +200,7 @@ func (d *Direct) ask(key string) *ask {
 	return a
 }
 
-// forget has a question asked again whose answer is that there was no more time for it.
+// forget drops the result of a question that failed because ctx ended.
 func (d *Direct) forget(ctx context.Context, key string) {
 	if ctx.Err() != nil {
 		d.mu.Lock()
@@ -203,8 +209,8 @@ func (d *Direct) forget(ctx context.Context, key string) {
 	}
 }
 
-// run runs the go command outside of any module. What it fetches is verified as everything that is fetched: by go.sum, and
-// by the checksum database where GONOSUMDB does not say otherwise; so it need not ask that itself.
+// run runs the go command outside of any module, without the checksum database: callers verify the
+// files like all others.
 func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]byte, error) {
 	select {
 	case d.slots <- struct{}{}:
@@ -219,7 +225,7 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	if err := module.CheckPath(r.Path); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(cache, "cache") // without a go.mod in it or, since it is the cache's, above it
+	dir := filepath.Join(cache, "cache") // it has no go.mod, and no go.mod above it
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -228,10 +234,11 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 	cmd := exec.CommandContext(asked, "go", args...)
 	endGroup(cmd)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off", "GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
-		"LC_ALL=C", "GIT_HTTP_LOW_SPEED_LIMIT=1000", "GIT_HTTP_LOW_SPEED_TIME=60") // bytes a second, for a minute
+	cmd.Env = append(os.Environ(), "GOMODCACHE="+cache, "GOPROXY=direct", "GOSUMDB=off",
+		"GOFLAGS=-modcacherw", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local",
+		"LC_ALL=C", "GIT_HTTP_LOW_SPEED_LIMIT=1000", "GIT_HTTP_LOW_SPEED_TIME=60") // bytes per second, for one minute
 	out, err := cmd.Output()
-	var exit *exec.ExitError
+	exit, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -239,24 +246,24 @@ func (d *Direct) run(ctx context.Context, r modpath.Request, args ...string) ([]
 		return nil, &Error{URL: "direct:" + r.String(), Err: fmt.Errorf("no answer in %v", directTimeout)}
 	case errors.Is(err, exec.ErrNotFound):
 		return nil, fmt.Errorf("%s is to be fetched directly, which needs the go command: %w", r.Path, err)
-	case errors.As(err, &exit):
+	case failed:
 		return out, d.failed(r, string(exit.Stderr))
 	}
 	return out, err
 }
 
-// reFinal finds, in what a go command or git says, that a module or a version does not exist. Everything else is trouble: a server that is
-// down must not make a module missing.
+// reFinal matches messages of the go command and git that mean that a module or a version does not
+// exist. All other messages mean trouble: a server that is down must not make a module missing.
 var reFinal = regexp.MustCompile(`(?i)unknown revision|no matching versions|missing \S*go\.mod at revision|does not contain package|` +
 	`repository '?\S*'? ?(does )?not (found|exist)|repository not found|does not appear to be a git repository|: 404 not found|: 410 gone|no go-import meta tags|malformed module path|` +
 	`but does not contain|invalid pseudo-version|go\.mod has .*module path|go\.mod has post-v\d+ module path`)
 
-// reNoVCS finds, in what a go command says, the name of a program that is not there.
+// reNoVCS matches the name of a program that the go command did not find.
 var reNoVCS = regexp.MustCompile(`exec: "([a-z]+)": executable file not found`)
 
-// noVCS returns the program of version control that is not installed, if that is why a go command
-// failed, else "". The error in a -json answer does not always say so: of a path that names its
-// version control, as in host/repo.git, it is "no secure protocol found".
+// noVCS returns the version control program that is not installed, if that made the go command
+// fail, and else "". The go command does not always say so: for a path that names its version
+// control, like host/repo.git, it says "no secure protocol found".
 func noVCS(path, text string) string {
 	if m := reNoVCS.FindStringSubmatch(text); m != nil {
 		return m[1]
@@ -276,15 +283,15 @@ func noVCS(path, text string) string {
 	return name
 }
 
-// A NoVCSError says that a program of version control is not installed.
+// A NoVCSError says that a version control program is not installed.
 type NoVCSError struct{ Name string }
 
-// Error names it.
+// Error names the program.
 func (e *NoVCSError) Error() string {
 	return e.Name + " is not installed, and what is fetched directly needs it"
 }
 
-// failed makes the error for what a go command said.
+// failed returns the error for a message of the go command.
 func (d *Direct) failed(r modpath.Request, text string) error {
 	if name := noVCS(r.Path, text); name != "" {
 		return &Error{URL: "direct:" + r.String(), Err: &NoVCSError{name}}
@@ -299,8 +306,8 @@ func (d *Direct) failed(r modpath.Request, text string) error {
 	text = printable(strings.Join(lines, "; "))
 	text = text[:min(len(text), maxText)]
 	e := &Error{URL: "direct:" + r.String(), Text: text}
-	said := strings.NewReplacer(r.Path, "", "@"+r.Version, "").Replace(text) // names may look like anything
-	// The go command calls a git that failed an invalid version too.
+	said := strings.NewReplacer(r.Path, "", "@"+r.Version, "").Replace(text) // names may contain anything
+	// The go command calls a failure of git an invalid version too.
 	badVersion := strings.Contains(said, "invalid version") && !strings.Contains(said, "exit status")
 	if e.Status = 404; !badVersion && !reFinal.MatchString(said) {
 		e.Status, e.Err, e.Text = 0, errors.New(text), ""

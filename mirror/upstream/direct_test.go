@@ -14,10 +14,11 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// TestDirectFailures: what a go command says is an answer only when it says that there is no such thing.
+// TestDirectFailures checks which messages of the go command mean that a version does not exist.
+// All others are trouble.
 func TestDirectFailures(t *testing.T) {
 	d := NewDirect(t.TempDir())
-	for text, found := range map[string]bool{ // whether it is trouble
+	for text, found := range map[string]bool{ // the message means trouble
 		"git.corp.example/x.git@v1.0.0: invalid version: unknown revision v1.0.0":                                                 false,
 		"module git.corp.example/x.git: no matching versions for query \"latest\"":                                                false,
 		"git ls-remote -q origin: exit status 128:\n\tERROR: Repository not found.":                                               false,
@@ -40,7 +41,8 @@ func TestDirectFailures(t *testing.T) {
 	}
 }
 
-// TestDirectSilence has a git server accept and say nothing: an end of the context ends all that waits for it.
+// TestDirectSilence has a git server accept a connection and say nothing. When the context ends, so
+// do all processes that wait for the server.
 func TestDirectSilence(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not here")

@@ -10,22 +10,18 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// patienceToDiagnose is how long one request of a diagnosis may take.
+// patienceToDiagnose bounds one request of a diagnosis.
 const patienceToDiagnose = 20 * time.Second
 
-// A Layer is where a request failed.
+// A Layer names the place at which a request failed.
 type Layer string
 
 // The layers, from the outside in.
@@ -41,69 +37,45 @@ const (
 	LayerRefused     Layer = "refused"
 	LayerNotFound    Layer = "not found"
 	LayerServer      Layer = "server error"
-	LayerAnswer      Layer = "answer" // that is none of the protocol
-	LayerFile        Layer = "file"   // of a file:// proxy
+	LayerAnswer      Layer = "answer" // not one of the protocol
+	LayerFile        Layer = "file"   // at a file:// proxy
 )
 
-// A Finding is what came of one request.
+// A Finding is the result of one request.
 type Finding struct {
-	URL     string        `json:"url"` // without a password
+	URL     string        `json:"url"` // without user and password
 	Layer   Layer         `json:"layer"`
-	Detail  string        `json:"detail,omitempty"` // the error
-	Advice  string        `json:"advice,omitempty"` // what to do about it
+	Detail  string        `json:"detail,omitempty"` // error
+	Advice  string        `json:"advice,omitempty"` // what the user can do about it
 	Elapsed time.Duration `json:"elapsedNanoseconds"`
 }
 
-// Diagnose returns the layer at which a request of a Client failed, and what to do about it.
+// Diagnose returns the layer at which a request of a Client failed, and advice for the user.
 func Diagnose(err error) (Layer, string) {
-	var e *Error
-	var dns *net.DNSError
-	var proxy *ProxyError
-	var certificate *tls.CertificateVerificationError
-	var op *net.OpError
-	var invalid x509.CertificateInvalidError
-	var host x509.HostnameError
-	var timeout net.Error
-	var path *os.PathError
-	if errors.As(err, &e) && e.Status != 0 {
-		switch {
-		case e.Status == 401, e.Status == 407:
-			return LayerCredentials, "it wants a password: ~/.netrc or GOAUTH has it, see go help goauth"
-		case e.NotFound():
-			return LayerNotFound, "this proxy does not have it; one behind it in GOPROXY may"
-		case e.Status == 403, e.Status == 451:
-			return LayerRefused, "its rules forbid this one: ask who runs it, or name another proxy"
-		case e.Status == 429:
-			return LayerServer, "too many requests: wait, or sync with a smaller --parallel"
-		case e.Status >= 500:
-			return LayerServer, "the server is in trouble: try again later, or put another proxy before it with a pipe: GOPROXY=OTHER|THIS"
-		}
-		return LayerAnswer, "is this the URL of a module proxy?"
+	if e, ok := errors.AsType[*Error](err); ok && e.Status != 0 {
+		return diagnoseStatus(e)
 	}
+	if layer, advice := diagnoseTLS(err); layer != "" {
+		return layer, advice
+	}
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	proxy, isProxy := errors.AsType[*ProxyError](err)
+	timeout, isNet := errors.AsType[net.Error](err)
+	_, isPath := errors.AsType[*os.PathError](err)
 	switch {
 	case errors.Is(err, errHTML):
 		return LayerLogin, "a login or block page of the network: open the URL in a browser on this machine, or set HTTPS_PROXY"
-	case errors.As(err, &proxy) && proxy.Status == 407:
+	case isProxy && proxy.Status == 407:
 		return LayerWayOut, "the proxy of HTTPS_PROXY wants a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT"
-	case errors.As(err, &proxy):
+	case isProxy:
 		return LayerWayOut, "HTTPS_PROXY and NO_PROXY say which hosts go through it; who runs it can let this one through"
-	case errors.As(err, &dns) && dns.IsTimeout:
+	case isDNS && dns.IsTimeout:
 		return LayerName, "the resolver does not answer: see /etc/resolv.conf; behind a corporate proxy, set HTTPS_PROXY"
-	case errors.As(err, &dns):
+	case isDNS:
 		return LayerName, "is the name right? Behind a corporate proxy that resolves it, set HTTPS_PROXY"
-	case errors.As(err, &host):
-		return LayerTLS, "the certificate is another host's: is the URL right?"
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return LayerTLS, "the certificate has expired, or the clock here is wrong: see date"
-	case errors.As(err, &certificate):
-		return LayerTLS, "behind a proxy that looks into TLS, SSL_CERT_FILE names the file with its certificate"
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return LayerTLS, "no TLS is spoken there: is it http://?"
-	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
-		return LayerTLS, "the server does not accept this client: does it want a newer TLS, or a client certificate?"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, context.DeadlineExceeded), isNet && timeout.Timeout():
 		return LayerTimeout, "something on the way drops packets: a firewall? Behind a corporate proxy, set HTTPS_PROXY"
-	case errors.As(err, &path):
+	case isPath:
 		return LayerFile, "can this user read it?"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return LayerConnection, "nothing listens there: is the port right, and is it running?"
@@ -111,7 +83,45 @@ func Diagnose(err error) (Layer, string) {
 	return LayerConnection, "is it in reach from here? Behind a corporate proxy, set HTTPS_PROXY"
 }
 
-// find makes one request and says what came of it.
+// diagnoseStatus is Diagnose for an answer that is not a file.
+func diagnoseStatus(e *Error) (Layer, string) {
+	switch {
+	case e.Status == 401, e.Status == 407:
+		return LayerCredentials, "it wants a password: ~/.netrc or GOAUTH has it, see go help goauth"
+	case e.NotFound():
+		return LayerNotFound, "this proxy does not have it; one behind it in GOPROXY may"
+	case e.Status == 403, e.Status == 451:
+		return LayerRefused, "its rules forbid this one: ask who runs it, or name another proxy"
+	case e.Status == 429:
+		return LayerServer, "too many requests: wait, or sync with a smaller --parallel"
+	case e.Status >= 500:
+		return LayerServer, "the server is in trouble: try again later, or put another proxy before it with a pipe: GOPROXY=OTHER|THIS"
+	}
+	return LayerAnswer, "is this the URL of a module proxy?"
+}
+
+// diagnoseTLS is Diagnose for errors of TLS. It returns "" for others.
+func diagnoseTLS(err error) (Layer, string) {
+	_, isHost := errors.AsType[x509.HostnameError](err)
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
+	op, isOp := errors.AsType[*net.OpError](err)
+	switch {
+	case isHost:
+		return LayerTLS, "the certificate is another host's: is the URL right?"
+	case isInvalid && invalid.Reason == x509.Expired:
+		return LayerTLS, "the certificate has expired, or the clock here is wrong: see date"
+	case isCertificate:
+		return LayerTLS, "behind a proxy that looks into TLS, SSL_CERT_FILE names the file with its certificate"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return LayerTLS, "no TLS is spoken there: is it http://?"
+	case isOp && op.Op == "remote error": // a TLS alert
+		return LayerTLS, "the server does not accept this client: does it want a newer TLS, or a client certificate?"
+	}
+	return "", ""
+}
+
+// find makes one request and diagnoses the result. It returns the body too.
 func (c *Client) find(ctx context.Context, url string) (Finding, []byte) {
 	f, data, err := c.once(ctx, url)
 	if err != nil {
@@ -123,13 +133,13 @@ func (c *Client) find(ctx context.Context, url string) (Finding, []byte) {
 	return f, data
 }
 
-// GetOnce returns the body at a URL, for someone who waits: without a second attempt.
+// GetOnce returns the body at a URL. It does not retry, and waits for 20 seconds at most.
 func (c *Client) GetOnce(ctx context.Context, url string) ([]byte, error) {
 	_, data, err := c.once(ctx, url)
 	return data, err
 }
 
-// once makes one request, without a second attempt.
+// once makes one request without a retry. The finding has no diagnosis yet.
 func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patienceToDiagnose)
 	defer cancel()
@@ -137,80 +147,97 @@ func (c *Client) once(ctx context.Context, url string) (Finding, []byte, error) 
 	start := time.Now()
 	body := &memory{ctx: ctx, big: c.big}
 	defer body.release()
-	_, err := c.fetchOnce(ctx, url, new(string), body, MaxSmall, func(int64) {})
+	t := &transfer{c: c, url: url, w: body, limit: MaxSmall, progress: func(int64) {}}
+	_, err := t.try(ctx)
 	f.Elapsed = time.Since(start)
 	return f, body.b, err
 }
 
-// Doctor asks each proxy of the list for a module, of which the version may be "" for its list, and for the checksum
-// database db, which is also asked directly. It reports whether sync has what it needs: one proxy with the module, and a way to the
-// database.
+// A search says how far the go command gets when it asks the proxies of a list in turn.
+type search struct {
+	found bool // a proxy answered before the list ended
+	ended bool // no further proxy is asked
+}
+
+// Doctor asks each proxy of the list for a module and for the checksum database db, and returns one
+// finding for each request. With an empty m.Version it asks for the module's list. It asks for the
+// database directly too, at dbURL when that is set.
+//
+// ok reports whether sync has what it needs: one proxy with the module, and a way to the database.
 func (c *Client) Doctor(ctx context.Context, m module.Version, db, dbURL string) (findings []Finding, ok bool) {
-	file := patient(m)
-	var haveModule, haveDB, stopped, dbStopped bool
+	file := probeRequest(m)
+	var mod, sum search
 	for i, proxy := range c.proxies {
-		base := proxy.url
-		if base == "direct" || base == "off" {
+		if proxy.ends() {
 			break
 		}
-		f, _ := c.find(ctx, base+"/"+file.String())
-		if !stopped {
-			haveModule = haveModule || f.Layer == LayerOK
-			stopped = f.Layer != LayerNotFound && !proxy.fallOnError // go commands do not go on after a comma
-			if next := i + 1; stopped && f.Layer != LayerOK && next < len(c.proxies) && c.proxies[next].url != "direct" && c.proxies[next].url != "off" {
+		f, _ := c.find(ctx, proxy.url+"/"+file.String())
+		if !mod.ended {
+			mod.found = mod.found || f.Layer == LayerOK
+			mod.ended = f.Layer != LayerNotFound && !proxy.fallOnError // the go command stops after a comma
+			if next := i + 1; mod.ended && f.Layer != LayerOK && next < len(c.proxies) && !c.proxies[next].ends() {
 				f.Advice += " (no proxy behind it is asked: a pipe instead of the comma changes that)"
 			}
 		}
 		findings = append(findings, f)
 		switch f.Layer {
-		case LayerName, LayerConnection, LayerWayOut, LayerTLS, LayerTimeout: // the same would come of it
-			dbStopped = dbStopped || !proxy.fallOnError
+		case LayerName, LayerConnection, LayerWayOut, LayerTLS, LayerTimeout: // a second request would fail too
+			sum.ended = sum.ended || !proxy.fallOnError
 			continue
 		}
-		if db == "" || dbURL != "" {
-			continue
+		if db != "" && dbURL == "" {
+			findings = append(findings, c.findSumDB(ctx, proxy, db, &sum))
 		}
-		f, _ = c.find(ctx, base+"/sumdb/"+db+"/supported")
-		if f.Layer == LayerOK {
-			f, _ = c.find(ctx, base+"/sumdb/"+db+"/latest")
-			haveDB = haveDB || f.Layer == LayerOK && !dbStopped
-		} else if f.Layer == LayerNotFound {
-			f.Advice = "it does not pass the checksum database on, which is then asked directly"
-		} else if f.Layer == LayerAnswer {
-			f.Advice = "it does not pass the checksum database on, and should say so with 404, after which go commands ask it directly; " + SumDBHint
-			dbStopped = dbStopped || !proxy.fallOnError
-		} else {
-			dbStopped = dbStopped || !proxy.fallOnError
-		}
-		findings = append(findings, f)
 	}
-	if db != "" && !haveDB && !dbStopped {
+	if db != "" && !sum.found && !sum.ended {
 		f, _ := c.find(ctx, cmp.Or(dbURL, "https://"+db)+"/latest")
 		findings = append(findings, f)
-		haveDB = f.Layer == LayerOK
+		sum.found = f.Layer == LayerOK
 	}
-	return findings, haveModule && (haveDB || db == "")
+	return findings, mod.found && (sum.found || db == "")
 }
 
-// patient returns the file that is asked for: what a query such as latest or v1 means is found in the list.
-func patient(m module.Version) modpath.Request {
+// findSumDB asks a proxy for the checksum database db.
+func (c *Client) findSumDB(ctx context.Context, p proxy, db string, sum *search) Finding {
+	base := p.url + "/sumdb/" + db
+	f, _ := c.find(ctx, base+"/supported")
+	switch f.Layer {
+	case LayerOK:
+		f, _ = c.find(ctx, base+"/latest")
+		sum.found = sum.found || f.Layer == LayerOK && !sum.ended
+	case LayerNotFound:
+		f.Advice = "it does not pass the checksum database on, which is then asked directly"
+	case LayerAnswer:
+		f.Advice = "it does not pass the checksum database on, and should say so with 404, " +
+			"after which go commands ask it directly; " + SumDBHint
+		sum.ended = sum.ended || !p.fallOnError
+	default:
+		sum.ended = sum.ended || !p.fallOnError
+	}
+	return f
+}
+
+// probeRequest returns the request that tells whether a proxy has m: for the list when m.Version is
+// "" or a query that lists answer, such as latest or v1.
+func probeRequest(m module.Version) modpath.Request {
 	if m.Version == "" || modpath.IsListQuery(m.Version) {
 		return modpath.Request{Kind: modpath.List, Path: m.Path}
 	}
 	return modpath.Request{Kind: modpath.Info, Path: m.Path, Version: m.Version}
 }
 
-// Doctor asks for a module as a sync asks for one that is private.
+// Doctor asks for a private module as a sync does.
 func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
-	file := patient(m)
+	file := probeRequest(m)
 	f := Finding{URL: "direct:" + file.String(), Layer: LayerOK}
 	start := time.Now()
 	_, err := d.Get(ctx, file.String(), 0)
 	f.Elapsed = time.Since(start)
 	if err != nil {
 		f.Detail, f.Layer = err.Error(), LayerAnswer
-		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
-		if e := (*Error)(nil); errors.As(err, &e) && e.NotFound() {
+		f.Advice = fmt.Sprintf("GOPRIVATE or GONOPROXY has it fetched directly: "+
+			"what does \"GOPROXY=direct go mod download -x %s@%s\" say?", m.Path, cmp.Or(m.Version, "latest"))
+		if IsNotFound(err) {
 			f.Layer = LayerNotFound
 		}
 		if none, ok := errors.AsType[*NoVCSError](err); ok {
@@ -218,92 +245,4 @@ func (d *Direct) Doctor(ctx context.Context, m module.Version) (Finding, bool) {
 		}
 	}
 	return f, err == nil
-}
-
-// bases returns the URLs of the list's proxies.
-func (c *Client) bases() (list []string) {
-	for _, p := range c.proxies {
-		if p.url != "direct" && p.url != "off" {
-			list = append(list, p.url)
-		}
-	}
-	return list
-}
-
-// A Measure is how a proxy did.
-type Measure struct {
-	URL      string        `json:"url"` // without a password
-	Requests int           `json:"requests"`
-	Failed   int           `json:"failed"`
-	P50      time.Duration `json:"p50Nanoseconds"` // of small answers
-	P90      time.Duration `json:"p90Nanoseconds"`
-	P99      time.Duration `json:"p99Nanoseconds"`
-	Rate     float64       `json:"bytesPerSecond"`    // of its zip, 0 without one
-	Trouble  string        `json:"trouble,omitempty"` // the first failure
-}
-
-// probing is how many requests of a measurement are in flight: as a module graph is read.
-const probing = 8
-
-// Probe sends n requests for small files of a module to each proxy in turn, then fetches its zip, and returns how
-// each did, the best first: the fewest failures, then the lowest P90.
-func (c *Client) Probe(ctx context.Context, path string, n int) []Measure {
-	var list []Measure
-	for _, base := range c.bases() {
-		list = append(list, c.probe(ctx, base, path, n))
-	}
-	slices.SortStableFunc(list, func(a, b Measure) int {
-		return cmp.Or(cmp.Compare(float64(a.Failed)/float64(a.Requests), float64(b.Failed)/float64(b.Requests)), cmp.Compare(a.P90, b.P90))
-	})
-	return list
-}
-
-func (c *Client) probe(ctx context.Context, base, path string, n int) Measure {
-	m := Measure{URL: Redact(base)}
-	times := make([]time.Duration, 0, n)
-	count := func(f Finding) {
-		if m.Requests++; f.Layer == LayerOK {
-			times = append(times, f.Elapsed)
-		} else if m.Failed++; m.Trouble == "" {
-			m.Trouble = fmt.Sprintf("%s: %s", f.Layer, f.Detail)
-		}
-	}
-	first, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.List, Path: path}.String())
-	count(first)
-	var versions []string
-	for _, v := range strings.Fields(string(data)) {
-		if module.Check(path, v) == nil && semver.Prerelease(v) == "" {
-			versions = append(versions, v)
-		}
-	}
-	semver.Sort(versions)
-	if first.Layer != LayerOK || len(versions) == 0 {
-		return m
-	}
-	found := make([]Finding, max(n-1, 0))
-	var eg errgroup.Group
-	eg.SetLimit(probing)
-	for i := range found {
-		kind := modpath.Info
-		if i%2 == 1 {
-			kind = modpath.Mod
-		}
-		v := versions[len(versions)-1-i/2%len(versions)] // from the newest on
-		eg.Go(func() error {
-			found[i], _ = c.find(ctx, base+"/"+modpath.Request{Kind: kind, Path: path, Version: v}.String())
-			return nil
-		})
-	}
-	eg.Wait()
-	for _, f := range found {
-		count(f)
-	}
-	slices.Sort(times)
-	at := func(p int) time.Duration { return times[min(len(times)-1, len(times)*p/100)] }
-	m.P50, m.P90, m.P99 = at(50), at(90), at(99)
-	zip, data := c.find(ctx, base+"/"+modpath.Request{Kind: modpath.Zip, Path: path, Version: versions[len(versions)-1]}.String())
-	if zip.Layer == LayerOK {
-		m.Rate = float64(len(data)) / zip.Elapsed.Seconds()
-	}
-	return m
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// TestDoctor has a proxy for each way in which one fails.
+// TestDoctor has a proxy for each way to fail.
 func TestDoctor(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 			}
 		})
 	}
-	// A proxy that accepts and says nothing.
+	// This proxy accepts connections and says nothing.
 	silent := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	c := newClient(t, silent)
 	c.http.Transport.(*http.Transport).ResponseHeaderTimeout = 50 * time.Millisecond
@@ -65,7 +65,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorSumDB has proxies that pass the checksum database on, and others.
+// TestDoctorSumDB has proxies that pass the checksum database on and proxies that do not.
 func TestDoctorSumDB(t *testing.T) {
 	mux := func(sumdb bool) string {
 		return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -87,38 +87,5 @@ func TestDoctorSumDB(t *testing.T) {
 		if found, ok := newClient(t, tc.goproxy).Doctor(t.Context(), module.Version{Path: "example.com/m", Version: "v1.0.0"}, "sum.invalid", tc.dbURL); ok != tc.ok {
 			t.Errorf("%s %s: %v, %+v", tc.goproxy, tc.dbURL, ok, found)
 		}
-	}
-}
-
-// TestProbe has a slow proxy, one that fails now and then, and a good one.
-func TestProbe(t *testing.T) {
-	proxy := func(wait time.Duration, failing bool) string {
-		return serve(t, func(w http.ResponseWriter, r *http.Request) {
-			time.Sleep(wait)
-			if failing && strings.HasSuffix(r.URL.Path, ".mod") {
-				http.Error(w, "oops", 500)
-				return
-			}
-			w.Write([]byte("v1.0.0\nv1.1.0-pre\nnonsense\n"))
-		})
-	}
-	slow, flaky, good, gone := proxy(100*time.Millisecond, false), proxy(0, true), proxy(0, false), serve(t, answer(404, "no"))
-	c := newClient(t, gone+","+flaky+","+slow+","+good)
-	got := c.Probe(t.Context(), "example.com/m", 20)
-	var order []string
-	for _, m := range got {
-		order = append(order, m.URL)
-	}
-	if want := []string{good, slow, flaky, gone}; strings.Join(order, " ") != strings.Join(want, " ") {
-		t.Errorf("order %v, want %v", order, want)
-	}
-	if m := got[0]; m.Requests != 20 || m.Failed != 0 || m.Rate == 0 || m.P50 > m.P90 || m.P90 > m.P99 || m.P99 == 0 {
-		t.Errorf("good: %+v", m)
-	}
-	if m := got[1]; m.P50 < 100*time.Millisecond {
-		t.Errorf("slow: %+v", m)
-	}
-	if m := got[2]; m.Failed == 0 || !strings.Contains(m.Trouble, "500") {
-		t.Errorf("flaky: %+v", m)
 	}
 }

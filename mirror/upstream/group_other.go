@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// endGroup has a command end in time; what it started may go on.
+// endGroup bounds the wait for a command that is killed. Processes that it started may go on.
 func endGroup(cmd *exec.Cmd) { cmd.WaitDelay = 5 * time.Second }

@@ -12,32 +12,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// authTimeout is how long a GOAUTH command may take.
+// authTimeout bounds the time of all GOAUTH commands of one request.
 const authTimeout = time.Minute
 
-// auth adds the credentials that GOAUTH gives to requests over https (go help goauth; cmd/go/internal/auth): netrc, git, or
-// a command that prints headers. It asks once before the first request, and again when a host
-// refuses one.
+// An auth adds the credentials that GOAUTH gives to requests over https (go help goauth;
+// cmd/go/internal/auth): those of netrc, of git, or of a command that prints headers. It runs the
+// commands before the first request, and again when a host refuses one. A nil auth adds nothing.
 type auth struct {
-	commands []string // of GOAUTH, in order of precedence
+	commands []string // of GOAUTH, the first has precedence
 	start    sync.Once
 
-	asking sync.Mutex     // held by who tells the commands of a refusal
-	asked  map[string]int // how often, by host
+	asking sync.Mutex     // is held by the goroutine that tells the commands about a refusal
+	asked  map[string]int // number of refusals told, by host; guarded by asking
 
 	mu      sync.Mutex
-	headers map[string]http.Header // by URL without https://
-	err     error                  // of the commands that failed last, nil when one worked
+	headers map[string]http.Header // by URL without https://; guarded by mu
+	err     error                  // of the last run; nil when all commands worked; guarded by mu
 }
 
-// newAuth returns the credentials of a GOAUTH value; "" means the default, netrc.
+// newAuth returns the auth for a GOAUTH value. "" means the default, netrc.
 func newAuth(goauth string) (*auth, error) {
 	a := &auth{headers: make(map[string]http.Header), asked: make(map[string]int)}
 	if goauth == "" {
@@ -62,7 +61,7 @@ func newAuth(goauth string) (*auth, error) {
 	return a, nil
 }
 
-// add adds what is known of the request's URL to its headers.
+// add adds the credentials that are known for a request's URL to its headers.
 func (a *auth) add(req *http.Request) {
 	if a == nil || req.URL.Scheme != "https" {
 		return
@@ -75,16 +74,17 @@ func (a *auth) add(req *http.Request) {
 	}
 }
 
-// maxAsked is how often the commands are told of a refusal by one host, however many requests it refuses: a token may expire a few times in
-// a long run, and a host may want different ones for its paths.
+// maxAsked bounds how often the commands are told about refusals by one host. A token may expire a
+// few times in a long run, and a host may want different tokens for its paths.
 const maxAsked = 20
 
-// refresh tells the commands of a refusal, and reports whether there are credentials that the request did not have.
+// refresh tells the commands about a refusal. It reports whether there are credentials now that the
+// request did not have.
 func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
 	if a == nil || req.URL.Scheme != "https" || len(a.commands) == 0 {
 		return false
 	}
-	// One at a time: who waits here finds what the one before was told.
+	// One goroutine at a time: the others find what the first one was told.
 	a.asking.Lock()
 	defer a.asking.Unlock()
 	if a.others(req) {
@@ -92,7 +92,9 @@ func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
 	}
 	host := req.URL.Host
 	switch n := a.asked[host]; {
-	case n >= maxAsked, resp.StatusCode != 401 && resp.StatusCode != 403 && n > 0: // such as a 404, of which there may be many
+	case n >= maxAsked:
+		return false
+	case resp.StatusCode != 401 && resp.StatusCode != 403 && n > 0: // there may be many 404s
 		return false
 	}
 	a.asked[host]++
@@ -100,7 +102,7 @@ func (a *auth) refresh(req *http.Request, resp *http.Response) bool {
 	return a.others(req)
 }
 
-// others reports whether there are credentials for a request that it did not have.
+// others reports whether there are credentials for a request that it does not have.
 func (a *auth) others(req *http.Request) bool {
 	for key, values := range a.find(req.URL) {
 		if !slices.Equal(req.Header.Values(key), values) {
@@ -110,7 +112,7 @@ func (a *auth) others(req *http.Request) bool {
 	return false
 }
 
-// find returns the headers for the longest known beginning of a URL.
+// find returns the headers for the longest known prefix of a URL.
 func (a *auth) find(u *url.URL) http.Header {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,20 +139,20 @@ func (a *auth) store(prefix string, h http.Header) {
 	}
 }
 
-// run runs the commands, the last one first, so that the first one has the last word. u is a URL that was
-// refused with resp, or "".
+// run runs the commands, the last one first, so that the first one overrides the others. u is a URL
+// that was refused with resp, or "".
 func (a *auth) run(ctx context.Context, u string, resp *http.Response) {
 	ctx, cancel := context.WithTimeout(ctx, authTimeout)
 	defer cancel()
 	var failed error
 	for _, c := range slices.Backward(a.commands) {
 		var err error
-		words, _ := splitQuoted(c) // newAuth did it before
+		words, _ := splitQuoted(c) // newAuth has checked it
 		switch words[0] {
 		case "netrc":
 			err = a.netrc()
 		case "git":
-			if u != "" { // git has credentials for a URL only
+			if u != "" { // git has credentials only for a URL
 				err = a.git(ctx, words[1], u)
 			}
 		default:
@@ -165,8 +167,8 @@ func (a *auth) run(ctx context.Context, u string, resp *http.Response) {
 	a.mu.Unlock()
 }
 
-// splitQuoted splits a command at spaces; a word may be in single or double quotes, without any escapes
-// in them (cmd/internal/quoted).
+// splitQuoted splits a command at spaces. A word may be in single or double quotes, without escapes
+// (cmd/internal/quoted).
 func splitQuoted(s string) (words []string, err error) {
 	for s = strings.TrimSpace(s); s != ""; s = strings.TrimSpace(s) {
 		end := strings.IndexAny(s, " \t")
@@ -185,7 +187,7 @@ func splitQuoted(s string) (words []string, err error) {
 	return words, nil
 }
 
-// failure returns what went wrong with the commands that ran last.
+// failure returns the error of the last run.
 func (a *auth) failure() error {
 	if a == nil {
 		return nil
@@ -195,77 +197,8 @@ func (a *auth) failure() error {
 	return a.err
 }
 
-// netrc reads the machines of $NETRC or ~/.netrc, ~/_netrc on Windows.
-func (a *auth) netrc() error {
-	name := os.Getenv("NETRC")
-	if name == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil // without a home there is none
-		}
-		name = filepath.Join(home, ".netrc")
-		if old := filepath.Join(home, "_netrc"); runtime.GOOS == "windows" && exists(old) {
-			name = old
-		}
-	}
-	data, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, m := range slices.Backward(parseNetrc(string(data))) { // the first entry of a machine counts
-		r := http.Request{Header: make(http.Header)}
-		r.SetBasicAuth(m.login, m.password)
-		a.store(m.machine, r.Header)
-	}
-	return nil
-}
-
-func exists(name string) bool { _, err := os.Stat(name); return err == nil }
-
-type netrcMachine struct{ machine, login, password string }
-
-// parseNetrc returns the machines of a netrc file (gnu.org/software/inetutils/manual, "The .netrc file"). As in cmd/go
-// there is no default machine, and macros are passed over.
-func parseNetrc(data string) []netrcMachine {
-	var list []netrcMachine
-	var m netrcMachine
-	macro := false
-	for line := range strings.Lines(data) {
-		f := strings.Fields(line)
-		if macro {
-			macro = len(f) > 0
-			continue
-		}
-		for ; len(f) > 0 && f[0] != "default"; f = f[min(2, len(f)):] {
-			if strings.HasPrefix(f[0], "#") || len(f) == 1 {
-				break
-			}
-			switch f[0] {
-			case "machine":
-				m = netrcMachine{machine: f[1]}
-			case "login":
-				m.login = f[1]
-			case "password":
-				m.password = f[1]
-			case "macdef":
-				macro = true
-			}
-			if m.machine != "" && m.login != "" && m.password != "" {
-				list = append(list, m)
-				m = netrcMachine{}
-			}
-		}
-		if len(f) > 0 && f[0] == "default" { // it must be the last one
-			break
-		}
-	}
-	return list
-}
-
-// git asks git's credential helpers. It runs in a folder that the user named, whose configuration is therefore trusted.
+// git asks git's credential helpers. It runs git in a folder that the user named, and so trusts the
+// configuration there.
 func (a *auth) git(ctx context.Context, dir, u string) error {
 	cmd := exec.CommandContext(ctx, "git", "credential", "fill")
 	endGroup(cmd)
@@ -301,7 +234,8 @@ func (a *auth) git(ctx context.Context, dir, u string) error {
 	return nil
 }
 
-// command runs a command that prints credentials: URLs, an empty line, headers, an empty line, and so on.
+// command runs a command that prints URLs, an empty line, headers, an empty line, and so on. It
+// stores those credentials.
 func (a *auth) command(ctx context.Context, words []string, u string, resp *http.Response) error {
 	if u != "" {
 		words = append(slices.Clone(words), u)
@@ -328,7 +262,7 @@ func (a *auth) command(ctx context.Context, words []string, u string, resp *http
 	return err
 }
 
-// parseCredentials parses what a GOAUTH command prints (go help goauth).
+// parseCredentials parses the output of a GOAUTH command (go help goauth).
 func parseCredentials(out []byte) (map[string]http.Header, error) {
 	found := make(map[string]http.Header)
 	r := textproto.NewReader(bufio.NewReader(bytes.NewReader(out)))
@@ -361,7 +295,7 @@ func parseCredentials(out []byte) (map[string]http.Header, error) {
 	}
 }
 
-// commandError adds what a command wrote to stderr.
+// commandError adds to err what the command wrote to stderr.
 func commandError(err error) error {
 	if exit, ok := err.(*exec.ExitError); ok && len(exit.Stderr) > 0 {
 		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(exit.Stderr[:min(len(exit.Stderr), maxText)]))

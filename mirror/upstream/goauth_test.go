@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// guarded is a server over TLS that answers who came with a password, and "ok" to netrc's ann and the command's token.
+// guarded starts a TLS server that answers with the password of a request, and "ok" to netrc's ann
+// and the command's token.
 func guarded(t *testing.T, allow func(r *http.Request) bool) *httptest.Server {
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !allow(r) {
@@ -48,7 +49,7 @@ func script(t *testing.T, text string) string {
 	return name
 }
 
-// TestAuth has GOAUTH find the credentials of a proxy as go help goauth describes it.
+// TestAuth finds the credentials of a proxy through GOAUTH as go help goauth describes it.
 func TestAuth(t *testing.T) {
 	s := guarded(t, func(r *http.Request) bool {
 		user, pass, _ := r.BasicAuth()
@@ -62,7 +63,7 @@ func TestAuth(t *testing.T) {
 	}
 	t.Setenv("NETRC", netrc)
 	first := script(t, "[ $# = 0 ] && printf '"+s.URL+"/m\\n\\nPrivate-Token: t0ken\\n\\n'")
-	// This one waits to be told of a refusal, and reads the answer.
+	// This command waits until it is told about a refusal, and reads the answer.
 	second := script(t, "[ $# = 1 ] || exit 0; grep -q '^HTTP/.* 401' || exit 1; printf '%s\\n\\nPrivate-Token: t0ken\\n\\n' \"$1\"")
 	broken := script(t, "echo 'no ticket: run kinit' >&2; exit 3")
 	for _, tc := range []struct{ name, goauth, wantErr string }{
@@ -94,7 +95,8 @@ func TestAuth(t *testing.T) {
 	}
 }
 
-// TestCredentialsStay has a proxy redirect to another host: headers for the first must not go there.
+// TestCredentialsStay has a proxy redirect to another host, which must not get the headers for the
+// first.
 func TestCredentialsStay(t *testing.T) {
 	var leaked http.Header
 	other := guarded(t, func(r *http.Request) bool { leaked = r.Header; return true })
@@ -152,8 +154,8 @@ func TestParseCredentials(t *testing.T) {
 	}
 }
 
-// TestAuthSideBySide has many requests refused at once, while the command that knows better is slow; and then a token that expires
-// again and again.
+// TestAuthSideBySide has many requests refused at once while the command with the right token is
+// slow, and then a token that expires again and again.
 func TestAuthSideBySide(t *testing.T) {
 	var token atomic.Int64
 	token.Store(1)
@@ -182,7 +184,7 @@ printf '`+s.URL+`\n\nPrivate-Token: t%s\n\n' $n`))
 	}
 }
 
-// TestAuthHangs has a command leave a child behind that holds its output.
+// TestAuthHangs has a command leave a child process behind that holds its output.
 func TestAuthHangs(t *testing.T) {
 	s := guarded(t, func(*http.Request) bool { return false })
 	c := authClient(t, s, s.URL, script(t, "sleep 60 & sleep 60"))

@@ -1,4 +1,4 @@
-package mirror
+package sources
 
 import (
 	"os"
@@ -22,15 +22,15 @@ func TestListFile(t *testing.T) {
 	if err := os.WriteFile(list, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s, err := ParseSources([]string{list}, nil)
+	s, err := Parse([]string{list}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(s.List) != 3 || s.List[0].Query.Path != "rsc.io/quote" || s.List[1].Mod.Module.Mod.Path != "example.com/service" || s.List[2].Query.Version != "latest" {
 		t.Errorf("list: %+v", s.List)
 	}
-	if s2, err := ParseSources([]string{"-"}, strings.NewReader("tool a.b/v2/cmd/c@v2.0.0\ndeny a.b/no/...\ndeny a.b/never\n")); err != nil || s2.List[0].Tool != "a.b/v2/cmd/c" ||
-		s2.denied("a.b/no") != "a.b/no/..." || s2.denied("a.b/no/x") != "a.b/no/..." || s2.denied("a.b/nothing") != "" || s2.denied("a.b/never") == "" || s2.denied("a.b/never/x") != "" {
+	if s2, err := Parse([]string{"-"}, strings.NewReader("tool a.b/v2/cmd/c@v2.0.0\ndeny a.b/no/...\ndeny a.b/never\n")); err != nil || s2.List[0].Tool != "a.b/v2/cmd/c" ||
+		s2.Denies("a.b/no") != "a.b/no/..." || s2.Denies("a.b/no/x") != "a.b/no/..." || s2.Denies("a.b/nothing") != "" || s2.Denies("a.b/never") == "" || s2.Denies("a.b/never/x") != "" {
 		t.Errorf("tool and deny: %+v, %v", s2, err)
 	}
 	if !s.MissingOK[module.Version{Path: "example.com/gone", Version: "v1.0.0"}] {
@@ -56,19 +56,19 @@ func TestListFile(t *testing.T) {
 		"# nothing":                       "nothing to do",
 		strings.Repeat("x", 100000) + "@": "token too long",
 	} {
-		if _, err := ParseSources([]string{"-"}, strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse([]string{"-"}, strings.NewReader(line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40q: %v, want %s", line, err, want)
 		}
 	}
 }
 
-// FuzzListFile checks that no list makes the parser panic or accept a path that is none.
+// FuzzListFile checks that no list makes the parser panic or accept an invalid path.
 func FuzzListFile(f *testing.F) {
 	f.Add("rsc.io/quote@v1.5.2 # x\nmissing-ok a.b/c@v1.0.0\n")
 	f.Add("module ./x\n\x00@")
 	f.Add("tool a.b/cmd/c@latest\ntoolchain go1.26.8 linux/amd64\nvulndb\ndeny a.b/...\nonly a.b/c@v1.0.0\na.b/c@>=v1.2.0\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		s, err := ParseSources([]string{"-"}, strings.NewReader(text))
+		s, err := Parse([]string{"-"}, strings.NewReader(text))
 		if err != nil {
 			return
 		}
@@ -78,26 +78,4 @@ func FuzzListFile(f *testing.F) {
 			}
 		}
 	})
-}
-
-// FuzzParseInfo checks that what is accepted has a canonical version.
-func FuzzParseInfo(f *testing.F) {
-	f.Add([]byte(`{"Version":"v1.0.0","Time":"2020-01-02T03:04:05Z"}`))
-	f.Add([]byte(`{"Version":"v1.0.0","Time":"9999-12-31T23:59:59Z","Origin":{"VCS":"git"}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if i, err := parseInfo(data, ""); err == nil && module.CanonicalVersion(i.Version) != i.Version {
-			t.Errorf("accepted %q", i.Version)
-		}
-	})
-}
-
-func TestParseInfoRefuses(t *testing.T) {
-	for _, data := range []string{
-		"", "null", "[]", "<html>", `{"Version":""}`, `{"Version":"main"}`, `{"Version":"v1"}`, `{"Version":"v1.0.1"}`,
-		`{"Version":"v1.0.0","Time":"yesterday"}`, `{"Version":"v1.0.0","Time":"1960-01-01T00:00:00Z"}`,
-	} {
-		if i, err := parseInfo([]byte(data), "v1.0.0"); err == nil {
-			t.Errorf("%s: accepted as %+v", data, i)
-		}
-	}
 }

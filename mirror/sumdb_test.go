@@ -1,0 +1,82 @@
+package mirror
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/mirror/upstream"
+)
+
+// TestManyHeads has a database whose answers carry different heads. The largest one counts.
+func TestManyHeads(t *testing.T) {
+	w := newYoungWorld(t)
+	c, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/unpruned v1.0.0\n)\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.checkHead(c, int64(len(c.Versions))+1) // hello v1.2.0 has a record too, since its go.mod says what is retracted
+}
+
+// TestStaleLatest has a record that is newer than the upstream's cached /latest.
+func TestStaleLatest(t *testing.T) {
+	w := newYoungWorld(t)
+	if _, err := w.up.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/old@v0.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	stale, err := w.up.Get("sumdb/" + testproxy.DBName + "/latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.up.Override("sumdb/"+testproxy.DBName+"/latest", content(string(stale)))
+	c, err := w.sync(project(t, head+"require example.com/text v1.1.0\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.checkHead(c, 2)
+}
+
+// checkHead checks that the head has this size and that all records are below it.
+func (w *world) checkHead(c *Closure, size int64) {
+	w.t.Helper()
+	if c.Head.N != size {
+		w.t.Errorf("head is of %d records, want the largest seen, %d", c.Head.N, size)
+	}
+	for _, v := range c.Versions {
+		if v.Record == nil || v.Record.ID >= c.Head.N {
+			w.t.Errorf("%s: record %+v is not below the head", v.Mod, v.Record)
+		}
+	}
+}
+
+// TestForkedDatabase has a database whose key signs a second history.
+func TestForkedDatabase(t *testing.T) {
+	w := newYoungWorld(t)
+	if _, err := w.sync(project(t, head+"require example.com/hello v1.1.0\n")); err != nil {
+		t.Fatal(err)
+	}
+	fork, err := testproxy.NewWithKey("../testdata/mod", w.up.SignerKey, w.up.GOSUMDB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fork.Close()
+	for _, m := range []string{"old@v0.1.0", "deep@v1.0.0", "middle@v1.0.0", "fork@v1.0.1", "text@v1.0.0", "UpperCase@v1.0.0"} {
+		m = strings.Replace(strings.Replace(m, "U", "!u", 1), "C", "!c", 1)
+		if _, err := fork.Get("sumdb/" + testproxy.DBName + "/lookup/example.com/" + m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.cfg.Upstream, err = upstream.New(fork.URL, "off", 8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.sync(project(t, head+"require example.com/unpruned v1.0.0\n")); !errors.Is(err, proof.ErrMismatch) {
+		t.Errorf("got %v, want a mismatch", err)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "example.com/unpruned/@v/v1.0.0.zip")); err == nil {
+		t.Error("a zip of the fork is in the mirror directory")
+	}
+}
