@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/serve"
@@ -48,7 +49,7 @@ type rehearsal struct {
 	command  string   // for sh
 	sources  *mirror.Sources
 	closure  *bundle.Contents
-	settings goEnv
+	settings goenv.Settings
 	tmp      string
 	learn    bool   // what is missing is not a failure yet
 	output   string // absolute path of the bundle that will be there

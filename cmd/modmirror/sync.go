@@ -24,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
@@ -150,8 +151,8 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	settings.override(f.goproxy, f.gosumdb)
-	settings.warnPatterns(e)
+	settings.Override(f.goproxy, f.gosumdb)
+	warnPatterns(e, &settings)
 	src, err := parseSources(e, settings, args)
 	if err != nil {
 		return err
@@ -273,7 +274,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 const maxRounds = 50
 
 // makeBundle syncs the sources and writes the bundle, of which it returns the closure. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goenv.Settings, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return nil, err
@@ -345,8 +346,8 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 }
 
 // parseSources parses sources as the go command here would load them.
-func parseSources(e *env, settings goEnv, args []string) (*mirror.Sources, error) {
-	modFile, leftOut := settings.modFile()
+func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sources, error) {
+	modFile, leftOut := settings.ModFile()
 	if len(leftOut) > 0 {
 		e.say("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; a rehearsal builds without them", oneLine(errors.New(strings.Join(leftOut, " "))))
 	}
@@ -572,7 +573,7 @@ func (m *openedMirror) release() error {
 	return err
 }
 
-func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*openedMirror, error) {
+func openMirror(ctx context.Context, e *env, f *syncFlags, settings goenv.Settings) (*openedMirror, error) {
 	up, err := upstream.New(settings.GOPROXY, settings.GOAUTH, f.parallel)
 	if err != nil {
 		return nil, &hintError{err, "modmirror asks the proxies of go env GOPROXY, or of --goproxy"}
@@ -845,7 +846,7 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
-func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goenv.Settings, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
 	if err != nil {
 		return err
