@@ -27,6 +27,7 @@ import (
 	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/rehearse"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -87,7 +88,7 @@ Example:
 			fs.StringVarP(&f.output, "output", "o", "", "bundle `file` to write, - for stdout (default NAME.tar)")
 			fs.StringVar(&f.name, "name", "", "`name` of the bundle's line (default the output's name, or the module's)")
 			fs.StringVar(&f.rehearse, "rehearse", "", "prove the bundle before it is signed: run `command` on the sources offline")
-			fs.Lookup("rehearse").NoOptDefVal = defaultRehearsal
+			fs.Lookup("rehearse").NoOptDefVal = rehearse.DefaultCommand
 			fs.BoolVar(&f.learn, "learn", false, "rehearse, take what is missing into the bundle, and repeat until nothing is")
 			fs.BoolVar(&f.closed, "closed", false, "also what a new project inside needs to start from any carried version")
 			fs.StringVar(&f.compat, "compat", "", "also the go.mod files that go commands of this `version` and older read, before 1.17: many small ones")
@@ -135,7 +136,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		args = []string{"."}
 	}
 	if f.learn && f.rehearse == "" {
-		f.rehearse = defaultRehearsal
+		f.rehearse = rehearse.DefaultCommand
 	}
 	if f.parallel < 1 {
 		return usagef("--parallel %d: want 1 or more", f.parallel)
@@ -256,10 +257,10 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 		if !ok || !f.learn {
 			return err
 		}
-		learned := src.Learn(missed.misses)
-		learnedAll = append(learnedAll, missed.misses...)
+		learned := src.Learn(missed.Misses)
+		learnedAll = append(learnedAll, missed.Misses...)
 		if len(learned) == 0 || round == maxRounds {
-			for _, m := range missed.misses {
+			for _, m := range missed.Misses {
 				e.complain("asked for and not in the bundle: %s", m)
 			}
 			return &hintError{err, "without --learn, the rehearsal's output says what asked for it"}
@@ -906,8 +907,11 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goenv.Setti
 		if err := f.release(); err != nil { // all of it is in the bundle; others may use the directory meanwhile
 			return err
 		}
-		r := &rehearsal{bundle: out.Name(), key: first.Verifier, command: f.rehearse, sources: src, closure: c, settings: settings, tmp: tmp, learn: f.learn}
-		if r.output, err = filepath.Abs(f.output); err != nil {
+		r := rehearse.Options{
+			Bundle: out.Name(), Keys: []string{first.Verifier}, Command: f.rehearse, Sources: src, Contents: c,
+			GOSUMDB: settings.GOSUMDB, GOCACHE: settings.GOCACHE, Dir: tmp, Learn: f.learn,
+		}
+		if r.Output, err = filepath.Abs(f.output); err != nil {
 			return err
 		}
 		if c.Base != nil {
@@ -915,9 +919,9 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goenv.Setti
 			if err != nil {
 				return err
 			}
-			r.bases, r.trusted = f.bases, trust.Keys
+			r.Bases, r.Keys = f.bases, append(trust.Keys, first.Verifier)
 		}
-		if err := r.run(ctx, e); err != nil {
+		if err := e.rehearsed(ctx, r); err != nil {
 			return err
 		}
 		if err := bundle.Resign(out, draft.Manifest, key); err != nil {

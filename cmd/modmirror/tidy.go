@@ -78,7 +78,11 @@ func tidy(ctx context.Context, s mirror.Source) (*modfile.File, error) {
 	if err := os.WriteFile(file, modfile.Format(s.Mod.Syntax), 0o666); err != nil {
 		return nil, err
 	}
-	if err := copyFile(filepath.Join(tmp, "go.sum"), s.Sum); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	sum, err := os.ReadFile(s.Sum)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(tmp, "go.sum"), sum, 0o666)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "go", "mod", "tidy", "-modfile="+file)
