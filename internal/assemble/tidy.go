@@ -1,4 +1,4 @@
-package main
+package assemble
 
 import (
 	"context"
@@ -15,17 +15,19 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// tidyTimeout bounds what may be spent on finding out whether a go.mod is tidy.
+// tidyTimeout bounds how long go mod tidy may run for one go.mod.
 const tidyTimeout = time.Minute
 
-// addTidied adds, for each project whose go.mod is not tidy, the project as "go mod tidy" would have it. The
-// go command completes such a file itself, inside too, and which versions it takes then depends on what is
-// imported, which no go.mod says. It is asked with what its module cache has and no network; when
-// that is not enough, nobody knows before a rehearsal, and that is said.
+// addTidied adds, for each project whose go.mod is not tidy, the project as "go mod tidy" would have
+// it. The go command completes such a file itself, inside too, and which versions it takes then depends
+// on what is imported, which no go.mod says. It is asked with its module cache and without a network.
+// Where the cache is not enough, only a rehearsal can tell, and the run says so. With a lock, the
+// lock's go.mod files are added.
 //
-// With a lock it is what the lock has. It returns the go.mod files that were added, by the sources' names.
-func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool) (map[string]string, error) {
+// It returns the go.mod files that it added, by the sources' names.
+func (r *Run) addTidied(ctx context.Context) (map[string]string, error) {
 	added := make(map[string]string)
+	src := r.o.Sources
 	for _, s := range slices.Clone(src.List) {
 		if s.Mod == nil {
 			continue
@@ -35,25 +37,31 @@ func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool)
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			if !rehearsed && !s.InWork {
-				e.say("cannot tell whether %s is tidy without what the module cache lacks; --rehearse proves that nothing is missing", s.Name)
+			if r.o.Rehearse == nil && !s.InWork {
+				r.o.Report.Say("cannot tell whether %s is tidy without what the module cache lacks; --rehearse proves that nothing is missing", s.Name)
 			}
 			continue
 		}
-		for _, r := range tidied.Require {
-			if !slices.ContainsFunc(s.Mod.Require, func(have *modfile.Require) bool { return have.Mod == r.Mod }) {
-				e.say("%s is not tidy: what \"go mod tidy\" would add is carried too", s.Name)
-				s.Mod = tidied
-				src.List = append(src.List, s)
-				added[s.Name] = string(modfile.Format(tidied.Syntax))
-				break
-			}
+		if !requiresMore(tidied, s.Mod) {
+			continue
 		}
+		r.o.Report.Say("%s is not tidy: what \"go mod tidy\" would add is carried too", s.Name)
+		s.Mod = tidied
+		src.List = append(src.List, s)
+		added[s.Name] = string(modfile.Format(tidied.Syntax))
 	}
 	return added, nil
 }
 
-// tidied returns the go.mod of a project as go mod tidy has it, or had it when the lock was made.
+// requiresMore reports whether a go.mod requires a module version that another one does not.
+func requiresMore(a, b *modfile.File) bool {
+	return slices.ContainsFunc(a.Require, func(x *modfile.Require) bool {
+		return !slices.ContainsFunc(b.Require, func(y *modfile.Require) bool { return x.Mod == y.Mod })
+	})
+}
+
+// tidied returns the go.mod of a project as go mod tidy makes it now, or made it when the lock was
+// made.
 func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.File, error) {
 	if lock == nil {
 		return tidy(ctx, s)
@@ -65,7 +73,7 @@ func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.F
 	return modfile.Parse("go.mod", []byte(text), nil)
 }
 
-// tidy returns the go.mod that "go mod tidy" makes of a project, which stays as it is.
+// tidy returns the go.mod that "go mod tidy" makes of a project. It does not change the project.
 func tidy(ctx context.Context, s mirror.Source) (*modfile.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
