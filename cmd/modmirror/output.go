@@ -25,14 +25,14 @@ func (g *outputGuard) check(name string, made func(name string) error) error {
 	return hinted(g.Check(name, made))
 }
 
-// bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by a
-// trusted key.
+// bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
+// a trusted key.
 func (e *env) bundleOfLine(line string) func(name string) error {
 	return func(name string) error { return assemble.CheckLine(name, line, e.trustedKeys) }
 }
 
-// trustedKeys returns the keys that are trusted here, in the form of bundle.Key.Verifier. The caller
-// may change the list.
+// trustedKeys returns the keys that are trusted here, in the form of bundle.Key.Verifier. The
+// caller may change the list.
 func (e *env) trustedKeys() ([]string, error) {
 	trust, err := e.trust(1)
 	if err != nil {

@@ -101,7 +101,7 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.keepGoing, "keep-going", false, "write the bundle although something could not be had; the exit code is still 4")
 	fs.StringSliceVar(&f.bases, "base", nil, "carry only what this `bundle` or catalog lacks; a base of another line only makes both servable together")
 	fs.BoolVar(&f.full, "full", false, "with --base: make a full bundle of the whole line, which needs no earlier bundle")
-	fs.StringSliceVar(&f.drop, "drop", nil, "with --base: drop modules of these `patterns`, perhaps with @version, from the line unless the sources need them; \"unused\" is every pattern")
+	fs.StringSliceVar(&f.drop, "drop", nil, "with --base: drop modules of these `patterns`, perhaps with @version, from the line unless the sources need them; \"unused\" matches all")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "report what would be fetched and how large the bundle becomes, and write nothing")
 	fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 	fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default this machine's)")
@@ -120,8 +120,8 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
 }
 
-// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. The live heap of a
-// sync grows with its closure; its garbage need not.
+// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. The live heap of
+// a sync grows with its closure; its garbage need not.
 const syncHeap = 128 << 20
 
 // runSync makes a bundle, or with --dry-run says what that would take.
@@ -208,8 +208,8 @@ func (f *syncFlags) check(e *env) error {
 	return nil
 }
 
-// keys returns the keys whose bundles sync may replace and rehearse: those that are trusted here, and
-// that of --key.
+// keys returns the keys whose bundles sync may replace and rehearse: those that are trusted here,
+// and that of --key.
 func (f *syncFlags) keys(e *env) ([]string, error) {
 	keys, err := e.trustedKeys()
 	if err == nil && f.key != "" {
@@ -221,7 +221,7 @@ func (f *syncFlags) keys(e *env) ([]string, error) {
 }
 
 // rehearsal returns the function that rehearses a bundle, nil when no flag asks for that.
-func (f *syncFlags) rehearsal(e *env, settings goenv.Settings) func(context.Context, assemble.Rehearsal) ([]string, error) {
+func (f *syncFlags) rehearsal(e *env, settings goenv.Settings) assemble.RehearseFunc {
 	command := f.rehearse
 	switch {
 	case command == "" && f.learn:
@@ -275,7 +275,8 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sourc
 	}
 	modFile, leftOut := settings.ModFile()
 	if len(leftOut) > 0 {
-		e.say("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; a rehearsal builds without them", oneLine(errors.New(strings.Join(leftOut, " "))))
+		e.sayClean("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; "+
+			"a rehearsal builds without them", strings.Join(leftOut, " "))
 	}
 	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
 	if bad, ok := errors.AsType[*mirror.SourceError](err); ok && bad.Hint != "" {
@@ -284,22 +285,24 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sourc
 	return src, err
 }
 
-// sayLine reports what is easily overlooked: a key that is not trusted here, and a bundle that begins
-// a new line beside others because of its name.
+// sayLine reports what is easily overlooked: a key that is not trusted here, and a bundle that
+// begins a new line beside others because of its name.
 func sayLine(e *env, run *assemble.Run, key *bundle.Key) error {
 	trust, err := e.trust(1)
 	if err != nil {
 		return err
 	}
 	if !slices.Contains(trust.Keys, key.Verifier) {
-		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here", key.Signer.Name(), key.Signer.KeyHash())
+		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here",
+			key.Signer.Name(), key.Signer.KeyHash())
 		e.sayHint("modmirror trust add %s", key.Verifier)
 	}
 	if !run.NewLine() || run.Output() == "-" {
 		return nil
 	}
 	if beside := bundle.LinesBeside(run.Name(), filepath.Dir(run.Output()), trust); beside != nil {
-		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever", run.Output(), run.Name(), strings.Join(beside, ", "))
+		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever",
+			run.Output(), run.Name(), strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
 	}
 	return nil
@@ -319,8 +322,8 @@ func creationTime() (time.Time, error) {
 	return time.Unix(n, 0), nil
 }
 
-// signingKey reads the key from file or, when that is "", from its default file. If the default file
-// does not exist, it makes a key and trusts it here.
+// signingKey reads the key from file or, when that is "", from its default file. If the default
+// file does not exist, it makes a key and trusts it here.
 func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
 	if _, err := os.Stat(e.keyFile()); file != "" || !errors.Is(err, fs.ErrNotExist) {
 		return e.readKey(cmp.Or(file, e.keyFile()), passphraseFile)

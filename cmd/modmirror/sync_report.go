@@ -14,7 +14,8 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// A syncReport tells what a sync does: people on the terminal as it goes on, programs in the result.
+// A syncReport tells what a sync does: people on the terminal as it goes on, programs in the
+// result.
 type syncReport struct {
 	e        *env
 	progress *mirror.Progress
@@ -35,15 +36,18 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 	r.result.closure(c)
 	e := r.e
 	for _, m := range c.Bare {
-		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it (a line \"only %[1]s\" carries it alone)", m)
+		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it "+
+			"(a line \"only %[1]s\" carries it alone)", m)
 	}
 	e.sayNotes(c.Notes)
 	if len(c.Versions) == 0 {
 		return
 	}
 	s := c.Stats
-	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); %s fetched, %s from GOMODCACHE",
-		number(r.result.Versions, "module version"), r.result.ModOnly, s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(),
+	e.say("%s and the go.mod of %d more in %.1f s (graph %.1f s, then proofs %.1f s beside hashing %.1f s of CPU); "+
+		"%s fetched, %s from GOMODCACHE",
+		number(r.result.Versions, "module version"), r.result.ModOnly,
+		s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(),
 		bytesText(s.Fetched), number(s.Reused, "zip"))
 }
 
@@ -62,7 +66,8 @@ func (r *syncReport) Writing(size int64) (add func(int64), stop func()) {
 // Wrote implements assemble.Reporter.
 func (r *syncReport) Wrote(w *assemble.Written) {
 	m := w.Manifest
-	r.result.Output, r.result.Name, r.result.Sequence, r.result.ID, r.result.Size = w.Where, m.Name, m.Sequence, m.ID(), m.Size
+	r.result.Output, r.result.Name, r.result.Sequence = w.Where, m.Name, m.Sequence
+	r.result.ID, r.result.Size = m.ID(), m.Size
 	r.e.say("wrote %s: %s of %s, signed by %s+%08x, sequence %d, id %.16s", w.Where, bytesText(m.Size), m.Name,
 		w.Key.Signer.Name(), w.Key.Signer.KeyHash(), m.Sequence, m.ID())
 }
@@ -82,8 +87,8 @@ func sizeText(s mirror.Size) string {
 	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
 
-// perVersion is about how many bytes a version takes in a bundle besides its zip: .mod, .info, lookup
-// and tiles, their tar headers and rows.
+// perVersion is about how many bytes a version takes in a bundle besides its zip: .mod, .info,
+// lookup and tiles, their tar headers and rows.
 const perVersion = 14 << 10
 
 // plan reports what sync would do. It returns the error with which sync would end.
@@ -96,7 +101,8 @@ func (r *syncReport) plan(ctx context.Context, run *assemble.Run, p *mirror.Plan
 	if p.Carried > 0 {
 		fmt.Fprintf(e.stdout, "in the line already: %s\n", number(p.Carried, "zip"))
 	}
-	fmt.Fprintf(e.stdout, "zips: %d, %s; to be fetched: %d, %s\n", p.Versions, bytesText(p.Bytes), p.Fetch, bytesText(p.ToFetch))
+	fmt.Fprintf(e.stdout, "zips: %d, %s; to be fetched: %d, %s\n",
+		p.Versions, bytesText(p.Bytes), p.Fetch, bytesText(p.ToFetch))
 	if p.Unknown > 0 {
 		fmt.Fprintf(e.stdout, "not in that: %s of a size that the upstream does not say\n", number(p.Unknown, "zip"))
 	}
@@ -134,7 +140,10 @@ func (r *syncReport) planJSON(p *mirror.Plan) error {
 		Carried int           `json:"carried"` // zips that the line has
 		Missing []syncMissing `json:"missing"`
 		Notes   []string      `json:"notes"`
-	}{p.Versions, p.ModOnly, p.Bytes, p.Fetch, p.ToFetch, p.Unknown, p.Carried, r.result.Missing, append([]string{}, p.Notes...)})
+	}{
+		p.Versions, p.ModOnly, p.Bytes, p.Fetch, p.ToFetch, p.Unknown, p.Carried,
+		r.result.Missing, append([]string{}, p.Notes...),
+	})
 	if err == nil && slices.ContainsFunc(p.Missing, func(m mirror.Missing) bool { return !m.Allowed }) {
 		return errIncomplete
 	}
@@ -197,8 +206,8 @@ func (e *env) sayNotes(notes []string) {
 // proxiesHint is the hint when no proxy can be asked.
 const proxiesHint = "modmirror asks the proxies of go env GOPROXY, or of --goproxy"
 
-// explainSync turns the error of a sync into one that report knows. It reports what takes more than a
-// line.
+// explainSync turns the error of a sync into one that report knows. It reports what takes more than
+// a line.
 func explainSync(ctx context.Context, e *env, err error) error {
 	if incomplete, ok := errors.AsType[*assemble.IncompleteError](err); ok {
 		if !incomplete.Written {
@@ -257,8 +266,8 @@ func upstreamHint(up *upstream.Error, err error) error {
 	return err
 }
 
-// reportMissing names what could not be had. It returns how many of the files are not accepted to be
-// missing.
+// reportMissing names what could not be had. It returns how many of the files are not accepted to
+// be missing.
 func (e *env) reportMissing(list []mirror.Missing) (n int) {
 	for _, m := range list {
 		if !m.Allowed {
@@ -280,8 +289,8 @@ func (e *env) reportMissing(list []mirror.Missing) (n int) {
 	return n
 }
 
-// hintMissing says what to do about what could not be had and is not accepted. It says nothing of what
-// was asked for by name: another name has to be given.
+// hintMissing says what to do about what could not be had and is not accepted. It says nothing of
+// what was asked for by name: another name has to be given.
 func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 	for _, line := range toolchains {
 		e.hint("--toolchain auto carries it, for clients inside with an older Go; or a line in a list: %s", line)

@@ -11,8 +11,8 @@ func number[T ~int | ~int64](n T, noun string) string {
 	return fmt.Sprintf("%d %s", n, english.PluralWord(int(n), noun, ""))
 }
 
-// bytesText returns a number of bytes for people. It keeps a decimal more than humanize.IBytes: whether
-// a bundle fits on a disk depends on it.
+// bytesText returns a number of bytes for people. It keeps a decimal more than humanize.IBytes:
+// whether a bundle fits on a disk depends on it.
 func bytesText(n int64) string {
 	switch {
 	case n < 1<<10:

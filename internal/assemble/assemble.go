@@ -1,6 +1,6 @@
 // Package assemble makes a bundle of what sources need: it has a mirror fetch and verify the
-// closure of the sources, chooses what of it goes into the bundle, and writes the bundle. A run is a
-// Run: New checks what was asked for, then Plan says what would be done, or Make does it.
+// closure of the sources, chooses what of it goes into the bundle, and writes the bundle. A run is
+// a Run: New checks what was asked for, then Plan says what would be done, or Make does it.
 //
 // A Run never leaves a bundle that was not rehearsed, when a rehearsal was asked for, or a part of
 // one: the draft is written to a temporary file, rehearsed, signed, and renamed, in this order.
@@ -49,16 +49,22 @@ type Options struct {
 
 	Mirror mirror.Config
 
-	// OpenBase opens a base, verified. The run closes it.
-	OpenBase func(ctx context.Context, file string) (*bundle.Bundle, error)
+	// OpenBase opens a base and verifies it. The run closes it.
+	OpenBase OpenFunc
 	// Keys returns the public keys whose bundles are trusted here, as in bundle.Key.Verifier.
 	Keys func() ([]string, error)
-	// Rehearse proves a bundle before it is signed; nil for no rehearsal. When the bundle lacks
-	// something, misses are the GOPROXY paths that were asked for, and err is not nil.
-	Rehearse func(ctx context.Context, r Rehearsal) (misses []string, err error)
+	// Rehearse proves a bundle before it is signed; nil for no rehearsal.
+	Rehearse RehearseFunc
 
 	Report Reporter
 }
+
+// An OpenFunc opens a bundle or catalog in a file.
+type OpenFunc func(ctx context.Context, file string) (*bundle.Bundle, error)
+
+// A RehearseFunc rehearses a bundle. When that fails because the bundle lacks something, misses are
+// the GOPROXY paths that were asked for in vain.
+type RehearseFunc func(ctx context.Context, r Rehearsal) (misses []string, err error)
 
 // A Reporter is told how a run gets on, by one call at a time. Texts may contain control characters
 // that an upstream or a bundle has put there.
@@ -73,7 +79,8 @@ type Reporter interface {
 	Synced(c *mirror.Closure)
 	// Missing reports what the bundle will lack, before it is written. The list may be empty.
 	Missing(list []mirror.Missing)
-	// Writing begins to show how many of size bytes are written: add counts them, until stop is called.
+	// Writing begins to show how many of size bytes are written: add counts them, until stop is
+	// called.
 	Writing(size int64) (add func(n int64), stop func())
 	// Wrote reports the bundle.
 	Wrote(w *Written)
@@ -118,8 +125,8 @@ type Run struct {
 	tidied map[string]string // go.mod files that were added, by source: for the lock
 }
 
-// New checks the options and opens the bases. It writes nothing. It returns a *hint.UsageError for a
-// mistake in the options.
+// New checks the options and opens the bases. It writes nothing. It returns a *hint.UsageError for
+// a mistake in the options.
 func New(ctx context.Context, o Options) (_ *Run, err error) {
 	if len(o.Bases) == 0 && (o.Full || o.Drop != nil) {
 		return nil, hint.Usagef("--full and --drop are about the line of a --base")
@@ -188,8 +195,8 @@ func (r *Run) Plan(ctx context.Context) (*mirror.Plan, error) {
 	return p, otherLock(err)
 }
 
-// Make fetches what the sources need, writes the bundle, signed by key, and writes the lock if there
-// is none yet. It returns an *IncompleteError when something could not be had. It returns the
+// Make fetches what the sources need, writes the bundle, signed by key, and writes the lock if
+// there is none yet. It returns an *IncompleteError when something could not be had. It returns the
 // rehearsal's error when that failed; with Learn it first adds what the rehearsal missed, and
 // repeats.
 func (r *Run) Make(ctx context.Context, key *bundle.Key) error {
@@ -287,7 +294,8 @@ func addToolchains(src *mirror.Sources, toolchains, platforms []string) error {
 		}
 	}
 	if len(platforms) > 0 && len(toolchains) == 0 && !src.AutoToolchain {
-		return hint.Usagef("--platform says for which platforms --toolchain is: want both, or neither: modules serve all platforms")
+		return hint.Usagef("--platform says for which platforms --toolchain is: " +
+			"want both, or neither: modules serve all platforms")
 	}
 	src.Platforms = slices.Concat(src.Platforms, platforms)
 	for _, t := range toolchains {

@@ -379,26 +379,6 @@ func TestChangedFile(t *testing.T) {
 	w.bundle("team.tar", nil, "example.com/text@v1.1.0")
 }
 
-// TestTidied adds what an untidy project needs only where the go command can tell.
-func TestTidied(t *testing.T) {
-	w := newWorld(t)
-	project := t.TempDir()
-	w.must(os.WriteFile(filepath.Join(project, "go.mod"), []byte("module m.example\n\ngo 1.20\n"), 0o666))
-	w.must(os.WriteFile(filepath.Join(project, "m.go"), []byte("package m\n\nimport _ \"example.com/text\"\n"), 0o666))
-	t.Setenv("GOMODCACHE", t.TempDir())
-	t.Setenv("GOFLAGS", "-modcacherw")
-	r := w.bundle("team.tar", nil, project)
-	if !r.has("cannot tell whether " + project + " is tidy") {
-		t.Errorf("said %q", r.said)
-	}
-	r = w.bundle("proven.tar", func(o *Options) {
-		o.Rehearse = func(context.Context, Rehearsal) ([]string, error) { return nil, nil }
-	}, project)
-	if r.has("is tidy") {
-		t.Errorf("with a rehearsal, said %q", r.said)
-	}
-}
-
 func TestAddToolchains(t *testing.T) {
 	src := new(mirror.Sources)
 	if err := addToolchains(src, []string{"auto", "go1.26.8"}, []string{"linux/amd64"}); err != nil {

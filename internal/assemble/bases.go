@@ -16,9 +16,9 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// bases are the bundles, or catalogs, that a run is given. One line is continued, its own: the newest
-// of its bundles is the base of the delta. The others are of lines beside which the bundle will be
-// served: its tree head has to agree with theirs.
+// bases are the bundles, or catalogs, that a run is given. One line is continued, its own: the
+// newest of its bundles is the base of the delta. The others are of lines beside which the bundle
+// will be served: its tree head has to agree with theirs.
 type bases struct {
 	own    *bundle.Bundle          // newest of the own line; nil for none
 	beside []*bundle.Bundle        // of other lines
@@ -26,9 +26,9 @@ type bases struct {
 	kept   map[module.Version]bool // versions that the sources need and only the line has
 }
 
-// openBases opens the files. It continues the line of that name or, when name is "", the only line of
-// the files.
-func openBases(ctx context.Context, open func(context.Context, string) (*bundle.Bundle, error), files []string, name string) (_ *bases, err error) {
+// openBases opens the files. It continues the line of that name or, when name is "", the only line
+// of the files.
+func openBases(ctx context.Context, open OpenFunc, files []string, name string) (_ *bases, err error) {
 	bs := &bases{line: make(map[string]bool), kept: make(map[module.Version]bool)}
 	defer func() {
 		if err != nil {
@@ -46,7 +46,8 @@ func openBases(ctx context.Context, open func(context.Context, string) (*bundle.
 		}
 		bs.add(b, name)
 		if !named && b.Manifest.Name != name {
-			return nil, hint.Usagef("the bases are of the lines %s and %s: --name says which one is continued", name, b.Manifest.Name)
+			return nil, hint.Usagef("the bases are of the lines %s and %s: --name says which one is continued",
+				name, b.Manifest.Name)
 		}
 	}
 	if bs.own == nil && len(files) > 0 {
@@ -101,8 +102,8 @@ func (bs *bases) sequence(now int64) (int64, error) {
 	return bs.own.Manifest.Sequence + 1, nil
 }
 
-// checkBases chooses sequence, name and output, and checks that the bases have what the run needs of
-// them.
+// checkBases chooses sequence, name and output, and checks that the bases have what the run needs
+// of them.
 func (r *Run) checkBases(ctx context.Context) error {
 	if err := r.chooseSequence(); err != nil {
 		return err
@@ -119,13 +120,14 @@ func (r *Run) checkBases(ctx context.Context) error {
 	return nil
 }
 
-// checkRehearsal returns an error unless all bundles of the own line are at hand: the rehearsal of a
-// delta serves them.
+// checkRehearsal returns an error unless all bundles of the own line are at hand: the rehearsal of
+// a delta serves them.
 func (bs *bases) checkRehearsal() error {
 	if bs.own == nil {
 		return nil
 	}
-	for _, x := range append(slices.Clone(bs.own.Line()), index.Bundle{Digest: bs.own.ID(), Sequence: bs.own.Manifest.Sequence}) {
+	newest := index.Bundle{Digest: bs.own.ID(), Sequence: bs.own.Manifest.Sequence}
+	for _, x := range append(slices.Clone(bs.own.Line()), newest) {
 		if !bs.line[x.Digest] {
 			return hint.Add(&NoContentsError{x}, "name all of them with --base, or leave --rehearse out")
 		}
@@ -139,8 +141,8 @@ type NoContentsError struct{ Bundle index.Bundle }
 
 // Error returns the sequence number and ID of the bundle.
 func (e *NoContentsError) Error() string {
-	return fmt.Sprintf("the rehearsal of a delta needs all bundles of its line, and sequence %d, id %.16s, is not among the bases",
-		e.Bundle.Sequence, e.Bundle.Digest)
+	return fmt.Sprintf("the rehearsal of a delta needs all bundles of its line, "+
+		"and sequence %d, id %.16s, is not among the bases", e.Bundle.Sequence, e.Bundle.Digest)
 }
 
 // checkFull returns an error when a full bundle would lose what of the line belongs to no module
@@ -208,7 +210,9 @@ func (bs *bases) addLines(ctx context.Context, src *mirror.Sources, full bool, d
 			}
 		}
 		if l.Own {
-			l.Records = slices.DeleteFunc(l.Records, func(r proof.Record) bool { return drop.match(r.Mod.Path, r.Mod.Version) })
+			l.Records = slices.DeleteFunc(l.Records, func(r proof.Record) bool {
+				return drop.match(r.Mod.Path, r.Mod.Version)
+			})
 		}
 		src.Lines = append(src.Lines, l)
 	}

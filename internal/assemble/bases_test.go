@@ -21,8 +21,8 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// lines makes team.tar, team-2.tar, a delta to it, and other.tar, of another line. The delta carries
-// example.com/old and example.com/UpperCase, the others example.com/text.
+// lines makes team.tar, team-2.tar, a delta to it, and other.tar, of another line. The delta
+// carries example.com/old and example.com/UpperCase, the others example.com/text.
 func (w *world) lines() {
 	w.Helper()
 	w.bundle("team.tar", nil, "example.com/text@v1.1.0")
@@ -160,7 +160,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestFullLosesNothing refuses a full bundle without the line's vulnerability database or bootstraps.
+// TestFullLosesNothing refuses a full bundle without the line's vulnerability database or
+// bootstraps.
 func TestFullLosesNothing(t *testing.T) {
 	w := newWorld(t)
 	vulndb := t.TempDir()

@@ -9,8 +9,8 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// newContents returns what of a closure goes into a bundle. path returns the file of a GOPROXY path.
-// Mirror knows nothing of bundles, and bundle nothing of mirrors: this is where they meet.
+// newContents returns what of a closure goes into a bundle. path returns the file of a GOPROXY
+// path. Mirror knows nothing of bundles, and bundle nothing of mirrors: this is where they meet.
 func newContents(c *mirror.Closure, missing []mirror.Missing, path func(string) string) (*bundle.Contents, error) {
 	out := &bundle.Contents{DB: c.DB, Head: c.Head, Heads: c.Heads}
 	source := func(f mirror.File) bundle.Source {

@@ -22,7 +22,8 @@ var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock
 var errOtherPacking = &mirror.LockError{Reason: "it was made by an older modmirror, " +
 	"whose zips of private modules were packed in another way"}
 
-// ReadLock reads the lock in a file. It returns nil when the file does not exist, or its name is "".
+// ReadLock reads the lock in a file. It returns nil when the file does not exist, or its name is
+// "".
 func ReadLock(file string) (*mirror.Lock, error) {
 	if file == "" {
 		return nil, nil
@@ -36,13 +37,14 @@ func ReadLock(file string) (*mirror.Lock, error) {
 	}
 	lock, err := mirror.ParseLock(data)
 	if err != nil {
-		return nil, hint.Add(hint.Usagef("%s: %v", file, err), "name a file that is not there yet to make a lock of what there is now")
+		return nil, hint.Add(hint.Usagef("%s: %v", file, err),
+			"name a file that is not there yet to make a lock of what there is now")
 	}
 	return lock, nil
 }
 
-// otherLock adds a hint to an error that reports a difference from the lock. It returns other errors
-// as they are.
+// otherLock adds a hint to an error that reports a difference from the lock. It returns other
+// errors as they are.
 func otherLock(err error) error {
 	if _, ok := errors.AsType[*mirror.LockError](err); !ok {
 		return err
@@ -90,8 +92,8 @@ func (r *Run) checkContents(c *mirror.Closure, digest string) (sameIndex bool, e
 	default:
 		return false, otherLock(errNotOfLock)
 	}
-	r.o.Report.Say("%s packed in another way than when the lock was made, with the same h1: the bundle has the same contents and other bytes",
-		count(c.Repacked, "zip"))
+	r.o.Report.Say("%s packed in another way than when the lock was made, with the same h1: "+
+		"the bundle has the same contents and other bytes", count(c.Repacked, "zip"))
 	return false, nil
 }
 

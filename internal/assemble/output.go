@@ -82,8 +82,8 @@ func nameOfFile(file, ext string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(filepath.Base(file), ext), ".tar")
 }
 
-// nameOfSources returns the name of a line for sources: the last element of the first module's path,
-// or the folder of the first workspace.
+// nameOfSources returns the name of a line for sources: the last element of the first module's
+// path, or the folder of the first workspace.
 func nameOfSources(src *mirror.Sources) (string, error) {
 	if len(src.List) == 0 {
 		switch {
@@ -105,8 +105,8 @@ func nameOfSources(src *mirror.Sources) (string, error) {
 	return "bundle", nil
 }
 
-// checkOutput checks that bundle and lock can be written without harm to a file that the run reads or
-// that modmirror did not make.
+// checkOutput checks that bundle and lock can be written without harm to a file that the run reads
+// or that modmirror did not make.
 func (r *Run) checkOutput() error {
 	g, src := r.o.Guard, r.o.Sources
 	g.Reads(src.Files...)
@@ -159,8 +159,8 @@ type Guard struct {
 	sources []string // that the command reads, and never replaces; "" and "-" are none
 }
 
-// Reads adds files, and folders with all that is in them, that the command reads or will have written
-// before.
+// Reads adds files, and folders with all that is in them, that the command reads or will have
+// written before.
 func (g *Guard) Reads(files ...string) { g.sources = append(g.sources, files...) }
 
 // isSource reports whether name, which need not exist, is one of the sources or in one.
@@ -200,9 +200,9 @@ func isBelow(abs string, folder os.FileInfo) bool {
 }
 
 // Check returns a *hint.UsageError unless the command may write name. It may when name does not
-// exist, or is a regular file that is no source and for which made returns nil: made returns an error
-// that says why the command did not make the file. It may be nil when the command cannot tell. Check
-// leaves nothing behind.
+// exist, or is a regular file that is no source and for which made returns nil: made returns an
+// error that says why the command did not make the file. It may be nil when the command cannot
+// tell. Check leaves nothing behind.
 func (g *Guard) Check(name string, made func(name string) error) error {
 	if name == "-" {
 		return nil
@@ -251,8 +251,8 @@ func (g *Guard) CheckBundle(name, line string, keys func() ([]string, error)) er
 	return CheckNoSignatures(name)
 }
 
-// CheckLine returns an error unless a file is a bundle of a line, signed by one of keys, which are as
-// in bundle.Key.Verifier.
+// CheckLine returns an error unless a file is a bundle of a line, signed by one of keys, which are
+// as in bundle.Key.Verifier.
 func CheckLine(name, line string, keys func() ([]string, error)) error {
 	trusted, err := keys()
 	if err != nil {
@@ -319,8 +319,8 @@ func (p Packaging) ext() string {
 	return ""
 }
 
-// A Sink takes the bytes of a bundle. The caller calls Commit after the last one, and Discard in any
-// case.
+// A Sink takes the bytes of a bundle. The caller calls Commit after the last one, and Discard in
+// any case.
 type Sink struct {
 	io.Writer
 	Name    string                 // for messages
@@ -363,7 +363,8 @@ func (p Packaging) open(name string, stdout io.Writer) (*Sink, error) {
 			return nil, err
 		}
 		return &Sink{v, name, func() (string, error) {
-			return fmt.Sprintf("%s.001 and so on, %s, and their list %[1]s.sha256", name, count(v.Pieces(), "piece")), v.Commit()
+			where := fmt.Sprintf("%s.001 and so on, %s, and their list %[1]s.sha256", name, count(v.Pieces(), "piece"))
+			return where, v.Commit()
 		}, v.Discard}, nil
 	}
 	f, err := safefile.Create(name, 0o666)

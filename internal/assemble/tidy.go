@@ -18,11 +18,11 @@ import (
 // tidyTimeout bounds how long go mod tidy may run for one go.mod.
 const tidyTimeout = time.Minute
 
-// addTidied adds, for each project whose go.mod is not tidy, the project as "go mod tidy" would have
-// it. The go command completes such a file itself, inside too, and which versions it takes then depends
-// on what is imported, which no go.mod says. It is asked with its module cache and without a network.
-// Where the cache is not enough, only a rehearsal can tell, and the run says so. With a lock, the
-// lock's go.mod files are added.
+// addTidied adds, for each project whose go.mod is not tidy, the project as "go mod tidy" would
+// have it. The go command completes such a file itself, inside too, and which versions it takes
+// then depends on what is imported, which no go.mod says. It is asked with its module cache and
+// without a network. Where the cache is not enough, only a rehearsal can tell, and the run says so.
+// With a lock, the lock's go.mod files are added.
 //
 // It returns the go.mod files that it added, by the sources' names.
 func (r *Run) addTidied(ctx context.Context) (map[string]string, error) {
@@ -38,7 +38,8 @@ func (r *Run) addTidied(ctx context.Context) (map[string]string, error) {
 		}
 		if err != nil {
 			if r.o.Rehearse == nil && !s.InWork {
-				r.o.Report.Say("cannot tell whether %s is tidy without what the module cache lacks; --rehearse proves that nothing is missing", s.Name)
+				r.o.Report.Say("cannot tell whether %s is tidy without what the module cache lacks; "+
+					"--rehearse proves that nothing is missing", s.Name)
 			}
 			continue
 		}

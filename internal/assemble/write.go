@@ -52,9 +52,11 @@ func (e *missedError) Error() string { return e.err.Error() }
 func (e *missedError) Unwrap() error { return e.err }
 
 // Write writes the bundle of a closure that the mirror has, which lacks the files in missing: first
-// into a temporary file, which is rehearsed, then signed by key, then renamed. It writes nothing when
-// the bundle is not that of the lock.
-func (r *Run) Write(ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key) (*Written, error) {
+// into a temporary file, which is rehearsed, then signed by key, then renamed. It writes nothing
+// when the bundle is not that of the lock.
+func (r *Run) Write(
+	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key,
+) (*Written, error) {
 	w, err := r.write(ctx, c, missing, key)
 	if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
 		os.Remove(changed.File) // the next run fetches it again
@@ -65,7 +67,9 @@ func (r *Run) Write(ctx context.Context, c *mirror.Closure, missing []mirror.Mis
 }
 
 // write is Write but for the hint about a file that changed.
-func (r *Run) write(ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key) (*Written, error) {
+func (r *Run) write(
+	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key,
+) (*Written, error) {
 	contents, err := r.contents(c, missing)
 	if err != nil {
 		return nil, err

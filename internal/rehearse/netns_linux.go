@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isolate makes cmd run in a new network namespace, which has a loopback interface alone. It needs no
-// privilege where the machine allows user namespaces.
+// isolate makes cmd run in a new network namespace, which has a loopback interface alone. It needs
+// no privilege where the machine allows user namespaces.
 func isolate(cmd *exec.Cmd) {
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Getuid(); uid != 0 {

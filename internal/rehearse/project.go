@@ -16,8 +16,8 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// copyProject copies a project to dir, without go.sum and vendor. Local replacements that lead out of
-// the project become absolute.
+// copyProject copies a project to dir, without go.sum and vendor. Local replacements that lead out
+// of the project become absolute.
 func (o *Options) copyProject(dir string, s mirror.Source) error {
 	if err := o.copyTree(dir, s.Dir, "go.sum", "go.work", "vendor"); err != nil {
 		return err
@@ -78,8 +78,8 @@ func (o *Options) copyWorkspace(dir string, s mirror.Source) (modules []string, 
 	return modules, os.WriteFile(filepath.Join(dir, "go.work"), modfile.Format(work.Syntax), 0o666)
 }
 
-// writeGoMod writes f, the go.mod of the module in from, to dir. Local replacements that lead out of
-// root become absolute.
+// writeGoMod writes f, the go.mod of the module in from, to dir. Local replacements that lead out
+// of root become absolute.
 func writeGoMod(dir, from, root string, f *modfile.File) error {
 	// Parsing again copies the file: f belongs to the source.
 	mod, err := modfile.Parse("go.mod", modfile.Format(f.Syntax), nil)
@@ -96,8 +96,8 @@ func writeGoMod(dir, from, root string, f *modfile.File) error {
 	return os.WriteFile(filepath.Join(dir, "go.mod"), modfile.Format(mod.Syntax), 0o666)
 }
 
-// outsideOf returns the absolute form of a path that is relative to dir, and whether it leads out of
-// root. It returns an absolute path as it is, with false.
+// outsideOf returns the absolute form of a path that is relative to dir, and whether it leads out
+// of root. It returns an absolute path as it is, with false.
 func outsideOf(root, dir, path string) (abs string, outside bool) {
 	if filepath.IsAbs(path) {
 		return path, false
@@ -108,8 +108,8 @@ func outsideOf(root, dir, path string) (abs string, outside bool) {
 	return abs, err1 == nil && err2 == nil && (err3 != nil || !filepath.IsLocal(rel))
 }
 
-// copyTree copies a folder, without version control, the files that this run writes, and the relative
-// paths in leave. Links that lead out of the folder become absolute.
+// copyTree copies a folder, without version control, the files that this run writes, and the
+// relative paths in leave. Links that lead out of the folder become absolute.
 func (o *Options) copyTree(dir, from string, leave ...string) error {
 	own, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -152,8 +152,8 @@ func (o *Options) copyTree(dir, from string, leave ...string) error {
 // versionControl names the folders in which version control systems keep their data.
 var versionControl = map[string]bool{".git": true, ".hg": true, ".svn": true}
 
-// copyLink makes the link to, which leads where the link from does. rel is from relative to the copied
-// folder.
+// copyLink makes the link to, which leads where the link from does. rel is from relative to the
+// copied folder.
 func copyLink(to, from, rel string) error {
 	target, err := os.Readlink(from)
 	if err != nil {
@@ -187,8 +187,8 @@ func copyFile(to, from string) error {
 	return dst.Close()
 }
 
-// newProject makes a project in dir that requires a module and uses all of it: go mod tidy then loads
-// every package, and the build has the package at the module's root, if that can be imported.
+// newProject makes a project in dir that requires a module and uses all of it: go mod tidy then
+// loads every package, and the build has the package at the module's root, if that can be imported.
 func newProject(dir, module string, run runner) error {
 	if _, err := run("go", "mod", "init", "rehearsal.example/new"); err != nil {
 		return err
@@ -213,8 +213,8 @@ func newProject(dir, module string, run runner) error {
 }
 
 // projectFiles returns what a project needs to use all packages of the module path. list has a line
-// "name importpath" for each package. tools are arguments of go mod edit; root is a file that imports
-// the module's root, if it can be imported; all imports every package that can be imported,
+// "name importpath" for each package. tools are arguments of go mod edit; root is a file that
+// imports the module's root, if it can be imported; all imports every package that can be imported,
 // behind a build tag: go mod tidy reads files whatever their tags are.
 func projectFiles(path, list string) (tools []string, root, all string) {
 	root = "package new\n"

@@ -28,12 +28,12 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// DefaultCommand is the command that a rehearsal runs when nobody names another one. It runs no code
-// of the modules, so it may share the build cache of this machine.
+// DefaultCommand is the command that a rehearsal runs when nobody names another one. It runs no
+// code of the modules, so it may share the build cache of this machine.
 const DefaultCommand = "go build ./... && go vet ./..."
 
-// InsideCommand is the argument with which Run starts its executable again. The executable must then
-// call Inside.
+// InsideCommand is the argument with which Run starts its executable again. The executable must
+// then call Inside.
 const InsideCommand = "rehearse-inside"
 
 // baseFlags are in GOFLAGS for all steps. With -trimpath the build cache of another folder is of
@@ -59,9 +59,9 @@ type Options struct {
 	Output string // absolute path at which the bundle will be; no project's copy contains it
 	Learn  bool   // the caller adds what is missing and tries again, so its misses need no diagnostics
 
-	// Say reports what goes on, Complain what went wrong, one line a call. Lines may contain control
-	// characters. Spin is called while the other process runs; it returns a function that ends what
-	// it shows.
+	// Say reports what goes on, Complain what went wrong, one line a call. Lines may contain
+	// control characters. Spin is called while the other process runs; it returns a function that
+	// ends what it shows.
 	Say, Complain func(format string, args ...any)
 	Spin          func(what string) (stop func())
 }
@@ -75,7 +75,8 @@ type MissesError struct {
 // Error returns how many files are missing. Run has told their names.
 func (e *MissesError) Error() string {
 	n := len(e.Misses)
-	return fmt.Sprintf("the rehearsal failed for want of %d %s, so no bundle was written", n, english.PluralWord(n, "file", ""))
+	return fmt.Sprintf("the rehearsal failed for want of %d %s, so no bundle was written",
+		n, english.PluralWord(n, "file", ""))
 }
 
 // Run rehearses every source. It returns a *MissesError when the bundle lacks something.
@@ -102,7 +103,8 @@ func Run(ctx context.Context, o Options) error {
 	}
 	for _, s := range o.Sources.List {
 		if what := proven(s); what != "" {
-			o.Say("rehearsed %s: %s from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, what, where)
+			o.Say("rehearsed %s: %s from the bundle alone, with an empty module cache, the checksum database on, %s",
+				s.Name, what, where)
 		}
 	}
 	return nil
@@ -169,7 +171,8 @@ func (o *Options) failed(out string) error {
 	if len(misses) > 0 {
 		return &MissesError{Misses: misses, Incomplete: len(o.Contents.Missing) > 0}
 	}
-	return hint.Add(errors.New("the rehearsal failed although the bundle has all that was asked for, so no bundle was written"),
+	return hint.Add(
+		errors.New("the rehearsal failed although the bundle has all that was asked for, so no bundle was written"),
 		"the same should fail outside, in a copy without go.sum and with an empty GOMODCACHE")
 }
 

@@ -59,8 +59,8 @@ func skipUnlessIsolated(t *testing.T) {
 	}
 }
 
-// rehearseText rehearses a new project that uses a version of example.com/text, of which v1.1.0 is in
-// the bundle and v1.0.0 is not.
+// rehearseText rehearses a new project that uses a version of example.com/text, of which v1.1.0 is
+// in the bundle and v1.0.0 is not.
 func rehearseText(t *testing.T, version string, change func(*Options)) (*recorder, error) {
 	t.Helper()
 	skipUnlessIsolated(t)

@@ -38,8 +38,8 @@ type plan struct {
 	Misses      string   // file for what is asked for and is not in the bundle
 }
 
-// A step is what happens in one folder. Of Module, Tool and Work at most one is set. Without any, Dir
-// holds a copy of a project: go mod tidy runs there, then the command.
+// A step is what happens in one folder. Of Module, Tool and Work at most one is set. Without any,
+// Dir holds a copy of a project: go mod tidy runs there, then the command.
 type step struct {
 	Dir    string
 	Module string // module@version: a new project requires it, go mod tidy runs, then the command
@@ -112,8 +112,8 @@ func (o *Options) version(s mirror.Source) string {
 	return s.Query.Version
 }
 
-// Inside is the other process of a rehearsal: it serves the bundle on loopback and runs the commands
-// against it, whose output goes to out. It reads what to do from in.
+// Inside is the other process of a rehearsal: it serves the bundle on loopback and runs the
+// commands against it, whose output goes to out. It reads what to do from in.
 func Inside(ctx context.Context, in io.Reader, out io.Writer) error {
 	var p plan
 	if err := json.NewDecoder(in).Decode(&p); err != nil {
@@ -236,8 +236,9 @@ func (l *missList) add(r modpath.Request, _ netip.Addr) {
 	}
 }
 
-// take returns the list and begins a new one. To find the module of a package, a go command asks for
-// the list and .info of every path above it: these are left out when something else is missing too.
+// take returns the list and begins a new one. To find the module of a package, a go command asks
+// for the list and .info of every path above it: these are left out when something else is missing
+// too.
 func (l *missList) take() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
