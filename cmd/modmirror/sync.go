@@ -275,7 +275,7 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sourc
 	}
 	modFile, leftOut := settings.ModFile()
 	if len(leftOut) > 0 {
-		e.sayClean("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; "+
+		e.sayClean("ignoring %s in GOFLAGS: the bundle serves builds with any such flags; "+
 			"a rehearsal builds without them", strings.Join(leftOut, " "))
 	}
 	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
@@ -301,7 +301,7 @@ func sayLine(e *env, run *assemble.Run, key *bundle.Key) error {
 		return nil
 	}
 	if beside := bundle.LinesBeside(run.Name(), filepath.Dir(run.Output()), trust); beside != nil {
-		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever",
+		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each forever",
 			run.Output(), run.Name(), strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
 	}

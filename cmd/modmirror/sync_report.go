@@ -36,8 +36,8 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 	r.result.closure(c)
 	e := r.e
 	for _, m := range c.Bare {
-		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it "+
-			"(a line \"only %[1]s\" carries it alone)", m)
+		e.say("%s has no go.mod: carrying the latest version of what it imports, as go commands choose it "+
+			"(the list line \"only %[1]s\" carries it alone)", m)
 	}
 	e.sayNotes(c.Notes)
 	if len(c.Versions) == 0 {
@@ -104,7 +104,7 @@ func (r *syncReport) plan(ctx context.Context, run *assemble.Run, p *mirror.Plan
 	fmt.Fprintf(e.stdout, "zips: %d, %s; to be fetched: %d, %s\n",
 		p.Versions, bytesText(p.Bytes), p.Fetch, bytesText(p.ToFetch))
 	if p.Unknown > 0 {
-		fmt.Fprintf(e.stdout, "not in that: %s of a size that the upstream does not say\n", number(p.Unknown, "zip"))
+		fmt.Fprintf(e.stdout, "not counted: %s whose size the upstream does not say\n", number(p.Unknown, "zip"))
 	}
 	lacking := p.Missing
 	if !f.full {

@@ -129,7 +129,7 @@ type Run struct {
 // a mistake in the options.
 func New(ctx context.Context, o Options) (_ *Run, err error) {
 	if len(o.Bases) == 0 && (o.Full || o.Drop != nil) {
-		return nil, hint.Usagef("--full and --drop are about the line of a --base")
+		return nil, hint.Usagef("--full and --drop need a --base")
 	}
 	if err := patterns(o.Drop).check(); err != nil {
 		return nil, err
@@ -294,8 +294,8 @@ func addToolchains(src *mirror.Sources, toolchains, platforms []string) error {
 		}
 	}
 	if len(platforms) > 0 && len(toolchains) == 0 && !src.AutoToolchain {
-		return hint.Usagef("--platform says for which platforms --toolchain is: " +
-			"want both, or neither: modules serve all platforms")
+		return hint.Usagef("--platform says for which platforms to carry a --toolchain: " +
+			"give both, or neither: modules serve all platforms")
 	}
 	src.Platforms = slices.Concat(src.Platforms, platforms)
 	for _, t := range toolchains {

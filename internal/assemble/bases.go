@@ -46,13 +46,13 @@ func openBases(ctx context.Context, open OpenFunc, files []string, name string) 
 		}
 		bs.add(b, name)
 		if !named && b.Manifest.Name != name {
-			return nil, hint.Usagef("the bases are of the lines %s and %s: --name says which one is continued",
+			return nil, hint.Usagef("the bases belong to the lines %s and %s: --name says which one to continue",
 				name, b.Manifest.Name)
 		}
 	}
 	if bs.own == nil && len(files) > 0 {
-		return nil, hint.Add(fmt.Errorf("none of the bases is of the line %s", name),
-			"--name says which line is continued; a new line has no base of its own")
+		return nil, hint.Add(fmt.Errorf("none of the bases belongs to the line %s", name),
+			"--name says which line to continue; a new line has no base of its own")
 	}
 	return bs, nil
 }
@@ -97,7 +97,7 @@ func (bs *bases) sequence(now int64) (int64, error) {
 		return now, nil
 	}
 	if bs.own.Manifest.Sequence == math.MaxInt64 {
-		return 0, errors.New("the base has the largest sequence number that there is: begin a line of another --name")
+		return 0, errors.New("the base has the largest possible sequence number: begin a new line with another --name")
 	}
 	return bs.own.Manifest.Sequence + 1, nil
 }
@@ -142,7 +142,7 @@ type NoContentsError struct{ Bundle index.Bundle }
 // Error returns the sequence number and ID of the bundle.
 func (e *NoContentsError) Error() string {
 	return fmt.Sprintf("the rehearsal of a delta needs all bundles of its line, "+
-		"and sequence %d, id %.16s, is not among the bases", e.Bundle.Sequence, e.Bundle.Digest)
+		"but sequence %d, id %.16s, is not among the bases", e.Bundle.Sequence, e.Bundle.Digest)
 }
 
 // checkFull returns an error when a full bundle would lose what of the line belongs to no module
@@ -153,7 +153,7 @@ func (bs *bases) checkFull(ctx context.Context, src *mirror.Sources) error {
 		return err
 	}
 	if n > 0 && src.VulnDB == "" {
-		return hint.Add(errors.New("the line has a vulnerability database, and the full bundle would have none"),
+		return hint.Add(errors.New("the line has a vulnerability database, but the full bundle would have none"),
 			"--vulndb carries it, or a line \"vulndb\" in the list")
 	}
 	platforms, err := bs.own.Index.Selfs(ctx)
@@ -162,7 +162,7 @@ func (bs *bases) checkFull(ctx context.Context, src *mirror.Sources) error {
 	}
 	for _, p := range platforms {
 		if !slices.ContainsFunc(src.Self, func(s mirror.Self) bool { return s.Platform == p }) {
-			return hint.Add(fmt.Errorf("the line has modmirror and Go for %s, and the full bundle would not", p),
+			return hint.Add(fmt.Errorf("the line has modmirror and Go for %s, but the full bundle would not", p),
 				"a line \"self %s\" in a list carries them", p)
 		}
 	}

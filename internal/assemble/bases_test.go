@@ -47,8 +47,8 @@ func TestOpenBases(t *testing.T) {
 		{[]string{"team.tar", "team-2.tar"}, "", 1_700_000_001, nil, ""},
 		{[]string{"team-2.tar", "team.tar"}, "", 1_700_000_001, nil, ""},
 		{[]string{"other.tar", "team.tar"}, "team", 1_700_000_000, []string{"other"}, ""},
-		{[]string{"team.tar", "other.tar"}, "", 0, nil, "the bases are of the lines team and other: --name says which one is continued"},
-		{[]string{"team.tar"}, "new", 0, nil, "none of the bases is of the line new"},
+		{[]string{"team.tar", "other.tar"}, "", 0, nil, "the bases belong to the lines team and other: --name says which one to continue"},
+		{[]string{"team.tar"}, "new", 0, nil, "none of the bases belongs to the line new"},
 		{[]string{"missing.tar"}, "", 0, nil, "missing.tar"},
 	} {
 		var files []string
@@ -106,7 +106,7 @@ func TestSequence(t *testing.T) {
 			t.Errorf("at %d after %+v: %d, %v, want %d", test.now, test.bases.own, got, err, test.want)
 		}
 	}
-	if _, err := with(math.MaxInt64).sequence(5); err == nil || !contains(err, "largest sequence number") {
+	if _, err := with(math.MaxInt64).sequence(5); err == nil || !contains(err, "largest possible sequence number") {
 		t.Errorf("%v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestFull(t *testing.T) {
 	}
 	o, _ := w.options("x.tar", "example.com/text@v1.1.0")
 	o.Full = true
-	if err := w.make(o); !isUsage(err, "--full and --drop are about the line of a --base") {
+	if err := w.make(o); !isUsage(err, "--full and --drop need a --base") {
 		t.Errorf("--full without --base: %v", err)
 	}
 }

@@ -14,13 +14,13 @@ import (
 )
 
 // errNotOfLock reports a bundle that differs from its lock although all versions are the same.
-var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: " +
-	"flags, GONOSUMDB or the modmirror differ from when it was made"}
+var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, but the bundle differs: " +
+	"flags, GONOSUMDB or modmirror changed since the lock was made"}
 
 // errOtherPacking reports zips that are packed in another way than those of a lock that does not
 // say what is in the bundle.
 var errOtherPacking = &mirror.LockError{Reason: "it was made by an older modmirror, " +
-	"whose zips of private modules were packed in another way"}
+	"which packed the zips of private modules differently"}
 
 // ReadLock reads the lock in a file. It returns nil when the file does not exist, or its name is
 // "".
@@ -38,7 +38,7 @@ func ReadLock(file string) (*mirror.Lock, error) {
 	lock, err := mirror.ParseLock(data)
 	if err != nil {
 		return nil, hint.Add(hint.Usagef("%s: %v", file, err),
-			"name a file that is not there yet to make a lock of what there is now")
+			"to make a new lock, name a file that does not exist")
 	}
 	return lock, nil
 }
@@ -49,7 +49,7 @@ func otherLock(err error) error {
 	if _, ok := errors.AsType[*mirror.LockError](err); !ok {
 		return err
 	}
-	return hint.Add(fmt.Errorf("lock: %w", err), "remove the lock to make a new one of what there is now")
+	return hint.Add(fmt.Errorf("lock: %w", err), "remove the lock to make a new one")
 }
 
 // useLock has the run make the bundle of its lock again: same name, sequence number and time.
@@ -59,7 +59,7 @@ func (r *Run) useLock() error {
 		return fmt.Errorf("%s: %w", r.o.Lock, err)
 	}
 	if r.o.Name != "" && r.o.Name != l.Name || r.o.Sequence != 0 && r.o.Sequence != l.Sequence {
-		return hint.Usagef("%s is of bundle %s, sequence %d", r.o.Lock, l.Name, l.Sequence)
+		return hint.Usagef("%s is the lock of bundle %s, sequence %d", r.o.Lock, l.Name, l.Sequence)
 	}
 	r.o.Name, r.o.Sequence, r.created = l.Name, l.Sequence, l.Created
 	r.o.Sources.Lock = l
@@ -73,7 +73,7 @@ func (bs *bases) checkLock(lock *mirror.Lock) error {
 		id = bs.own.ID()
 	}
 	if lock.Base != id {
-		return fmt.Errorf("lock: the base is %.16q, and was %.16q when it was made", id, lock.Base)
+		return fmt.Errorf("lock: the base is %.16q, but the lock was made with %.16q", id, lock.Base)
 	}
 	return nil
 }
@@ -92,8 +92,8 @@ func (r *Run) checkContents(c *mirror.Closure, digest string) (sameIndex bool, e
 	default:
 		return false, otherLock(errNotOfLock)
 	}
-	r.o.Report.Say("%s packed in another way than when the lock was made, with the same h1: "+
-		"the bundle has the same contents and other bytes", count(c.Repacked, "zip"))
+	r.o.Report.Say("%s packed differently than when the lock was made, with the same h1: "+
+		"the bundle has the same contents but other bytes", count(c.Repacked, "zip"))
 	return false, nil
 }
 
@@ -110,7 +110,7 @@ func (r *Run) writeLock(c *mirror.Closure, w *Written, learned []string) error {
 		err = safefile.Write(r.o.Lock, data, 0o666)
 	}
 	if err == nil {
-		r.o.Report.Say("wrote %s, of which the same bytes can be made again", r.o.Lock)
+		r.o.Report.Say("wrote %s: with it, sync --lock makes the same bytes again", r.o.Lock)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func TestReadLock(t *testing.T) {
 	}
 	w.must(os.WriteFile(w.path("bad"), []byte("{}"), 0o666))
 	_, err := ReadLock(w.path("bad"))
-	if !isUsage(err, w.path("bad")+": its format is") || !hasHint(err, "", "name a file that is not there yet") {
+	if !isUsage(err, w.path("bad")+": its format is") || !hasHint(err, "", "to make a new lock, name a file") {
 		t.Errorf("%v", err)
 	}
 	if _, err := ReadLock(w.dir); err == nil { // a folder
@@ -33,7 +33,7 @@ func TestLock(t *testing.T) {
 	w := newWorld(t)
 	lock := w.path("team.lock")
 	r := w.bundle("team.tar", func(o *Options) { o.Lock = lock }, "example.com/hello@latest")
-	if !r.has("wrote " + lock + ", of which the same bytes can be made again") {
+	if !r.has("wrote " + lock + ": with it, sync --lock makes the same bytes again") {
 		t.Errorf("said %q", r.said)
 	}
 	l, err := ReadLock(lock)
@@ -67,8 +67,8 @@ func TestLockDiffers(t *testing.T) {
 	}{
 		"other sources":   {nil, "example.com/UpperCase@v1.0.0", "lock: example.com/UpperCase@v1.0.0 is carried now and is not in the lock"},
 		"another base":    {func(o *Options) { o.Bases = []string{w.path("base.tar")}; o.Name = "team" }, "example.com/text@v1.1.0", "--sequence"},
-		"other name":      {func(o *Options) { o.Name = "other" }, "example.com/text@v1.1.0", "is of bundle team, sequence 1700000000"},
-		"other sequence":  {func(o *Options) { o.Sequence = 8 }, "example.com/text@v1.1.0", "is of bundle team, sequence 1700000000"},
+		"other name":      {func(o *Options) { o.Name = "other" }, "example.com/text@v1.1.0", "is the lock of bundle team, sequence 1700000000"},
+		"other sequence":  {func(o *Options) { o.Sequence = 8 }, "example.com/text@v1.1.0", "is the lock of bundle team, sequence 1700000000"},
 		"other GONOSUMDB": {func(o *Options) { o.Mirror.NoSumDB = "example.com/text" }, "example.com/text@v1.1.0", "lock: "},
 	} {
 		if name == "another base" {
@@ -123,7 +123,7 @@ func TestCheckContents(t *testing.T) {
 		if same != test.sameIndex || test.err == "" && err != nil || test.err != "" && !hasHint(err, test.err, "remove the lock") {
 			t.Errorf("%+v: %v, %v", test, same, err)
 		}
-		if said := rec.has("2 zips packed in another way than when the lock was made"); said != (test.repacked == 2) {
+		if said := rec.has("2 zips packed differently than when the lock was made"); said != (test.repacked == 2) {
 			t.Errorf("%+v: said %q", test, rec.said)
 		}
 	}

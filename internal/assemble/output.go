@@ -55,7 +55,7 @@ func (r *Run) chooseNames() (err error) {
 	}
 	src := r.o.Sources
 	if len(src.List)+len(src.Self) == 0 && src.VulnDB == "" {
-		return errors.New("nothing to do: the sources name no module, and lines head need a --base")
+		return errors.New("nothing to do: the sources name no module, and head lines need a --base")
 	}
 	if r.name == "" {
 		r.name = nameOfFile(r.output, ext)
@@ -210,7 +210,7 @@ func (g *Guard) Check(name string, made func(name string) error) error {
 	if is, err := g.isSource(name); err != nil {
 		return err
 	} else if is {
-		return hint.Usagef("%s is read by this command, so it cannot be written over: name another file", name)
+		return hint.Usagef("this command reads %s, so it cannot replace it: name another file", name)
 	}
 	st, err := os.Lstat(name)
 	switch {
@@ -261,7 +261,7 @@ func CheckLine(name, line string, keys func() ([]string, error)) error {
 	found, err := bundle.LineOf(name, bundle.TrustIn(trusted...))
 	switch {
 	case err != nil:
-		return fmt.Errorf("it is no bundle of the line %s: %w", line, err)
+		return fmt.Errorf("it is not a bundle of the line %s: %w", line, err)
 	case found != line:
 		return fmt.Errorf("it is a bundle of the line %s, not of %s", found, line)
 	}
@@ -272,7 +272,7 @@ func CheckLine(name, line string, keys func() ([]string, error)) error {
 func CheckFolder(name string) error {
 	dir := filepath.Dir(name)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return hint.Add(hint.Usagef("output folder %s is not there", dir), "mkdir -p %s", dir)
+		return hint.Add(hint.Usagef("output folder %s does not exist", dir), "mkdir -p %s", dir)
 	}
 	f, err := safefile.Create(name, 0o666)
 	if err != nil {
@@ -285,7 +285,7 @@ func CheckFolder(name string) error {
 // CheckNoSignatures checks that no file has the name of the signatures of a new bundle.
 func CheckNoSignatures(name string) error {
 	if _, err := os.Lstat(name + ".sig"); err == nil {
-		return hint.Usagef("%s.sig is there, with signatures of an older bundle or of something else: remove it first", name)
+		return hint.Usagef("%s.sig exists, with signatures of an older bundle or of something else: remove it first", name)
 	}
 	return nil
 }

@@ -114,16 +114,16 @@ func TestGuard(t *testing.T) {
 		{"ours", false, ""},
 		{"theirs", false, "is there already and stays as it is: it is not ours"},
 		{"theirs", true, ""},
-		{"input", true, "is read by this command"},
-		{"hardlink", true, "is read by this command"},
-		{"inputlink", true, "is read by this command"},
-		{"unmade", false, "is read by this command"}, // a source that does not exist yet
-		{"source/file", true, "is read by this command"},
-		{"sourcelink/file", true, "is read by this command"},
+		{"input", true, "this command reads "},
+		{"hardlink", true, "this command reads "},
+		{"inputlink", true, "this command reads "},
+		{"unmade", false, "this command reads "}, // a source that does not exist yet
+		{"source/file", true, "this command reads "},
+		{"sourcelink/file", true, "this command reads "},
 		{"source/new", false, ""},
 		{"link", true, "is a link to ours: name the file itself"},
 		{"folder", true, "is a folder: name a file in it"},
-		{"missing/new", false, "output folder " + path("missing") + " is not there"},
+		{"missing/new", false, "output folder " + path("missing") + " does not exist"},
 	} {
 		g := &Guard{Overwrite: test.overwrite}
 		g.Reads("", "-", path("input"), path("unmade"), path("source"))
@@ -159,12 +159,12 @@ func TestReplace(t *testing.T) {
 	}
 	o, _ = w.options("team.tar", "example.com/text@v1.1.0")
 	o.Keys = func() ([]string, error) { return nil, nil }
-	if err := w.make(o); !isUsage(err, "it is no bundle of the line team: ") {
+	if err := w.make(o); !isUsage(err, "it is not a bundle of the line team: ") {
 		t.Errorf("a key that is not trusted: %v", err)
 	}
 	o, _ = w.options("team.tar", "example.com/text@v1.1.0")
 	o.Bases = []string{w.path("team.tar")}
-	if err := w.make(o); !isUsage(err, "is read by this command") {
+	if err := w.make(o); !isUsage(err, "this command reads ") {
 		t.Errorf("the base: %v", err)
 	}
 	o, _ = w.options("team.tar", "example.com/text@v1.1.0")
@@ -179,7 +179,7 @@ func TestReplace(t *testing.T) {
 	}
 	w.must(os.WriteFile(w.path("signed.tar.sig"), nil, 0o666))
 	o, _ = w.options("signed.tar", "example.com/text@v1.1.0")
-	if err := w.make(o); !isUsage(err, "signed.tar.sig is there, with signatures") {
+	if err := w.make(o); !isUsage(err, "signed.tar.sig exists, with signatures") {
 		t.Errorf("signatures: %v", err)
 	}
 	if got := w.versions("team.tar"); len(got) != 2 {
