@@ -28,7 +28,7 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// syncFlags are the flags of sync. Nothing but the flag package changes them.
+// syncFlags are the flags of sync. options makes an assemble.Options of them, once.
 type syncFlags struct {
 	output, name, key, mirror string
 	rehearse                  string
