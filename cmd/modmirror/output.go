@@ -31,14 +31,14 @@ func (e *env) bundleOfLine(line string) func(name string) error {
 	return func(name string) error { return assemble.CheckLine(name, line, e.trustedKeys) }
 }
 
-// trustedKeys returns the keys that are trusted here, in the form of bundle.Key.Verifier. The
+// trustedKeys returns the keys that are trusted here, in the form of trust.Key.Verifier. The
 // caller may change the list.
 func (e *env) trustedKeys() ([]string, error) {
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clone(trust.Keys), nil
+	return slices.Clone(keyring.Keys), nil
 }
 
 // checkPieces checks that a bundle can be written in pieces: see assemble.CheckPieces.

@@ -86,11 +86,11 @@ func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun
 	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
 		return fmt.Errorf("%s: not a store that import made", dir)
 	}
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	s, unlock, err := lockStore(ctx, e, dir, trust, state)
+	s, unlock, err := lockStore(ctx, e, dir, keyring, state)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ func TestRollbackWhileServing(t *testing.T) {
 	put("test-7.tar", tb.Path)
 	newest := put("test-8.tar", newer.Path)
 	for _, allow := range []bool{false, true} {
-		s := &served{server: new(serve.Server), args: []string{dir}, trust: tb.Trusted, state: t.TempDir(), log: slog.New(slog.DiscardHandler), allowRollback: allow}
+		s := &served{server: new(serve.Server), args: []string{dir}, keyring: tb.Trusted, state: t.TempDir(), log: slog.New(slog.DiscardHandler), allowRollback: allow}
 		v, err := s.open(context.Background())
 		if err != nil {
 			t.Fatal(err)

@@ -26,7 +26,7 @@ func (p *packagingFlags) flags(fs *pflag.FlagSet) {
 // parse returns what the flags say.
 func (p *packagingFlags) parse() (out assemble.Packaging, err error) {
 	if p.split != "" {
-		if out.Piece, err = bundle.ParsePieceSize(p.split); err != nil {
+		if out.Piece, err = media.ParsePieceSize(p.split); err != nil {
 			return out, usagef("--split: %v", err)
 		}
 	}
@@ -97,7 +97,7 @@ func (s *splitRun) run(ctx context.Context, e *env, file string) error {
 			output += assemble.AgeExt
 		}
 	}
-	s.guard.reads(append(bundle.Pieces(file), file)...)
+	s.guard.reads(append(media.Pieces(file), file)...)
 	if s.packaging.Piece > 0 {
 		err = checkPieces(output)
 	} else {
@@ -106,7 +106,7 @@ func (s *splitRun) run(ctx context.Context, e *env, file string) error {
 	if err != nil {
 		return err
 	}
-	in, size, err := bundle.OpenInput(file)
+	in, size, err := media.OpenInput(file)
 	if err != nil {
 		return err
 	}

@@ -105,8 +105,8 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.dryRun, "dry-run", false, "report what would be fetched and how large the bundle becomes, and write nothing")
 	fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 	fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default this machine's)")
-	fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
-	fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
+	fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+sources.DefaultVulnDB+")")
+	fs.Lookup("vulndb").NoOptDefVal = sources.DefaultVulnDB
 	fs.StringVar(&f.lock, "lock", "", "`file` that pins the bundle: sync writes it if it does not exist, and otherwise makes the same bytes again or fails")
 	f.packaging.flags(fs)
 	f.guard.flags(fs)
@@ -213,7 +213,7 @@ func (f *syncFlags) check(e *env) error {
 func (f *syncFlags) keys(e *env) ([]string, error) {
 	keys, err := e.trustedKeys()
 	if err == nil && f.key != "" {
-		if key, err := bundle.PublicKey(f.key); err == nil {
+		if key, err := trust.PublicKey(f.key); err == nil {
 			keys = append(keys, key)
 		}
 	}
@@ -269,7 +269,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 
 // parseSources parses sources, without any the current folder, as the go command here would load
 // them.
-func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sources, error) {
+func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Job, error) {
 	if len(args) == 0 {
 		args = []string{"."}
 	}
@@ -278,8 +278,8 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sourc
 		e.sayClean("ignoring %s in GOFLAGS: the bundle serves builds with any such flags; "+
 			"a rehearsal builds without them", strings.Join(leftOut, " "))
 	}
-	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
-	if bad, ok := errors.AsType[*mirror.SourceError](err); ok && bad.Hint != "" {
+	src, err := sources.Options{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
+	if bad, ok := errors.AsType[*sources.Error](err); ok && bad.Hint != "" {
 		return nil, &hintError{err, bad.Hint}
 	}
 	return src, err
@@ -287,12 +287,12 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Sourc
 
 // sayLine reports what is easily overlooked: a key that is not trusted here, and a bundle that
 // begins a new line beside others because of its name.
-func sayLine(e *env, run *assemble.Run, key *bundle.Key) error {
-	trust, err := e.trust(1)
+func sayLine(e *env, run *assemble.Run, key *trust.Key) error {
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(trust.Keys, key.Verifier) {
+	if !slices.Contains(keyring.Keys, key.Verifier) {
 		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here",
 			key.Signer.Name(), key.Signer.KeyHash())
 		e.sayHint("modmirror trust add %s", key.Verifier)
@@ -300,7 +300,7 @@ func sayLine(e *env, run *assemble.Run, key *bundle.Key) error {
 	if !run.NewLine() || run.Output() == "-" {
 		return nil
 	}
-	if beside := bundle.LinesBeside(run.Name(), filepath.Dir(run.Output()), trust); beside != nil {
+	if beside := bundle.LinesBeside(run.Name(), filepath.Dir(run.Output()), keyring); beside != nil {
 		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each forever",
 			run.Output(), run.Name(), strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
@@ -324,19 +324,19 @@ func creationTime() (time.Time, error) {
 
 // signingKey reads the key from file or, when that is "", from its default file. If the default
 // file does not exist, it makes a key and trusts it here.
-func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
+func signingKey(e *env, file, passphraseFile string) (*trust.Key, error) {
 	if _, err := os.Stat(e.keyFile()); file != "" || !errors.Is(err, fs.ErrNotExist) {
 		return e.readKey(cmp.Or(file, e.keyFile()), passphraseFile)
 	}
-	key, err := bundle.NewKey(e.keyFile(), "", nil)
+	key, err := trust.NewKey(e.keyFile(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
-	trust, err := bundle.ReadTrust(e.trustFile())
+	keyring, err := trust.Read(e.trustFile())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := trust.Add(key.Verifier); err != nil {
+	if _, err := keyring.Add(key.Verifier); err != nil {
 		return nil, err
 	}
 	e.say("made a signing key, %s", e.keyFile())

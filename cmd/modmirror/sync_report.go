@@ -35,7 +35,7 @@ func (r *syncReport) Syncing() (stop func()) { return r.e.showProgress(r.progres
 func (r *syncReport) Synced(c *mirror.Closure) {
 	r.result.closure(c)
 	e := r.e
-	for _, m := range c.Bare {
+	for _, m := range c.NoGoMod {
 		e.say("%s has no go.mod: carrying the latest version of what it imports, as go commands choose it "+
 			"(the list line \"only %[1]s\" carries it alone)", m)
 	}
@@ -74,7 +74,7 @@ func (r *syncReport) Wrote(w *assemble.Written) {
 
 // planned reports how much will be carried, and how much the build lists of the sources would be
 // without their closed closures.
-func (r *syncReport) planned(build, all mirror.Size) {
+func (r *syncReport) planned(build, all modgraph.Size) {
 	if build == all {
 		r.e.say("to carry: %s", sizeText(all))
 		return
@@ -83,7 +83,7 @@ func (r *syncReport) planned(build, all mirror.Size) {
 		sizeText(all), sizeText(build))
 }
 
-func sizeText(s mirror.Size) string {
+func sizeText(s modgraph.Size) string {
 	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
 

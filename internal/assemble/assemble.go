@@ -26,7 +26,7 @@ const maxRounds = 50
 
 // Options say what a Run makes, and of what. Run does not change them, but for Sources.
 type Options struct {
-	Sources *mirror.Sources // what the bundle is for; the run adds to it
+	Sources *mirror.Job // what the bundle is for; the run adds to it
 	Created time.Time       // time of the bundle; a lock's time wins
 
 	Name     string // of the bundle's line; "" for the base's, the output's or the sources'
@@ -51,7 +51,7 @@ type Options struct {
 
 	// OpenBase opens a base and verifies it. The run closes it.
 	OpenBase OpenFunc
-	// Keys returns the public keys whose bundles are trusted here, as in bundle.Key.Verifier.
+	// Keys returns the public keys whose bundles are trusted here, as in trust.Key.Verifier.
 	Keys func() ([]string, error)
 	// Rehearse proves a bundle before it is signed; nil for no rehearsal.
 	Rehearse RehearseFunc
@@ -121,7 +121,7 @@ type Run struct {
 	bases *bases
 	dir   directory
 
-	asked  mirror.Sources    // as they were named: what is rehearsed
+	asked  mirror.Job    // as they were named: what is rehearsed
 	tidied map[string]string // go.mod files that were added, by source: for the lock
 }
 
@@ -199,7 +199,7 @@ func (r *Run) Plan(ctx context.Context) (*mirror.Plan, error) {
 // there is none yet. It returns an *IncompleteError when something could not be had. It returns the
 // rehearsal's error when that failed; with Learn it first adds what the rehearsal missed, and
 // repeats.
-func (r *Run) Make(ctx context.Context, key *bundle.Key) error {
+func (r *Run) Make(ctx context.Context, key *trust.Key) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
@@ -248,7 +248,7 @@ func (r *Run) prepare(ctx context.Context) (err error) {
 
 // round syncs the sources and writes the bundle. learned is for the lock: the GOPROXY paths of all
 // earlier rounds.
-func (r *Run) round(ctx context.Context, key *bundle.Key, learned []string) error {
+func (r *Run) round(ctx context.Context, key *trust.Key, learned []string) error {
 	if err := r.dir.ensure(ctx); err != nil { // the rehearsal of the round before gave it back
 		return err
 	}
@@ -287,9 +287,9 @@ func (r *Run) round(ctx context.Context, key *bundle.Key, learned []string) erro
 }
 
 // addToolchains adds toolchains to the sources: versions of Go, or auto, for platforms.
-func addToolchains(src *mirror.Sources, toolchains, platforms []string) error {
+func addToolchains(src *mirror.Job, toolchains, platforms []string) error {
 	for _, p := range platforms {
-		if err := mirror.CheckPlatform(p); err != nil {
+		if err := modpath.CheckPlatform(p); err != nil {
 			return hint.Usagef("--platform: %v", err)
 		}
 	}

@@ -28,7 +28,7 @@ type world struct {
 	up     *testproxy.Server
 	config mirror.Config
 	dir    string
-	key    *bundle.Key
+	key    *trust.Key
 }
 
 func newWorld(t *testing.T) *world {
@@ -43,7 +43,7 @@ func newWorld(t *testing.T) *world {
 	w.must(err)
 	db, err := proof.ParseGOSUMDB(up.GOSUMDB)
 	w.must(err)
-	w.key, err = bundle.EphemeralKey("tester")
+	w.key, err = trust.EphemeralKey("tester")
 	w.must(err)
 	w.config = mirror.Config{Dir: t.TempDir(), Upstream: client, DB: db, NoSumDB: "corp.example"}
 	return w
@@ -61,7 +61,7 @@ func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
 // open opens a bundle, which the key of the world has signed.
 func (w *world) open(name string) *bundle.Bundle {
 	w.Helper()
-	b, err := bundle.Open(context.Background(), w.path(name), bundle.TrustIn(w.key.Verifier), "")
+	b, err := bundle.Open(context.Background(), w.path(name), trust.NewKeyring(w.key.Verifier), "")
 	w.must(err)
 	w.Cleanup(func() { b.Close() })
 	return b
@@ -81,13 +81,13 @@ func (w *world) versions(name string) (list []string) {
 // options returns options that make a bundle of sources, of a fixed time, named output.
 func (w *world) options(output string, sources ...string) (Options, *recorder) {
 	w.Helper()
-	src, err := mirror.SourceOptions{GoWork: "off"}.Parse(sources, strings.NewReader(""))
+	src, err := sources.Options{GoWork: "off"}.Parse(sources, strings.NewReader(""))
 	w.must(err)
 	r := new(recorder)
 	return Options{
 		Sources: src, Created: time.Unix(1_700_000_000, 0), Output: w.path(output), Guard: new(Guard), Mirror: w.config, Report: r,
 		OpenBase: func(ctx context.Context, file string) (*bundle.Bundle, error) {
-			return bundle.Open(ctx, file, bundle.TrustIn(w.key.Verifier), "")
+			return bundle.Open(ctx, file, trust.NewKeyring(w.key.Verifier), "")
 		},
 		Keys: func() ([]string, error) { return []string{w.key.Verifier}, nil },
 	}, r
@@ -228,11 +228,11 @@ func TestRehearseBeforeSigning(t *testing.T) {
 			if _, err := os.Stat(w.path("team.tar")); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the bundle is visible while it is rehearsed: %v", err)
 			}
-			if b, err := bundle.Open(ctx, r.Bundle, bundle.TrustIn(w.key.Verifier), ""); err == nil {
+			if b, err := bundle.Open(ctx, r.Bundle, trust.NewKeyring(w.key.Verifier), ""); err == nil {
 				b.Close()
 				t.Error("the bundle has its signature while it is rehearsed")
 			}
-			b, err1 := bundle.Open(ctx, r.Bundle, bundle.TrustIn(r.Keys...), "")
+			b, err1 := bundle.Open(ctx, r.Bundle, trust.NewKeyring(r.Keys...), "")
 			w.must(err1)
 			b.Close()
 			m, err1 := mirror.Open(ctx, w.config) // the run has given the directory back
@@ -380,7 +380,7 @@ func TestChangedFile(t *testing.T) {
 }
 
 func TestAddToolchains(t *testing.T) {
-	src := new(mirror.Sources)
+	src := new(mirror.Job)
 	if err := addToolchains(src, []string{"auto", "go1.26.8"}, []string{"linux/amd64"}); err != nil {
 		t.Fatal(err)
 	}
@@ -388,13 +388,13 @@ func TestAddToolchains(t *testing.T) {
 		src.List[0].Query != (module.Version{Path: "golang.org/toolchain", Version: "v0.0.1-go1.26.8.linux-amd64"}) {
 		t.Errorf("%+v", src)
 	}
-	if err := addToolchains(new(mirror.Sources), []string{"go1.26"}, nil); !isUsage(err, "not a released Go version") {
+	if err := addToolchains(new(mirror.Job), []string{"go1.26"}, nil); !isUsage(err, "not a released Go version") {
 		t.Errorf("%v", err)
 	}
-	if err := addToolchains(new(mirror.Sources), []string{"auto"}, []string{"linux"}); !isUsage(err, "--platform: ") {
+	if err := addToolchains(new(mirror.Job), []string{"auto"}, []string{"linux"}); !isUsage(err, "--platform: ") {
 		t.Errorf("%v", err)
 	}
-	if err := addToolchains(new(mirror.Sources), nil, []string{"linux/amd64"}); !isUsage(err, "--platform says for which platforms") {
+	if err := addToolchains(new(mirror.Job), nil, []string{"linux/amd64"}); !isUsage(err, "--platform says for which platforms") {
 		t.Errorf("%v", err)
 	}
 }

@@ -147,7 +147,7 @@ func (e *NoContentsError) Error() string {
 
 // checkFull returns an error when a full bundle would lose what of the line belongs to no module
 // version, since the sources do not ask for it again.
-func (bs *bases) checkFull(ctx context.Context, src *mirror.Sources) error {
+func (bs *bases) checkFull(ctx context.Context, src *mirror.Job) error {
 	n, err := bs.own.Index.Vulns(ctx)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (bs *bases) checkFull(ctx context.Context, src *mirror.Sources) error {
 		return err
 	}
 	for _, p := range platforms {
-		if !slices.ContainsFunc(src.Self, func(s mirror.Self) bool { return s.Platform == p }) {
+		if !slices.ContainsFunc(src.Bootstraps, func(s sources.Bootstrap) bool { return s.Platform == p }) {
 			return hint.Add(fmt.Errorf("the line has modmirror and Go for %s, but the full bundle would not", p),
 				"a line \"self %s\" in a list carries them", p)
 		}
@@ -194,7 +194,7 @@ func (r *Run) Lacking(ctx context.Context, missing []mirror.Missing) ([]mirror.M
 
 // addLines adds to the sources what the lines have of the checksum database. For a full bundle it
 // adds all versions of the own line, but for those that are dropped.
-func (bs *bases) addLines(ctx context.Context, src *mirror.Sources, full bool, drop patterns) error {
+func (bs *bases) addLines(ctx context.Context, src *mirror.Job, full bool, drop patterns) error {
 	for _, b := range bs.all() {
 		l := mirror.Line{Own: b == bs.own, Has: func(path string) (bool, error) {
 			_, ok, err := b.Index.File(ctx, path)

@@ -33,7 +33,7 @@ func newContents(c *mirror.Closure, missing []mirror.Missing, path func(string) 
 			Path: r.From.Path, Version: r.From.Version, Requires: r.To.Path, Wanted: r.To.Version, Indirect: r.Indirect,
 		})
 	}
-	for _, f := range c.Selfs {
+	for _, f := range c.Bootstraps {
 		out.Selfs = append(out.Selfs, source(f))
 	}
 	for _, f := range c.Vulns {

@@ -54,7 +54,7 @@ func (r *Run) chooseNames() (err error) {
 		return nil
 	}
 	src := r.o.Sources
-	if len(src.List)+len(src.Self) == 0 && src.VulnDB == "" {
+	if len(src.List)+len(src.Bootstraps) == 0 && src.VulnDB == "" {
 		return errors.New("nothing to do: the sources name no module, and head lines need a --base")
 	}
 	if r.name == "" {
@@ -84,10 +84,10 @@ func nameOfFile(file, ext string) string {
 
 // nameOfSources returns the name of a line for sources: the last element of the first module's
 // path, or the folder of the first workspace.
-func nameOfSources(src *mirror.Sources) (string, error) {
+func nameOfSources(src *mirror.Job) (string, error) {
 	if len(src.List) == 0 {
 		switch {
-		case len(src.Self) > 0:
+		case len(src.Bootstraps) > 0:
 			return "self", nil
 		case src.VulnDB != "":
 			return "vulndb", nil
@@ -113,11 +113,11 @@ func (r *Run) checkOutput() error {
 	if !strings.Contains(src.VulnDB, "://") {
 		g.Reads(src.VulnDB)
 	}
-	for _, s := range src.Self {
+	for _, s := range src.Bootstraps {
 		g.Reads(s.File)
 	}
 	for _, b := range r.o.Bases {
-		g.Reads(append(bundle.Pieces(b), b)...)
+		g.Reads(append(media.Pieces(b), b)...)
 	}
 	if r.o.Lock != "" {
 		if same, err := samePath(r.o.Lock, r.output); err != nil {
@@ -252,13 +252,13 @@ func (g *Guard) CheckBundle(name, line string, keys func() ([]string, error)) er
 }
 
 // CheckLine returns an error unless a file is a bundle of a line, signed by one of keys, which are
-// as in bundle.Key.Verifier.
+// as in trust.Key.Verifier.
 func CheckLine(name, line string, keys func() ([]string, error)) error {
 	trusted, err := keys()
 	if err != nil {
 		return err
 	}
-	found, err := bundle.LineOf(name, bundle.TrustIn(trusted...))
+	found, err := bundle.LineOf(name, trust.NewKeyring(trusted...))
 	switch {
 	case err != nil:
 		return fmt.Errorf("it is not a bundle of the line %s: %w", line, err)
@@ -293,7 +293,7 @@ func CheckNoSignatures(name string) error {
 // CheckPieces checks that a bundle can be written in pieces. It accepts no earlier pieces of that
 // name, since those could be mixed up with the new ones.
 func CheckPieces(base string) error {
-	if err := bundle.CheckNoPieces(base); err != nil {
+	if err := media.CheckNoPieces(base); err != nil {
 		return hint.Add(hint.Usagef("%v", err), "remove the old pieces and their list, or name others with -o")
 	}
 	if err := CheckNoSignatures(base); err != nil {
@@ -358,7 +358,7 @@ func (p Packaging) open(name string, stdout io.Writer) (*Sink, error) {
 	case name == "-":
 		return &Sink{stdout, "stdout", func() (string, error) { return "stdout", nil }, func() {}}, nil
 	case p.Piece > 0:
-		v, err := bundle.NewVolumes(name, p.Piece)
+		v, err := media.NewVolumes(name, p.Piece)
 		if err != nil {
 			return nil, err
 		}

@@ -22,9 +22,9 @@ func TestChooseNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	project := &mirror.Sources{List: []mirror.Source{{Mod: mod}}}
-	workspace := &mirror.Sources{List: []mirror.Source{{Work: new(modfile.WorkFile), Dir: "/home/dev/mono"}}}
-	modules := &mirror.Sources{List: []mirror.Source{{Name: "example.com/a@latest"}}}
+	project := &mirror.Job{List: []sources.Source{{Mod: mod}}}
+	workspace := &mirror.Job{List: []sources.Source{{Work: new(modfile.WorkFile), Dir: "/home/dev/mono"}}}
+	modules := &mirror.Job{List: []sources.Source{{Name: "example.com/a@latest"}}}
 	own := &bases{own: &bundle.Bundle{Manifest: bundle.Manifest{Name: "team", Sequence: 7}}}
 	none := new(bases)
 	secret := Packaging{Recipients: []age.Recipient{nil}}
@@ -49,8 +49,8 @@ func TestChooseNames(t *testing.T) {
 		{"a delta", Options{Sources: project}, own, "team", "team-8.tar", false},
 		{"an encrypted delta", Options{Sources: project, Package: secret}, own, "team", "team-8.tar.age", false},
 		{"a delta with a name", Options{Sources: project, Output: "d.tar"}, own, "team", "d.tar", false},
-		{"a database", Options{Sources: &mirror.Sources{VulnDB: "u"}}, none, "vulndb", "vulndb.tar", true},
-		{"bootstraps", Options{Sources: &mirror.Sources{Self: []mirror.Self{{}}, VulnDB: "u"}}, none, "self", "self.tar", true},
+		{"a database", Options{Sources: &mirror.Job{VulnDB: "u"}}, none, "vulndb", "vulndb.tar", true},
+		{"bootstraps", Options{Sources: &mirror.Job{Self: []sources.Bootstrap{{}}, VulnDB: "u"}}, none, "self", "self.tar", true},
 	} {
 		r := &Run{o: test.o, bases: test.bases, sequence: 8}
 		if err := r.chooseNames(); err != nil {
@@ -59,7 +59,7 @@ func TestChooseNames(t *testing.T) {
 			t.Errorf("%s: %s in %s, new line %v; want %s in %s, %v", test.what, r.Name(), r.Output(), r.NewLine(), test.name, test.output, test.newLine)
 		}
 	}
-	r := &Run{o: Options{Sources: new(mirror.Sources)}, bases: none}
+	r := &Run{o: Options{Sources: new(mirror.Job)}, bases: none}
 	if err := r.chooseNames(); !contains(err, "nothing to do: the sources name no module") {
 		t.Errorf("%v", err)
 	}

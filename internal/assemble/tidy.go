@@ -37,7 +37,7 @@ func (r *Run) addTidied(ctx context.Context) (map[string]string, error) {
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			if r.o.Rehearse == nil && !s.InWork {
+			if r.o.Rehearse == nil && s.Workspace == nil {
 				r.o.Report.Say("cannot tell whether %s is tidy without what the module cache lacks; "+
 					"--rehearse proves that nothing is missing", s.Name)
 			}
@@ -63,7 +63,7 @@ func requiresMore(a, b *modfile.File) bool {
 
 // tidied returns the go.mod of a project as go mod tidy makes it now, or made it when the lock was
 // made.
-func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.File, error) {
+func tidied(ctx context.Context, lock *mirror.Lock, s sources.Source) (*modfile.File, error) {
 	if lock == nil {
 		return tidy(ctx, s)
 	}
@@ -75,7 +75,7 @@ func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.F
 }
 
 // tidy returns the go.mod that "go mod tidy" makes of a project. It does not change the project.
-func tidy(ctx context.Context, s mirror.Source) (*modfile.File, error) {
+func tidy(ctx context.Context, s sources.Source) (*modfile.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	tmp, err := os.MkdirTemp("", "modmirror-tidy-")

@@ -69,7 +69,7 @@ func TestTidied(t *testing.T) {
 	}
 	// The lock counts, and not what the go command says now.
 	t.Setenv("PATH", t.TempDir())
-	s := mirror.Source{Name: project, Mod: parseMod(t, mod)}
+	s := sources.Source{Name: project, Mod: parseMod(t, mod)}
 	got, err := tidied(context.Background(), l, s)
 	w.must(err)
 	if !requiresMore(got, s.Mod) {
@@ -87,7 +87,7 @@ func TestTidied(t *testing.T) {
 func TestTidyCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	r := &Run{o: Options{Report: new(recorder), Sources: &mirror.Sources{List: []mirror.Source{{Mod: parseMod(t, "module m\n")}}}}}
+	r := &Run{o: Options{Report: new(recorder), Sources: &mirror.Job{List: []sources.Source{{Mod: parseMod(t, "module m\n")}}}}}
 	if _, err := r.addTidied(ctx); err != context.Canceled {
 		t.Errorf("%v, want context.Canceled", err)
 	}

@@ -23,7 +23,7 @@ import (
 type Written struct {
 	Where    string // name of the file for people, such as "stdout" or that of the pieces
 	Manifest bundle.Manifest
-	Key      *bundle.Key // that signed it
+	Key      *trust.Key // that signed it
 
 	contents string // digest of what is in it, for the lock
 }
@@ -35,8 +35,8 @@ func (w *Written) index() string { return hex.EncodeToString(w.Manifest.Index[:]
 type Rehearsal struct {
 	Bundle   string   // file
 	Bases    []string // files of the other bundles of its line
-	Keys     []string // that signed the bundles, as in bundle.Key.Verifier
-	Sources  *mirror.Sources
+	Keys     []string // that signed the bundles, as in trust.Key.Verifier
+	Sources  *mirror.Job
 	Contents *bundle.Contents
 	Dir      string // for temporary files; the run removes it
 	Output   string // absolute path at which the bundle will be
@@ -55,7 +55,7 @@ func (e *missedError) Unwrap() error { return e.err }
 // into a temporary file, which is rehearsed, then signed by key, then renamed. It writes nothing
 // when the bundle is not that of the lock.
 func (r *Run) Write(
-	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key,
+	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *trust.Key,
 ) (*Written, error) {
 	w, err := r.write(ctx, c, missing, key)
 	if changed, ok := errors.AsType[*bundle.ChangedError](err); ok {
@@ -68,7 +68,7 @@ func (r *Run) Write(
 
 // write is Write but for the hint about a file that changed.
 func (r *Run) write(
-	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *bundle.Key,
+	ctx context.Context, c *mirror.Closure, missing []mirror.Missing, key *trust.Key,
 ) (*Written, error) {
 	contents, err := r.contents(c, missing)
 	if err != nil {
@@ -163,7 +163,7 @@ func (r *Run) pack(write func(*Sink) error) (where string, err error) {
 
 // writeRehearsed writes a draft, rehearses it, signs it, and makes it visible under its name. The
 // signature of a key that nobody trusts stands in it until the rehearsal has passed.
-func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *bundle.Key) (where string, err error) {
+func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *trust.Key) (where string, err error) {
 	name := r.output
 	if name == "-" {
 		name = filepath.Join(d.tmp, "bundle.tar")
@@ -173,7 +173,7 @@ func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *bundle.Key) (wh
 		return "", err
 	}
 	defer out.Discard()
-	first, err := bundle.EphemeralKey("rehearsal")
+	first, err := trust.EphemeralKey("rehearsal")
 	if err != nil {
 		return "", err
 	}
@@ -201,7 +201,7 @@ func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *bundle.Key) (wh
 
 // rehearse rehearses a draft in a file, signed by key. Others may use the mirror directory
 // meanwhile: all that is needed is in the bundle.
-func (r *Run) rehearse(ctx context.Context, d *draft, file string, key *bundle.Key) (err error) {
+func (r *Run) rehearse(ctx context.Context, d *draft, file string, key *trust.Key) (err error) {
 	if err := r.dir.release(); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 
 // copyProject copies a project to dir, without go.sum and vendor. Local replacements that lead out
 // of the project become absolute.
-func (o *Options) copyProject(dir string, s mirror.Source) error {
+func (o *Options) copyProject(dir string, s sources.Source) error {
 	if err := o.copyTree(dir, s.Dir, "go.sum", "go.work", "vendor"); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (o *Options) copyProject(dir string, s mirror.Source) error {
 // copyWorkspace copies a workspace to dir, without go.sum files and vendor folders. It returns the
 // folders of the copied modules. Modules outside of the workspace's folder are neither copied nor
 // returned: the copy's go.work names them where they are.
-func (o *Options) copyWorkspace(dir string, s mirror.Source) (modules []string, err error) {
+func (o *Options) copyWorkspace(dir string, s sources.Source) (modules []string, err error) {
 	leave := []string{"go.work.sum", "vendor"}
 	inside := make(map[string]string) // relative folders of modules, by the path in go.work
 	for i, m := range s.Members {

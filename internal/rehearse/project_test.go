@@ -65,7 +65,7 @@ func TestCopyProject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	src, err := mirror.SourceOptions{GoWork: "off"}.Parse([]string{project}, strings.NewReader(""))
+	src, err := sources.Options{GoWork: "off"}.Parse([]string{project}, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,11 +106,11 @@ func TestCopyWorkspace(t *testing.T) {
 	write(t, ws,
 		"go.work", "go 1.20\n\nuse (\n\t./a\n\t../far\n)\n\nreplace near.example => ../near\n", "go.work.sum", "", "vendor/modules.txt", "v",
 		"a/go.mod", "module a.example\n\ngo 1.20\n", "a/go.sum", "", "a/vendor/modules.txt", "v", "a/a.go", "package a\n")
-	src, err := mirror.SourceOptions{}.Parse([]string{ws}, strings.NewReader(""))
+	src, err := sources.Options{}.Parse([]string{ws}, strings.NewReader(""))
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := slices.IndexFunc(src.List, func(s mirror.Source) bool { return s.Work != nil })
+	i := slices.IndexFunc(src.List, func(s sources.Source) bool { return s.Work != nil })
 	if i < 0 {
 		t.Fatalf("no workspace in %+v", src.List)
 	}

@@ -47,10 +47,10 @@ const stopDelay = 10 * time.Second
 type Options struct {
 	Bundle  string   // file
 	Bases   []string // files of all other bundles of its line
-	Keys    []string // public keys that signed the bundles, as in bundle.Key.Verifier
+	Keys    []string // public keys that signed the bundles, as in trust.Key.Verifier
 	Command string   // for sh
 
-	Sources  *mirror.Sources  // what the bundle is for
+	Sources  *mirror.Job  // what the bundle is for
 	Contents *bundle.Contents // what it carries
 
 	GOSUMDB, GOCACHE string // of the go command here
@@ -111,15 +111,15 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // proven returns what the rehearsal of a source has shown, "" for nothing of its own.
-func proven(s mirror.Source) string {
+func proven(s sources.Source) string {
 	switch {
-	case s.InWork:
+	case s.Workspace != nil:
 		return ""
 	case s.Mod != nil, s.Work != nil:
 		return "it builds"
 	case s.Tool != "":
 		return "go install makes it"
-	case s.Alone:
+	case s.OnlyThis:
 		return ""
 	}
 	return "a new project loads all its packages"

@@ -44,7 +44,7 @@ func (r *recorder) options(t *testing.T) Options {
 		return func(format string, args ...any) { *list = append(*list, fmt.Sprintf(format, args...)) }
 	}
 	return Options{
-		Command: "true", Dir: t.TempDir(), Sources: new(mirror.Sources), Contents: new(bundle.Contents),
+		Command: "true", Dir: t.TempDir(), Sources: new(mirror.Job), Contents: new(bundle.Contents),
 		Say: add(&r.said), Complain: add(&r.complained), Spin: func(string) func() { return func() {} },
 	}
 }
@@ -69,7 +69,7 @@ func rehearseText(t *testing.T, version string, change func(*Options)) (*recorde
 	o := r.options(t)
 	o.Bundle, o.Keys, o.Contents = tb.Path, []string{tb.Key.Verifier}, tb.Contents
 	o.GOSUMDB, o.Command = "off", DefaultCommand // the scripts of the command rehearse with a database
-	o.Sources.List = []mirror.Source{{Name: "text", Query: module.Version{Path: "example.com/text", Version: version}}}
+	o.Sources.List = []sources.Source{{Name: "text", Query: module.Version{Path: "example.com/text", Version: version}}}
 	if change != nil {
 		change(&o)
 	}
@@ -122,7 +122,7 @@ func TestRunCommandFails(t *testing.T) {
 	project := t.TempDir()
 	write(t, project, "go.mod", "module m.example\n\ngo 1.20\n", "m.go", "package m\n")
 	r, err := rehearseText(t, "v1.1.0", func(o *Options) {
-		src, err := mirror.SourceOptions{GoWork: "off"}.Parse([]string{project}, strings.NewReader(""))
+		src, err := sources.Options{GoWork: "off"}.Parse([]string{project}, strings.NewReader(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +196,7 @@ func TestPlan(t *testing.T) {
 	}
 	query := func(path, version string) module.Version { return module.Version{Path: path, Version: version} }
 	o.Contents.Queries = []index.Query{{Path: "a.example", Query: "latest", Version: "v1.2.3"}}
-	o.Sources.List = []mirror.Source{
+	o.Sources.List = []sources.Source{
 		{Name: "alone", Alone: true, Query: query("x.example", "v1.0.0")},
 		{Name: "project", Dir: dir, Mod: mod},
 		{Name: "member", Dir: dir, Mod: mod, InWork: true},
@@ -232,15 +232,15 @@ func TestPlan(t *testing.T) {
 
 func TestProven(t *testing.T) {
 	for _, test := range []struct {
-		source mirror.Source
+		source sources.Source
 		want   string
 	}{
-		{mirror.Source{Mod: new(modfile.File)}, "it builds"},
-		{mirror.Source{Work: new(modfile.WorkFile)}, "it builds"},
-		{mirror.Source{Mod: new(modfile.File), InWork: true}, ""},
-		{mirror.Source{Tool: "t"}, "go install makes it"},
-		{mirror.Source{Alone: true}, ""},
-		{mirror.Source{}, "a new project loads all its packages"},
+		{sources.Source{Mod: new(modfile.File)}, "it builds"},
+		{sources.Source{Work: new(modfile.WorkFile)}, "it builds"},
+		{sources.Source{Mod: new(modfile.File), InWork: true}, ""},
+		{sources.Source{Tool: "t"}, "go install makes it"},
+		{sources.Source{Alone: true}, ""},
+		{sources.Source{}, "a new project loads all its packages"},
 	} {
 		if got := proven(test.source); got != test.want {
 			t.Errorf("%+v: %q, want %q", test.source, got, test.want)

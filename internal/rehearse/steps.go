@@ -59,7 +59,7 @@ func (o *Options) plan(goCmd string) (*plan, error) {
 		Bundle: o.Bundle, Bases: o.Bases, Keys: o.Keys, Command: o.Command, Env: o.environ(goCmd), Misses: o.missesFile(),
 	}
 	for i, s := range o.Sources.List {
-		if s.Alone || s.InWork {
+		if s.OnlyThis || s.Workspace != nil {
 			continue // the go command cannot build the former, and builds the latter with its workspace
 		}
 		steps, err := o.steps(filepath.Join(o.Dir, "work", fmt.Sprint(i)), s)
@@ -72,7 +72,7 @@ func (o *Options) plan(goCmd string) (*plan, error) {
 }
 
 // steps returns the steps for a source, whose folder dir it makes.
-func (o *Options) steps(dir string, s mirror.Source) ([]step, error) {
+func (o *Options) steps(dir string, s sources.Source) ([]step, error) {
 	switch {
 	case s.Work != nil:
 		modules, err := o.copyWorkspace(dir, s)
@@ -100,7 +100,7 @@ func (o *Options) steps(dir string, s mirror.Source) ([]step, error) {
 }
 
 // version returns the version that a source's query was resolved to.
-func (o *Options) version(s mirror.Source) string {
+func (o *Options) version(s sources.Source) string {
 	for _, q := range o.Contents.Queries {
 		if q.Path == s.Query.Path && q.Query == s.Query.Version {
 			return q.Version
@@ -130,7 +130,7 @@ func Inside(ctx context.Context, in io.Reader, out io.Writer) error {
 	ready := make(chan struct{})
 	s := &serve.Server{
 		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, append(p.Bases, p.Bundle), bundle.TrustIn(p.Keys...), bundle.NoState())
+			return bundle.OpenFiles(ctx, append(p.Bases, p.Bundle), trust.NewKeyring(p.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(out, nil)),
 		Miss:  misses.add,
