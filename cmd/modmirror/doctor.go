@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -87,8 +88,8 @@ Example:
 			if err != nil {
 				return err
 			}
-			settings.override(f.goproxy, f.gosumdb)
-			settings.warnPatterns(e)
+			settings.Override(f.goproxy, f.gosumdb)
+			warnPatterns(e, &settings)
 			client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
 			if err != nil {
 				return err
@@ -106,7 +107,7 @@ Example:
 }
 
 // diagnose asks the upstream side.
-func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goEnv, patient module.Version, private, asJSON bool) error {
+func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goenv.Settings, patient module.Version, private, asJSON bool) error {
 	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
 	if err != nil {
 		return err
@@ -351,8 +352,8 @@ func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (ch
 		}
 	}
 	set := func(name string) string { return c.set(name, want[name]) }
-	for _, b := range badPatterns(c.GOPRIVATE, c.GONOPROXY, c.GONOSUMDB) {
-		checks = append(checks, check{b.setting, false, fmt.Sprintf("has %q, which matches nothing: %v", b.pattern, b.err), set(b.setting)})
+	for _, b := range goenv.BadPatterns(c.GOPRIVATE, c.GONOPROXY, c.GONOSUMDB) {
+		checks = append(checks, check{b.Setting, false, fmt.Sprintf("has %q, which matches nothing: %v", b.Pattern, b.Err), set(b.Setting)})
 	}
 	direct := modpath.Patterns(c.GONOPROXY)
 	if c.GONOPROXY == "none" {

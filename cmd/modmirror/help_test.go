@@ -33,24 +33,3 @@ func TestWrap(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
-
-// TestModFile reads GOFLAGS as the go command does.
-func TestModFile(t *testing.T) {
-	for flags, want := range map[string]string{
-		"":                                  "",
-		"-mod=mod":                          "",
-		"-modfile=a.mod":                    "a.mod",
-		"--modfile=a.mod -tags=x":           "a.mod",
-		"'-modfile=with blank.mod' -v":      "with blank.mod",
-		`-trimpath "-modfile=b.mod"`:        "b.mod",
-		"-modfile=first.mod -modfile=b.mod": "b.mod",
-	} {
-		g := goEnv{GOFLAGS: flags}
-		if file, _ := g.modFile(); file != want {
-			t.Errorf("%q: %q, want %q", flags, file, want)
-		}
-	}
-	if _, left := (&goEnv{GOFLAGS: "-modcacherw -tags=a,b -mod=vendor -overlay=o.json"}).modFile(); strings.Join(left, " ") != "-tags=a,b -mod=vendor -overlay=o.json" {
-		t.Errorf("left out: %q", left)
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/upstream"
@@ -132,12 +133,12 @@ func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, loc
 	}
 	keep := make(map[module.Version]bool)
 	for _, file := range locks {
-		lock, err := readLock(file)
+		lock, err := assemble.ReadLock(file)
 		if err == nil && lock == nil {
 			err = fmt.Errorf("%s: %w", file, os.ErrNotExist)
 		}
 		if err != nil {
-			return err
+			return hinted(err)
 		}
 		for _, v := range lock.Versions {
 			keep[module.Version{Path: v.Path, Version: v.Version}] = true

@@ -72,7 +72,7 @@ Example:
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, keyring))
+				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.Overwrite}, args[0], to, keyring))
 			}
 			return storageHint(e.publish(ctx, asJSON, b, args, keyring))
 		},

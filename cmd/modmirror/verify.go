@@ -459,7 +459,7 @@ Example:
 				return err
 			}
 			defer tree.Close()
-			tree.Replace = guard.overwrite
+			tree.Replace = guard.Overwrite
 			n, err := b.Extract(ctx, tree, args[1:], keyring, func(f index.File) error {
 				if !asJSON {
 					return nil

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package rehearse
 
 import (
 	"errors"
@@ -10,4 +10,5 @@ import (
 // isolate makes cmd fail to start: only Linux has network namespaces.
 func isolate(cmd *exec.Cmd) { cmd.Err = errors.ErrUnsupported }
 
+// loopbackUp does nothing: the process is in the network of the machine.
 func loopbackUp() error { return nil }

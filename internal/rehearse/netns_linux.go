@@ -1,4 +1,4 @@
-package main
+package rehearse
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isolate makes cmd run in a network namespace of its own, in which there is only a loopback
-// interface. It needs no privilege where user namespaces are allowed.
+// isolate makes cmd run in a new network namespace, which has a loopback interface alone. It needs
+// no privilege where the machine allows user namespaces.
 func isolate(cmd *exec.Cmd) {
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if uid := os.Getuid(); uid != 0 {
@@ -21,7 +21,7 @@ func isolate(cmd *exec.Cmd) {
 	cmd.SysProcAttr = attr
 }
 
-// loopbackUp brings the loopback interface up, which is down in a new network namespace.
+// loopbackUp brings the loopback interface up: it is down in a new network namespace.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package assemble
 
 import (
 	"strings"
@@ -9,40 +9,17 @@ import (
 	"github.com/modmirror/modmirror/mirror"
 )
 
-// bundleContents says what of a closure goes into a bundle. path returns where the file of a
-// GOPROXY path is. Mirror knows nothing of bundles, and bundle nothing of mirrors.
-func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Contents, error) {
+// newContents returns what of a closure goes into a bundle. path returns the file of a GOPROXY
+// path. Mirror knows nothing of bundles, and bundle nothing of mirrors: this is where they meet.
+func newContents(c *mirror.Closure, missing []mirror.Missing, path func(string) string) (*bundle.Contents, error) {
 	out := &bundle.Contents{DB: c.DB, Head: c.Head, Heads: c.Heads}
 	source := func(f mirror.File) bundle.Source {
 		return bundle.Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, File: path(f.Path)}
 	}
 	for _, v := range c.Versions {
-		b := bundle.Version{
-			Version: index.Version{
-				Path: v.Mod.Path, Version: v.Mod.Version, H1: v.H1, GoModH1: v.GoModH1,
-				ModSize: v.GoMod.Size, Deprecated: v.Deprecated, Latest: v.Latest, Origin: v.Origin, Private: v.Record == nil,
-			},
-			GoMod: source(v.GoMod),
-		}
-		if v.Info.Path != "" {
-			b.Info = source(v.Info)
-		}
-		if !v.Time.IsZero() {
-			b.Time = v.Time.UTC().Format(time.RFC3339)
-		}
-		if v.Record != nil {
-			b.Record = &v.Record.ID
-		}
-		if v.Retracted {
-			b.Retracted = &v.Reason
-		}
-		if v.Zip != nil {
-			zip := source(*v.Zip)
-			b.Zip, b.ZipSize = &zip, &zip.Size
-		}
-		out.Versions = append(out.Versions, b)
+		out.Versions = append(out.Versions, newVersion(v, source))
 	}
-	for _, m := range c.Missing {
+	for _, m := range missing {
 		out.Missing = append(out.Missing, index.Missing{
 			Path: m.Mod.Path, Version: m.Mod.Version, What: m.What, Status: m.Status,
 			Reason: m.Reason, Chain: strings.Join(m.Chain, " → "), Allowed: m.Allowed,
@@ -70,4 +47,32 @@ func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Conten
 		out.Tiles = append(out.Tiles, s)
 	}
 	return out, nil
+}
+
+// newVersion returns a version of a closure as a bundle has it.
+func newVersion(v mirror.Version, source func(mirror.File) bundle.Source) bundle.Version {
+	b := bundle.Version{
+		Version: index.Version{
+			Path: v.Mod.Path, Version: v.Mod.Version, H1: v.H1, GoModH1: v.GoModH1,
+			ModSize: v.GoMod.Size, Deprecated: v.Deprecated, Latest: v.Latest, Origin: v.Origin, Private: v.Record == nil,
+		},
+		GoMod: source(v.GoMod),
+	}
+	if v.Info.Path != "" {
+		b.Info = source(v.Info)
+	}
+	if !v.Time.IsZero() {
+		b.Time = v.Time.UTC().Format(time.RFC3339)
+	}
+	if v.Record != nil {
+		b.Record = &v.Record.ID
+	}
+	if v.Retracted {
+		b.Retracted = &v.Reason
+	}
+	if v.Zip != nil {
+		zip := source(*v.Zip)
+		b.Zip, b.ZipSize = &zip, &zip.Size
+	}
+	return b
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"filippo.io/age"
+
+	"github.com/modmirror/modmirror/bundle"
+)
+
+// readIdentities reads files of age identities, which open encrypted bundles.
+func readIdentities(files []string) (ids []age.Identity, err error) {
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		list, err := age.ParseIdentities(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: not a file of age identities: %w", name, err)
+		}
+		ids = append(ids, list...)
+	}
+	return ids, nil
+}
+
+// decrypt returns a reader of the bundle in r, which is encrypted. name is for messages.
+func decrypt(name string, r io.Reader, ids []age.Identity) (io.Reader, error) {
+	if len(ids) == 0 {
+		return nil, &hintError{fmt.Errorf("%s is encrypted", name), "--identity FILE names the age identity that opens it"}
+	}
+	plain, err := age.Decrypt(bundle.AgeReader(r), ids...)
+	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
+		return nil, &hintError{fmt.Errorf("%s is encrypted to other identities than the given ones", name), "--identity FILE names the age identity that opens it"}
+	}
+	if err != nil {
+		return nil, &bundle.NotVerifiedError{What: name, Err: err}
+	}
+	return &decrypted{plain, name}, nil
+}
+
+// A decrypted reader reports data that age does not accept as a *bundle.NotVerifiedError.
+type decrypted struct {
+	r    io.Reader
+	name string
+}
+
+// Read implements io.Reader.
+func (d *decrypted) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if _, disk := errors.AsType[*fs.PathError](err); err != nil && err != io.EOF && !disk {
+		err = &bundle.NotVerifiedError{What: d.name, Err: err}
+	}
+	return n, err
+}
