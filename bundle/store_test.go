@@ -364,7 +364,7 @@ func TestLinksOnAMedium(t *testing.T) {
 		if err := os.Symlink(secret, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.Stage(t.Context(), dir + "/team.tar.001"); err == nil || !strings.Contains(err.Error(), name+": it is a symbolic link") {
+		if _, _, err := s.Stage(t.Context(), dir+"/team.tar.001"); err == nil || !strings.Contains(err.Error(), name+": it is a symbolic link") {
 			t.Errorf("%s: %v", name, err)
 		}
 		nothingOf(t, s.Dir, "secret")
@@ -386,7 +386,7 @@ func TestLinksOnAMedium(t *testing.T) {
 	dir, s := t.TempDir(), newStore(t, tb.Trusted)
 	write(t, dir+"/team.tar.001", data)
 	write(t, dir+"/team.tar.sha256", []byte("root  secret\n"))
-	if _, _, err := s.Stage(t.Context(), dir + "/team.tar.001"); !refused(err) {
+	if _, _, err := s.Stage(t.Context(), dir+"/team.tar.001"); !refused(err) {
 		t.Errorf("no list: %v", err)
 	}
 	nothingOf(t, s.Dir, "secret")

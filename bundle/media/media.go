@@ -87,9 +87,17 @@ func Open(path string) (Media, error) {
 		}
 	}
 	if isPiece {
-		return openPieces(base)
+		m, err := openPieces(base)
+		if err != nil {
+			return nil, err // and not a *pieces that is nil
+		}
+		return m, nil
 	}
-	return OpenFile(path)
+	m, err := OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // OpenInput opens a bundle's file or its pieces as one stream, and returns its size in bytes.

@@ -23,9 +23,9 @@ func TestChooseNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	project := &mirror.Job{List: []sources.Source{{Mod: mod}}}
-	workspace := &mirror.Job{List: []sources.Source{{Work: new(modfile.WorkFile), Dir: "/home/dev/mono"}}}
-	modules := &mirror.Job{List: []sources.Source{{Name: "example.com/a@latest"}}}
+	project := &mirror.Job{Sources: sources.Sources{List: []sources.Source{{Mod: mod}}}}
+	workspace := &mirror.Job{Sources: sources.Sources{List: []sources.Source{{Work: new(modfile.WorkFile), Dir: "/home/dev/mono"}}}}
+	modules := &mirror.Job{Sources: sources.Sources{List: []sources.Source{{Name: "example.com/a@latest"}}}}
 	own := &bases{own: &bundle.Bundle{Manifest: bundle.Manifest{Name: "team", Sequence: 7}}}
 	none := new(bases)
 	secret := Packaging{Recipients: []age.Recipient{nil}}
@@ -50,8 +50,8 @@ func TestChooseNames(t *testing.T) {
 		{"a delta", Options{Sources: project}, own, "team", "team-8.tar", false},
 		{"an encrypted delta", Options{Sources: project, Package: secret}, own, "team", "team-8.tar.age", false},
 		{"a delta with a name", Options{Sources: project, Output: "d.tar"}, own, "team", "d.tar", false},
-		{"a database", Options{Sources: &mirror.Job{VulnDB: "u"}}, none, "vulndb", "vulndb.tar", true},
-		{"bootstraps", Options{Sources: &mirror.Job{Self: []sources.Bootstrap{{}}, VulnDB: "u"}}, none, "self", "self.tar", true},
+		{"a database", Options{Sources: &mirror.Job{Sources: sources.Sources{VulnDB: "u"}}}, none, "vulndb", "vulndb.tar", true},
+		{"bootstraps", Options{Sources: &mirror.Job{Sources: sources.Sources{Bootstraps: []sources.Bootstrap{{}}, VulnDB: "u"}}}, none, "self", "self.tar", true},
 	} {
 		r := &Run{o: test.o, bases: test.bases, sequence: 8}
 		if err := r.chooseNames(); err != nil {

@@ -88,7 +88,7 @@ func TestTidied(t *testing.T) {
 func TestTidyCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	r := &Run{o: Options{Report: new(recorder), Sources: &mirror.Job{List: []sources.Source{{Mod: parseMod(t, "module m\n")}}}}}
+	r := &Run{o: Options{Report: new(recorder), Sources: &mirror.Job{Sources: sources.Sources{List: []sources.Source{{Mod: parseMod(t, "module m\n")}}}}}}
 	if _, err := r.addTidied(ctx); err != context.Canceled {
 		t.Errorf("%v, want context.Canceled", err)
 	}

@@ -198,9 +198,9 @@ func TestPlan(t *testing.T) {
 	query := func(path, version string) module.Version { return module.Version{Path: path, Version: version} }
 	o.Contents.Queries = []index.Query{{Path: "a.example", Query: "latest", Version: "v1.2.3"}}
 	o.Sources.List = []sources.Source{
-		{Name: "alone", Alone: true, Query: query("x.example", "v1.0.0")},
+		{Name: "alone", OnlyThis: true, Query: query("x.example", "v1.0.0")},
 		{Name: "project", Dir: dir, Mod: mod},
-		{Name: "member", Dir: dir, Mod: mod, InWork: true},
+		{Name: "member", Dir: dir, Mod: mod, Workspace: new(sources.Source)},
 		{Name: "tool", Tool: "t.example/cmd", Query: query("t.example/cmd", "v2")},
 		{Name: "resolved", Query: query("a.example", "latest")},
 		{Name: "all", Query: query("b.example", "all")},
@@ -238,9 +238,9 @@ func TestProven(t *testing.T) {
 	}{
 		{sources.Source{Mod: new(modfile.File)}, "it builds"},
 		{sources.Source{Work: new(modfile.WorkFile)}, "it builds"},
-		{sources.Source{Mod: new(modfile.File), InWork: true}, ""},
+		{sources.Source{Mod: new(modfile.File), Workspace: new(sources.Source)}, ""},
 		{sources.Source{Tool: "t"}, "go install makes it"},
-		{sources.Source{Alone: true}, ""},
+		{sources.Source{OnlyThis: true}, ""},
 		{sources.Source{}, "a new project loads all its packages"},
 	} {
 		if got := proven(test.source); got != test.want {
