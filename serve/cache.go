@@ -45,3 +45,13 @@ func (c *cache) put(e *entry) {
 		c.bytes -= old.cost()
 	}
 }
+
+const (
+	// immutable is for what can never change under its name; brief for what a new
+	// bundle may change.
+	immutable = "public, max-age=31536000, immutable"
+	brief     = "public, max-age=60"
+)
+
+// cacheBytes bounds the cache of verified small files.
+const cacheBytes = 12 << 20

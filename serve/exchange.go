@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,73 +119,26 @@ func (x *exchange) origin() *origin {
 // maxRequestID is the longest X-Request-Id of a reverse proxy in bytes that is taken.
 const maxRequestID = 100
 
-// An origin is where a request came from.
-type origin struct {
-	addr    netip.Addr // the client's; zero when it is not known
-	scheme  string     // http or https, as the client sees it
-	host    string     // as the client sees it
-	proxied bool       // by a trusted reverse proxy
-}
+// The go command prints this much of the text of an answer that is not 200
+// (cmd/go/internal/web/api.go, maxErrorDetailLines and maxErrorDetailBytes).
+const (
+	maxDetailLines = 8
+	maxDetailBytes = 648
+)
 
-// originOf says where a request came from. What X-Forwarded-* say is believed of trusted proxies only, of the last one that is not trusted.
-func originOf(r *http.Request, proxies []netip.Prefix) origin {
-	o := origin{scheme: "http", host: r.Host}
-	if r.TLS != nil {
-		o.scheme = "https"
+// text answers with a status and words.
+func text(w http.ResponseWriter, status int, format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	if len(msg) > maxDetailBytes {
+		msg = msg[:maxDetailBytes-3] + "..."
 	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return o
+	h := w.Header()
+	for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Length"} {
+		h.Del(name)
 	}
-	o.addr = peer.Addr().Unmap()
-	if !trusted(o.addr, proxies) {
-		return o
-	}
-	o.proxied = true
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		o.addr = addr.Unmap().WithZone("")
-		if !trusted(o.addr, proxies) {
-			break
-		}
-	}
-	if proto := r.Header.Get("X-Forwarded-Proto"); proto == "https" || proto == "http" {
-		o.scheme = proto
-	}
-	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
-		o.host = host
-	}
-	return o
-}
-
-func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
-	for _, p := range proxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// ParseProxies parses the addresses of trusted reverse proxies: addresses and prefixes, separated by commas.
-func ParseProxies(list string) ([]netip.Prefix, error) {
-	var proxies []netip.Prefix
-	for _, text := range strings.Split(list, ",") {
-		text = strings.TrimSpace(text)
-		if addr, err := netip.ParseAddr(text); err == nil {
-			addr = addr.Unmap()
-			proxies = append(proxies, netip.PrefixFrom(addr, addr.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.0.0.0/8", text)
-		}
-		proxies = append(proxies, p.Masked())
-	}
-	return proxies, nil
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, msg)
 }

@@ -334,3 +334,16 @@ func (p *part) Read(b []byte) (n int, err error) {
 	}
 	return n, err
 }
+
+const (
+	// largeBuffer is what a transfer reads and sends at once, in bytes, while there are no more
+	// than largeBuffers of them; further ones make do with smallBuffer, so that clients that
+	// do not read cost little. The last 64 KiB of a file, or the last small buffer, are held back
+	// until its hash is known.
+	largeBuffer  = 256 << 10
+	largeBuffers = 16
+	smallBuffer  = 16 << 10
+
+	// verifiers is how many files are hashed at once because someone asked for a part.
+	verifiers = 2
+)

@@ -15,30 +15,6 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// The go command prints this much of the text of an answer that is not 200
-// (cmd/go/internal/web/api.go, maxErrorDetailLines and maxErrorDetailBytes).
-const (
-	maxDetailLines = 8
-	maxDetailBytes = 648
-)
-
-// text answers with a status and words.
-func text(w http.ResponseWriter, status int, format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	if len(msg) > maxDetailBytes {
-		msg = msg[:maxDetailBytes-3] + "..."
-	}
-	h := w.Header()
-	for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Length"} {
-		h.Del(name)
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	fmt.Fprintln(w, msg)
-}
-
 // notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
 func (h *handler) notFound(x *exchange, req modpath.Request) error {
 	inside := req.Path != "" && h.inside.covers(x.req.Context(), h.view, h.log, req.Path)
@@ -234,3 +210,10 @@ func newestFirst(versions []string, max int) string {
 	}
 	return b.String()
 }
+
+const (
+	// missesLogged is how many requests for what is not carried are logged a second, after missBurst of them: the metric counts all, and
+	// modmirror wants names all.
+	missesLogged = 5
+	missBurst    = 100
+)

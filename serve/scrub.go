@@ -91,3 +91,64 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// Damage returns the path of a file that did not verify, "" while there is none.
+func (h *handler) Damage() (path string) {
+	if h.damages.Load() > 0 {
+		h.damage.Range(func(p, _ any) bool { path = p.(string); return false })
+	}
+	return path
+}
+
+// damaged remembers that a file did not verify.
+func (h *handler) damaged(path string) {
+	if _, known := h.damage.LoadOrStore(path, true); !known {
+		h.damages.Add(1)
+		if h.ctx != nil {
+			go h.recheck(path)
+		}
+	}
+	h.metrics.failures.Inc()
+	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
+}
+
+// repaired forgets that, when all of the file was verified since: one in a bucket may have been changed on its way.
+func (h *handler) repaired(path string) {
+	if h.damages.Load() == 0 {
+		return
+	}
+	if _, known := h.damage.LoadAndDelete(path); known {
+		h.damages.Add(-1)
+		h.log.Info("a file that did not verify does now", "path", path)
+	}
+}
+
+// recheckInterval is how long after a file of a bucket did not verify it is fetched again.
+const recheckInterval = 5 * time.Second
+
+// recheck fetches a file of a bucket again until it verifies: it may have been changed on its way, and nobody asks a server that is not ready.
+func (h *handler) recheck(path string) {
+	for sleep(h.ctx, recheckInterval) && h.acquire() {
+		remote, err := h.refetch(path)
+		h.release()
+		if !remote || err == nil {
+			return
+		}
+	}
+}
+
+func (h *handler) refetch(path string) (remote bool, err error) {
+	f, ok, err := h.view.File(h.ctx, path)
+	if err != nil || !ok {
+		return false, err
+	}
+	if place, err := f.In.Find(f.File); err != nil || !place.Medium.Remote() {
+		return false, err
+	}
+	src, err := h.large[f.In].open(h.ctx, f.File)
+	if err != nil {
+		return true, err
+	}
+	defer src.close()
+	return true, src.verify(h.ctx)
+}

@@ -4,18 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -49,9 +43,6 @@ const (
 
 	// ReloadInterval is how long it may take until what was imported is served.
 	ReloadInterval = time.Second
-
-	// maxPrivate is how many private module paths the client settings name.
-	maxPrivate = 1000
 )
 
 // A Server serves bundles over HTTP, with health checks and a landing page beside them. Open must be set.
@@ -103,17 +94,6 @@ type Server struct {
 	waiting  atomic.Int64  // for one
 	active   atomic.Int64  // requests that are being answered
 	scrubEnd atomic.Int64  // when a pass of the scrub was complete, Unix time in seconds
-}
-
-// Settings is what a client needs to know besides the URL, as /settings.json has it.
-type Settings struct {
-	Bundle  string   `json:"bundle"`
-	Created string   `json:"created"` // RFC 3339
-	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
-	Private []string `json:"private"` // modules outside of it
-	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
-	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not here
-	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
 }
 
 // Serve answers on l until ctx is done, and then lets transfers finish. It returns nil after that, and
@@ -407,28 +387,6 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	return http.StatusOK, words
 }
 
-// admit reports whether the client may read; if not it is answered.
-func (s *Server) admit(x *exchange) bool {
-	if s.Access == nil {
-		if x.req.TLS != nil && len(x.req.TLS.PeerCertificates) > 0 {
-			x.name = x.req.TLS.PeerCertificates[0].Subject.CommonName
-		}
-		return true
-	}
-	if x.req.TLS == nil && (!x.origin().proxied || x.origin().scheme != "https") {
-		x.kind = kindRefused
-		text(x, http.StatusForbidden, "this server wants a password, and takes one over https only, here or at the reverse proxy that it trusts (which must set X-Forwarded-Proto)")
-		return false
-	}
-	name, v := s.Access.who(x.req, x.origin().addr)
-	x.name = name
-	if v != reader {
-		x.kind = kindRefused
-		deny(x, v)
-	}
-	return v == reader
-}
-
 // slot waits until one of the requests over HTTP/2 may be answered.
 func (s *Server) slot(x *exchange) bool {
 	select {
@@ -452,97 +410,4 @@ func (s *Server) slot(x *exchange) bool {
 	x.Header().Set("Retry-After", "10")
 	text(x, http.StatusServiceUnavailable, "the server is busy with %d requests: try again", maxRequests)
 	return false
-}
-
-//go:embed landing.html
-var files embed.FS
-
-var landingPage = template.Must(template.ParseFS(files, "landing.html"))
-
-// notInHost is what a Host header may have in it although no host has: the page is there to be copied from.
-var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
-
-// landing shows what is served and how to use it.
-func (h *handler) landing(w *exchange, base string) error {
-	settings, err := h.clientSettings(w.req.Context())
-	if err != nil {
-		return err
-	}
-	url := w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base
-	type shell struct{ Name, Text string }
-	var shells []shell
-	for _, sh := range Shells {
-		commands, _ := ShellText(sh.Name, settings.Vars(url, sh.Name == "go"))
-		shells = append(shells, shell{sh.Title, commands})
-	}
-	var page strings.Builder
-	err = landingPage.Execute(&page, map[string]any{
-		"URL":    url,
-		"Shells": shells,
-		"Inside": strings.Join(settings.Inside, ", "),
-		"Names":  settings.Bundle,
-		"Lines":  h.view.Lines,
-		"VulnDB": settings.VulnDB,
-	})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
-	fmt.Fprint(w, page.String())
-	return nil
-}
-
-// sumDB returns the checksum database that clients are to use, "" for none: Go's own when it is served.
-func (h *handler) sumDB() string {
-	served := slices.Sorted(maps.Keys(h.view.Served()))
-	if len(served) == 0 {
-		return ""
-	}
-	if h.view.Head("sum.golang.org") != nil {
-		return "sum.golang.org"
-	}
-	return served[0]
-}
-
-func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
-	s := Settings{Inside: []string{}, Also: []string{}, Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
-	var names []string
-	for _, b := range h.view.Lines {
-		names = append(names, b.Manifest.Name)
-	}
-	s.Bundle = strings.Join(names, ", ")
-	seen := make(map[string]bool)
-	for path, err := range h.view.Private(ctx) {
-		if err != nil {
-			return s, err
-		}
-		if seen[path] {
-			continue
-		}
-		seen[path] = true
-		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
-			break
-		}
-	}
-	if h.inside != nil {
-		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(ctx, h.view, h.log))...)
-		s.Also = append(s.Also, h.inside.Also...)
-	}
-	n, err := h.view.Vulns(ctx)
-	s.VulnDB = n > 0
-	return s, err
-}
-
-// settings answers with what "modmirror env" needs to know.
-func (h *handler) settings(w *exchange) error {
-	s, err := h.clientSettings(w.req.Context())
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	return json.NewEncoder(w).Encode(s)
 }
