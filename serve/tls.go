@@ -8,24 +8,22 @@ import (
 	"os"
 )
 
-// TLS says how to serve over TLS. The files are read again when they change; one that cannot be read then is logged, and what was read before
-// goes on.
+// TLS names the files for serving over TLS. The server reads them again when they change. When that
+// fails it logs the error and goes on with the certificates of before.
 type TLS struct {
 	CertFile, KeyFile string // PEM
-	ClientCA          string // PEM file of the CAs whose client certificates are accepted; "" asks for none
+	ClientCA          string // PEM file of the CAs of client certificates; "" asks for none
 }
 
-// config returns a configuration that follows the files: TLS 1.2 or newer, HTTP/2. It fails when the files cannot be read now.
+// config returns a configuration that follows the files: TLS 1.2 or newer, HTTP/2. It fails when
+// the files cannot be read now.
 func (t *TLS) config(log *slog.Logger) (*tls.Config, error) {
-	w := &watched[*tls.Config]{log: log, files: []string{t.CertFile, t.KeyFile}, read: t.read}
-	if t.ClientCA != "" {
-		w.files = append(w.files, t.ClientCA)
-	}
-	if _, err := w.get(); err != nil {
+	w := &watched[*tls.Config]{files: []string{t.CertFile, t.KeyFile, t.ClientCA}}
+	if _, err := w.get(log, t.read); err != nil {
 		return nil, err
 	}
 	c := baseTLS()
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.get() }
+	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.get(log, t.read) }
 	return c, nil
 }
 
@@ -33,6 +31,7 @@ func baseTLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 }
 
+// read returns the configuration that the files say now.
 func (t *TLS) read() (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
