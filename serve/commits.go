@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
@@ -14,58 +15,94 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// reCommit is what names a commit: at least seven hex digits, as git abbreviates.
+// minCommit is how many hex digits name a commit at least, as git abbreviates.
+const minCommit = 7
+
+// reCommit matches the name of a commit.
 var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
-// byCommit returns the .info file of the carried version of a commit: the one whose Origin or whose pseudo-version
-// has it. It is not found when several versions are of other commits that begin so.
+// byCommit returns the .info file of the carried version of a commit. ok is false when no version is
+// of that commit, and when versions of several commits match its abbreviation. Of several tags of one
+// commit it takes the highest, as the go command does.
 func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
-	var found []index.Version
-	commit := "" // the longest form of it
-	for v, err := range h.view.Versions(ctx, req.Path) {
+	tagged, ok, err := h.commitVersions(ctx, req.Path, req.Version)
+	if err != nil || !ok {
+		return f, false, err
+	}
+	asked, err := h.commitQueries(ctx, req.Path, req.Version)
+	if err != nil {
+		return f, false, err
+	}
+	found := append(tagged, asked...)
+	if len(found) == 0 {
+		return f, false, nil
+	}
+	highest := slices.MaxFunc(found, semver.Compare)
+	return h.view.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: highest}.String())
+}
+
+// commitVersions returns the versions of a module that are of a commit: by the hash in their Origin,
+// else by that in a pseudo-version. ok is false when they are of several commits.
+func (h *handler) commitVersions(ctx context.Context, path, commit string) (found []string, ok bool, err error) {
+	longest := "" // form of the commit
+	for v, err := range h.view.Versions(ctx, path) {
 		if err != nil {
-			return f, false, err
+			return nil, false, err
 		}
 		if v.ZipSize == nil {
 			continue
 		}
-		var origin struct{ Hash string }
-		json.Unmarshal([]byte(v.Origin), &origin) // may be ""
-		if rev, err := module.PseudoVersionRev(v.Version); err == nil && origin.Hash == "" {
-			origin.Hash = rev
+		hash := commitOf(v)
+		if !sameCommit(hash, commit) {
+			continue
 		}
-		// A pseudo-version has the first 12 digits only.
-		n := min(len(origin.Hash), len(req.Version))
-		if n >= 7 && origin.Hash[:n] == req.Version[:n] {
-			if n := min(len(commit), len(origin.Hash)); commit[:n] != origin.Hash[:n] {
-				return f, false, nil
-			}
-			if len(origin.Hash) > len(commit) {
-				commit = origin.Hash
-			}
-			found = append(found, v)
+		if n := min(len(longest), len(hash)); longest[:n] != hash[:n] {
+			return nil, false, nil
 		}
+		if len(hash) > len(longest) {
+			longest = hash
+		}
+		found = append(found, v.Version)
 	}
+	return found, true, nil
+}
+
+// commitQueries returns the versions to which queries for a commit were resolved when a bundle was
+// made.
+func (h *handler) commitQueries(ctx context.Context, path, commit string) (found []string, err error) {
 	var asked []index.Query
-	for q, err := range h.view.Queries(ctx, req.Path) { // a commit that was asked for outside
+	for q, err := range h.view.Queries(ctx, path) {
 		if err != nil {
-			return f, false, err
+			return nil, err
 		}
-		if n := min(len(q.Query), len(req.Version)); n >= 7 && reCommit.MatchString(q.Query) && q.Query[:n] == req.Version[:n] {
+		if reCommit.MatchString(q.Query) && sameCommit(q.Query, commit) {
 			asked = append(asked, q)
 		}
 	}
-	for _, q := range asked { // now that no connection to the index is held
-		if v, ok, err := h.view.Lookup(ctx, q.Path, q.Version); err != nil {
-			return f, false, err
-		} else if ok && v.ZipSize != nil {
-			found = append(found, v)
+	for _, q := range asked { // only now: the loop above holds a connection to the index
+		v, ok, err := h.view.Lookup(ctx, q.Path, q.Version)
+		if err != nil {
+			return nil, err
+		}
+		if ok && v.ZipSize != nil {
+			found = append(found, v.Version)
 		}
 	}
-	if len(found) == 0 {
-		return f, false, nil
+	return found, nil
+}
+
+// commitOf returns the commit of a version, "" when it is unknown. That of a pseudo-version has its
+// first 12 digits only.
+func commitOf(v index.Version) string {
+	var origin struct{ Hash string }
+	json.Unmarshal([]byte(v.Origin), &origin) // Origin may be ""
+	if rev, err := module.PseudoVersionRev(v.Version); err == nil && origin.Hash == "" {
+		return rev
 	}
-	// Several tags of one commit: the go command takes the highest.
-	last := slices.MaxFunc(found, func(a, b index.Version) int { return semver.Compare(a.Version, b.Version) })
-	return h.view.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: last.Version}.String())
+	return origin.Hash
+}
+
+// sameCommit reports whether two names may be of one commit: one begins with the other.
+func sameCommit(a, b string) bool {
+	return min(len(a), len(b)) >= minCommit && (strings.HasPrefix(a, b) || strings.HasPrefix(b, a))
 }

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -17,46 +18,28 @@ import (
 // smallFile is the largest file in bytes that is served from memory.
 const smallFile = 64 << 10
 
-// serveFile serves a file of the bundle. A returned error was not answered yet.
+// serveFile serves a file of the bundles: from memory when it is small, else through large.go. An
+// error that it returns was not answered yet.
 func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error {
-	if data, ok, err := h.view.Merged(x.req.Context(), req); err != nil {
+	ctx := x.req.Context()
+	if data, ok, err := h.view.Merged(ctx, req); err != nil {
 		return err
-	} else if ok {
+	} else if ok { // a list or @latest that several lines carry
 		h.made(path, req, data).serve(x, x.req)
 		return nil
 	}
-	f, when, known, ok, err := h.view.FileOf(x.req.Context(), path, req.Path, req.Version)
-	if err != nil {
+	f, e, ok, err := h.find(ctx, path, req)
+	switch {
+	case err != nil:
 		return err
-	}
-	if !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
-		f, ok, err = h.byCommit(x.req.Context(), req)
-		if err != nil {
-			return err
-		}
-	}
-	if !ok && req.Kind == modpath.SumTile {
+	case !ok && req.Kind == modpath.SumTile:
 		return h.serveTile(x, path, req)
-	}
-	if !ok {
+	case !ok:
 		return h.notFound(x, req)
-	}
-	e := &entry{path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req), control: brief, modified: h.view.Made(f.In)}
-	switch req.Kind {
-	case modpath.Info, modpath.Mod, modpath.Zip:
-		if known { // else it is a query such as a branch: another bundle may answer another version
-			e.control = immutable
-		}
-		if t, err := time.Parse(time.RFC3339, when); err == nil {
-			e.modified = t
-		}
-	case modpath.SumTile:
-		e.control = immutable
-	}
-	if f.Size > smallFile {
+	case f.Size > smallFile:
 		return h.large[f.In].serve(h, x, f.File, e)
 	}
-	if e.data, err = f.In.Read(x.req.Context(), f.File, smallFile); err != nil {
+	if e.data, err = f.In.Read(ctx, f.File, smallFile); err != nil {
 		if _, bad := errors.AsType[*bundle.NotVerifiedError](err); bad {
 			h.damaged(path)
 		}
@@ -68,29 +51,75 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// made returns the entry of a body that was made here and is no file of the bundle, and leaves it in the cache.
+// find returns the file at a path, and an entry for it without its data.
+func (h *handler) find(ctx context.Context, path string, req modpath.Request) (f bundle.Ref, e *entry, ok bool, err error) {
+	f, when, known, ok, err := h.view.FileOf(ctx, path, req.Path, req.Version)
+	if err == nil && !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
+		f, ok, err = h.byCommit(ctx, req)
+	}
+	if err != nil || !ok {
+		return f, nil, false, err
+	}
+	e = &entry{
+		path: path, kind: kind(req.Kind), etag: etag(f.SHA256), contentType: contentType(req),
+		control: cacheControl(req.Kind, known), modified: h.view.Made(f.In),
+	}
+	switch req.Kind {
+	case modpath.Info, modpath.Mod, modpath.Zip:
+		if t, err := time.Parse(time.RFC3339, when); err == nil {
+			e.modified = t
+		}
+	}
+	return f, e, true, nil
+}
+
+// made returns an entry for a body that is not a file of a bundle, and puts it into the cache.
 func (h *handler) made(path string, req modpath.Request, data []byte) *entry {
-	e := &entry{path: path, kind: kind(req.Kind), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(req), control: brief, modified: h.view.Made(h.view.Lines[0])}
+	e := &entry{
+		path: path, kind: kind(req.Kind), data: data, etag: etag(sha256.Sum256(data)), contentType: contentType(req),
+		control: brief, modified: h.view.Made(h.view.Lines[0]),
+	}
 	h.cache.put(e)
 	return e
 }
 
-// An entry is what is known of a body that is served, and the body when it is small.
+// etag returns the strong ETag of a body.
+func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
+
+// contentType returns the Content-Type of the answer to a request.
+func contentType(r modpath.Request) string {
+	if r.Gzip {
+		return "application/gzip"
+	}
+	switch r.Kind {
+	case modpath.Info, modpath.Latest, modpath.Vuln:
+		return "application/json"
+	case modpath.Zip:
+		return "application/zip"
+	case modpath.Self:
+		return "application/x-tar"
+	case modpath.SumTile:
+		return "application/octet-stream"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+// An entry describes a body that is served, and holds it when it is small.
 type entry struct {
 	path        string
 	kind        kind
-	data        []byte
+	data        []byte // nil for a large file
 	etag        string
 	contentType string
-	control     string
+	control     string // Cache-Control
 	modified    time.Time
 
 	once   sync.Once
-	values headerValues
+	values headerValues // set by once
 }
 
-// headerValues are the values of an entry's response headers, as net/http has them. They are made once: a small file is sent in some
-// microseconds, of which making them would be one.
+// headerValues are an entry's response headers in the form of net/http. They are made once: sending
+// a small file takes some microseconds, and making them would take one.
 type headerValues struct{ contentType, etag, control, modified, length []string }
 
 var (
@@ -107,7 +136,8 @@ func (e *entry) headers(w http.ResponseWriter) {
 		}
 	})
 	h := w.Header()
-	h["Content-Type"], h["Etag"], h["Cache-Control"], h["X-Content-Type-Options"] = e.values.contentType, e.values.etag, e.values.control, noSniff
+	h["Content-Type"], h["Etag"], h["Cache-Control"] = e.values.contentType, e.values.etag, e.values.control
+	h["X-Content-Type-Options"] = noSniff
 	if e.values.modified != nil {
 		h["Last-Modified"] = e.values.modified
 	}
@@ -127,7 +157,7 @@ func (e *entry) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// plain reports whether a request wants the whole body, whatever it has seen before.
+// plain reports whether a request asks for the whole body without conditions.
 func plain(r *http.Request) bool {
 	for _, name := range []string{"Range", "If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since"} {
 		if r.Header[name] != nil {
@@ -135,24 +165,4 @@ func plain(r *http.Request) bool {
 		}
 	}
 	return true
-}
-
-// etag returns the strong ETag of a body.
-func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
-
-func contentType(r modpath.Request) string {
-	if r.Gzip {
-		return "application/gzip"
-	}
-	switch r.Kind {
-	case modpath.Info, modpath.Latest, modpath.Vuln:
-		return "application/json"
-	case modpath.Zip:
-		return "application/zip"
-	case modpath.Self:
-		return "application/x-tar"
-	case modpath.SumTile:
-		return "application/octet-stream"
-	}
-	return "text/plain; charset=utf-8"
 }

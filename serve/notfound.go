@@ -21,7 +21,7 @@ func (h *handler) notFound(x *exchange, req modpath.Request) error {
 	if wanted, err := h.wanted(x.req.Context(), req); err != nil {
 		return err
 	} else if wanted && !inside {
-		h.miss(req, x.origin().addr)
+		h.wants.Add(req, x.origin().addr)
 	}
 	h.metrics.misses.WithLabelValues(req.Kind.String()).Inc()
 	if h.missLog.Allow() {

@@ -1,18 +1,17 @@
 // Package serve is the isolated side of modmirror: read-only HTTP handlers over a bundle.
 //
-// No path from a request reaches the file system: it is parsed, looked up in the
-// index, and read at an offset. No client ever gets a complete wrong body: bytes are hashed
-// on the way out, the end of a body is held back until its hash is known, and a mismatch
-// cuts the connection.
+// No path from a request reaches the file system. The server parses it, looks it up in the index, and
+// reads the content at an offset. No client ever gets a complete wrong body: bytes are hashed on the
+// way out, the end of a body is held back until its hash is known, and a mismatch cuts the connection.
 //
-//   - Up to 64 KiB: read, hashed and sent from memory; a bounded cache keeps what was verified.
-//   - Larger and not yet verified: streamed while hashing.
+//   - Up to 64 KiB: read, hashed and sent from memory. A bounded cache keeps verified bodies.
+//   - Larger and not yet verified: hashed while it is sent.
 //   - Larger and verified before: copied out as long as the bundle is still the same file (device,
-//     inode, size, mtime, ctime), which is asked again before the last piece goes out.
+//     inode, size, mtime, ctime). That is checked again before the last piece goes out.
 //
-// A range is served from verified files only. There is no sendfile: it lends pages of the page cache to
-// the network, so that what is written into the file later reaches a slow client; and no mmap: media
-// that is pulled would be a signal instead of an error.
+// Ranges are served from verified files only. There is no sendfile: it lends pages of the page cache
+// to the network, so that a later write to the file reaches a slow client. There is no mmap: pulled
+// media would raise a signal instead of an error.
 package serve
 
 import (
@@ -21,7 +20,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,43 +31,47 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// A handler serves the GOPROXY protocol, the checksum database included, from bundles.
+// A handler serves the GOPROXY protocol, the checksum database included, from one view of bundles.
+// It is safe for concurrent use.
 type handler struct {
-	view *bundle.View
-	log  *slog.Logger
-	miss func(r modpath.Request, from netip.Addr)
-	tree func(db string, size int64, exact bool, from netip.Addr)
-
+	view   *bundle.View
+	log    *slog.Logger
+	wants  Recorder
 	inside *Inside // nil for none
 
-	refs   atomic.Int64 // requests being answered, and one more while it is not retired
-	retire func()       // ends what goes on beside requests
+	refs   atomic.Int64 // requests that are being answered, and one more until release retires the handler
+	retire func()       // stops background work
 
-	ctx context.Context // of what goes on beside requests; nil for a handler without a server
+	ctx context.Context // of background work; nil for a handler without a server
 
-	cache   cache
-	large   map[*bundle.Bundle]*largeFiles // by the bundle whose index names the files
-	buffers *buffers
-	packing chan struct{} // held by who packs
+	cache       cache
+	large       map[*bundle.Bundle]*largeFiles // by the bundle whose index names the files
+	buffers     *buffers
+	compressing chan struct{} // held while a file is compressed
 
 	damage   sync.Map     // paths of files that did not verify, and not since
-	damages  atomic.Int64 // how many there are
-	scrubbed atomic.Int64 // files of the scrub's pass
-	files    int64        // in all catalogues
+	damages  atomic.Int64 // their number
+	scrubbed atomic.Int64 // files that the scrub's current pass verified
+	files    int64        // in all catalogs
 
 	ids     string // of the bundles, for the audit
 	metrics *metrics
 	missLog *rate.Limiter
 }
 
-// newHandler returns a handler for a view. It calls miss, when not nil, with each request for something that is not carried.
-func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request, netip.Addr), m *metrics) *handler {
-	h := &handler{view: v, log: log, miss: miss, metrics: m, packing: make(chan struct{}, 1), large: make(map[*bundle.Bundle]*largeFiles), buffers: newBuffers()}
-	h.missLog = rate.NewLimiter(missesLogged, missBurst)
-	if h.miss == nil {
-		h.miss = func(modpath.Request, netip.Addr) {}
+// newHandler returns a handler for a view. wants records requests for what is not carried; nil for
+// nobody.
+func newHandler(v *bundle.View, log *slog.Logger, wants Recorder, m *metrics) *handler {
+	h := &handler{
+		view: v, log: log, wants: wants, metrics: m,
+		compressing: make(chan struct{}, 1),
+		large:       make(map[*bundle.Bundle]*largeFiles),
+		buffers:     newBuffers(),
+		missLog:     rate.NewLimiter(missesLogged, missBurst),
 	}
-	h.tree = func(string, int64, bool, netip.Addr) {}
+	if h.wants == nil {
+		h.wants = MissFunc(nil)
+	}
 	h.refs.Store(1)
 	var ids []string
 	for _, b := range v.Lines {
@@ -81,7 +83,8 @@ func newHandler(v *bundle.View, log *slog.Logger, miss func(modpath.Request, net
 	return h
 }
 
-// acquire takes part in the handler, until release; ok is false when it is retired and its view closed.
+// acquire keeps the view open until the caller calls release. It returns false when the handler is
+// retired and its view closed.
 func (h *handler) acquire() (ok bool) {
 	for {
 		n := h.refs.Load()
@@ -94,7 +97,7 @@ func (h *handler) acquire() (ok bool) {
 	}
 }
 
-// release ends what acquire began. The view is closed with the last part, after the handler was retired by a release of its own.
+// release undoes acquire. One more call retires the handler. The last release closes the view.
 func (h *handler) release() {
 	if h.refs.Add(-1) == 0 {
 		h.view.Close()
@@ -119,7 +122,8 @@ func (h *handler) answer(x *exchange) {
 	req, err := modpath.Parse(path)
 	if err != nil {
 		if h.missLog.Allow() {
-			h.log.Info("no path of the GOPROXY protocol", "path", fmt.Sprintf("%.200s", x.path), "client", x.origin().addr, "name", x.name, "request", x.requestID())
+			h.log.Info("no path of the GOPROXY protocol", "path", fmt.Sprintf("%.200s", x.path),
+				"client", x.origin().addr, "name", x.name, "request", x.requestID())
 		}
 		text(x, http.StatusNotFound, "not a path of the GOPROXY protocol")
 		return
@@ -131,24 +135,27 @@ func (h *handler) answer(x *exchange) {
 	case req.Kind == modpath.SumLatest:
 		err = h.serveHead(x, path, req)
 	case req.Gzip:
-		err = h.servePacked(x, path, req)
+		err = h.serveGzip(x, path, req)
 	default:
 		err = h.serveFile(x, path, req)
 	}
 	h.failed(x, err)
 }
 
-// failed answers a request with an error that was not answered yet, if there is one.
+// failed answers a request that ended in an error and was not answered yet. It does nothing when err
+// is nil or the client has gone.
 func (h *handler) failed(x *exchange, err error) {
 	if err == nil || x.req.Context().Err() != nil {
 		return
 	}
+	said := []any{"path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err}
 	if _, ok := errors.AsType[*bucket.UnavailableError](err); ok {
-		h.log.Error("cannot answer: the storage does not", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
+		h.log.Error("cannot answer: the storage does not", said...)
 		x.Header().Set("Retry-After", "10")
-		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, and this is not cached here; try again later (request %s)", x.requestID())
+		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, and this is not cached here; "+
+			"try again later (request %s)", x.requestID())
 		return
 	}
-	h.log.Error("cannot answer", "path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err)
+	h.log.Error("cannot answer", said...)
 	text(x, http.StatusInternalServerError, "the server cannot read its bundle; its log says why, at request %s", x.requestID())
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/bucket"
-	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 const (
@@ -57,14 +56,9 @@ type Server struct {
 
 	Log *slog.Logger // nil for slog.Default()
 
-	// Miss is told of requests for what is not carried, and where they come from. May be nil.
-	Miss func(r modpath.Request, from netip.Addr)
-
-	// Tree is told that a client remembers a tree of a checksum database, of so many records, that
-	// the bundles do not know; exact is false when only the upper bits of the size are. May be nil.
-	Tree func(db string, size int64, exact bool, from netip.Addr)
-
-	Forgotten func() int64 // how much of what Miss and Tree were told is forgotten; may be nil
+	// Wants records what clients ask for and do not get: *Wants in a file, MissFunc otherwise. nil
+	// records nothing.
+	Wants Recorder
 
 	Inside *Inside // which modules are had elsewhere in the network inside; nil for none
 
@@ -172,11 +166,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // show serves a view from now on.
 func (s *Server) show(ctx context.Context, v *bundle.View) {
-	h := newHandler(v, s.Log, s.Miss, s.metrics)
+	h := newHandler(v, s.Log, s.Wants, s.metrics)
 	h.inside = s.Inside
-	if s.Tree != nil {
-		h.tree = s.Tree
-	}
 	ctx, h.retire = context.WithCancel(ctx)
 	h.ctx = ctx
 	if old := s.handler.Swap(h); old != nil {
@@ -378,8 +369,8 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	if why := s.stale.Load(); why != nil {
 		words += ", but what is in the store now is not served: " + *why
 	}
-	if s.Forgotten != nil && s.Forgotten() > 0 {
-		words += fmt.Sprintf(", but so much is asked for that modmirror wants has forgotten %d of it", s.Forgotten())
+	if s.Wants != nil && s.Wants.Evicted() > 0 {
+		words += fmt.Sprintf(", but so much is asked for that modmirror wants has forgotten %d of it", s.Wants.Evicted())
 	}
 	if s.Audit != nil && s.Audit.failing() != nil {
 		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())

@@ -54,11 +54,11 @@ func newSite(t *testing.T, set ...func(*Server)) *site {
 		},
 		Log:   slog.New(slog.DiscardHandler),
 		Ready: func(v *bundle.View) { s.bundle = v.Lines[0]; close(ready) },
-		Miss: func(r modpath.Request, _ netip.Addr) {
+		Wants: MissFunc(func(r modpath.Request, _ netip.Addr) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.misses = append(s.misses, r.String())
-		},
+		}),
 	}
 	for _, f := range set {
 		f(s.server)

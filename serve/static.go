@@ -3,7 +3,6 @@ package serve
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -216,16 +215,12 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 	if req.Kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
 		return nil
 	}
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := io.Copy(z, io.NewSectionReader(src, 0, f.Size)); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
+	packed, err := gzipped(io.NewSectionReader(src, 0, f.Size))
+	if err != nil {
 		return err
 	}
 	req.Gzip = true
-	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(packed.Bytes()), int64(packed.Len()), sha256.Sum256(packed.Bytes()))
+	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(packed), int64(len(packed)), sha256.Sum256(packed))
 }
 
 // write writes size bytes to a path, unless they are there.
@@ -262,14 +257,9 @@ func (s *Static) upload(ctx context.Context, path string, req modpath.Request, s
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	meta := bucket.Meta{ContentType: contentType(req), CacheControl: brief}
-	switch req.Kind {
-	case modpath.Mod, modpath.Zip, modpath.SumTile:
-		meta.CacheControl = immutable
-	case modpath.Info:
-		if module.CanonicalVersion(req.Version) == req.Version {
-			meta.CacheControl = immutable
-		}
+	meta := bucket.Meta{
+		ContentType:  contentType(req),
+		CacheControl: cacheControl(req.Kind, module.CanonicalVersion(req.Version) == req.Version),
 	}
 	sent, err := s.Bucket.Upload(ctx, path, src, size, meta, nil)
 	if err == nil && sent != etag {

@@ -11,8 +11,8 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// serveLookup answers a lookup of the checksum database with the record in the index
-// and the head that is served.
+// serveLookup answers a lookup of the checksum database. It composes the answer of the record in the
+// index and the tree head that is served.
 func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) error {
 	head := h.view.Head(req.DB)
 	if head == nil {
@@ -30,12 +30,14 @@ func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) err
 		if !carried || have.Record != nil {
 			return h.notFound(x, req)
 		}
-		text(x, http.StatusNotFound, "%s@%s is carried, outside the checksum database: set GONOSUMDB=%[1]s (modmirror env prints all settings)", req.Path, req.Version)
+		text(x, http.StatusNotFound, "%s@%s is carried, outside the checksum database: "+
+			"set GONOSUMDB=%[1]s (modmirror env prints all settings)", req.Path, req.Version)
 		return nil
 	}
 	if !h.view.Proven(req.DB, *v.Record) {
 		text(x, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
-			"the next bundle of its line must be made with the catalogues of this store: modmirror extract --catalog STORE", v.Path, v.Version, *v.Record, head.N)
+			"the next bundle of its line must be made with the catalogs of this store: modmirror extract --catalog STORE",
+			v.Path, v.Version, *v.Record, head.N)
 		return nil
 	}
 	rec := proof.Record{ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
@@ -54,7 +56,8 @@ func (h *handler) serveHead(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// serveTile cuts a tile from a wider one: bundles of other lines may have it when this one has none.
+// serveTile answers with a tile that is not a file of a bundle: it cuts the tile from a wider one of
+// another line.
 func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error {
 	data, err := h.view.Tile(x.req.Context(), req.DB, req.Tile)
 	h.unknownTree(x, req, err == nil)
@@ -68,11 +71,10 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// unknownTree tells of a tree that a client remembers and that the bundles do not know: a client
-// asks for the tiles at the right edge of its tree, whose widths tell its size; those of known
-// trees are files of a bundle (x/mod/sumdb/tlog, tile.go). Where the client has these in its cache
-// it asks for full tiles that show how that tree goes on, which tell the size but for its last
-// eight bits.
+// unknownTree records that a client remembers a tree that the bundles do not know. A client asks for
+// the tiles at the right edge of its tree, whose widths tell the size; the bundles have those of
+// known trees as files (x/mod/sumdb/tlog, tile.go). A client that has these in its cache asks for
+// full tiles that show how its tree continues, which tell the size but for its last eight bits.
 func (h *handler) unknownTree(x *exchange, req modpath.Request, found bool) {
 	head := h.view.Head(req.DB)
 	if head == nil {
@@ -91,11 +93,12 @@ func (h *handler) unknownTree(x *exchange, req modpath.Request, found bool) {
 	}
 	if size > 0 && size != head.N {
 		h.metrics.trees.Inc()
-		h.tree(req.DB, size, exact, x.origin().addr)
+		h.wants.AddTree(req.DB, size, exact, x.origin().addr)
 	}
 }
 
-// sumDB returns the checksum database that clients are to use, "" for none: Go's own when it is served.
+// sumDB returns the name of the checksum database that clients are to use: Go's own when it is
+// served, "" when none is.
 func (h *handler) sumDB() string {
 	served := slices.Sorted(maps.Keys(h.view.Served()))
 	if len(served) == 0 {

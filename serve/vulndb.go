@@ -5,18 +5,20 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// maxPacked is the largest file in bytes that is packed for a client.
-const maxPacked = 16 << 20
+// maxCompressed is the largest file in bytes that is compressed for a client.
+const maxCompressed = 16 << 20
 
-// servePacked serves a file of the vulnerability database in gzip, which is how govulncheck asks for it over HTTP.
-func (h *handler) servePacked(x *exchange, path string, req modpath.Request) error {
-	e, err := h.pack(x.req.Context(), path, req)
+// serveGzip serves a compressed file of the vulnerability database: govulncheck asks for these over
+// HTTP.
+func (h *handler) serveGzip(x *exchange, path string, req modpath.Request) error {
+	e, err := h.compress(x.req.Context(), path, req)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h.notFound(x, req)
 	}
@@ -27,11 +29,12 @@ func (h *handler) servePacked(x *exchange, path string, req modpath.Request) err
 	return nil
 }
 
-// pack returns a packed file, and leaves it in the cache.
-func (h *handler) pack(ctx context.Context, path string, req modpath.Request) (*entry, error) {
-	select { // the index of all entries is a megabyte: one at a time
-	case h.packing <- struct{}{}:
-		defer func() { <-h.packing }()
+// compress returns a compressed file, and puts it into the cache. The index of all entries has a
+// megabyte, so only one file is compressed at a time.
+func (h *handler) compress(ctx context.Context, path string, req modpath.Request) (*entry, error) {
+	select {
+	case h.compressing <- struct{}{}:
+		defer func() { <-h.compressing }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -40,20 +43,26 @@ func (h *handler) pack(ctx context.Context, path string, req modpath.Request) (*
 	}
 	plain := req
 	plain.Gzip = false
-	data, err := h.view.ReadFile(ctx, plain.String(), maxPacked)
+	data, err := h.view.ReadFile(ctx, plain.String(), maxCompressed)
 	if bad, ok := errors.AsType[*bundle.NotVerifiedError](err); ok {
 		h.damaged(bad.What)
 	}
 	if err != nil {
 		return nil, err
 	}
+	if data, err = gzipped(bytes.NewReader(data)); err != nil {
+		return nil, err
+	}
+	return h.made(path, req, data), nil
+}
+
+// gzipped returns the bytes of r in gzip.
+func gzipped(r io.Reader) ([]byte, error) {
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
-	if _, err := z.Write(data); err != nil {
+	if _, err := io.Copy(z, r); err != nil {
 		return nil, err
 	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return h.made(path, req, buf.Bytes()), nil
+	err := z.Close()
+	return buf.Bytes(), err
 }

@@ -28,6 +28,37 @@ const maxWants = 10_000
 // a path has at most modpath.MaxLength.
 const maxWantsFile = maxWants * 3 << 10
 
+// A Recorder is told what clients ask for and do not get. *Wants is one. Several goroutines call its
+// methods at once.
+type Recorder interface {
+	// Add records a request for something that is not carried, which came from an address.
+	Add(r modpath.Request, from netip.Addr)
+
+	// AddTree records that a client remembers a tree of size records of a checksum database which
+	// the bundles do not know. When exact is false, only the bits above the last eight of size are
+	// known.
+	AddTree(db string, size int64, exact bool, from netip.Addr)
+
+	// Evicted returns how many records were dropped for want of room.
+	Evicted() int64
+}
+
+// A MissFunc is a Recorder that is called with requests and ignores trees. nil ignores both.
+type MissFunc func(r modpath.Request, from netip.Addr)
+
+// Add calls f.
+func (f MissFunc) Add(r modpath.Request, from netip.Addr) {
+	if f != nil {
+		f(r, from)
+	}
+}
+
+// AddTree does nothing.
+func (f MissFunc) AddTree(string, int64, bool, netip.Addr) {}
+
+// Evicted returns 0.
+func (f MissFunc) Evicted() int64 { return 0 }
+
 // A Want is something that was asked for and is not carried: a module, or what a client needs that
 // remembers a tree head of the checksum database which the bundles do not know. Who asked is not
 // kept.

@@ -291,7 +291,7 @@ func rehearse(ctx context.Context, e *env) error {
 			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), bundle.TrustIn(plan.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(e.stderr, nil)),
-		Miss:  misses.add,
+		Wants: serve.MissFunc(misses.add),
 		Ready: func(*bundle.View) { close(ready) },
 	}
 	ctx, stop := context.WithCancel(ctx)
