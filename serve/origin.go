@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// An origin is where a request came from.
+// An origin says where a request came from.
 type origin struct {
-	addr    netip.Addr // the client's; zero when it is not known
+	addr    netip.Addr // of the client; zero when unknown
 	scheme  string     // http or https, as the client sees it
 	host    string     // as the client sees it
-	proxied bool       // by a trusted reverse proxy
+	proxied bool       // it came through a trusted reverse proxy
 }
 
-// originOf says where a request came from. What X-Forwarded-* say is believed of trusted proxies only, of the last one that is not trusted.
+// originOf returns the origin of a request. It believes X-Forwarded-* of trusted proxies only: the
+// client is the last address in X-Forwarded-For that is not a trusted proxy.
 func originOf(r *http.Request, proxies []netip.Prefix) origin {
 	o := origin{scheme: "http", host: r.Host}
 	if r.TLS != nil {
@@ -50,6 +51,7 @@ func originOf(r *http.Request, proxies []netip.Prefix) origin {
 	return o
 }
 
+// trusted reports whether addr is one of a proxy.
 func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
 	for _, p := range proxies {
 		if p.Contains(addr) {
@@ -59,7 +61,7 @@ func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
 	return false
 }
 
-// ParseProxies parses the addresses of trusted reverse proxies: addresses and prefixes, separated by commas.
+// ParseProxies parses the addresses and prefixes of trusted reverse proxies, separated by commas.
 func ParseProxies(list string) ([]netip.Prefix, error) {
 	var proxies []netip.Prefix
 	for _, text := range strings.Split(list, ",") {

@@ -19,16 +19,17 @@ var files embed.FS
 
 var landingPage = template.Must(template.ParseFS(files, "landing.html"))
 
-// notInHost is what a Host header may have in it although no host has: the page is there to be copied from.
+// notInHost matches characters that no host has although a Host header may have them: people copy the
+// settings of the page into a shell.
 var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
 
-// landing shows what is served and how to use it.
-func (h *handler) landing(w *exchange, base string) error {
-	settings, err := h.clientSettings(w.req.Context())
+// landing answers with the page that shows what is served and how to use it.
+func (h *handler) landing(x *exchange, base string) error {
+	settings, err := h.clientSettings(x.req.Context())
 	if err != nil {
 		return err
 	}
-	url := w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base
+	url := x.origin().scheme + "://" + notInHost.ReplaceAllString(x.origin().host, "") + base
 	type shell struct{ Name, Text string }
 	var shells []shell
 	for _, sh := range Shells {
@@ -47,30 +48,45 @@ func (h *handler) landing(w *exchange, base string) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
-	fmt.Fprint(w, page.String())
+	x.Header().Set("Content-Type", "text/html; charset=utf-8")
+	x.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	x.Header().Set("X-Content-Type-Options", "nosniff")
+	x.Header().Set("Cache-Control", "no-store")
+	fmt.Fprint(x, page.String())
 	return nil
 }
 
-// Settings is what a client needs to know besides the URL, as /settings.json has it.
-type Settings struct {
-	Bundle  string   `json:"bundle"`
-	Created string   `json:"created"` // RFC 3339
-	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
-	Private []string `json:"private"` // modules outside of it
-	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
-	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not here
-	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
+// settings answers with /settings.json.
+func (h *handler) settings(x *exchange) error {
+	s, err := h.clientSettings(x.req.Context())
+	if err != nil {
+		return err
+	}
+	x.Header().Set("Content-Type", "application/json")
+	x.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(x).Encode(s)
 }
 
 // maxPrivate is how many private module paths the client settings name.
 const maxPrivate = 1000
 
+// Settings is the content of /settings.json: what a client needs to know besides the URL of a server.
+type Settings struct {
+	Bundle  string   `json:"bundle"`  // names of the lines
+	Created string   `json:"created"` // when the newest bundle was made, RFC 3339
+	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
+	Private []string `json:"private"` // carried modules outside the checksum database, the first 1,000
+	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
+	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not served here
+	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
+}
+
+// clientSettings returns the settings for clients of this view.
 func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
-	s := Settings{Inside: []string{}, Also: []string{}, Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
+	s := Settings{
+		Inside: []string{}, Also: []string{}, Private: []string{}, SumDB: h.sumDB(),
+		Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339),
+	}
 	var names []string
 	for _, b := range h.view.Lines {
 		names = append(names, b.Manifest.Name)
@@ -98,27 +114,16 @@ func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
 	return s, err
 }
 
-// settings answers with what "modmirror env" needs to know.
-func (h *handler) settings(w *exchange) error {
-	s, err := h.clientSettings(w.req.Context())
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	return json.NewEncoder(w).Encode(s)
-}
-
 // A Var is a setting of the go command.
 type Var struct{ Name, Value string }
 
-// Vars returns the settings of a client of the server at a URL. GOVULNDB, which gopls reads, is not
+// Vars returns the settings for a client of the server at a URL. GOVULNDB, which gopls reads, is not
 // among those that go env -w knows.
 //
-// clean says that GOPRIVATE is empty on the client, so that GONOPROXY, whose default it is, can be
-// too. Else GONOPROXY is none: an empty variable of the environment does not count against "go env
-// -w". With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever
-// the proxies have (findings/gonoproxy-patch.sh).
+// clean says that GOPRIVATE is empty on the client. Then GONOPROXY, whose default it is, can be empty
+// too. Else GONOPROXY is "none": an empty environment variable does not override "go env -w". With
+// any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever the proxies
+// have (findings/gonoproxy-patch.sh).
 func (s *Settings) Vars(url string, clean bool) []Var {
 	noProxy := "none"
 	if clean {
@@ -128,7 +133,7 @@ func (s *Settings) Vars(url string, clean bool) []Var {
 		noProxy = strings.Join(s.Inside, ",")
 	}
 	vars := []Var{
-		{"GOPROXY", strings.Join(append([]string{url}, s.Also...), ",")}, // without "direct", which would go to a network that is not there
+		{"GOPROXY", strings.Join(append([]string{url}, s.Also...), ",")}, // without "direct": there is no network for it
 		{"GONOPROXY", noProxy},
 		{"GOPRIVATE", ""},
 		{"GONOSUMDB", strings.Join(s.NoSumDB(), ",")},
@@ -146,14 +151,15 @@ func (s *Settings) Vars(url string, clean bool) []Var {
 // network inside, and the private ones that are carried.
 func (s *Settings) NoSumDB() []string { return slices.Concat(s.Inside, s.Private) }
 
-// Shells are the forms in which settings are printed, with their names for people.
+// Shells lists the forms that ShellText prints, with their names for people.
 var Shells = []struct{ Name, Title string }{
 	{"sh", "sh, bash, zsh"},
 	{"powershell", "PowerShell"},
 	{"go", "For good, with go env -w"},
 }
 
-// ShellText returns commands that make settings in a form of Shells; ok is false for another one.
+// ShellText returns the commands that make settings in a shell, which Shells names. ok is false for
+// any other shell.
 func ShellText(shell string, vars []Var) (text string, ok bool) {
 	var b strings.Builder
 	switch shell {

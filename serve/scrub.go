@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// scrubShare is how many times as long as it took to verify a file the scrub waits before the next one, so that it takes a twentieth of
-	// one core and of the disk.
+	// scrubShare is how many times as long as it took to verify a file the scrub waits before the
+	// next one, so that it takes a twentieth of one core and of the disk.
 	scrubShare = 19
 
-	// scrubPause is how long it waits after a pass.
+	// scrubPause is how long the scrub waits after a pass.
 	scrubPause = 24 * time.Hour
 )
 
-// scrub verifies all files of a view, slowly, again and again, so that a disk that decays is found out before a client asks.
+// scrub verifies all files of a view, slowly and again and again until ctx is done. It finds the
+// damage of a failing disk before a client asks for the file.
 func (s *Server) scrub(ctx context.Context, h *handler) {
 	for {
 		h.scrubbed.Store(0)
@@ -33,7 +34,7 @@ func (s *Server) scrub(ctx context.Context, h *handler) {
 	}
 }
 
-// pass verifies all files once, and reports whether it came to the end.
+// pass verifies all files once, and reports whether it completed.
 func (h *handler) pass(ctx context.Context) bool {
 	var owed time.Duration
 	for _, b := range h.view.Lines {
@@ -62,17 +63,17 @@ func (h *handler) pass(ctx context.Context) bool {
 	return true
 }
 
-// scrub hashes a file, whatever is known of it.
+// scrub hashes a file, also one that was verified before.
 func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
-	place, err := l.bundle.Find(f)
+	from, err := l.bundle.Find(f)
 	if err != nil {
 		return err
 	}
-	at, err := l.locate(f, place)
+	at, err := l.locate(f, from)
 	if err != nil {
 		return err
 	}
-	l.isVerified(at) // takes note of what the medium is now
+	l.isVerified(at) // notes the identity of the medium, for setVerified
 	at.sum = sha256.New()
 	if err = l.send(ctx, io.Discard, f.Size, at); err != nil {
 		l.forget(at)
@@ -80,19 +81,7 @@ func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
 	return err
 }
 
-// sleep waits, and reports whether ctx is not done.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
-// Damage returns the path of a file that did not verify, "" while there is none.
+// Damage returns the path of a file that did not verify, and not since; "" for none.
 func (h *handler) Damage() (path string) {
 	if h.damages.Load() > 0 {
 		h.damage.Range(func(p, _ any) bool { path = p.(string); return false })
@@ -100,7 +89,7 @@ func (h *handler) Damage() (path string) {
 	return path
 }
 
-// damaged remembers that a file did not verify.
+// damaged records that a file did not verify.
 func (h *handler) damaged(path string) {
 	if _, known := h.damage.LoadOrStore(path, true); !known {
 		h.damages.Add(1)
@@ -112,7 +101,8 @@ func (h *handler) damaged(path string) {
 	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
 }
 
-// repaired forgets that, when all of the file was verified since: one in a bucket may have been changed on its way.
+// repaired clears a record of damaged, after all of the file was verified. A file of a bucket may have
+// been damaged on its way only.
 func (h *handler) repaired(path string) {
 	if h.damages.Load() == 0 {
 		return
@@ -123,10 +113,11 @@ func (h *handler) repaired(path string) {
 	}
 }
 
-// recheckInterval is how long after a file of a bucket did not verify it is fetched again.
+// recheckInterval is how long recheck waits before each try.
 const recheckInterval = 5 * time.Second
 
-// recheck fetches a file of a bucket again until it verifies: it may have been changed on its way, and nobody asks a server that is not ready.
+// recheck fetches a file of a bucket again until it verifies. It may have been damaged on its way,
+// and no client asks a server that is not ready. It returns at once for a file on a disk.
 func (h *handler) recheck(path string) {
 	for sleep(h.ctx, recheckInterval) && h.acquire() {
 		remote, err := h.refetch(path)
@@ -137,12 +128,13 @@ func (h *handler) recheck(path string) {
 	}
 }
 
+// refetch fetches and verifies a file if it is in a bucket.
 func (h *handler) refetch(path string) (remote bool, err error) {
 	f, ok, err := h.view.File(h.ctx, path)
 	if err != nil || !ok {
 		return false, err
 	}
-	if place, err := f.In.Find(f.File); err != nil || !place.Medium.Remote() {
+	if from, err := f.In.Find(f.File); err != nil || !from.Medium.Remote() {
 		return false, err
 	}
 	src, err := h.large[f.In].open(h.ctx, f.File)
@@ -151,4 +143,16 @@ func (h *handler) refetch(path string) (remote bool, err error) {
 	}
 	defer src.close()
 	return true, src.verify(h.ctx)
+}
+
+// sleep waits for d, and reports whether ctx is not done.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }
