@@ -31,7 +31,8 @@ const (
 )
 
 // ErrNoTLS is returned by Server.Serve for settings that would send passwords in the clear.
-var ErrNoTLS = errors.New("passwords and tokens are for TLS only: go commands send them over https, and others could read them")
+var ErrNoTLS = errors.New("passwords and tokens are for TLS only: " +
+	"go commands send them over https, and others could read them")
 
 // Access says who may read: users with a password, which go commands take from netrc, and bearer
 // tokens, which GOAUTH commands print. The server reads the files again when they change.
@@ -203,8 +204,9 @@ func deny(w http.ResponseWriter, v verdict) {
 		return
 	}
 	w.Header().Set("WWW-Authenticate", `Basic realm="modmirror", charset="UTF-8"`)
-	text(w, http.StatusUnauthorized, "this server wants a password or a token: put it into netrc, whose machine line "+
-		"wants the port too (machine HOST:PORT login NAME password WORD), or have a GOAUTH command print it (go help goauth)")
+	text(w, http.StatusUnauthorized, "this server wants a password or a token: put it into netrc, "+
+		"whose machine line wants the port too (machine HOST:PORT login NAME password WORD), "+
+		"or have a GOAUTH command print it (go help goauth)")
 }
 
 // passwords are the bcrypt hashes of users.

@@ -20,8 +20,8 @@ type exchange struct {
 	path   string // of the request, with the base path
 	kind   kind
 	start  time.Time
-	status int   // 0 until something is sent
-	bytes  int64 // of the body
+	status int    // 0 until something is sent
+	bytes  int64  // of the body
 	name   string // of the user, token or client certificate
 	id     string // "" until requestID is called
 	done   bool   // the handler returned; else the connection was cut

@@ -52,7 +52,9 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 }
 
 // find returns the file at a path, and an entry for it without its data.
-func (h *handler) find(ctx context.Context, path string, req modpath.Request) (f bundle.Ref, e *entry, ok bool, err error) {
+func (h *handler) find(
+	ctx context.Context, path string, req modpath.Request,
+) (f bundle.Ref, e *entry, ok bool, err error) {
 	f, when, known, ok, err := h.view.FileOf(ctx, path, req.Path, req.Version)
 	if err == nil && !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
 		f, ok, err = h.byCommit(ctx, req)
@@ -130,7 +132,10 @@ var (
 // headers sets the response headers, under their canonical names.
 func (e *entry) headers(w http.ResponseWriter) {
 	e.once.Do(func() {
-		e.values = headerValues{[]string{e.contentType}, []string{e.etag}, []string{e.control}, nil, []string{strconv.Itoa(len(e.data))}}
+		e.values = headerValues{
+			contentType: []string{e.contentType}, etag: []string{e.etag}, control: []string{e.control},
+			length: []string{strconv.Itoa(len(e.data))},
+		}
 		if !e.modified.IsZero() {
 			e.values.modified = []string{e.modified.UTC().Format(http.TimeFormat)}
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what a server counts, for Prometheus. Their names are listed in docs/site.md and used in deploy/.
+// metrics are the counters of a server, for Prometheus. Dashboards and alerts in deploy/ use their names.
 type metrics struct {
 	registry *prometheus.Registry
 	http     http.Handler
@@ -26,17 +26,19 @@ type metrics struct {
 	failures  prometheus.Counter
 	audit     prometheus.Counter
 
-	// The same by number, so that a request costs no map. They are filled as they come, so that only what was counted is shown.
+	// The same by number, so that a request costs no map. An entry is made when it is first counted, so
+	// that a scrape shows no others.
 	byStatus [kinds][len(statuses) + 1]atomic.Pointer[prometheus.Counter]
 	byKind   [kinds]atomic.Pointer[byKind]
 }
 
+// byKind are the metrics of requests of one kind.
 type byKind struct {
 	bytes    prometheus.Counter
 	duration prometheus.Observer
 }
 
-// statuses are those that are counted apart; others are "other".
+// statuses are counted apart; all others are "other".
 var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 429, 500, 503}
 
 func newMetrics() *metrics {
@@ -58,7 +60,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-// count counts an exchange that ended.
+// count counts an exchange that ended now.
 func (m *metrics) count(x *exchange, now time.Time) {
 	i := slices.Index(statuses[:], x.status)
 	if i < 0 {
@@ -84,7 +86,7 @@ func (m *metrics) count(x *exchange, now time.Time) {
 	k.duration.Observe(now.Sub(x.start).Seconds())
 }
 
-// state is what a server is at the time of a scrape, as metrics.
+// state collects the metrics of a server that are read at a scrape instead of counted.
 type state Server
 
 var (
@@ -92,9 +94,9 @@ var (
 	descInfo      = prometheus.NewDesc("modmirror_bundle_info", "A bundle that is served.", []string{"name", "id"}, nil)
 	descSequence  = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
 	descCreated   = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
-	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
+	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalog.", []string{"name"}, nil)
 	descStale     = prometheus.NewDesc("modmirror_store_not_served", "1 when what is in the store now cannot be served, and what was served before goes on.", nil, nil)
-	descPassed    = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
+	descSkipped   = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
 	descScrubbed  = prometheus.NewDesc("modmirror_scrub_verified_files", "Files that the pass of the scrub under way has verified.", nil, nil)
 	descScrubOf   = prometheus.NewDesc("modmirror_scrub_pass_files", "Files that it verifies in all.", nil, nil)
 	descScrubEnd  = prometheus.NewDesc("modmirror_scrub_last_complete_timestamp_seconds", "When the last pass was complete, 0 for never.", nil, nil)
@@ -108,10 +110,10 @@ var (
 	descDamaged   = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
 )
 
-// Describe is that of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (s *state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
 
-// Collect is that of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (s *state) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -151,7 +153,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descCreated, float64(m.Created.Unix()), m.Name)
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
 	}
-	gauge(descPassed, float64(len(h.view.Passed)))
+	gauge(descSkipped, float64(len(h.view.Passed)))
 	if s.Scrub && s.Remote == nil {
 		gauge(descScrubbed, float64(h.scrubbed.Load()))
 		gauge(descScrubOf, float64(h.files))

@@ -152,10 +152,11 @@ func (h *handler) failed(x *exchange, err error) {
 	if _, ok := errors.AsType[*bucket.UnavailableError](err); ok {
 		h.log.Error("cannot answer: the storage does not", said...)
 		x.Header().Set("Retry-After", "10")
-		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, and this is not cached here; "+
-			"try again later (request %s)", x.requestID())
+		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, "+
+			"and this is not cached here; try again later (request %s)", x.requestID())
 		return
 	}
 	h.log.Error("cannot answer", said...)
-	text(x, http.StatusInternalServerError, "the server cannot read its bundle; its log says why, at request %s", x.requestID())
+	text(x, http.StatusInternalServerError, "the server cannot read its bundle; "+
+		"its log says why, at request %s", x.requestID())
 }

@@ -35,7 +35,8 @@ func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) err
 		return nil
 	}
 	if !h.view.Proven(req.DB, *v.Record) {
-		text(x, http.StatusNotFound, "%s@%s is carried, and its record %d cannot be proven in the tree of %d that is served here\n"+
+		text(x, http.StatusNotFound, "%s@%s is carried, "+
+			"and its record %d cannot be proven in the tree of %d that is served here\n"+
 			"the next bundle of its line must be made with the catalogs of this store: modmirror extract --catalog STORE",
 			v.Path, v.Version, *v.Record, head.N)
 		return nil
