@@ -3,6 +3,8 @@ package serve
 import (
 	"fmt"
 	"testing"
+
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 func TestCacheIsBounded(t *testing.T) {
@@ -15,5 +17,22 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 	if c.get("0") != nil || c.get("9999") == nil {
 		t.Error("the oldest is still there, or the newest is not")
+	}
+}
+
+// TestCacheControl: only what never changes under its name is immutable.
+func TestCacheControl(t *testing.T) {
+	for _, k := range []modpath.Kind{modpath.Info, modpath.Mod, modpath.Zip} {
+		if cacheControl(k, true) != immutable || cacheControl(k, false) != brief {
+			t.Errorf("%v: %s for a version, %s for a query", k, cacheControl(k, true), cacheControl(k, false))
+		}
+	}
+	if cacheControl(modpath.SumTile, false) != immutable {
+		t.Error("a tile may change")
+	}
+	for _, k := range []modpath.Kind{modpath.List, modpath.Latest, modpath.SumLatest, modpath.SumLookup, modpath.Vuln, modpath.Self} {
+		if cacheControl(k, true) != brief {
+			t.Errorf("%v never changes", k)
+		}
 	}
 }

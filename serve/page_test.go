@@ -28,3 +28,47 @@ func TestLandingPage(t *testing.T) {
 		t.Errorf("settings: %s", body)
 	}
 }
+
+// TestVars: the settings of a client, for each way in which modules of the network inside are fetched.
+func TestVars(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		settings Settings
+		clean    bool
+		want     string
+	}{
+		{"nothing", Settings{}, false, "GOPROXY=U GONOPROXY=none GOPRIVATE= GONOSUMDB="},
+		{"with go env -w", Settings{}, true, "GOPROXY=U GONOPROXY= GOPRIVATE= GONOSUMDB="},
+		{"fetched directly", Settings{Inside: []string{"a", "b"}, Private: []string{"c"}}, true,
+			"GOPROXY=U GONOPROXY=a,b GOPRIVATE= GONOSUMDB=a,b,c"},
+		{"a second proxy", Settings{Inside: []string{"a"}, Also: []string{"V"}}, false,
+			"GOPROXY=U,V GONOPROXY=none GOPRIVATE= GONOSUMDB=a"},
+		{"databases", Settings{SumDB: "sum.golang.org", VulnDB: true}, false,
+			"GOPROXY=U GONOPROXY=none GOPRIVATE= GONOSUMDB= GOSUMDB=sum.golang.org GOVULNDB=U/vulndb"},
+		{"another database", Settings{SumDB: "sum.example"}, false, "GOPROXY=U GONOPROXY=none GOPRIVATE= GONOSUMDB="},
+	} {
+		var got []string
+		for _, v := range test.settings.Vars("U", test.clean) {
+			got = append(got, v.Name+"="+v.Value)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s:\n%s, want\n%s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestShellText(t *testing.T) {
+	vars := []Var{{"GOPROXY", "http://x"}, {"GOVULNDB", "http://x/vulndb"}}
+	for shell, want := range map[string]string{
+		"sh":         "export GOPROXY='http://x'\nexport GOVULNDB='http://x/vulndb'\n",
+		"powershell": "$env:GOPROXY = 'http://x'\n$env:GOVULNDB = 'http://x/vulndb'\n",
+		"go":         "go env -w 'GOPROXY=http://x'\n",
+	} {
+		if got, ok := ShellText(shell, vars); got != want || !ok {
+			t.Errorf("%s: %q, %v", shell, got, ok)
+		}
+	}
+	if _, ok := ShellText("csh", vars); ok {
+		t.Error("csh is known")
+	}
+}
