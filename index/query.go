@@ -336,8 +336,8 @@ func (x *Index) Advised(ctx context.Context) (retracted, deprecated int64, err e
 	return retracted, deprecated, err
 }
 
-// Selfs returns the platforms, such as linux/amd64, for which modmirror and Go are carried.
-func (x *Index) Selfs(ctx context.Context) (list []string, err error) {
+// Bootstraps returns the platforms, such as linux/amd64, for which modmirror and Go are carried.
+func (x *Index) Bootstraps(ctx context.Context) (list []string, err error) {
 	for f, err := range x.FilesBelow(ctx, "self/") {
 		if err != nil {
 			return nil, err

@@ -121,7 +121,7 @@ func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncF
 	if n > 0 && src.VulnDB == "" && f.vulndb == "" {
 		return &hintError{errors.New("the line has a vulnerability database, and the full bundle would have none"), "--vulndb carries it, or a line \"vulndb\" in the list"}
 	}
-	selfs, err := bs.own.Index.Selfs(ctx)
+	selfs, err := bs.own.Index.Bootstraps(ctx)
 	if err != nil {
 		return err
 	}
