@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	// maxName is the longest path, version or query in bytes: that of GOPROXY paths, which name them.
+	// maxName is the longest path, version or query in bytes: that of GOPROXY paths, which name
+	// them.
 	maxName = 2048
 
 	// MaxText is the longest free text in bytes: a deprecation, the reason of a retraction, what an
@@ -27,9 +28,9 @@ const (
 	MaxText = 64 << 10
 )
 
-// CleanText returns s without what no index may hold: it is valid UTF-8 of at most MaxText bytes, without
-// characters that steer a terminal or change the direction of text. Such text comes from upstreams and
-// module authors, and is printed.
+// CleanText returns s without what no index may hold: it is valid UTF-8 of at most MaxText bytes,
+// without characters that steer a terminal or change the direction of text. Such text comes from
+// upstreams and module authors, and is printed.
 func CleanText(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if steers(r) {
@@ -56,8 +57,8 @@ func lastRune(s string) int {
 	return i
 }
 
-// printable returns s as a name that an index may hold. It escapes, as in a URL, a name that no module
-// has, such as one with a space in a go.mod file.
+// printable returns s as a name that an index may hold. It escapes, as in a URL, a name that no
+// module has, such as one with a space in a go.mod file.
 func printable(s string) string {
 	if checkNames(s) != nil {
 		s = url.PathEscape(s)
@@ -65,8 +66,8 @@ func printable(s string) string {
 	return s[:min(len(s), maxName)]
 }
 
-// steers reports whether a character steers a terminal. Line breaks and tabs do not count: a caller that
-// prints free text on one line replaces them.
+// steers reports whether a character steers a terminal. Line breaks and tabs do not count: a caller
+// that prints free text on one line replaces them.
 func steers(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
@@ -89,8 +90,8 @@ func (x *Index) Check(ctx context.Context, tree int64) error {
 	return x.CheckRows(ctx, tree)
 }
 
-// CheckPages has SQLite check every page, constraint, index entry and reference to another row. It reads
-// the whole file. Callers must call it before any other method on an index from outside.
+// CheckPages has SQLite check every page, constraint, index entry and reference to another row. It
+// reads the whole file. Callers must call it before any other method on an index from outside.
 func (x *Index) CheckPages(ctx context.Context) error {
 	var msg string
 	if err := x.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&msg); err != nil {
@@ -122,8 +123,9 @@ var (
 	reConstraint = regexp.MustCompile(`CHECK (\((?:[^()]|\([^()]*\))*\))`)
 )
 
-// checkConstraints checks the CHECK constraints of the schema. SQLite ignores them in a database that is
-// opened read-only (sqlite3AddCheckConstraint in its build.c), so that integrity_check does not check them.
+// checkConstraints checks the CHECK constraints of the schema. SQLite ignores them in a database
+// that is opened read-only (sqlite3AddCheckConstraint in its build.c), so that integrity_check does
+// not check them.
 func (x *Index) checkConstraints(ctx context.Context) error {
 	for _, table := range reTable.FindAllStringSubmatch(x.schema.sql, -1) {
 		var all []string
@@ -142,8 +144,8 @@ func (x *Index) checkConstraints(ctx context.Context) error {
 	return nil
 }
 
-// CheckRows checks that every value, but those of files, is one that modmirror writes. tree is the size
-// of the checksum database's tree, 0 without a database.
+// CheckRows checks that every value, but those of files, is one that modmirror writes. tree is the
+// size of the checksum database's tree, 0 without a database.
 func (x *Index) CheckRows(ctx context.Context, tree int64) error {
 	for v, err := range x.Versions(ctx, "") {
 		if err == nil {
@@ -228,6 +230,11 @@ func (v *Version) check(tree int64) error {
 	if t, err := time.Parse(time.RFC3339, v.Time); v.Time != "" && (err != nil || t.UTC().Format(time.RFC3339) != v.Time) {
 		return fmt.Errorf("time %.40q is not one of RFC 3339 in UTC, in whole seconds", v.Time)
 	}
+	return v.checkProof(tree)
+}
+
+// checkProof checks the record, hashes and sizes of a version, in a tree of so many records.
+func (v *Version) checkProof(tree int64) error {
 	switch {
 	case v.Private != (v.Record == nil):
 		return errors.New("either a record of the checksum database vouches for a version, or it is private")
@@ -235,8 +242,10 @@ func (v *Version) check(tree int64) error {
 		return fmt.Errorf("record %d is not in a tree of %d", *v.Record, tree)
 	case !proof.IsH1(v.GoModH1), !proof.IsH1(v.H1) && (v.H1 != "" || v.ZipSize != nil || v.Record != nil):
 		return errors.New("a hash is not an h1")
-	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod, v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
-		return errors.New("impossible size")
+	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod:
+		return errors.New("impossible size of the go.mod")
+	case v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
+		return errors.New("impossible size of the zip")
 	}
 	return nil
 }
@@ -273,8 +282,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// checkNames checks that each name is a word of printable ASCII, as module paths, versions and queries
-// are.
+// checkNames checks that each name is a word of printable ASCII, as module paths, versions and
+// queries are.
 func checkNames(names ...string) error {
 	for _, s := range names {
 		if s == "" || len(s) > maxName {

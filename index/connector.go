@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// A connector opens connections that read one file, also when another file may have got its name. SQLite
-// opens files by name only, so Connect compares the file that SQLite has opened.
+// A connector opens connections that read one file, also when another file may have got its name.
+// SQLite opens files by name only, so Connect compares the file that SQLite has opened.
 type connector struct {
 	file *os.File
 	dsn  string
@@ -60,7 +60,8 @@ func (c *connector) Driver() driver.Driver { return sqlite }
 // descriptorFolder has a link for each open file of the process, on Linux.
 const descriptorFolder = "/proc/self/fd"
 
-// descriptors returns the numbers of the open files. shown is false where the system does not show them.
+// descriptors returns the numbers of the open files. shown is false where the system does not show
+// them.
 func descriptors() (open map[string]bool, shown bool) {
 	dir, err := os.Open(descriptorFolder)
 	if err != nil {

@@ -1,14 +1,14 @@
 // Package index reads and writes the catalog of a bundle: an SQLite database with a fixed schema.
 //
-// The schema is in schema.sql. It uses only what an sqlite3 of version 3.26 knows, so that anyone can
-// ask a bundle questions with the shell at hand. application_id and user_version of the file name the
-// format.
+// The schema is in schema.sql. It uses only what an sqlite3 of version 3.26 knows, so that anyone
+// can ask a bundle questions with the shell at hand. application_id and user_version of the file
+// name the format.
 //
-// Callers open an index only after they found its hash in a signed manifest. It is read defensively all
-// the same: the key may be stolen. Open compares the schema with its own, text for text, so that the
-// file has no view, trigger, virtual table or generated column. Check has SQLite check every page, and
-// checks every value itself. All connections are read-only and immutable, with trusted_schema off and
-// cell_size_check on.
+// Callers open an index only after they found its hash in a signed manifest. It is read defensively
+// all the same: the key may be stolen. Open compares the schema with its own, text for text, so
+// that the file has no view, trigger, virtual table or generated column. Check has SQLite check
+// every page, and checks every value itself. All connections are read-only and immutable, with
+// trusted_schema off and cell_size_check on.
 package index
 
 import (
@@ -118,10 +118,10 @@ func Open(path string) (*Index, error) {
 	return OpenFile(f)
 }
 
-// OpenFile opens an index for reading. The caller has read f and found its hash in a signed manifest.
-// Every connection reads this very file: when another file gets its name, new connections fail. The
-// index owns f, and closes it also when OpenFile returns an error. The error wraps ErrBad when f is not
-// a valid index.
+// OpenFile opens an index for reading. The caller has read f and found its hash in a signed
+// manifest. Every connection reads this very file: when another file gets its name, new connections
+// fail. The index owns f, and closes it also when OpenFile returns an error. The error wraps ErrBad
+// when f is not a valid index.
 func OpenFile(f *os.File) (*Index, error) {
 	schema, err := checkHeader(f)
 	if err != nil {

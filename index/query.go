@@ -144,10 +144,12 @@ func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok
 	return found(scanVersion(x.lookup.QueryRowContext(brief(ctx), path, version)))
 }
 
-// FileOf returns the file at a path, which is one of a version of a module, and the time of the version.
-// ok is false when there is no file. known is false when the index has no such version, as for the file
-// of a branch.
-func (x *Index) FileOf(ctx context.Context, path, module, version string) (f File, time string, known, ok bool, err error) {
+// FileOf returns the file at a path, which is one of a version of a module, and the time of the
+// version. ok is false when there is no file. known is false when the index has no such version, as
+// for the file of a branch.
+func (x *Index) FileOf(
+	ctx context.Context, path, module, version string,
+) (f File, time string, known, ok bool, err error) {
 	var when *string
 	row := x.fileOf.QueryRowContext(brief(ctx), path, module, version)
 	f, ok, err = found(scanFile(scanWith{row, &when}))
@@ -166,12 +168,14 @@ type scanWith struct {
 // Scan implements scanner.
 func (s scanWith) Scan(dest ...any) error { return s.row.Scan(append(dest, s.last)...) }
 
-// brief returns ctx without its end, for queries that take some microseconds: for a context that can
-// end, database/sql and go-sqlite3 start two goroutines a query, which take as long.
+// brief returns ctx without its end, for queries that take some microseconds: for a context that
+// can end, database/sql and go-sqlite3 start two goroutines a query, which take as long.
 func brief(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
 // each returns the rows of a query, read by scan. An error is the last element.
-func each[T any](ctx context.Context, q func(context.Context) (*sql.Rows, error), scan func(scanner) (T, error)) iter.Seq2[T, error] {
+func each[T any](
+	ctx context.Context, q func(context.Context) (*sql.Rows, error), scan func(scanner) (T, error),
+) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		rows, err := q(ctx)
 		if err != nil {
@@ -212,13 +216,13 @@ const (
 	// Callers hold them in memory together.
 	maxHeads = 10_000
 
-	// maxHeadBytes bounds the notes of all heads together. One of sum.golang.org has 190 bytes, with
-	// cosignatures a few thousand.
+	// maxHeadBytes bounds the notes of all heads together. One of sum.golang.org has 190 bytes,
+	// with cosignatures a few thousand.
 	maxHeadBytes = 16 << 20
 )
 
-// Heads returns the tree heads, smallest first. The last one is the bundle's own. More heads than a line
-// may have are an error that wraps ErrBad.
+// Heads returns the tree heads, smallest first. The last one is the bundle's own. More heads than a
+// line may have are an error that wraps ErrBad.
 func (x *Index) Heads(ctx context.Context) iter.Seq2[Head, error] {
 	rows := each(ctx, x.query("SELECT size, hash, note FROM head ORDER BY id"), func(row scanner) (h Head, err error) {
 		err = row.Scan(&h.Size, &h.Hash, &h.Note)
@@ -238,7 +242,8 @@ func (x *Index) Heads(ctx context.Context) iter.Seq2[Head, error] {
 	}
 }
 
-// Versions returns the versions of a module, or of all modules when path is "", by path and version.
+// Versions returns the versions of a module, or of all modules when path is "", by path and
+// version.
 func (x *Index) Versions(ctx context.Context, path string) iter.Seq2[Version, error] {
 	if path == "" {
 		return each(ctx, x.query(x.schema.selectVersion()+" ORDER BY v.id"), scanVersion)
@@ -316,8 +321,8 @@ func (x *Index) RequirementsOf(ctx context.Context, path, version string) iter.S
 	return each(ctx, query, scanRequirement)
 }
 
-// Roots returns the modules that nothing requires: the projects, and the versions that sync was asked
-// for. Only Path and Version are set.
+// Roots returns the modules that nothing requires: the projects, and the versions that sync was
+// asked for. Only Path and Version are set.
 func (x *Index) Roots(ctx context.Context) iter.Seq2[Requirement, error] {
 	query := x.query(`SELECT DISTINCT path, version FROM requirement WHERE version = ''
 UNION ALL SELECT m.path, v.version FROM version v JOIN module m ON m.id = v.module

@@ -7,9 +7,9 @@ import (
 	"fmt"
 )
 
-// A Writer writes a new index. The same rows in the same order make the same bytes, with the same version
-// of SQLite. The methods that add rows return no errors: after the first error they do nothing, and Close
-// returns it. A Writer is not safe for concurrent use.
+// A Writer writes a new index. The same rows in the same order make the same bytes, with the same
+// version of SQLite. The methods that add rows return no errors: after the first error they do
+// nothing, and Close returns it. A Writer is not safe for concurrent use.
 type Writer struct {
 	db    *sql.DB
 	tx    *sql.Tx
@@ -116,8 +116,8 @@ func (w *Writer) Query(q Query) {
 	w.insert("INSERT INTO query (path, query, version) VALUES (?, ?, ?)", q.Path, q.Query, q.Version)
 }
 
-// Requirement adds a require line, unless it has words that are not a module path or version: no module
-// can satisfy that. It ignores a line that the index has already.
+// Requirement adds a require line, unless it has words that are not a module path or version: no
+// module can satisfy that. It ignores a line that the index has already.
 func (w *Writer) Requirement(r Requirement) {
 	if r.check() != nil {
 		return

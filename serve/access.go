@@ -216,9 +216,10 @@ type passwords struct {
 	nobody string // 52 letters that no client knows
 }
 
-// of returns the hash of a user, and whether the user is known. For an unknown user it returns a hash
-// that no password has. The cost of that is the cost of one of the users, and always the same for a
-// name, so that the time of an answer does not tell who is a user. Without any user hash is nil.
+// of returns the hash of a user, and whether the user is known. For an unknown user it returns a
+// hash that no password has. The cost of that is the cost of one of the users, and always the same
+// for a name, so that the time of an answer does not tell who is a user. Without any user hash is
+// nil.
 func (p *passwords) of(user string) (hash []byte, known bool) {
 	if hash, known := p.hashes[user]; known || len(p.costs) == 0 {
 		return hash, known
@@ -296,8 +297,8 @@ const (
 	maxGuessers = 10_000
 )
 
-// guesses counts wrong passwords by the client's network. Right passwords cost nothing, so that many
-// users behind one address do not stand in each other's way.
+// guesses counts wrong passwords by the client's network. Right passwords cost nothing, so that
+// many users behind one address do not stand in each other's way.
 type guesses struct {
 	now func() time.Time
 
@@ -340,7 +341,8 @@ func (g *guesses) may(addr netip.Addr) bool {
 	return c.left >= 1
 }
 
-// wrong counts a wrong password, and reports whether it was the last one that addr may send for now.
+// wrong counts a wrong password, and reports whether it was the last one that addr may send for
+// now.
 func (g *guesses) wrong(addr netip.Addr) (last bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -171,7 +171,8 @@ func TestOneBcryptAtATime(t *testing.T) {
 	}
 }
 
-// TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks https, and from nobody else.
+// TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks
+// https, and from nobody else.
 func TestAccessBehindAProxy(t *testing.T) {
 	users := usersFile(t, "alice")
 	for _, test := range []struct {

@@ -13,8 +13,9 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// An Audit writes a line of JSON for each request to a file, or to any writer. It writes the line of a
-// request before the server reads the next one of its connection. It is safe for concurrent use.
+// An Audit writes a line of JSON for each request to a file, or to any writer. It writes the line
+// of a request before the server reads the next one of its connection. It is safe for concurrent
+// use.
 type Audit struct {
 	file string // "" for any other writer
 
@@ -34,7 +35,8 @@ func OpenAudit(file string) (*Audit, error) {
 	return a, a.Reopen()
 }
 
-// checkAudit returns a *bundle.OccupiedError for a regular file that does not end in a line of an audit.
+// checkAudit returns a *bundle.OccupiedError for a regular file that does not end in a line of an
+// audit.
 func checkAudit(file string) error {
 	st, err := os.Stat(file)
 	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 { // a pipe takes any line
@@ -98,8 +100,8 @@ func (a *Audit) Close() error {
 // maxMethod is how many bytes of a method go into a line.
 const maxMethod = 32
 
-// auditLine is a line of the audit. Text of clients is in JSON strings, which escape line breaks and
-// other control characters.
+// auditLine is a line of the audit. Text of clients is in JSON strings, which escape line breaks
+// and other control characters.
 type auditLine struct {
 	Time     string  `json:"time"`              // RFC 3339, when the request came
 	Client   string  `json:"client"`            // address
@@ -116,8 +118,8 @@ type auditLine struct {
 	Request  string  `json:"request"`           // as in the log
 }
 
-// write writes the line of a request that ended now; ids are those of the bundles. It returns an error
-// for the first line of several that cannot be written.
+// write writes the line of a request that ended now; ids are those of the bundles. It returns an
+// error for the first line of several that cannot be written.
 func (a *Audit) write(x *exchange, ids string, now time.Time) error {
 	line := auditLine{
 		Time: x.start.UTC().Format(time.RFC3339Nano), Client: x.origin().addr.String(), Name: x.name,

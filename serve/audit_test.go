@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// auditLines parses the lines of an audit. It checks the fields that depend on the time and the bundle, and
-// leaves them out.
+// auditLines parses the lines of an audit. It checks the fields that depend on the time and the
+// bundle, and leaves them out.
 func (s *site) auditLines(text string) (lines []auditLine) {
 	s.t.Helper()
 	for line := range strings.Lines(text) {
@@ -34,7 +34,8 @@ func (s *site) auditLines(text string) (lines []auditLine) {
 	return lines
 }
 
-// TestAudit: one line for each request, whatever it says, and the connection that was cut is one that was cut.
+// TestAudit: one line for each request, whatever it says, and the connection that was cut is one
+// that was cut.
 func TestAudit(t *testing.T) {
 	var out, log syncBuffer
 	s := newSite(t, func(s *Server) {

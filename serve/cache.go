@@ -7,15 +7,15 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// The values of Cache-Control: immutable for a body that never changes under its name, brief for one
-// that a new bundle may change.
+// The values of Cache-Control: immutable for a body that never changes under its name, brief for
+// one that a new bundle may change.
 const (
 	immutable = "public, max-age=31536000, immutable"
 	brief     = "public, max-age=60"
 )
 
-// cacheControl returns the Cache-Control of a file. fixed says that it is named by a version, and not
-// by a query such as a branch, for which another bundle may have another answer.
+// cacheControl returns the Cache-Control of a file. fixed says that it is named by a version, and
+// not by a query such as a branch, for which another bundle may have another answer.
 func cacheControl(k modpath.Kind, fixed bool) string {
 	switch k {
 	case modpath.Info, modpath.Mod, modpath.Zip:

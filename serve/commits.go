@@ -21,9 +21,9 @@ const minCommit = 7
 // reCommit matches the name of a commit.
 var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 
-// byCommit returns the .info file of the carried version of a commit. ok is false when no version is
-// of that commit, and when versions of several commits match its abbreviation. Of several tags of one
-// commit it takes the highest, as the go command does.
+// byCommit returns the .info file of the carried version of a commit. ok is false when no version
+// is of that commit, and when versions of several commits match its abbreviation. Of several tags
+// of one commit it takes the highest, as the go command does.
 func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
 	tagged, ok, err := h.commitVersions(ctx, req.Path, req.Version)
 	if err != nil || !ok {
@@ -41,8 +41,8 @@ func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.R
 	return h.view.File(ctx, modpath.Request{Kind: modpath.Info, Path: req.Path, Version: highest}.String())
 }
 
-// commitVersions returns the versions of a module that are of a commit: by the hash in their Origin,
-// else by that in a pseudo-version. ok is false when they are of several commits.
+// commitVersions returns the versions of a module that are of a commit: by the hash in their
+// Origin, else by that in a pseudo-version. ok is false when they are of several commits.
 func (h *handler) commitVersions(ctx context.Context, path, commit string) (found []string, ok bool, err error) {
 	longest := "" // form of the commit
 	for v, err := range h.view.Versions(ctx, path) {

@@ -19,7 +19,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
-// TestCommitsSideBySide asks for commits by more clients than there are connections to the index: nobody waits for one while he holds one.
+// TestCommitsSideBySide asks for commits by more clients than there are connections to the index:
+// nobody waits for one while he holds one.
 func TestCommitsSideBySide(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {
 		c.Queries = append(c.Queries, index.Query{Path: "example.com/tip", Query: "0123456789ab", Version: "v0.0.0-20200102030405-0123456789ab"})
@@ -74,8 +75,8 @@ func TestCommitOf(t *testing.T) {
 	}
 }
 
-// TestAbbreviatedCommits asks for commits by their abbreviations: one version, the highest of several
-// tags, and none when versions of two commits begin so.
+// TestAbbreviatedCommits asks for commits by their abbreviations: one version, the highest of
+// several tags, and none when versions of two commits begin so.
 func TestAbbreviatedCommits(t *testing.T) {
 	origins := map[string]string{
 		"v1.0.0": `{"Hash":"aaaaaaa000000000000000000000000000000000"}`,

@@ -17,9 +17,9 @@ const tick = 250 * time.Millisecond
 // that is idle longest for a new one. When none is idle the new one waits. (netutil.LimitListener
 // closes none: idle clients would keep others out for idleTimeout.)
 //
-// Its connections have cheap deadlines. net/http sets nine for each request, each of which takes a lock
-// of the poller and some a timer. Here they are numbers that one goroutine checks every tick. Only one
-// that passed becomes a deadline of the real connection.
+// Its connections have cheap deadlines. net/http sets nine for each request, each of which takes a
+// lock of the poller and some a timer. Here they are numbers that one goroutine checks every tick.
+// Only one that passed becomes a deadline of the real connection.
 type listener struct {
 	net.Listener
 	max int
@@ -162,9 +162,9 @@ type deadline struct {
 	real bool  // the real connection has it
 }
 
-// Read reads from the connection. net/http reads a single byte while a request is answered, to see when
-// the client goes away. Most answers take less time than that read, so it begins only when an answer has
-// taken a tick or two.
+// Read reads from the connection. net/http reads a single byte while a request is answered, to see
+// when the client goes away. Most answers take less time than that read, so it begins only when an
+// answer has taken a tick or two.
 func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	if len(p) == 1 {
@@ -274,8 +274,8 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// CloseWrite ends the stream to the client, which can read it before the connection closes. crypto/tls
-// and net/http call it.
+// CloseWrite ends the stream to the client, which can read it before the connection closes.
+// crypto/tls and net/http call it.
 func (c *conn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()

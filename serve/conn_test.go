@@ -15,7 +15,8 @@ import (
 	"time"
 )
 
-// serveOn serves a handler behind a listener of at most max connections, with timeouts that a test can wait for.
+// serveOn serves a handler behind a listener of at most max connections, with timeouts that a test
+// can wait for.
 func serveOn(t *testing.T, max int, h http.HandlerFunc) (*listener, string) {
 	t.Helper()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,7 +62,8 @@ func closed(t *testing.T, c net.Conn) time.Duration {
 	return time.Since(start)
 }
 
-// TestDeadlines: a client that sends half a request, none, or that does not read, loses its connection; not much earlier or later than the server says.
+// TestDeadlines: a client that sends half a request, none, or that does not read, loses its
+// connection; not much earlier or later than the server says.
 func TestDeadlines(t *testing.T) {
 	failed := make(chan error, 1)
 	_, addr := serveOn(t, 10, func(w http.ResponseWriter, r *http.Request) {
@@ -108,7 +110,8 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
-// TestKeepAlive: deadlines that were set and not reached do no harm to later requests, and a slow client that makes progress is served.
+// TestKeepAlive: deadlines that were set and not reached do no harm to later requests, and a slow
+// client that makes progress is served.
 func TestKeepAlive(t *testing.T) {
 	_, addr := serveOn(t, 10, func(w http.ResponseWriter, r *http.Request) {
 		for range 8 { // longer in all than any of the timeouts
@@ -147,7 +150,8 @@ func TestClientGoesAway(t *testing.T) {
 	}
 }
 
-// TestConnectionCap: above the cap the connection that is idle longest makes room, and one that is in use never.
+// TestConnectionCap: above the cap the connection that is idle longest makes room, and one that is
+// in use never.
 func TestConnectionCap(t *testing.T) {
 	release := make(chan bool)
 	l, addr := serveOn(t, 3, func(w http.ResponseWriter, r *http.Request) {

@@ -12,8 +12,8 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// An exchange is a request and the state of its answer. Logs, the audit and metrics are made from it.
-// One goroutine uses it.
+// An exchange is a request and the state of its answer. Logs, the audit and metrics are made from
+// it. One goroutine uses it.
 type exchange struct {
 	http.ResponseWriter
 	req    *http.Request
@@ -90,12 +90,14 @@ func (x *exchange) Write(p []byte) (int, error) {
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 var (
-	// process distinguishes the requests of this process from those of another; requests counts them.
+	// process distinguishes the requests of this process from those of another; requests counts
+	// them.
 	process  = fmt.Sprintf("%08x", rand.Uint32())
 	requests atomic.Uint64
 )
 
-// requestID returns the name of the request in logs: that of a trusted reverse proxy, else a new one.
+// requestID returns the name of the request in logs: that of a trusted reverse proxy, else a new
+// one.
 func (x *exchange) requestID() string {
 	if x.id != "" {
 		return x.id

@@ -107,8 +107,8 @@ func TestConditionalAndRange(t *testing.T) {
 	}
 }
 
-// TestNoCompleteWrongBody changes every 61st byte of the payload under a running server. Whatever a client
-// gets in full with status 200 is the original.
+// TestNoCompleteWrongBody changes every 61st byte of the payload under a running server. Whatever a
+// client gets in full with status 200 is the original.
 func TestNoCompleteWrongBody(t *testing.T) {
 	s := newSite(t)
 	type file struct {

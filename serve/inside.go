@@ -16,9 +16,9 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// Inside names the modules that clients fetch within their own network instead of from bundles: from
-// its Git servers, or from a second proxy. /settings.json tells clients of them. Set the fields before
-// Open. The methods are safe for concurrent use.
+// Inside names the modules that clients fetch within their own network instead of from bundles:
+// from its Git servers, or from a second proxy. /settings.json tells clients of them. Set the
+// fields before Open. The methods are safe for concurrent use.
 type Inside struct {
 	Patterns string // as in GOPRIVATE, separated by commas
 
@@ -89,7 +89,8 @@ func (i *Inside) covers(ctx context.Context, v *bundle.View, log *slog.Logger, p
 	return i != nil && module.MatchPrefixPatterns(i.List(ctx, v, log), path)
 }
 
-// Check returns a *CoveredError when the patterns cover a public module of v, which is to be served.
+// Check returns a *CoveredError when the patterns cover a public module of v, which is to be
+// served.
 func (i *Inside) Check(ctx context.Context, v *bundle.View) error {
 	return covered(ctx, v, i.list.last())
 }

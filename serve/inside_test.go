@@ -13,8 +13,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
-// TestInsideFile changes the file of patterns: a list that covers a public module of the bundle, and
-// one that cannot be read, leave the list of before.
+// TestInsideFile changes the file of patterns: a list that covers a public module of the bundle,
+// and one that cannot be read, leave the list of before.
 func TestInsideFile(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", nil)
 	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())

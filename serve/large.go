@@ -47,8 +47,8 @@ func (b *buffers) get() (buf []byte, done func()) {
 	}
 }
 
-// largeFiles serves the files of one line that are larger than smallFile, and remembers which of them
-// were verified. It is safe for concurrent use.
+// largeFiles serves the files of one line that are larger than smallFile, and remembers which of
+// them were verified. It is safe for concurrent use.
 type largeFiles struct {
 	bundle   *bundle.Bundle
 	buffers  *buffers
@@ -70,13 +70,13 @@ func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged, repaired func(string
 	}
 }
 
-// serve serves a large file, which e describes. An error that it returns was not answered yet. After
-// the first byte it panics with http.ErrAbortHandler instead, which cuts the connection.
+// serve serves a large file, which e describes. An error that it returns was not answered yet.
+// After the first byte it panics with http.ErrAbortHandler instead, which cuts the connection.
 func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) error {
 	r := w.req
 	if strings.Contains(r.Header.Get("Range"), ",") {
-		// No go command asks for several ranges. http.ServeContent would read them in a goroutine that
-		// outlives this call.
+		// No go command asks for several ranges. http.ServeContent would read them in a goroutine
+		// that outlives this call.
 		r.Header.Del("Range")
 	}
 	e.headers(w)
@@ -110,8 +110,8 @@ func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) erro
 	panic(http.ErrAbortHandler)
 }
 
-// send copies a file to w, which may be io.Discard. It writes the last piece only after src.check has
-// found all of the file right.
+// send copies a file to w, which may be io.Discard. It writes the last piece only after src.check
+// has found all of the file right.
 func (l *largeFiles) send(ctx context.Context, w io.Writer, size int64, src source) error {
 	all, done := l.buffers.get()
 	defer done()
@@ -159,8 +159,8 @@ type source interface {
 	// verify verifies the file without readAt.
 	verify(ctx context.Context) error
 
-	// check returns nil when all bytes that readAt returned are right. It may be called after readAt
-	// read the file from its start to its end, or after verify.
+	// check returns nil when all bytes that readAt returned are right. It may be called after
+	// readAt read the file from its start to its end, or after verify.
 	check(ctx context.Context) error
 
 	close()
@@ -208,8 +208,8 @@ func (s *fetched) check(ctx context.Context) error {
 
 func (s *fetched) close() { s.got.Close() }
 
-// A located is a source of a bundle on a disk. It hashes the file while that is read from its start to
-// its end. When the file was verified before, it compares the identity of the medium instead.
+// A located is a source of a bundle on a disk. It hashes the file while that is read from its start
+// to its end. When the file was verified before, it compares the identity of the medium instead.
 type located struct {
 	index.File
 	bundle.Place
@@ -347,9 +347,9 @@ func (p *part) Read(b []byte) (n int, err error) {
 }
 
 const (
-	// largeBuffer is how many bytes each of the first largeBuffers transfers reads and sends at once.
-	// Further ones make do with smallBuffer, so that clients that do not read cost little. The last
-	// 64 KiB of a file, or the last small buffer, are held back until its hash is known.
+	// largeBuffer is how many bytes each of the first largeBuffers transfers reads and sends at
+	// once. Further ones make do with smallBuffer, so that clients that do not read cost little.
+	// The last 64 KiB of a file, or the last small buffer, are held back until its hash is known.
 	largeBuffer  = 256 << 10
 	largeBuffers = 16
 	smallBuffer  = 16 << 10

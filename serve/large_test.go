@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// TestOverwrittenInPlace verifies a large file first, so that the kernel would send it, and then changes it.
+// TestOverwrittenInPlace verifies a large file first, so that the kernel would send it, and then
+// changes it.
 func TestOverwrittenInPlace(t *testing.T) {
 	s := newSite(t)
 	for range 2 {
@@ -72,8 +73,8 @@ func TestChangeDuringARange(t *testing.T) {
 	}
 }
 
-// TestOverwrittenInFlight overwrites the bundle while a client that was promised a verified file does not read:
-// what waits in buffers of the kernel must not be pages of the file.
+// TestOverwrittenInFlight overwrites the bundle while a client that was promised a verified file
+// does not read: what waits in buffers of the kernel must not be pages of the file.
 func TestOverwrittenInFlight(t *testing.T) {
 	s := newSite(t)
 	_, want, err := s.do("GET", largeZip)

@@ -12,7 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are the counters of a server, for Prometheus. Dashboards and alerts in deploy/ use their names.
+// metrics are the counters of a server, for Prometheus. Dashboards and alerts in deploy/ use their
+// names.
 type metrics struct {
 	registry *prometheus.Registry
 	http     http.Handler
@@ -26,8 +27,8 @@ type metrics struct {
 	failures  prometheus.Counter
 	audit     prometheus.Counter
 
-	// The same by number, so that a request costs no map. An entry is made when it is first counted, so
-	// that a scrape shows no others.
+	// The same by number, so that a request costs no map. An entry is made when it is first
+	// counted, so that a scrape shows no others.
 	byStatus [kinds][len(statuses) + 1]atomic.Pointer[prometheus.Counter]
 	byKind   [kinds]atomic.Pointer[byKind]
 }
@@ -44,17 +45,27 @@ var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 429, 500, 5
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	m.http = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_requests_total", Help: "Requests that were answered, by what was asked for and status."}, []string{"kind", "status"})
-	m.bytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_response_bytes_total", Help: "Bytes of bodies that were sent."}, []string{"kind"})
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m.requests = counters("modmirror_requests_total",
+		"Requests that were answered, by what was asked for and status.", "kind", "status")
+	m.bytes = counters("modmirror_response_bytes_total", "Bytes of bodies that were sent.", "kind")
 	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "modmirror_request_duration_seconds", Help: "From the request to the last byte of the answer.",
 		Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10, 60, 600},
 	}, []string{"kind"})
-	m.misses = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_misses_total", Help: "Requests for what is not carried (modmirror wants names it)."}, []string{"kind"})
-	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_access_refused_total", Help: "Passwords and tokens that were wrong, and passwords that were not looked at because their address sent so many wrong ones."}, []string{"reason"})
-	m.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_verification_failures_total", Help: "Times a file of the bundle was not what the index says; its body was not sent."})
-	m.audit = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_audit_failures_total", Help: "Lines of the audit that could not be written."})
-	m.trees = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_unknown_trees_total", Help: "Requests for tiles of trees of the checksum database that the bundles do not know (modmirror wants names them)."})
+	m.misses = counters("modmirror_misses_total", "Requests for what is not carried (modmirror wants names it).", "kind")
+	m.refused = counters("modmirror_access_refused_total", "Passwords and tokens that were wrong, "+
+		"and passwords that were not looked at because their address sent so many wrong ones.", "reason")
+	m.failures = counter("modmirror_verification_failures_total",
+		"Times a file of the bundle was not what the index says; its body was not sent.")
+	m.audit = counter("modmirror_audit_failures_total", "Lines of the audit that could not be written.")
+	m.trees = counter("modmirror_unknown_trees_total", "Requests for tiles of trees of the checksum database "+
+		"that the bundles do not know (modmirror wants names them).")
 	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.refused, m.trees, m.failures, m.audit,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -134,9 +145,12 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		flag(descStore, err == nil)
 		c := s.Remote.Cache.Stats()
 		gauge(descCacheSize, float64(c.Bytes))
-		for d, n := range map[*prometheus.Desc]int64{descCacheHits: c.Hits, descFetches: c.Fetches, descFailures: c.Failures} {
+		counter := func(d *prometheus.Desc, n int64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
 		}
+		counter(descCacheHits, c.Hits)
+		counter(descFetches, c.Fetches)
+		counter(descFailures, c.Failures)
 	}
 	h := (*Server)(s).current()
 	flag(descReady, h != nil && (h.Damage() == "" || s.Remote != nil))

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// missesLogged is how many requests for what is not carried are logged a second, after the first
-	// missBurst. The metric counts all of them, and modmirror wants names all of them.
+	// missesLogged is how many requests for what is not carried are logged a second, after the
+	// first missBurst. The metric counts all of them, and modmirror wants names all of them.
 	missesLogged = 5
 	missBurst    = 100
 )
@@ -192,8 +192,8 @@ func (h *handler) carried(ctx context.Context, req modpath.Request) (versions []
 	return versions, modOnly, nil
 }
 
-// wanted reports whether a request may be for something that is wanted. A go command that looks for a
-// package also asks for the versions of the next major version of a module that it has.
+// wanted reports whether a request may be for something that is wanted. A go command that looks for
+// a package also asks for the versions of the next major version of a module that it has.
 func (h *handler) wanted(ctx context.Context, req modpath.Request) (bool, error) {
 	if req.Kind != modpath.List && req.Kind != modpath.Latest {
 		return true, nil

@@ -19,8 +19,8 @@ var files embed.FS
 
 var landingPage = template.Must(template.ParseFS(files, "landing.html"))
 
-// notInHost matches characters that no host has although a Host header may have them: people copy the
-// settings of the page into a shell.
+// notInHost matches characters that no host has although a Host header may have them: people copy
+// the settings of the page into a shell.
 var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
 
 // landing answers with the page that shows what is served and how to use it.
@@ -70,7 +70,8 @@ func (h *handler) settings(x *exchange) error {
 // maxPrivate is how many private module paths the client settings name.
 const maxPrivate = 1000
 
-// Settings is the content of /settings.json: what a client needs to know besides the URL of a server.
+// Settings is the content of /settings.json: what a client needs to know besides the URL of a
+// server.
 type Settings struct {
 	Bundle  string   `json:"bundle"`  // names of the lines
 	Created string   `json:"created"` // when the newest bundle was made, RFC 3339
@@ -117,13 +118,13 @@ func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
 // A Var is a setting of the go command.
 type Var struct{ Name, Value string }
 
-// Vars returns the settings for a client of the server at a URL. GOVULNDB, which gopls reads, is not
-// among those that go env -w knows.
+// Vars returns the settings for a client of the server at a URL. GOVULNDB, which gopls reads, is
+// not among those that go env -w knows.
 //
-// clean says that GOPRIVATE is empty on the client. Then GONOPROXY, whose default it is, can be empty
-// too. Else GONOPROXY is "none": an empty environment variable does not override "go env -w". With
-// any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever the proxies
-// have (findings/gonoproxy-patch.sh).
+// clean says that GOPRIVATE is empty on the client. Then GONOPROXY, whose default it is, can be
+// empty too. Else GONOPROXY is "none": an empty environment variable does not override "go env -w".
+// With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever the
+// proxies have (findings/gonoproxy-patch.sh).
 func (s *Settings) Vars(url string, clean bool) []Var {
 	noProxy := "none"
 	if clean {

@@ -1,17 +1,18 @@
 // Package serve is the isolated side of modmirror: read-only HTTP handlers over a bundle.
 //
-// No path from a request reaches the file system. The server parses it, looks it up in the index, and
-// reads the content at an offset. No client ever gets a complete wrong body: bytes are hashed on the
-// way out, the end of a body is held back until its hash is known, and a mismatch cuts the connection.
+// No path from a request reaches the file system. The server parses it, looks it up in the index,
+// and reads the content at an offset. No client ever gets a complete wrong body: bytes are hashed
+// on the way out, the end of a body is held back until its hash is known, and a mismatch cuts the
+// connection.
 //
 //   - Up to 64 KiB: read, hashed and sent from memory. A bounded cache keeps verified bodies.
 //   - Larger and not yet verified: hashed while it is sent.
 //   - Larger and verified before: copied out as long as the bundle is still the same file (device,
 //     inode, size, mtime, ctime). That is checked again before the last piece goes out.
 //
-// Ranges are served from verified files only. There is no sendfile: it lends pages of the page cache
-// to the network, so that a later write to the file reaches a slow client. There is no mmap: pulled
-// media would raise a signal instead of an error.
+// Ranges are served from verified files only. There is no sendfile: it lends pages of the page
+// cache to the network, so that a later write to the file reaches a slow client. There is no mmap:
+// pulled media would raise a signal instead of an error.
 package serve
 
 import (
@@ -142,8 +143,8 @@ func (h *handler) answer(x *exchange) {
 	h.failed(x, err)
 }
 
-// failed answers a request that ended in an error and was not answered yet. It does nothing when err
-// is nil or the client has gone.
+// failed answers a request that ended in an error and was not answered yet. It does nothing when
+// err is nil or the client has gone.
 func (h *handler) failed(x *exchange, err error) {
 	if err == nil || x.req.Context().Err() != nil {
 		return

@@ -14,8 +14,8 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 )
 
-// TestSchema1 serves a bundle with version 1 of the schema, made by an older modmirror, from a new copy
-// of its index and from the one in the state folder.
+// TestSchema1 serves a bundle with version 1 of the schema, made by an older modmirror, from a new
+// copy of its index and from the one in the state folder.
 func TestSchema1(t *testing.T) {
 	const from = "../index/testdata/schema1"
 	key, err := os.ReadFile(filepath.Join(from, "team.pub"))

@@ -101,8 +101,8 @@ func (h *handler) damaged(path string) {
 	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
 }
 
-// repaired clears a record of damaged, after all of the file was verified. A file of a bucket may have
-// been damaged on its way only.
+// repaired clears a record of damaged, after all of the file was verified. A file of a bucket may
+// have been damaged on its way only.
 func (h *handler) repaired(path string) {
 	if h.damages.Load() == 0 {
 		return

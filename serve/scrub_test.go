@@ -22,7 +22,8 @@ func TestScrub(t *testing.T) {
 	}
 }
 
-// TestDamageStays: what asks for no byte does not make a damaged file good again, several are remembered, and several ranges are answered whole.
+// TestDamageStays: what asks for no byte does not make a damaged file good again, several are
+// remembered, and several ranges are answered whole.
 func TestDamageStays(t *testing.T) {
 	s := newSite(t)
 	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))

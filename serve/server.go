@@ -23,7 +23,8 @@ const (
 	idleTimeout = 2 * time.Minute
 	maxHeader   = 16 << 10 // bytes
 
-	// MaxConns is the default of Server.MaxConns. A connection takes some 20 KiB, and more over TLS.
+	// MaxConns is the default of Server.MaxConns. A connection takes some 20 KiB, and more over
+	// TLS.
 	MaxConns = 1000
 
 	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all
@@ -33,8 +34,8 @@ const (
 	maxWaiting  = 500
 	maxWait     = 30 * time.Second
 
-	// writeTimeout is how long a client may take no byte. The transfer of a large file may go on for
-	// hours.
+	// writeTimeout is how long a client may take no byte. The transfer of a large file may go on
+	// for hours.
 	writeTimeout = time.Minute
 
 	// shutdownTimeout is how long transfers may go on after a signal to stop.
@@ -44,16 +45,16 @@ const (
 	ReloadInterval = time.Second
 )
 
-// A Server serves bundles over HTTP, with health checks, metrics and a landing page beside them. Only
-// Open must be set. Set the fields before Serve.
+// A Server serves bundles over HTTP, with health checks, metrics and a landing page beside them.
+// Only Open must be set. Set the fields before Serve.
 type Server struct {
 	// Open opens the bundles. Serve calls it after it began to listen: /healthz answers from the
 	// start, everything else once Open has returned. The server closes the view.
 	Open func(context.Context) (*bundle.View, error)
 
-	// Reload is called every ReloadInterval; nil for never. It returns a new view to serve, or nil as
-	// long as nothing changed. It returns an error as long as what is in the store cannot be served.
-	// Transfers from the old view go on to their end. The server closes the views.
+	// Reload is called every ReloadInterval; nil for never. It returns a new view to serve, or nil
+	// as long as nothing changed. It returns an error as long as what is in the store cannot be
+	// served. Transfers from the old view go on to their end. The server closes the views.
 	Reload func(context.Context) (*bundle.View, error)
 
 	Ready func(v *bundle.View) // called when a view begins to be served; may be nil
@@ -91,16 +92,16 @@ type Server struct {
 	scrubEnd atomic.Int64  // when a pass of the scrub completed, Unix time in seconds
 }
 
-// NewHandler returns a handler that serves the GOPROXY protocol, the checksum database included, from
-// a view, for an HTTP server of one's own. It has no landing page, limits or metrics: those are a
-// Server's. wants records requests for what is not carried, and may be nil. The caller closes v after
-// the last request.
+// NewHandler returns a handler that serves the GOPROXY protocol, the checksum database included,
+// from a view, for an HTTP server of one's own. It has no landing page, limits or metrics: those
+// are a Server's. wants records requests for what is not carried, and may be nil. The caller closes
+// v after the last request.
 func NewHandler(v *bundle.View, log *slog.Logger, wants Recorder) http.Handler {
 	return newHandler(v, log, wants, newMetrics())
 }
 
-// Serve answers on l until ctx is done, and then lets transfers finish for half a minute. It returns
-// nil after that, and the error of Open when the bundle cannot be opened.
+// Serve answers on l until ctx is done, and then lets transfers finish for half a minute. It
+// returns nil after that, and the error of Open when the bundle cannot be opened.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Log == nil {
 		s.Log = slog.Default()
@@ -243,8 +244,8 @@ func (s *Server) reloaded(err error) {
 	}
 }
 
-// current returns the handler of the view that is served, nil while there is none. The caller releases
-// it.
+// current returns the handler of the view that is served, nil while there is none. The caller
+// releases it.
 func (s *Server) current() *handler {
 	for {
 		h := s.handler.Load()
@@ -332,7 +333,8 @@ func (s *Server) answer(x *exchange, h *handler) {
 	}
 }
 
-// stripBase removes the base path from the path of a request. It reports whether the path is below it.
+// stripBase removes the base path from the path of a request. It reports whether the path is below
+// it.
 func (s *Server) stripBase(r *http.Request) (below bool) {
 	if s.BasePath == "" {
 		return true
@@ -403,8 +405,8 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	return http.StatusOK, words
 }
 
-// slot waits for a slot of a request over HTTP/2. When there is none in time it answers the request and
-// returns false. It returns false, too, when the client has gone.
+// slot waits for a slot of a request over HTTP/2. When there is none in time it answers the request
+// and returns false. It returns false, too, when the client has gone.
 func (s *Server) slot(x *exchange) bool {
 	select {
 	case s.slots <- struct{}{}:

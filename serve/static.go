@@ -36,18 +36,18 @@ type Static struct {
 	files, written atomic.Int64
 }
 
-// staticWriters is how many files are written at once. A file of at most staticMemory bytes is held in
-// memory.
+// staticWriters is how many files are written at once. A file of at most staticMemory bytes is held
+// in memory.
 const (
 	staticWriters = 4
 	staticMemory  = 16 << 20
 )
 
 // Publish verifies and writes the files of a bundle, but those that the tree has already. Without a
-// marker in the tree it replaces nothing, and returns a *bundle.OccupiedError for a file in the way.
-// Clients may read meanwhile: the files that others refer to are written first, then lists and answers
-// of the checksum database, and its head last. Publish returns how many files the tree has of the
-// bundle, and how many of them it wrote.
+// marker in the tree it replaces nothing, and returns a *bundle.OccupiedError for a file in the
+// way. Clients may read meanwhile: the files that others refer to are written first, then lists and
+// answers of the checksum database, and its head last. Publish returns how many files the tree has
+// of the bundle, and how many of them it wrote.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
 	if s.Bucket == nil {
 		if s.tree, err = bundle.OpenPlainTree(s.Dir); err != nil {
@@ -144,8 +144,8 @@ func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	})
 }
 
-// markerName is a file that says which bundle a tree is of, so that Publish does not write an older one
-// over it. It is not a path of the GOPROXY protocol.
+// markerName is a file that says which bundle a tree is of, so that Publish does not write an older
+// one over it. It is not a path of the GOPROXY protocol.
 const markerName = "modmirror.json"
 
 const maxMarker = 4096 // bytes
@@ -171,8 +171,8 @@ func (s *Static) readMarker(ctx context.Context) ([]byte, error) {
 	return data, err
 }
 
-// checkMarker returns a *bundle.RollbackError for a bundle that is older than the tree, or of another
-// line. It reports whether there is a marker.
+// checkMarker returns a *bundle.RollbackError for a bundle that is older than the tree, or of
+// another line. It reports whether there is a marker.
 func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
 	data, err := s.readMarker(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -270,8 +270,8 @@ func (s *Static) put(
 	return s.tree.Write(path, io.NewSectionReader(src, 0, size), sum, nil)
 }
 
-// upload writes an object, unless the bucket has it, and reports whether it wrote. It removes an object
-// that was not sent whole.
+// upload writes an object, unless the bucket has it, and reports whether it wrote. It removes an
+// object that was not sent whole.
 func (s *Static) upload(
 	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64,
 ) (wrote bool, err error) {

@@ -31,8 +31,8 @@ func staticBundle(t *testing.T, sequence int64, name string) (*testbundle.TB, *b
 	return tb, b
 }
 
-// TestPublishPlainTree publishes a bundle to a folder: every file, entries of the vulnerability database
-// compressed too, and nothing the second time.
+// TestPublishPlainTree publishes a bundle to a folder: every file, entries of the vulnerability
+// database compressed too, and nothing the second time.
 func TestPublishPlainTree(t *testing.T) {
 	_, b := staticBundle(t, 7, "test")
 	dir := t.TempDir()
@@ -70,8 +70,8 @@ func TestPublishPlainTree(t *testing.T) {
 	}
 }
 
-// TestPublishRefuses an older bundle, one of another line, a folder with files of something else, and a
-// bundle that does not verify.
+// TestPublishRefuses an older bundle, one of another line, a folder with files of something else,
+// and a bundle that does not verify.
 func TestPublishRefuses(t *testing.T) {
 	tb, newer := staticBundle(t, 8, "test")
 	_, older := staticBundle(t, 7, "test")

@@ -11,8 +11,8 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// serveLookup answers a lookup of the checksum database. It composes the answer of the record in the
-// index and the tree head that is served.
+// serveLookup answers a lookup of the checksum database. It composes the answer of the record in
+// the index and the tree head that is served.
 func (h *handler) serveLookup(x *exchange, path string, req modpath.Request) error {
 	head := h.view.Head(req.DB)
 	if head == nil {
@@ -57,8 +57,8 @@ func (h *handler) serveHead(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// serveTile answers with a tile that is not a file of a bundle: it cuts the tile from a wider one of
-// another line.
+// serveTile answers with a tile that is not a file of a bundle: it cuts the tile from a wider one
+// of another line.
 func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error {
 	data, err := h.view.Tile(x.req.Context(), req.DB, req.Tile)
 	h.unknownTree(x, req, err == nil)
@@ -72,10 +72,10 @@ func (h *handler) serveTile(x *exchange, path string, req modpath.Request) error
 	return nil
 }
 
-// unknownTree records that a client remembers a tree that the bundles do not know. A client asks for
-// the tiles at the right edge of its tree, whose widths tell the size; the bundles have those of
-// known trees as files (x/mod/sumdb/tlog, tile.go). A client that has these in its cache asks for
-// full tiles that show how its tree continues, which tell the size but for its last eight bits.
+// unknownTree records that a client remembers a tree that the bundles do not know. A client asks
+// for the tiles at the right edge of its tree, whose widths tell the size; the bundles have those
+// of known trees as files (x/mod/sumdb/tlog, tile.go). A client that has these in its cache asks
+// for full tiles that show how its tree continues, which tell the size but for its last eight bits.
 func (h *handler) unknownTree(x *exchange, req modpath.Request, found bool) {
 	head := h.view.Head(req.DB)
 	if head == nil {

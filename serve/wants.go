@@ -20,15 +20,16 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// maxWants is how many wants are kept, so that a client that asks for nonsense does not fill a disk.
+// maxWants is how many wants are kept, so that a client that asks for nonsense does not fill a
+// disk.
 const maxWants = 10_000
 
-// maxWantsFile is the longest file of wants that is read, in bytes. A want takes less than 3 KiB: its
-// path has at most modpath.MaxLength bytes.
+// maxWantsFile is the longest file of wants that is read, in bytes. A want takes less than 3 KiB:
+// its path has at most modpath.MaxLength bytes.
 const maxWantsFile = maxWants * 3 << 10
 
-// A Recorder is told what clients ask for and do not get. *Wants is one. Several goroutines call its
-// methods at once.
+// A Recorder is told what clients ask for and do not get. *Wants is one. Several goroutines call
+// its methods at once.
 type Recorder interface {
 	// Add records a request for something that is not carried, which came from an address.
 	Add(r modpath.Request, from netip.Addr)
@@ -68,9 +69,9 @@ type Want struct {
 	First time.Time `json:"first"`           // when the first one came, and the last one
 	Last  time.Time `json:"last"`
 
-	// Perhaps says that clients asked only for .info files and lists. There may be no such module: a
-	// go command that looks for a package asks about every path above it. For a tree it says that the
-	// last eight bits of Size are unknown.
+	// Perhaps says that clients asked only for .info files and lists. There may be no such module:
+	// a go command that looks for a package asks about every path above it. For a tree it says that
+	// the last eight bits of Size are unknown.
 	Perhaps bool `json:"perhaps,omitempty"`
 }
 
@@ -100,8 +101,8 @@ func (x *Want) check() error {
 	return modpath.CheckRevision(x.Query)
 }
 
-// released reports whether a version of the toolchain module can be of a released Go. Since Go 1.21 that
-// has three numbers; but go1.21.0 asks for go1.27 where go.mod says go 1.27
+// released reports whether a version of the toolchain module can be of a released Go. Since Go 1.21
+// that has three numbers; but go1.21.0 asks for go1.27 where go.mod says go 1.27
 // (https://go.dev/doc/toolchain#version).
 func released(v string) bool {
 	v, ok := strings.CutPrefix(v, "v0.0.1-")
@@ -123,9 +124,9 @@ type Wants struct {
 	evicted int64
 }
 
-// OpenWants reads the wants in a file. A missing file has none. It skips entries that sync would not
-// accept in a list, and calls skipped, which may be nil, with the reason. It returns a *WantsFileError
-// for a file of something else.
+// OpenWants reads the wants in a file. A missing file has none. It skips entries that sync would
+// not accept in a list, and calls skipped, which may be nil, with the reason. It returns a
+// *WantsFileError for a file of something else.
 func OpenWants(file string, skipped func(error)) (*Wants, error) {
 	w := &Wants{file: file, wants: make(map[string]*Want), from: make(map[string]netip.Prefix)}
 	st, err := os.Stat(file)
@@ -177,7 +178,8 @@ func (e *WantsFileError) Error() string {
 // Unwrap returns the reason.
 func (e *WantsFileError) Unwrap() error { return e.Err }
 
-// SetAside renames the file, and returns empty wants for the old name with the new name of the file.
+// SetAside renames the file, and returns empty wants for the old name with the new name of the
+// file.
 func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err error) {
 	name = e.File + now.UTC().Format(".damaged-20060102T150405")
 	if err := os.Rename(e.File, name); err != nil {
@@ -187,8 +189,8 @@ func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err err
 	return w, name, err
 }
 
-// noVersion is the version that go commands give a module replaced by a folder. They ask for it now and
-// then.
+// noVersion is the version that go commands give a module replaced by a folder. They ask for it now
+// and then.
 const noVersion = "v0.0.0-00010101000000-000000000000"
 
 // Add records a request for something that is not carried, which came from an address. It ignores
@@ -319,13 +321,13 @@ func (w *Wants) Save() error {
 	return nil
 }
 
-// maxTrees is how many trees ListFile names, those with the most requests. A sync makes some requests for
-// each, and a client can name any number of them.
+// maxTrees is how many trees ListFile names, those with the most requests. A sync makes some
+// requests for each, and a client can name any number of them.
 const maxTrees = 50
 
-// ListFile returns the wants as a list file for sync. It leaves out modules that match the patterns in
-// inside, separated by commas. All lines for modules say maybe: a client may ask for a module that does
-// not exist, and that must not end a sync.
+// ListFile returns the wants as a list file for sync. It leaves out modules that match the patterns
+// in inside, separated by commas. All lines for modules say maybe: a client may ask for a module
+// that does not exist, and that must not end a sync.
 func ListFile(wants []Want, inside string) string {
 	named := make(map[string]bool)
 	trees := make(map[Want]bool) // whose sizes are known

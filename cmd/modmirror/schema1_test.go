@@ -15,8 +15,9 @@ import (
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
 
-// TestSchema1 takes a bundle with version 1 of the schema, made by an older modmirror, through every
-// command that reads one, and makes a delta to it: that has version 2, and carries the line on.
+// TestSchema1 takes a bundle with version 1 of the schema, made by an older modmirror, through
+// every command that reads one, and makes a delta to it: that has version 2, and carries the line
+// on.
 func TestSchema1(t *testing.T) {
 	const from = "../../index/testdata/schema1"
 	keys, err := os.ReadFile(filepath.Join(from, "sumdb.key"))
@@ -125,7 +126,8 @@ func gunzip(t *testing.T, from, to string) {
 	}
 }
 
-// userVersion returns the version of the schema in a bundle's index, which begins behind the manifest.
+// userVersion returns the version of the schema in a bundle's index, which begins behind the
+// manifest.
 func userVersion(t *testing.T, bundle string) int {
 	t.Helper()
 	data, err := os.ReadFile(bundle)

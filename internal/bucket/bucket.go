@@ -1,7 +1,7 @@
 // Package bucket reads and writes objects of S3-compatible storage, below a prefix of a bucket.
 //
-// When a connection breaks, reading continues where it stopped, as long as the object has the same ETag.
-// Nothing is verified here. Callers must compare what they read with a hash that they trust.
+// When a connection breaks, reading continues where it stopped, as long as the object has the same
+// ETag. Nothing is verified here. Callers must compare what they read with a hash that they trust.
 package bucket
 
 import (
@@ -26,13 +26,13 @@ import (
 )
 
 const (
-	// headerTimeout is how long a server may take to begin an answer, and stallTimeout how long it may
-	// send nothing in the middle of a body.
+	// headerTimeout is how long a server may take to begin an answer, and stallTimeout how long it
+	// may send nothing in the middle of a body.
 	headerTimeout = 20 * time.Second
 	stallTimeout  = 20 * time.Second
 
-	// retryTime is how long a reader tries again without getting a byte. When the storage has failed for
-	// longer already it tries once.
+	// retryTime is how long a reader tries again without getting a byte. When the storage has
+	// failed for longer already it tries once.
 	retryTime = 10 * time.Second
 
 	// maxObjects is how many objects a prefix may have.
@@ -57,9 +57,9 @@ func IsURL(name string) bool { return strings.HasPrefix(name, "s3://") }
 // Open returns the bucket and prefix of s3://BUCKET/PREFIX. It makes no request.
 //
 // endpoint is a URL such as https://minio.example:9000. For "" it is $AWS_ENDPOINT_URL_S3, else
-// $AWS_ENDPOINT_URL, else Amazon's. Credentials come from minio-go's chain: AWS_ACCESS_KEY_ID and the
-// like, MINIO_ROOT_USER and the like, ~/.aws/credentials, ~/.mc/config.json, and the machine's role. The
-// region is $AWS_REGION, else $AWS_DEFAULT_REGION, else the bucket's.
+// $AWS_ENDPOINT_URL, else Amazon's. Credentials come from minio-go's chain: AWS_ACCESS_KEY_ID and
+// the like, MINIO_ROOT_USER and the like, ~/.aws/credentials, ~/.mc/config.json, and the machine's
+// role. The region is $AWS_REGION, else $AWS_DEFAULT_REGION, else the bucket's.
 func Open(name, endpoint string) (*Bucket, error) {
 	u, err := url.Parse(name)
 	if err != nil || u.Scheme != "s3" || u.Host == "" || u.RawQuery != "" || u.User != nil {
@@ -75,7 +75,8 @@ func Open(name, endpoint string) (*Bucket, error) {
 		}
 		b.prefix += "/"
 	}
-	endpoint = cmp.Or(endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com")
+	endpoint = cmp.Or(endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"),
+		"https://s3.amazonaws.com")
 	e, err := url.Parse(endpoint)
 	if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || strings.Trim(e.Path, "/") != "" {
 		return nil, fmt.Errorf("%s is no endpoint: want https://HOST or http://HOST:PORT", endpoint)
@@ -98,8 +99,8 @@ func Open(name, endpoint string) (*Bucket, error) {
 	return b, nil
 }
 
-// CredentialFiles returns the files and folders that may have credentials. They are read at the first
-// request, and later.
+// CredentialFiles returns the files and folders that may have credentials. They are read at the
+// first request, and later.
 func CredentialFiles() []string {
 	var files []string
 	for _, name := range []string{
@@ -116,7 +117,8 @@ func CredentialFiles() []string {
 	return files
 }
 
-// maxAnswer is the largest answer in bytes, except for ranges of objects: minio-go reads answers whole.
+// maxAnswer is the largest answer in bytes, except for ranges of objects: minio-go reads answers
+// whole.
 const maxAnswer = 8 << 20
 
 // bounded is a transport that fails answers larger than maxAnswer.
@@ -153,7 +155,8 @@ func (a *atMost) Read(p []byte) (int, error) {
 // String returns the URL.
 func (b *Bucket) String() string { return b.url }
 
-// Failing returns the error of the last request, nil when it was answered, and since when requests fail.
+// Failing returns the error of the last request, nil when it was answered, and since when requests
+// fail.
 func (b *Bucket) Failing() (time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,8 +179,8 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // ErrChanged is wrapped by the error about an object that was replaced after List or Stat.
 var ErrChanged = errors.New("the object was replaced since it was listed")
 
-// done notes the end of a request for Failing. It returns an *UnavailableError for a storage that gives no
-// usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
+// done notes the end of a request for Failing. It returns an *UnavailableError for a storage that
+// gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
 func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)
 	var answer minio.ErrorResponse
@@ -204,13 +207,15 @@ func (b *Bucket) done(what string, err error) error {
 	return fmt.Errorf("%s: %w (%s)", what, err, answer.Code)
 }
 
-// isAnswer reports whether an error of a request tells of the object, and not of the storage's state.
+// isAnswer reports whether an error of a request tells of the object, and not of the storage's
+// state.
 func isAnswer(e minio.ErrorResponse) bool {
 	return e.StatusCode >= 400 && e.StatusCode < 500 &&
 		e.StatusCode != http.StatusTooManyRequests && e.StatusCode != http.StatusRequestTimeout
 }
 
-// isDenial reports whether an error of a request says that access is denied, or that there is no bucket.
+// isDenial reports whether an error of a request says that access is denied, or that there is no
+// bucket.
 func isDenial(e minio.ErrorResponse) bool {
 	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden ||
 		e.Code == "NoSuchBucket" || strings.HasPrefix(e.Code, "XAdmin")
@@ -271,8 +276,9 @@ func (b *Bucket) Stat(ctx context.Context, name string) (*Object, error) {
 	return &Object{In: b, Name: name, Size: o.Size, ETag: strings.Trim(o.ETag, `"`)}, nil
 }
 
-// NewReader returns a reader of size bytes from an offset. It makes its first request at the first Read.
-// After a failure it continues where it stopped. It fails with ErrChanged when the object was replaced.
+// NewReader returns a reader of size bytes from an offset. It makes its first request at the first
+// Read. After a failure it continues where it stopped. It fails with ErrChanged when the object was
+// replaced.
 func (o *Object) NewReader(ctx context.Context, offset, size int64) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	return &reader{o: o, ctx: ctx, cancel: cancel, at: offset, left: size, progress: time.Now()}

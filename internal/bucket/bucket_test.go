@@ -48,8 +48,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestErrors has storage that answers with every sort of error: each has its type, and Failing tells
-// only of those that are about the storage.
+// TestErrors has storage that answers with every sort of error: each has its type, and Failing
+// tells only of those that are about the storage.
 func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		status  int
@@ -101,8 +101,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestReadContinues breaks the connection again and again: reading continues where it stopped, of the
-// same object.
+// TestReadContinues breaks the connection again and again: reading continues where it stopped, of
+// the same object.
 func TestReadContinues(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789"), 5000)
 	var asked atomic.Int64

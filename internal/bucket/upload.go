@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// partSize is the size of the parts of an upload in bytes, unless that makes more than maxParts, the
-	// limit of S3.
+	// partSize is the size of the parts of an upload in bytes, unless that makes more than
+	// maxParts, the limit of S3.
 	partSize = 16 << 20
 	maxParts = 10_000
 
@@ -39,8 +39,8 @@ func (m Meta) options() minio.PutObjectOptions {
 	return minio.PutObjectOptions{ContentType: m.ContentType, CacheControl: m.CacheControl}
 }
 
-// ETag returns the ETag of an object of these bytes after Upload. Storage makes it of MD5, as Amazon's does
-// without a key of one's own; other storage has others.
+// ETag returns the ETag of an object of these bytes after Upload. Storage makes it of MD5, as
+// Amazon's does without a key of one's own; other storage has others.
 func ETag(src io.ReaderAt, size int64) (string, error) {
 	if size <= partSize {
 		h := md5.New()
@@ -68,8 +68,8 @@ func etagOfParts(sums [][md5.Size]byte) string {
 	return fmt.Sprintf("%x-%d", all.Sum(nil), len(sums))
 }
 
-// partSizeOf returns the size of the parts of an object. It depends on the size alone, so that a later
-// Upload can continue one that was broken off.
+// partSizeOf returns the size of the parts of an object. It depends on the size alone, so that a
+// later Upload can continue one that was broken off.
 func partSizeOf(size int64) int64 {
 	n := int64(partSize)
 	for (size+n-1)/n > maxParts {
@@ -78,11 +78,12 @@ func partSizeOf(size int64) int64 {
 	return n
 }
 
-// Upload writes an object of size bytes, in parts. It continues an upload of the object that was broken
-// off: it does not send a part that the storage has with the same MD5. It sends each part with its MD5 and
-// SHA-256, which the storage compares. The object appears when all of it is sent. Upload calls progress,
-// which may be nil, from several goroutines, with the number of bytes of each part that the storage has. It
-// returns the ETag of the bytes that it read, as the function ETag.
+// Upload writes an object of size bytes, in parts. It continues an upload of the object that was
+// broken off: it does not send a part that the storage has with the same MD5. It sends each part
+// with its MD5 and SHA-256, which the storage compares. The object appears when all of it is sent.
+// Upload calls progress, which may be nil, from several goroutines, with the number of bytes of
+// each part that the storage has. It returns the ETag of the bytes that it read, as the function
+// ETag.
 func (b *Bucket) Upload(
 	ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64),
 ) (etag string, err error) {
@@ -162,8 +163,8 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 	return b.done("removing "+name, b.core.Client.RemoveObject(ctx, b.name, b.prefix+name, minio.RemoveObjectOptions{}))
 }
 
-// unfinished returns the newest upload of an object that was not completed, with its parts by number. id
-// is "" when there is none.
+// unfinished returns the newest upload of an object that was not completed, with its parts by
+// number. id is "" when there is none.
 func (b *Bucket) unfinished(ctx context.Context, key string) (id string, parts map[int]minio.ObjectPart, err error) {
 	list, err := b.core.ListMultipartUploads(ctx, b.name, key, "", "", "", 1000)
 	if err := b.done("looking for an upload that was broken off", err); err != nil {
@@ -206,8 +207,8 @@ func (b *Bucket) putPart(ctx context.Context, name, id string, n int, data, sum 
 	return etag, err
 }
 
-// put writes a small object with its MD5 and SHA-256, which the storage compares. It returns the MD5 as an
-// ETag.
+// put writes a small object with its MD5 and SHA-256, which the storage compares. It returns the
+// MD5 as an ETag.
 func (b *Bucket) put(
 	ctx context.Context, name string, data []byte, opts minio.PutObjectOptions,
 ) (etag string, err error) {
