@@ -26,7 +26,7 @@ func TestCleanText(t *testing.T) {
 	}
 }
 
-// TestTreeOfAnotherSize: the last head is that of the tree.
+// TestTreeOfAnotherSize expects that the last head is that of the tree.
 func TestTreeOfAnotherSize(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.sqlite")
 	write(t, path)
@@ -42,7 +42,7 @@ func TestTreeOfAnotherSize(t *testing.T) {
 	}
 }
 
-// TestHeadsAreBounded: heads are read into memory together, so there are so many and no more.
+// TestHeadsAreBounded has more heads, and longer ones, than callers are to hold in memory.
 func TestHeadsAreBounded(t *testing.T) {
 	for _, test := range []struct {
 		heads, note int
@@ -75,7 +75,7 @@ func TestHeadsAreBounded(t *testing.T) {
 	}
 }
 
-// TestCheckRows changes an index row by row: each value that modmirror does not write is found.
+// TestCheckRows changes one row at a time. Check finds each value that modmirror does not write.
 func TestCheckRows(t *testing.T) {
 	for _, statement := range []string{
 		"UPDATE version SET version = 'main' WHERE id = 1",

@@ -51,7 +51,7 @@ func write(t *testing.T, path string) {
 	}
 }
 
-// TestPlainShell: the sqlite3 shell of the system opens an index and finds nothing wrong.
+// TestPlainShell opens an index with the sqlite3 shell of the system.
 func TestPlainShell(t *testing.T) {
 	shell, err := exec.LookPath("sqlite3")
 	if err != nil {
@@ -65,8 +65,8 @@ func TestPlainShell(t *testing.T) {
 	}
 }
 
-// TestLongValue: SQLite itself refuses a value that is longer than any of ours, before there is
-// memory for it.
+// TestLongValue has a value longer than any that modmirror writes. SQLite refuses it before there
+// is memory for it.
 func TestLongValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.sqlite")
 	w, err := Create(path)
@@ -96,7 +96,7 @@ func TestLongValue(t *testing.T) {
 	}
 }
 
-// TestOtherFiles opens files that are no index, or none of ours: their first bytes say so.
+// TestOtherFiles opens files that are no index: their first bytes say so.
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")

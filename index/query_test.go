@@ -73,7 +73,7 @@ func collect[T any](t *testing.T, rows iter.Seq2[T, error], key func(T) string) 
 	return list
 }
 
-// TestQueries asks an index each of its questions.
+// TestQueries calls each method that queries an index.
 func TestQueries(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	w, err := Create(path)

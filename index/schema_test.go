@@ -25,8 +25,8 @@ func asVersion1(t *testing.T, path string) {
 	}
 }
 
-// TestSchemaVersions: both versions of the schema read the same, and an index that claims another
-// version than it has is refused.
+// TestSchemaVersions reads the same rows from both versions of the schema. An index that claims
+// another version than it has is refused.
 func TestSchemaVersions(t *testing.T) {
 	dir := t.TempDir()
 	new, old := filepath.Join(dir, "new"), filepath.Join(dir, "old")
@@ -83,7 +83,8 @@ func TestSchemaVersions(t *testing.T) {
 	}
 }
 
-// TestSchemaConstraints: a value that breaks a constraint is found in both versions of the schema.
+// TestSchemaConstraints expects that a value that breaks a constraint is found in both versions of
+// the schema.
 func TestSchemaConstraints(t *testing.T) {
 	for _, old := range []bool{false, true} {
 		path, column := filepath.Join(t.TempDir(), "x"), "license"

@@ -27,7 +27,7 @@ func TestCreateRefusesToReplace(t *testing.T) {
 	}
 }
 
-// TestFirstError: after an error nothing more is written, and Close returns it.
+// TestFirstError expects that a Writer does nothing after an error, and that Close returns it.
 func TestFirstError(t *testing.T) {
 	w, err := Create(filepath.Join(t.TempDir(), "x"))
 	if err != nil {
@@ -44,7 +44,7 @@ func TestFirstError(t *testing.T) {
 	w.Discard()
 }
 
-// TestDiscard: an index that was given up has no rows.
+// TestDiscard expects that a discarded index has no rows.
 func TestDiscard(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	w, err := Create(path)

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// TestPasswordsOfNobody: a name that is no user's is compared at the cost of the users' hashes,
-// whatever that is, and with no user at all not compared.
+// TestPasswordsOfNobody compares passwords of unknown users: that takes the time of a known one,
+// whatever the cost of the hashes. Without any user nothing is compared.
 func TestPasswordsOfNobody(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "users")
 	nobody := strings.Repeat("AB", 26)
@@ -86,9 +86,9 @@ func usersFile(t *testing.T, names ...string) string {
 	return file
 }
 
-// TestGuessing has one address send wrong passwords: after some of them none is looked at, not even
-// a right one that was not seen before, until time has passed. One that was right before is right,
-// and other addresses are not concerned.
+// TestGuessing has one address send wrong passwords. After some of them none is compared until time
+// has passed, not even a right one that is new. A password that was right before stays right, and
+// other addresses are not affected.
 func TestGuessing(t *testing.T) {
 	users := usersFile(t, "alice", "bob")
 	refused := make(map[string]int)
@@ -132,7 +132,7 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestShortTokens: a token that can be guessed is none.
+// TestShortTokens has tokens that are too short, or have spaces.
 func TestShortTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
 	for token, ok := range map[string]bool{"ci:0123456789abcdef": true, "0123456789abcdef": true, "ci:0123456789abcde": false, "ci:0123456789 abcdef": false} {
@@ -145,8 +145,8 @@ func TestShortTokens(t *testing.T) {
 	}
 }
 
-// TestOneBcryptAtATime: while one password is compared another one waits, as long as its client
-// does.
+// TestOneBcryptAtATime has a second password wait while one is compared, as long as its client
+// waits.
 func TestOneBcryptAtATime(t *testing.T) {
 	users := usersFile(t, "alice")
 	a := &Access{Htpasswd: users}
@@ -171,8 +171,8 @@ func TestOneBcryptAtATime(t *testing.T) {
 	}
 }
 
-// TestAccessBehindAProxy: passwords are taken from a trusted proxy that says that the client speaks
-// https, and from nobody else.
+// TestAccessBehindAProxy accepts passwords from a trusted proxy whose client speaks https, and from
+// nobody else.
 func TestAccessBehindAProxy(t *testing.T) {
 	users := usersFile(t, "alice")
 	for _, test := range []struct {

@@ -34,8 +34,8 @@ func (s *site) auditLines(text string) (lines []auditLine) {
 	return lines
 }
 
-// TestAudit: one line for each request, whatever it says, and the connection that was cut is one
-// that was cut.
+// TestAudit expects one line for each request, whatever the request says, with the connection that
+// was cut marked as such.
 func TestAudit(t *testing.T) {
 	var out, log syncBuffer
 	s := newSite(t, func(s *Server) {
@@ -95,7 +95,8 @@ func TestAudit(t *testing.T) {
 	}
 }
 
-// TestAuditReopened: the file may be renamed, and what cannot be written is said.
+// TestAuditReopened renames the file of an audit. It also closes the file: /readyz and the metric
+// tell of lines that cannot be written.
 func TestAuditReopened(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "audit.json")
 	a, err := OpenAudit(file)
@@ -127,7 +128,7 @@ func TestAuditReopened(t *testing.T) {
 	}
 }
 
-// TestAuditAfterAFullDisk: a line that was written by half does not spoil the next one.
+// TestAuditAfterAFullDisk expects a whole line after one that was written in part.
 func TestAuditAfterAFullDisk(t *testing.T) {
 	w := &fullDisk{room: 400}
 	s := newSite(t, func(s *Server) { s.Audit = NewAudit(w) })
@@ -151,7 +152,7 @@ func TestAuditAfterAFullDisk(t *testing.T) {
 	t.Errorf("the line after a full disk is lost, %d are whole:\n%s", whole, w.b.String())
 }
 
-// A fullDisk takes so many bytes.
+// A fullDisk is a writer that fails after room bytes.
 type fullDisk struct {
 	syncBuffer
 	room int

@@ -20,7 +20,7 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestCacheControl: only what never changes under its name is immutable.
+// TestCacheControl expects immutable only for bodies that never change under their name.
 func TestCacheControl(t *testing.T) {
 	for _, k := range []modpath.Kind{modpath.Info, modpath.Mod, modpath.Zip} {
 		if cacheControl(k, true) != immutable || cacheControl(k, false) != brief {

@@ -19,8 +19,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
-// TestCommitsSideBySide asks for commits by more clients than there are connections to the index:
-// nobody waits for one while he holds one.
+// TestCommitsSideBySide asks for commits with more clients than there are connections to the index.
+// No request waits for a connection while it holds one.
 func TestCommitsSideBySide(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {
 		c.Queries = append(c.Queries, index.Query{Path: "example.com/tip", Query: "0123456789ab", Version: "v0.0.0-20200102030405-0123456789ab"})

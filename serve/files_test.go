@@ -26,7 +26,7 @@ func TestEveryFileIsServed(t *testing.T) {
 			continue
 		}
 		n++
-		for _, again := range []bool{false, true} { // cold, then from the cache or by sendfile
+		for _, again := range []bool{false, true} { // not verified yet, then verified
 			resp, body, err := s.do("GET", "/"+f.Path)
 			if err != nil || resp.StatusCode != 200 || sha256.Sum256(body) != f.SHA256 {
 				t.Errorf("GET %s (again %v): %v, %v, %d bytes of %d", f.Path, again, resp.StatusCode, err, len(body), f.Size)
@@ -107,8 +107,8 @@ func TestConditionalAndRange(t *testing.T) {
 	}
 }
 
-// TestNoCompleteWrongBody changes every 61st byte of the payload under a running server. Whatever a
-// client gets in full with status 200 is the original.
+// TestNoCompleteWrongBody changes bytes of every file under a running server. Every complete answer
+// with status 200 is the original.
 func TestNoCompleteWrongBody(t *testing.T) {
 	s := newSite(t)
 	type file struct {
@@ -151,8 +151,8 @@ func TestNoCompleteWrongBody(t *testing.T) {
 	}
 }
 
-// FuzzRange asks for ranges and conditions of all sorts: what comes is the file, a part of it that
-// the answer names, or nothing.
+// FuzzRange asks for ranges and conditions of all sorts. The answer is the file, the part of it
+// that the answer names, or nothing.
 func FuzzRange(f *testing.F) {
 	data := make([]byte, 3000)
 	for i := range data {
@@ -195,7 +195,7 @@ func FuzzRange(f *testing.F) {
 	})
 }
 
-// A sink is a response that nobody reads.
+// A sink is a response that discards everything.
 type sink struct{ header http.Header }
 
 func (s *sink) Header() http.Header { return s.header }

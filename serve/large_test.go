@@ -13,8 +13,7 @@ import (
 	"testing"
 )
 
-// TestOverwrittenInPlace verifies a large file first, so that the kernel would send it, and then
-// changes it.
+// TestOverwrittenInPlace changes a large file after it was verified.
 func TestOverwrittenInPlace(t *testing.T) {
 	s := newSite(t)
 	for range 2 {
@@ -74,7 +73,7 @@ func TestChangeDuringARange(t *testing.T) {
 }
 
 // TestOverwrittenInFlight overwrites the bundle while a client that was promised a verified file
-// does not read: what waits in buffers of the kernel must not be pages of the file.
+// does not read. The buffers of the kernel must not hold pages of the file.
 func TestOverwrittenInFlight(t *testing.T) {
 	s := newSite(t)
 	_, want, err := s.do("GET", largeZip)
@@ -109,7 +108,8 @@ func TestOverwrittenInFlight(t *testing.T) {
 	}
 }
 
-// TestReplacedByName moves another file over the served bundle: what is open goes on being served.
+// TestReplacedByName moves another file over the served bundle. The server goes on with the file
+// that it has open.
 func TestReplacedByName(t *testing.T) {
 	s := newSite(t)
 	for i := range 3 {
@@ -127,7 +127,7 @@ func TestReplacedByName(t *testing.T) {
 	}
 }
 
-// TestConditionsNeedNoHash: an answer that has no body hashes nothing.
+// TestConditionsNeedNoHash expects that an answer without a body hashes nothing.
 func TestConditionsNeedNoHash(t *testing.T) {
 	s := newSite(t)
 	resp, _, err := s.do("HEAD", largeZip)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestMetrics: requests are counted by kind and status, with bytes and misses, and damage is seen.
+// TestMetrics expects counts of requests by kind and status, of bytes and of misses, and a sign of
+// damage.
 func TestMetrics(t *testing.T) {
 	s := newSite(t)
 	s.do("GET", "/example.com/text/@v/v1.1.0.info")

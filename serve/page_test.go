@@ -29,8 +29,8 @@ func TestLandingPage(t *testing.T) {
 	}
 }
 
-// TestVars: the settings of a client, for each way in which modules of the network inside are
-// fetched.
+// TestVars expects the settings of a client for each way in which it fetches modules of the network
+// inside.
 func TestVars(t *testing.T) {
 	for _, test := range []struct {
 		name     string

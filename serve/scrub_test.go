@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestScrub: damage is found before anyone asks for the file.
+// TestScrub damages a file that no client asks for: the scrub finds it.
 func TestScrub(t *testing.T) {
 	s := newSite(t)
 	flip(t, s.disk(), s.offset(first(s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))))+10)
@@ -22,8 +22,8 @@ func TestScrub(t *testing.T) {
 	}
 }
 
-// TestDamageStays: what asks for no byte does not make a damaged file good again, several are
-// remembered, and several ranges are answered whole.
+// TestDamageStays damages two files. Requests that need no byte of a file do not clear its damage,
+// and each file is cleared on its own. Several ranges are answered with the whole file.
 func TestDamageStays(t *testing.T) {
 	s := newSite(t)
 	f, _, _ := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))

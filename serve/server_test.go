@@ -162,7 +162,7 @@ func get(h *handler, path string) (status int, body []byte, err error) {
 	return resp.StatusCode, body, err
 }
 
-// syncBuffer is a buffer for many writers.
+// A syncBuffer is a buffer for concurrent writers.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -221,7 +221,7 @@ func TestHealthBeforeReady(t *testing.T) {
 	}
 }
 
-// TestBasePath: everything is below it, and health in both places.
+// TestBasePath expects everything below the base path, and health and metrics also without it.
 func TestBasePath(t *testing.T) {
 	s := newSite(t, func(s *Server) { s.BasePath = "/go" })
 	for path, want := range map[string]int{
@@ -238,7 +238,7 @@ func TestBasePath(t *testing.T) {
 	}
 }
 
-// TestBusy: more requests over HTTP/2 than may be under way wait for the others.
+// TestBusy has a request over HTTP/2 wait for a slot.
 func TestBusy(t *testing.T) {
 	s := &Server{slots: make(chan struct{}, 1)}
 	x := newExchange(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
@@ -265,7 +265,7 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestManyClients has many clients pull everything at once while others sit idle.
+// TestManyClients has many clients fetch at once while others are idle.
 func TestManyClients(t *testing.T) {
 	s := newSite(t)
 	for range 200 { // idle connections, and half a request each

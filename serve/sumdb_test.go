@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLookupsAreComposed compares the answers to lookups with the files in the tar.
+// TestLookupsAreComposed compares answers to lookups with the files in the tar.
 func TestLookupsAreComposed(t *testing.T) {
 	s := newSite(t)
 	lookup := "/sumdb/" + s.DB.Name + "/lookup/"

@@ -57,7 +57,7 @@ func certificate(t *testing.T, name string) (certFile, keyFile string, cert tls.
 	return certFile, keyFile, cert
 }
 
-// TestClientCertificates: who has a certificate of the client CA gets in, and nobody else.
+// TestClientCertificates lets clients in with a certificate of the client CA, and no others.
 func TestClientCertificates(t *testing.T) {
 	certFile, keyFile, server := certificate(t, "server")
 	caFile, _, client := certificate(t, "client")

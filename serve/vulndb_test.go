@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestVulnDB asks for the vulnerability database as govulncheck does, packed, and as it is.
+// TestVulnDB asks for the vulnerability database compressed, as govulncheck does, and as it is.
 func TestVulnDB(t *testing.T) {
 	s := newSite(t)
 	for _, name := range []string{"ID/GO-2021-0113.json", "index/modules.json"} {
