@@ -194,7 +194,7 @@ func TestConnectionCap(t *testing.T) {
 }
 
 // TestStopDuringATransfer stops the server while a client is half way through a large file. The
-// client gets all of it, the server ends without an error, and later clients get nothing.
+// client gets all of it, the server ends without an error, and later clients cannot connect.
 func TestStopDuringATransfer(t *testing.T) {
 	s := newSite(t)
 	f, ok, err := s.bundle.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
