@@ -73,9 +73,10 @@ func collect[T any](t *testing.T, rows iter.Seq2[T, error], key func(T) string) 
 	return list
 }
 
-// TestQueries calls each method that queries an index.
-func TestQueries(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
+// manyRows makes and opens an index with rows for TestQueries, and those that follow it.
+func manyRows(t *testing.T) (x *Index, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "x")
 	w, err := Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -106,11 +107,16 @@ func TestQueries(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	x, err := Open(path)
-	if err != nil {
+	if x, err = Open(path); err != nil {
 		t.Fatal(err)
 	}
-	defer x.Close()
+	t.Cleanup(func() { x.Close() })
+	return x, path
+}
+
+// TestQueries calls each method that returns rows.
+func TestQueries(t *testing.T) {
+	x, _ := manyRows(t)
 	filePath := func(f File) string { return f.Path }
 	query := func(q Query) string { return q.Path + "@" + q.Query + "=" + q.Version }
 	requirement := func(r Requirement) string {
@@ -124,7 +130,7 @@ func TestQueries(t *testing.T) {
 	}{
 		{"Files", collect(t, x.Files(ctx), filePath), "vulndb/ID/GO-2.json vulndb/ID/GO-1.json vulndb/index/db.json selfish self/linux-amd64.tar " +
 			"self/darwin-arm64.tar example.com/a/@v/v1.0.0.info example.com/a/@v/main.info README.txt"},
-		{"FilesIn", collect(t, x.FilesIn(ctx, first), filePath), "vulndb/ID/GO-2.json vulndb/ID/GO-1.json"},
+		{"FilesIn", collect(t, x.FilesIn(ctx, 1), filePath), "vulndb/ID/GO-2.json vulndb/ID/GO-1.json"},
 		{"FilesBelow", collect(t, x.FilesBelow(ctx, "self/"), filePath), "self/darwin-arm64.tar self/linux-amd64.tar"},
 		{"Bundles", collect(t, x.Bundles(ctx), func(b Bundle) string { return fmt.Sprint(b.Digest, b.Sequence, ",", b.Payload) }), "00111,512 2,0"},
 		{"Missing", collect(t, x.Missing(ctx), func(m Missing) string { return m.Path + "@" + m.Version }), "a%20path@v1"},
@@ -141,6 +147,11 @@ func TestQueries(t *testing.T) {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}
 	}
+}
+
+// TestSummaries calls the methods that count rows, or list what they stand for.
+func TestSummaries(t *testing.T) {
+	x, _ := manyRows(t)
 	if list, err := x.Bootstraps(ctx); err != nil || !slices.Equal(list, []string{"darwin/arm64", "linux/amd64"}) {
 		t.Errorf("Bootstraps: %v, %v", list, err)
 	}
@@ -150,6 +161,11 @@ func TestQueries(t *testing.T) {
 	if retracted, deprecated, err := x.Advised(ctx); err != nil || retracted != 1 || deprecated != 1 {
 		t.Errorf("Advised: %d, %d, %v", retracted, deprecated, err)
 	}
+}
+
+// TestFileOf asks for the files of a version, of a branch, and of a version without the file.
+func TestFileOf(t *testing.T) {
+	x, _ := manyRows(t)
 	for _, test := range []struct {
 		path, version, time string
 		known, ok           bool
@@ -163,6 +179,11 @@ func TestQueries(t *testing.T) {
 			t.Errorf("FileOf %s: %+v, %q, %v, %v, %v", test.path, f, when, known, ok, err)
 		}
 	}
+}
+
+// TestContent reads the bytes of an open index.
+func TestContent(t *testing.T) {
+	x, path := manyRows(t)
 	content, err := x.Content()
 	if err != nil {
 		t.Fatal(err)

@@ -183,8 +183,8 @@ var ErrChanged = errors.New("the object was replaced since it was listed")
 // gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
 func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)
-	var answer minio.ErrorResponse
-	answered := err == nil || errors.As(err, &answer) && isAnswer(answer)
+	answer, is := errors.AsType[minio.ErrorResponse](err)
+	answered := err == nil || is && isAnswer(answer)
 	denied := answered && err != nil && isDenial(answer)
 	answered = answered && !denied
 	if errors.Is(err, context.Canceled) {

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -224,7 +225,7 @@ func (b *Bucket) put(
 func again(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
-		if gone, ok := err.(*UnavailableError); !ok || gone.Denied || n == partTries {
+		if gone, ok := errors.AsType[*UnavailableError](err); !ok || gone.Denied || n == partTries {
 			return err
 		}
 		select {
