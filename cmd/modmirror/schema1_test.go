@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +14,9 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/serve"
 )
 
 // TestSchema1 takes a bundle with version 1 of the schema, made by an older modmirror, through
@@ -71,7 +75,8 @@ func TestSchema1(t *testing.T) {
 	}
 	run("", "trust", "add", strings.TrimSpace(string(key)))
 	run("", "key", "new", "--name", "tester")
-	run("", "trust", "add", run("tester+", "key", "show"))
+	public := run("tester+", "key", "show")
+	run("", "trust", "add", public)
 
 	run("", "verify", "--deep", "team-1.tar")
 	run("sequence 1700000000", "info", "team-1.tar")
@@ -103,6 +108,24 @@ func TestSchema1(t *testing.T) {
 	run("", "verify", "--deep", "store")
 	run("", "sync", "--name", "team", "-o", "team-3.tar", "--base", "team-2.tar,team-1.tar", "--full", "example.com/two@v1.0.0")
 	run("", "verify", "--deep", "team-3.tar")
+
+	// A go command gets modules of both bundles from one server, and their proofs.
+	v, err := bundle.OpenFiles(t.Context(), []string{filepath.Join(dir, "team-1.tar"), delta},
+		bundle.TrustIn(strings.TrimSpace(string(key)), public), bundle.NoState())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	srv := httptest.NewServer(serve.NewHandler(v, slog.New(slog.DiscardHandler), nil))
+	defer srv.Close()
+	cmd := exec.Command("go", "mod", "download", "-json", "example.com/one@v1.0.0", "example.com/one@v1.1.0", "example.com/two@v1.0.0")
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "GOENV=off", "GOFLAGS=-modcacherw", "GOPATH="+cmd.Dir, "GOMODCACHE="+cmd.Dir+"/mod",
+		"GOPROXY="+srv.URL, "GOSUMDB="+up.GOSUMDB, "GONOSUMDB=", "GONOPROXY=none", "GOPRIVATE=", "GOTOOLCHAIN=local")
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Count(string(out), `"GoModSum"`) != 3 {
+		t.Errorf("go mod download: %v\n%s", err, out)
+	}
 }
 
 // gunzip unpacks a file.
@@ -128,9 +151,9 @@ func gunzip(t *testing.T, from, to string) {
 
 // userVersion returns the version of the schema in a bundle's index, which begins behind the
 // manifest.
-func userVersion(t *testing.T, bundle string) int {
+func userVersion(t *testing.T, file string) int {
 	t.Helper()
-	data, err := os.ReadFile(bundle)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
