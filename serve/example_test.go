@@ -22,7 +22,7 @@ func ExampleNewHandler() {
 	file, key, remove := makeBundle()
 	defer remove()
 
-	view, err := bundle.OpenFiles(context.Background(), []string{file}, bundle.TrustIn(key), bundle.NoState())
+	view, err := bundle.OpenFiles(context.Background(), []string{file}, trust.NewKeyring(key), bundle.NoState())
 	if err != nil {
 		fmt.Println(err)
 		return

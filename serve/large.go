@@ -57,7 +57,7 @@ type largeFiles struct {
 	partials chan struct{}     // held while a file is hashed for a range
 
 	mu       sync.Mutex                         // guards what follows
-	ids      map[*bundle.Medium]bundle.Identity // of the media when files in them were verified
+	ids      map[media.Media]media.Identity // of the media when files in them were verified
 	verified []uint64                           // a bit for each file, by its number in the index
 }
 
@@ -65,7 +65,7 @@ func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged, repaired func(string
 	return &largeFiles{
 		bundle: b, buffers: buf, damaged: damaged, repaired: repaired,
 		partials: make(chan struct{}, verifiers),
-		ids:      make(map[*bundle.Medium]bundle.Identity),
+		ids:      make(map[media.Media]media.Identity),
 		verified: make([]uint64, b.Manifest.Counts.Files/64+1),
 	}
 }
@@ -187,7 +187,7 @@ func (l *largeFiles) open(ctx context.Context, f index.File) (source, error) {
 type fetched struct {
 	l   *largeFiles
 	f   index.File
-	got *bundle.Fetched
+	got *media.Content
 }
 
 func (s *fetched) readAt(ctx context.Context, p []byte, at int64) (int, error) {
@@ -214,7 +214,7 @@ type located struct {
 	index.File
 	bundle.Place
 	l   *largeFiles
-	id  bundle.Identity // of the medium when the file was opened
+	id  media.Identity // of the medium when the file was opened
 	sum hash.Hash       // of the bytes that were read; nil when the file was verified before
 }
 

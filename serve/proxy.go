@@ -150,7 +150,7 @@ func (h *handler) failed(x *exchange, err error) {
 		return
 	}
 	said := []any{"path", x.path, "client", x.origin().addr, "request", x.requestID(), "err", err}
-	if _, ok := errors.AsType[*bucket.UnavailableError](err); ok {
+	if _, ok := errors.AsType[*media.UnavailableError](err); ok {
 		h.log.Error("cannot answer: the storage does not", said...)
 		x.Header().Set("Retry-After", "10")
 		text(x, http.StatusServiceUnavailable, "the storage behind this server does not answer, "+

@@ -39,9 +39,9 @@ func TestSchema1(t *testing.T) {
 	if err := os.WriteFile(name, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	trust := bundle.TrustIn(strings.TrimSpace(string(key)))
+	keyring := trust.NewKeyring(strings.TrimSpace(string(key)))
 	for _, seen := range []bool{false, true} {
-		b, err := bundle.Open(ctx, name, trust, state)
+		b, err := bundle.Open(ctx, name, keyring, state)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +50,7 @@ func TestSchema1(t *testing.T) {
 		}
 		b.Close()
 	}
-	v, err := bundle.OpenFiles(ctx, []string{name}, trust, bundle.NoState())
+	v, err := bundle.OpenFiles(ctx, []string{name}, keyring, bundle.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

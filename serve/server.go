@@ -227,7 +227,7 @@ func (s *Server) reload(ctx context.Context) {
 
 // reloaded takes note of the error of Reload. It logs a new error once, and its end once.
 func (s *Server) reloaded(err error) {
-	_, gone := errors.AsType[*bucket.UnavailableError](err)
+	_, gone := errors.AsType[*media.UnavailableError](err)
 	before := s.stale.Load()
 	switch {
 	case err == nil && before != nil:

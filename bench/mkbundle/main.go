@@ -57,9 +57,9 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	k, err := bundle.ReadKey(*key, nil)
+	k, err := trust.ReadKey(*key, nil)
 	if os.IsNotExist(err) {
-		k, err = bundle.NewKey(*key, "bench", nil)
+		k, err = trust.NewKey(*key, "bench", nil)
 	}
 	if err != nil {
 		return err

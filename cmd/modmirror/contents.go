@@ -56,7 +56,7 @@ func bundleContents(c *mirror.Closure, path func(string) string) (*bundle.Conten
 			Path: r.From.Path, Version: r.From.Version, Requires: r.To.Path, Wanted: r.To.Version, Indirect: r.Indirect,
 		})
 	}
-	for _, f := range c.Selfs {
+	for _, f := range c.Bootstraps {
 		out.Selfs = append(out.Selfs, source(f))
 	}
 	for _, f := range c.Vulns {

@@ -15,7 +15,7 @@ import (
 )
 
 // copyProject copies a project to dir, without go.sum and vendor. Local replacements outside of it are made absolute.
-func (r *rehearsal) copyProject(dir string, s mirror.Source) error {
+func (r *rehearsal) copyProject(dir string, s sources.Source) error {
 	if err := r.copyTree(dir, s.Dir, "go.sum", "go.work", "vendor"); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (r *rehearsal) copyProject(dir string, s mirror.Source) error {
 
 // copyWorkspace copies a workspace to dir, without go.sum files and vendor folders, and returns the folders of its
 // modules there. A module outside of the workspace's folder is used where it is, and not returned.
-func (r *rehearsal) copyWorkspace(dir string, s mirror.Source) (modules []string, err error) {
+func (r *rehearsal) copyWorkspace(dir string, s sources.Source) (modules []string, err error) {
 	leave := []string{"go.work.sum", "vendor"}
 	inside := make(map[string]string) // folders of modules, relative, by what go.work says
 	for i, m := range s.Members {

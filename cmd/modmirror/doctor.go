@@ -534,10 +534,10 @@ func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, 
 	if old.N > now.N {
 		return fail(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N), carry(old.N))
 	}
-	if err := (&proof.Prover{Head: old, Source: tiles}).Edge(); err != nil {
+	if err := (&proof.Prover{Head: old, Source: tiles}).ProveHead(); err != nil {
 		return failed(err, fmt.Sprintf("the bundle lacks what go commands need to go on from record %d, which they have seen", old.N))
 	}
-	if err := (&proof.Prover{Head: now, Source: tiles}).Extends(old); err != nil {
+	if err := (&proof.Prover{Head: now, Source: tiles}).ProveConsistency(old); err != nil {
 		return failed(err, fmt.Sprintf("the bundle lacks what shows that its records to %d go on from %d", now.N, old.N))
 	}
 	return check{what, true, fmt.Sprintf("record %d, and the server's %d goes on from there", old.N, now.N), ""}

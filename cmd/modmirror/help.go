@@ -97,7 +97,7 @@ func helpText(c *command, fs *pflag.FlagSet) string {
 
 // Variables of the environment that stand for flags that are repeated.
 var flagVariables = map[string]string{
-	"config": "MODMIRROR_CONFIG", "store": "MODMIRROR_STORE", "mirror": "MODMIRROR_MIRROR", "state": "MODMIRROR_STATE", "key": "MODMIRROR_KEY",
+	"config": "MODmirror.CONFIG", "store": "MODmirror.STORE", "mirror": "MODmirror.MIRROR", "state": "MODmirror.STATE", "key": "MODmirror.KEY",
 }
 
 // applyVariables gives flags that were not set the values of their variables.

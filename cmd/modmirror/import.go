@@ -65,7 +65,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -76,12 +76,12 @@ Example:
 			if err != nil {
 				return err
 			}
-			store, unlock, err := lockStore(ctx, e, dir, trust, state)
+			store, unlock, err := lockStore(ctx, e, dir, keyring, state)
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			imp := &importer{e: e, store: store, im: im, ids: ids, trust: trust, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
+			imp := &importer{e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
@@ -91,8 +91,8 @@ Example:
 }
 
 // lockStore opens a store to change it, when no other process does.
-func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
+func lockStore(ctx context.Context, e *env, dir string, keyring *trust.Keyring, state string) (s *bundle.Store, unlock func() error, err error) {
+	if s, err = bundle.OpenStore(dir, keyring, state); err != nil {
 		return nil, nil, err
 	}
 	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))
@@ -105,7 +105,7 @@ type importer struct {
 	store  *bundle.Store
 	im     *bundle.Import
 	ids    []age.Identity
-	trust  *bundle.Trust
+	keyring  *trust.Keyring
 	age    time.Duration
 	asJSON bool
 	early  []*bundle.Manifest         // older ones of lines in im.Ends
@@ -126,10 +126,10 @@ func (i *importer) all(ctx context.Context, args []string) error {
 			i.withdraw()
 		}
 	}()
-	for _, file := range inOrder(files, i.trust) {
+	for _, file := range inOrder(files, i.keyring) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
-			if bad := bundle.CheckPieces(bundle.Pieces(file)); bad != nil && ctx.Err() == nil {
+			if bad := media.CheckPieces(media.Pieces(file)); bad != nil && ctx.Err() == nil {
 				i.e.complain("%s", oneLine(bad))
 			}
 			return err
@@ -145,7 +145,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	}
 	ended = true
 	if len(missing) > 0 {
-		return &bundle.MissingPieceError{Names: missing}
+		return &media.MissingPieceError{Names: missing}
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 	var seen []string
 	waiting := make(map[string]*bundle.Staging)
 	for _, file := range args {
-		pieces := bundle.Pieces(file)
+		pieces := media.Pieces(file)
 		if slices.Contains(seen, file) { // a piece, or what stands beside pieces, of one that was named
 			continue
 		}
@@ -219,7 +219,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 }
 
 // inOrder returns files with those that are bundles in the order of their lines and sequences.
-func inOrder(files []string, trust *bundle.Trust) []string {
+func inOrder(files []string, keyring *trust.Keyring) []string {
 	type place struct {
 		name     string
 		sequence int64
@@ -229,7 +229,7 @@ func inOrder(files []string, trust *bundle.Trust) []string {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if list, err := bundle.Fronts(file, trust.Lenient(), nil); err == nil {
+		if list, err := bundle.Fronts(file, keyring.Lenient(), nil); err == nil {
 			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
 			list[0].Close()
 		}
@@ -248,7 +248,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		name = "stdin"
 	} else {
 		var err error
-		if in, _, err = bundle.OpenInput(file); err != nil {
+		if in, _, err = media.OpenInput(file); err != nil {
 			return nil, err
 		}
 	}
@@ -367,7 +367,7 @@ func lineHint(err error) (string, bool) {
 	if state, ok := errors.AsType[*bundle.StateError](err); ok {
 		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
 	}
-	if _, ok := errors.AsType[*bundle.TooFewError](err); ok {
+	if _, ok := errors.AsType[*trust.TooFewError](err); ok {
 		return "modmirror sign adds a signature, and modmirror trust add has one count", true
 	}
 	return "", false

@@ -27,7 +27,7 @@ Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
        modmirror key show [--file FILE|ssh-agent:COMMENT]
 
 new makes an Ed25519 key, readable by you alone. show prints its public part,
-which those who use your bundles trust with: modmirror trust add.
+which those who use your bundles keyring with: modmirror keyring add.
 
 Example:
   modmirror key show
@@ -57,7 +57,7 @@ Example:
 						return err
 					}
 				}
-				key, err := bundle.NewKey(file, name, phrase)
+				key, err := trust.NewKey(file, name, phrase)
 				if errors.Is(err, fs.ErrExist) {
 					return &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
 				}
@@ -74,7 +74,7 @@ Example:
 				}
 				return e.showKey(file, key.Verifier, asJSON)
 			}
-			public, err := bundle.PublicKey(file)
+			public, err := trust.PublicKey(file)
 			if noSuchFile(err) {
 				return &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new"}
 			}
@@ -115,15 +115,15 @@ func (e *env) newPassphrase(file string) ([]byte, error) {
 }
 
 // trust returns the trusted keys, of which so many must have signed a bundle.
-func (e *env) trust(require int) (*bundle.Trust, error) {
+func (e *env) keyring(require int) (*trust.Keyring, error) {
 	if require < 1 {
 		return nil, usagef("--require %d: want 1 or more", require)
 	}
-	trust, err := bundle.ReadTrust(e.trustFile())
+	keyring, err := trust.Read(e.trustFile())
 	if err == nil {
-		trust.Require = require
+		keyring.Require = require
 	}
-	return trust, err
+	return keyring, err
 }
 
 // requireFlag adds the flag that says how many keys must have signed.
@@ -137,20 +137,20 @@ func trustCommand() *command {
 		name:    "trust",
 		summary: "say whose bundles are believed here",
 		usage: `
-Usage: modmirror trust add KEY|FILE
-       modmirror trust list [BUNDLE|STORE...]
-       modmirror trust remove NAME|KEY
+Usage: modmirror keyring add KEY|FILE
+       modmirror keyring list [BUNDLE|STORE...]
+       modmirror keyring remove NAME|KEY
 
 A bundle is opened only when a trusted key signed it. Get the key from the one
-who makes the bundles, by a way that you trust. With bundles or stores, list says
+who makes the bundles, by a way that you keyring. With bundles or stores, list says
 for which of them each key vouches, and which nobody else would vouch for if it were removed.
 
 Example:
-  modmirror trust add team.pub
+  modmirror keyring add team.pub
 `,
 		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
 		run: func(_ context.Context, e *env, args []string) error {
-			trust, err := bundle.ReadTrust(e.trustFile())
+			keyring, err := trust.Read(e.trustFile())
 			if err != nil {
 				return err
 			}
@@ -158,7 +158,7 @@ Example:
 			case len(args) == 2 && args[0] == "add":
 				keys := []string{args[1]}
 				if _, err := os.Stat(args[1]); err == nil {
-					list, err := bundle.ReadTrust(args[1])
+					list, err := trust.Read(args[1])
 					if err != nil {
 						return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
 					}
@@ -167,7 +167,7 @@ Example:
 					}
 				}
 				for _, key := range keys {
-					added, err := trust.Add(key)
+					added, err := keyring.Add(key)
 					if err != nil {
 						return err
 					}
@@ -179,9 +179,9 @@ Example:
 				}
 				return nil
 			case len(args) >= 1 && args[0] == "list":
-				return listTrust(e, trust, args[1:], asJSON)
+				return listTrust(e, keyring, args[1:], asJSON)
 			case len(args) == 2 && args[0] == "remove":
-				removed, err := trust.Remove(args[1])
+				removed, err := keyring.Remove(args[1])
 				for _, k := range removed {
 					e.say("no longer trusting %s", k)
 				}
@@ -193,7 +193,7 @@ Example:
 }
 
 // listTrust prints the trusted keys, and for which bundles each vouches.
-func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
+func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error {
 	var bundles []*bundle.Bundle
 	defer func() {
 		for _, b := range bundles {
@@ -201,7 +201,7 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		}
 	}()
 	for _, name := range args {
-		list, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
+		list, err := bundle.Fronts(name, keyring, func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
 		if err != nil {
 			return err
 		}
@@ -213,7 +213,7 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		Sequence int64  `json:"sequence"`
 		Alone    bool   `json:"alone"` // no other trusted key vouches for it
 	}
-	for _, k := range trust.Keys {
+	for _, k := range keyring.Keys {
 		vouches := []signed{}
 		if !asJSON {
 			fmt.Fprintln(e.stdout, k)

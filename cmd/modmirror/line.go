@@ -113,7 +113,7 @@ func (bs *bases) rehearsable() error {
 }
 
 // wholeSources refuses a full bundle that would lack what of the line belongs to no version, and is not asked for again.
-func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncFlags) error {
+func (bs *bases) wholeSources(ctx context.Context, src *mirror.Job, f *syncFlags) error {
 	n, err := bs.own.Index.Vulns(ctx)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (bs *bases) wholeSources(ctx context.Context, src *mirror.Sources, f *syncF
 		return err
 	}
 	for _, p := range selfs {
-		if !slices.ContainsFunc(src.Self, func(s mirror.Self) bool { return s.Platform == p }) {
+		if !slices.ContainsFunc(src.Bootstraps, func(s sources.Bootstrap) bool { return s.Platform == p }) {
 			return &hintError{fmt.Errorf("the line has modmirror and Go for %s, and the full bundle would not", p), "a line \"self " + p + "\" in a list carries them"}
 		}
 	}
@@ -187,7 +187,7 @@ func (f *syncFlags) sayDropped(e *env, c *bundle.Contents) {
 }
 
 // addLines tells the mirror what the lines have of the checksum database and, for a full bundle, to have all versions of the own line again.
-func (bs *bases) addLines(ctx context.Context, src *mirror.Sources, f *syncFlags) error {
+func (bs *bases) addLines(ctx context.Context, src *mirror.Job, f *syncFlags) error {
 	for _, b := range bs.all() {
 		l := mirror.Line{Own: b == bs.own, Has: func(path string) (bool, error) {
 			_, ok, err := b.Index.File(ctx, path)

@@ -261,7 +261,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	hint, hasHint := errors.AsType[*hintError](err)
 	_, usage := errors.AsType[*usageError](err)
 	_, occupied := errors.AsType[*bundle.OccupiedError](err)
-	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
+	_, untrusted := errors.AsType[*trust.UntrustedError](err)
 	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
 	_, missed := errors.AsType[*missesError](err)
 	_, incomplete := errors.AsType[*incompleteError](err)
@@ -269,7 +269,7 @@ func (e *env) report(ctx context.Context, name string, err error) int {
 	_, unshown := errors.AsType[*bundle.UnshownError](err)
 	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
 	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
-	_, noPiece := errors.AsType[*bundle.MissingPieceError](err)
+	_, noPiece := errors.AsType[*media.MissingPieceError](err)
 	foreign, isForeign := errors.AsType[*bundle.ForeignError](err)
 	lineText, hasLine := lineHint(err)
 	switch {

@@ -118,14 +118,14 @@ func checkFolder(name string) error {
 }
 
 // bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
-// a trusted key or by one of keys, in the form of bundle.Key.Verifier.
+// a trusted key or by one of keys, in the form of trust.Key.Verifier.
 func (e *env) bundleOfLine(line string, keys ...string) func(name string) error {
 	return func(name string) error {
-		trust, err := e.trust(1)
+		keyring, err := e.keyring(1)
 		if err != nil {
 			return err
 		}
-		found, err := bundle.LineOf(name, bundle.TrustIn(append(keys, trust.Keys...)...))
+		found, err := bundle.LineOf(name, trust.NewKeyring(append(keys, keyring.Keys...)...))
 		switch {
 		case err != nil:
 			return fmt.Errorf("it is no bundle of the line %s: %w", line, err)
@@ -159,7 +159,7 @@ func checkNoSignatures(name string) error {
 // checkPieces checks that a bundle can be written in pieces: old ones could be mixed up with new
 // ones, so none are replaced.
 func checkPieces(base string) error {
-	if err := bundle.CheckNoPieces(base); err != nil {
+	if err := media.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}
 	}
 	if err := checkNoSignatures(base); err != nil {

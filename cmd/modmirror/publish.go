@@ -60,7 +60,7 @@ Example:
 			case static && len(args) > 1:
 				return usagef("--static takes one bundle or store")
 			}
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -71,18 +71,18 @@ Example:
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust))
+				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, keyring))
 			}
-			return storageHint(e.publish(ctx, asJSON, b, args, trust))
+			return storageHint(e.publish(ctx, asJSON, b, args, keyring))
 		},
 	}
 }
 
 // publish uploads bundles, and those of stores, in the order of their lines.
-func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args []string, trust *bundle.Trust) error {
+func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args []string, keyring *trust.Keyring) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
-		found, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("passed over %s: %v", file, err) })
+		found, err := bundle.Fronts(name, keyring, func(file string, err error) { e.complain("passed over %s: %v", file, err) })
 		if err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args 
 	}
 	slices.SortStableFunc(fronts, bundle.CompareLines)
 	for _, front := range fronts {
-		if err := e.publishOne(ctx, asJSON, front.Path(), to, trust); err != nil {
+		if err := e.publishOne(ctx, asJSON, front.Path(), to, keyring); err != nil {
 			return err
 		}
 	}
@@ -106,15 +106,15 @@ func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args 
 }
 
 // publishOne uploads a bundle.
-func (e *env) publishOne(ctx context.Context, asJSON bool, file string, to *bucket.Bucket, trust *bundle.Trust) error {
-	b, err := bundle.Open(ctx, file, trust, "")
+func (e *env) publishOne(ctx context.Context, asJSON bool, file string, to *bucket.Bucket, keyring *trust.Keyring) error {
+	b, err := bundle.Open(ctx, file, keyring, "")
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	m := &b.Manifest
 	bar := e.bar(2*m.Size, "verifying and uploading "+m.Name)
-	err = bundle.Publish(ctx, b, to, trust, bar.add)
+	err = bundle.Publish(ctx, b, to, keyring, bar.add)
 	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
 		e.say("%s is there already: %s", file, already.File)
@@ -149,10 +149,10 @@ func (e *env) published(asJSON bool, r publishResult) error {
 }
 
 // publishStatic writes the plain tree of a bundle or of a store's line.
-func (e *env) publishStatic(ctx context.Context, asJSON bool, to *serve.Static, name, place string, trust *bundle.Trust) error {
-	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, trust, "") }
+func (e *env) publishStatic(ctx context.Context, asJSON bool, to *serve.Static, name, place string, keyring *trust.Keyring) error {
+	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, keyring, "") }
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, trust) }
+		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, keyring) }
 	}
 	b, err := open()
 	if err != nil {

@@ -46,7 +46,7 @@ type rehearsal struct {
 	bases    []string
 	trusted  []string // keys of the bases
 	command  string   // for sh
-	sources  *mirror.Sources
+	sources  *mirror.Job
 	closure  *bundle.Contents
 	settings goEnv
 	tmp      string
@@ -86,7 +86,7 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 		}
 	}
 	for i, s := range r.sources.List {
-		if s.Alone || s.InWork {
+		if s.OnlyThis || s.Workspace != nil {
 			continue // nothing can be built of it, or it was built with its workspace
 		}
 		step := rehearsalStep{Dir: filepath.Join(r.tmp, "work", fmt.Sprint(i))}
@@ -179,12 +179,12 @@ func (r *rehearsal) run(ctx context.Context, e *env) error {
 	}
 	for _, s := range r.sources.List {
 		switch {
-		case s.InWork:
+		case s.Workspace != nil:
 		case s.Mod != nil, s.Work != nil:
 			e.say("rehearsed %s: it builds from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		case s.Tool != "":
 			e.say("rehearsed %s: go install makes it from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
-		case !s.Alone:
+		case !s.OnlyThis:
 			e.say("rehearsed %s: a new project loads all its packages from the bundle alone, with an empty module cache, the checksum database on, %s", s.Name, where)
 		}
 	}
@@ -213,7 +213,7 @@ func (r *rehearsal) misses() (list []string) {
 }
 
 // version returns the version that a source's query was resolved to.
-func (r *rehearsal) version(s mirror.Source) string {
+func (r *rehearsal) version(s sources.Source) string {
 	for _, q := range r.closure.Queries {
 		if q.Path == s.Query.Path && q.Query == s.Query.Version {
 			return q.Version
@@ -288,7 +288,7 @@ func rehearse(ctx context.Context, e *env) error {
 	ready := make(chan struct{})
 	s := &serve.Server{
 		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), bundle.TrustIn(plan.Keys...), bundle.NoState())
+			return bundle.OpenFiles(ctx, append(plan.Bases, plan.Bundle), trust.NewKeyring(plan.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(e.stderr, nil)),
 		Wants: serve.MissFunc(misses.add),

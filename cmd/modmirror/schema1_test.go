@@ -111,7 +111,7 @@ func TestSchema1(t *testing.T) {
 
 	// A go command gets modules of both bundles from one server, and their proofs.
 	v, err := bundle.OpenFiles(t.Context(), []string{filepath.Join(dir, "team-1.tar"), delta},
-		bundle.TrustIn(strings.TrimSpace(string(key)), public), bundle.NoState())
+		trust.NewKeyring(strings.TrimSpace(string(key)), public), bundle.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ type remoteFlags struct{ endpoint, dir, size string }
 
 // open opens a bucket with a cache.
 func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
-	size, err := bundle.ParseSize(f.size)
+	size, err := media.ParseSize(f.size)
 	if err != nil {
 		return nil, usagef("--cache-size: %v", err)
 	}
@@ -49,10 +49,10 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 	if f.dir == "" {
 		f.dir = filepath.Join(state, "cache")
 	}
-	if size < bundle.MinCache {
+	if size < media.MinCache {
 		return nil, usagef("--cache-size %s: want 1G at least, for the largest modules", f.size)
 	}
-	cache, err := bundle.OpenCache(f.dir, size)
+	cache, err := media.OpenCache(f.dir, size)
 	if err != nil {
 		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
 	}
@@ -61,7 +61,7 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 
 // storageHint adds what to do about storage that does not answer as it should.
 func storageHint(err error) error {
-	gone, ok := errors.AsType[*bucket.UnavailableError](err)
+	gone, ok := errors.AsType[*media.UnavailableError](err)
 	switch {
 	case !ok:
 		return err
@@ -190,7 +190,7 @@ Example:
 			}
 			debug.SetMemoryLimit(serveHeap)
 			debug.SetGCPercent(serveGC)
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -237,7 +237,7 @@ Example:
 				}
 				defer s.Remote.Cache.Close()
 			}
-			src := &served{server: s, args: args, trust: trust, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
+			src := &served{server: s, args: args, keyring: keyring, state: state, allowRollback: allowRollback, minSequence: minSequence, log: log}
 			start := time.Now()
 			scheme := "http"
 			if withTLS {
@@ -335,7 +335,7 @@ func (e *env) sayServing(b *bundle.Bundle, scheme string, addr net.Addr, took ti
 type served struct {
 	server        *serve.Server
 	args          []string
-	trust         *bundle.Trust
+	keyring         *trust.Keyring
 	state         string
 	allowRollback bool
 	minSequence   int64
@@ -372,7 +372,7 @@ func (s *served) isStore() bool {
 // notYet reports whether what is to be served is a store that is not there yet: a name that no
 // bundle has.
 func (s *served) notYet() bool {
-	if len(s.args) != 1 || s.server.Remote != nil || len(bundle.Pieces(s.args[0])) > 0 {
+	if len(s.args) != 1 || s.server.Remote != nil || len(media.Pieces(s.args[0])) > 0 {
 		return false
 	}
 	_, err := os.Lstat(s.args[0])
@@ -385,9 +385,9 @@ var reBundleName = regexp.MustCompile(`\.(tar|age|manifest|[0-9]{3})$`)
 // store opens the store.
 func (s *served) store() (*bundle.Store, error) {
 	if r := s.server.Remote; r != nil {
-		return bundle.OpenRemote(r, s.trust, s.state)
+		return bundle.OpenRemote(r, s.keyring, s.state)
 	}
-	return bundle.OpenStore(s.args[0], s.trust, s.state)
+	return bundle.OpenStore(s.args[0], s.keyring, s.state)
 }
 
 // wait opens the bundles; as long as a bucket does not answer, or a store has nothing yet, it tries
@@ -399,7 +399,7 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 	}
 	for said := ""; ; {
 		v, err := s.open(ctx)
-		gone, isGone := errors.AsType[*bucket.UnavailableError](err)
+		gone, isGone := errors.AsType[*media.UnavailableError](err)
 		empty := s.isStore() && (errors.Is(err, bundle.ErrEmpty) || s.notYet())
 		if !(isGone && !gone.Denied) && !empty {
 			return v, storageHint(err)
@@ -452,7 +452,7 @@ func (s *served) open(ctx context.Context) (opened *bundle.View, err error) {
 		if state, err = bundle.ReadState(s.state); err != nil {
 			return nil, err
 		}
-		if v, err = bundle.OpenFiles(ctx, s.args, s.trust, state); err != nil {
+		if v, err = bundle.OpenFiles(ctx, s.args, s.keyring, state); err != nil {
 			return nil, err
 		}
 		remember = func(v *bundle.View, rollback bool) error { return state.Remember(v, v.Place(), rollback) }

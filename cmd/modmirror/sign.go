@@ -47,14 +47,14 @@ Example:
 			if len(args) == 0 || to != "" && len(args) != 1 {
 				return usagef("want a bundle")
 			}
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
 			if len(keys) == 0 {
 				keys = []string{e.keyFile()}
 			}
-			var signers []*bundle.Key
+			var signers []*trust.Key
 			for _, k := range keys {
 				key, err := e.readKey(k, passphraseFile)
 				if err != nil {
@@ -66,9 +66,9 @@ Example:
 				var m bundle.Manifest
 				var err error
 				if to != "" {
-					m, err = bundle.SignDetached(file, to, trust, signers...)
+					m, err = bundle.SignDetached(file, to, keyring, signers...)
 				} else {
-					m, err = bundle.Sign(file, trust, signers...)
+					m, err = bundle.Sign(file, keyring, signers...)
 				}
 				if errors.Is(err, fs.ErrPermission) && to == "" {
 					return &hintError{err, "--to " + file + ".sig writes the signature beside it"}
@@ -105,15 +105,15 @@ type signResult struct {
 }
 
 // readKey reads a key from a file, or finds it in ssh-agent.
-func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
+func (e *env) readKey(name, passphraseFile string) (*trust.Key, error) {
 	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
-		key, err := bundle.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
+		key, err := trust.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
 		if err != nil {
 			return nil, &hintError{err, "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
 		}
 		return key, nil
 	}
-	key, err := bundle.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
+	key, err := trust.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &hintError{fmt.Errorf("there is no key %s", name), "modmirror key new --file " + name}
 	}

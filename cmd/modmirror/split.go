@@ -33,7 +33,7 @@ func (p *packaging) flags(fs *pflag.FlagSet) {
 // parse checks the flags.
 func (p *packaging) parse() (err error) {
 	if p.split != "" {
-		if p.piece, err = bundle.ParsePieceSize(p.split); err != nil {
+		if p.piece, err = media.ParsePieceSize(p.split); err != nil {
 			return usagef("--split: %v", err)
 		}
 	}
@@ -68,7 +68,7 @@ func (p *packaging) open(name string, stdout io.Writer) (*sink, error) {
 		s.Writer, s.name = stdout, "stdout"
 		s.commit, s.discard = func() (string, error) { return "stdout", nil }, func() {}
 	case p.piece > 0:
-		v, err := bundle.NewVolumes(name, p.piece)
+		v, err := media.NewVolumes(name, p.piece)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +145,7 @@ Example:
 					output += ageExt
 				}
 			}
-			guard.reads(append(bundle.Pieces(args[0]), args[0])...)
+			guard.reads(append(media.Pieces(args[0]), args[0])...)
 			if p.piece > 0 {
 				err = checkPieces(output)
 			} else {
@@ -154,7 +154,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			in, size, err := bundle.OpenInput(args[0])
+			in, size, err := media.OpenInput(args[0])
 			if err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ const tidyTimeout = time.Minute
 // that is not enough, nobody knows before a rehearsal, and that is said.
 //
 // With a lock it is what the lock has. It returns the go.mod files that were added, by the sources' names.
-func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool) (map[string]string, error) {
+func addTidied(ctx context.Context, e *env, src *mirror.Job, rehearsed bool) (map[string]string, error) {
 	added := make(map[string]string)
 	for _, s := range slices.Clone(src.List) {
 		if s.Mod == nil {
@@ -35,7 +35,7 @@ func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool)
 			return nil, ctx.Err()
 		}
 		if err != nil {
-			if !rehearsed && !s.InWork {
+			if !rehearsed && s.Workspace == nil {
 				e.say("cannot tell whether %s is tidy without what the module cache lacks; --rehearse proves that nothing is missing", s.Name)
 			}
 			continue
@@ -54,7 +54,7 @@ func addTidied(ctx context.Context, e *env, src *mirror.Sources, rehearsed bool)
 }
 
 // tidied returns the go.mod of a project as go mod tidy has it, or had it when the lock was made.
-func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.File, error) {
+func tidied(ctx context.Context, lock *mirror.Lock, s sources.Source) (*modfile.File, error) {
 	if lock == nil {
 		return tidy(ctx, s)
 	}
@@ -66,7 +66,7 @@ func tidied(ctx context.Context, lock *mirror.Lock, s mirror.Source) (*modfile.F
 }
 
 // tidy returns the go.mod that "go mod tidy" makes of a project, which stays as it is.
-func tidy(ctx context.Context, s mirror.Source) (*modfile.File, error) {
+func tidy(ctx context.Context, s sources.Source) (*modfile.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
 	tmp, err := os.MkdirTemp("", "modmirror-tidy-")

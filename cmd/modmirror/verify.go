@@ -64,7 +64,7 @@ Example:
 			}
 			if bad != "" {
 				for _, file := range args {
-					guard.reads(append(bundle.Pieces(file), file)...)
+					guard.reads(append(media.Pieces(file), file)...)
 				}
 				if err := guard.check(bad, isBadList); err != nil {
 					return err
@@ -78,7 +78,7 @@ Example:
 				}
 			}
 			v := &verification{asJSON: asJSON, deep: deep, db: db, private: strings.Join(private, ","), files: args}
-			if v.trust, err = e.trust(require); err != nil {
+			if v.keyring, err = e.keyring(require); err != nil {
 				return err
 			}
 			var worst error // every bundle is looked at, whatever the one before it was
@@ -133,14 +133,14 @@ func pinnedDatabase(ctx context.Context, gosumdb string) (*proof.Database, error
 
 // openBundle opens a bundle under the trusted keys, or the newest one in a store of one line.
 func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return nil, err
 	}
 	if st, err := os.Stat(file); err == nil && st.IsDir() {
-		return bundle.OpenNewest(ctx, file, trust)
+		return bundle.OpenNewest(ctx, file, keyring)
 	}
-	b, err := bundle.Open(ctx, file, trust, "")
+	b, err := bundle.Open(ctx, file, keyring, "")
 	if err == nil {
 		e.sayOther(file, b.OtherSignature)
 	}
@@ -161,14 +161,14 @@ type verification struct {
 	deep    bool
 	db      *proof.Database
 	private string // patterns of what may be outside the checksum database, "" for anything
-	trust   *bundle.Trust
+	keyring   *trust.Keyring
 	files   []string // all that are verified: a delta needs those before it
 	bad     badList
 }
 
 // open opens a bundle, and those of the others that a deep look at a delta needs.
 func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle, done func(), err error) {
-	if b, err = bundle.Open(ctx, file, v.trust, ""); err != nil {
+	if b, err = bundle.Open(ctx, file, v.keyring, ""); err != nil {
 		return nil, nil, err
 	}
 	opened := []*bundle.Bundle{b}
@@ -184,7 +184,7 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 		if other == file {
 			continue
 		}
-		if list, err := bundle.Fronts(other, v.trust, nil); err == nil { // it is verified for itself
+		if list, err := bundle.Fronts(other, v.keyring, nil); err == nil { // it is verified for itself
 			opened = append(opened, list...)
 		}
 	}
@@ -199,11 +199,11 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 		bad++
 		e.complain("%s: %s", file, oneLine(err))
 	}
-	fronts, err := bundle.Fronts(dir, v.trust, fail)
+	fronts, err := bundle.Fronts(dir, v.keyring, fail)
 	if err != nil {
 		return err
 	}
-	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
+	s := bundle.Store{Dir: dir, Trust: v.keyring, State: bundle.NoState()}
 	view, viewErr := s.View(ctx, nil)
 	if viewErr == nil {
 		defer view.Close()
@@ -216,7 +216,7 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 		if v.deep && newest(front.Path()) { // verified below
 			continue
 		}
-		b, err := bundle.Open(ctx, front.Path(), v.trust, "")
+		b, err := bundle.Open(ctx, front.Path(), v.keyring, "")
 		if err == nil {
 			err = v.check(ctx, e, b, front.Path(), false)
 			b.Close()
@@ -448,7 +448,7 @@ Example:
 				return err
 			}
 			defer b.Close()
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
@@ -458,7 +458,7 @@ Example:
 			}
 			defer tree.Close()
 			tree.Replace = guard.overwrite
-			n, err := b.Extract(ctx, tree, args[1:], trust, func(f index.File) error {
+			n, err := b.Extract(ctx, tree, args[1:], keyring, func(f index.File) error {
 				if !asJSON {
 					return nil
 				}
@@ -498,11 +498,11 @@ func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir s
 	var lines []*bundle.Bundle
 	var passed []error
 	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		trust, err := e.trust(1)
+		keyring, err := e.keyring(1)
 		if err != nil {
 			return err
 		}
-		store, err := bundle.OpenStore(name, trust, stateDir())
+		store, err := bundle.OpenStore(name, keyring, stateDir())
 		if err != nil {
 			return err
 		}

@@ -156,16 +156,16 @@ func TestExtends(t *testing.T) {
 	fork.hashes = append(fork.hashes[:tlog.StoredHashIndex(0, 2)], hs...)
 	for _, n := range []int{1, 2, 3, 255, 256, 257, 599, 600} {
 		p := &Prover{Head: l.head(600), Source: l}
-		if err := p.Extends(l.head(n)); err != nil {
+		if err := p.ProveConsistency(l.head(n)); err != nil {
 			t.Errorf("tree 600 over its own tree %d: %v", n, err)
 		}
 	}
 	p := &Prover{Head: l.head(600), Source: l}
-	if err := p.Extends(fork.head(3)); !errors.Is(err, ErrMismatch) {
+	if err := p.ProveConsistency(fork.head(3)); !errors.Is(err, ErrMismatch) {
 		t.Errorf("fork: %v, want a mismatch", err)
 	}
 	p = &Prover{Head: l.head(10), Source: l}
-	if err := p.Extends(l.head(11)); !errors.Is(err, ErrMismatch) {
+	if err := p.ProveConsistency(l.head(11)); !errors.Is(err, ErrMismatch) {
 		t.Errorf("smaller head: %v, want a mismatch", err)
 	}
 }

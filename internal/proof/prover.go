@@ -97,7 +97,7 @@ func (p *Prover) TreeAt(size int64) (tlog.Tree, error) {
 }
 
 // Edge reads the tiles from which a client recomputes the head itself.
-func (p *Prover) Edge() error { return p.Extends(p.Head) }
+func (p *Prover) Edge() error { return p.ProveConsistency(p.Head) }
 
 // Tiles returns the tiles that were read and authenticated so far, sorted.
 func (p *Prover) Tiles() []tlog.Tile {

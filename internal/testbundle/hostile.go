@@ -58,7 +58,7 @@ func Loop(b []byte) []byte {
 }
 
 // Renamed returns a key with another name: its id differs, and its public key does not.
-func Renamed(k *bundle.Key, name string) (*bundle.Key, error) {
+func Renamed(k *trust.Key, name string) (*trust.Key, error) {
 	public, err := base64.StdEncoding.DecodeString(strings.SplitN(k.Verifier, "+", 3)[2])
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func Renamed(k *bundle.Key, name string) (*bundle.Key, error) {
 		return nil, err
 	}
 	v, err := note.NewVerifier(text)
-	return &bundle.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}, err
+	return &trust.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}, err
 }
 
 // renamedSigner signs by a key of another name.

@@ -29,8 +29,8 @@ var Large = module.Version{Path: "example.com/large", Version: "v1.0.0"}
 // A TB is a bundle with what is needed to believe it.
 type TB struct {
 	Path     string
-	Key      *bundle.Key
-	Trusted  *bundle.Trust
+	Key      *trust.Key
+	Trusted  *trust.Keyring
 	DB       *proof.Database
 	Contents *bundle.Contents
 	Draft    *bundle.Draft
@@ -99,15 +99,15 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	c.Head, err = db.ParseHead(msg)
 	check(t, err)
 	p := &proof.Prover{Head: c.Head, Source: &httpTiles{up, db.Name, c}}
-	check(t, p.Edge())
+	check(t, p.ProveHead())
 	check(t, p.Records(records))
 	if change != nil {
 		change(c)
 	}
 	tb := &TB{Contents: c, DB: db}
-	tb.Key, err = bundle.EphemeralKey("tester")
+	tb.Key, err = trust.EphemeralKey("tester")
 	check(t, err)
-	tb.Trusted = bundle.TrustIn(tb.Key.Verifier)
+	tb.Trusted = trust.NewKeyring(tb.Key.Verifier)
 	tb.Write(t)
 	return tb
 }

@@ -32,14 +32,14 @@ type Maker struct {
 	tb    *testbundle.TB
 	other *testbundle.TB // of the same line, made later
 	good  []byte
-	keys  map[string]*bundle.Key
+	keys  map[string]*trust.Key
 	at    map[string]int // where the header, content and padding of a file begin
 }
 
 // NewMaker makes the bundle that the others are made from. modfiles is the folder testdata/mod.
 func NewMaker(t testing.TB, modfiles string) *Maker {
 	t.Helper()
-	m := &Maker{tb: testbundle.Make(t, modfiles, testbundle.WithoutLarge), keys: make(map[string]*bundle.Key), at: make(map[string]int)}
+	m := &Maker{tb: testbundle.Make(t, modfiles, testbundle.WithoutLarge), keys: make(map[string]*trust.Key), at: make(map[string]int)}
 	m.other = &testbundle.TB{Contents: m.tb.Contents, Key: m.tb.Key, Trusted: m.tb.Trusted}
 	later := *m.tb.Contents
 	later.Sequence++
@@ -55,11 +55,11 @@ func NewMaker(t testing.TB, modfiles string) *Maker {
 		names = append(names, fmt.Sprint("other", i))
 	}
 	for _, name := range names {
-		if m.keys[name], err = bundle.EphemeralKey(name); err != nil {
+		if m.keys[name], err = trust.EphemeralKey(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if m.keys["impostor"], err = bundle.EphemeralKey("tester"); err != nil { // the same name, another key
+	if m.keys["impostor"], err = trust.EphemeralKey("tester"); err != nil { // the same name, another key
 		t.Fatal(err)
 	}
 	if m.keys["alias"], err = testbundle.Renamed(m.keys["second"], "alias"); err != nil { // the same key, another name

@@ -158,9 +158,9 @@ func TestBundles(t *testing.T) {
 // classOf opens and verifies a bundle and says what it is refused for.
 func classOf(file string, m *Maker, v *Vector) (string, error) {
 	ctx := context.Background()
-	trust := bundle.TrustIn(m.Keys(v.Trust...)...)
-	trust.Require = v.Need
-	b, err := bundle.Open(ctx, file, trust, "")
+	keyring := trust.NewKeyring(m.Keys(v.Trust...)...)
+	keyring.Require = v.Need
+	b, err := bundle.Open(ctx, file, keyring, "")
 	if err != nil {
 		bad, ok := errors.AsType[*bundle.NotVerifiedError](err)
 		switch {
@@ -209,14 +209,14 @@ func commands(t *testing.T, all []made) {
 		}
 		config := filepath.Join(dir, x.v.Name)
 		if x.v.Name != last {
-			trust, err := os.ReadFile(strings.TrimSuffix(x.file, filepath.Base(x.file)) + x.v.Name + ".trust")
+			keyring, err := os.ReadFile(strings.TrimSuffix(x.file, filepath.Base(x.file)) + x.v.Name + ".trust")
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := os.MkdirAll(filepath.Join(config, "modmirror"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(config, "modmirror", "trusted"), trust, 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(config, "modmirror", "trusted"), keyring, 0o644); err != nil {
 				t.Fatal(err)
 			}
 			last = x.v.Name
@@ -246,7 +246,7 @@ func commands(t *testing.T, all []made) {
 func measured(t *testing.T, cmd *exec.Cmd) (exit int, memory int64, took time.Duration, out string) {
 	t.Helper()
 	child := exec.Command(os.Args[0], cmd.Args...)
-	child.Env = append(cmd.Environ(), "MODMIRROR_MEASURE=1")
+	child.Env = append(cmd.Environ(), "MODmirror.MEASURE=1")
 	var stdout, stderr strings.Builder
 	child.Stdout, child.Stderr = &stdout, &stderr
 	if err := child.Run(); err != nil {
@@ -260,7 +260,7 @@ func measured(t *testing.T, cmd *exec.Cmd) (exit int, memory int64, took time.Du
 
 // TestMain is the child of measured when it is asked to be.
 func TestMain(m *testing.M) {
-	if os.Getenv("MODMIRROR_MEASURE") == "" {
+	if os.Getenv("MODmirror.MEASURE") == "" {
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)
