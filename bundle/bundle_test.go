@@ -193,7 +193,8 @@ func TestHostileIndex(t *testing.T) {
 		"all but header":          func(b []byte) []byte { clear(b[100:]); return b },
 		"cut":                     func(b []byte) []byte { return b[:len(b)-4096] },
 		"application_id":          setU32(68, 1),
-		"user_version":            setU32(60, 2),
+		"user_version":            setU32(60, 3),
+		"another user_version":    setU32(60, 1),
 		"WAL":                     func(b []byte) []byte { b[18], b[19] = 2, 2; return b },
 		"UTF-16":                  setU32(56, 2),
 		"page size":               func(b []byte) []byte { b[16], b[17] = 2, 0; return b },
@@ -273,7 +274,7 @@ func TestHostileIndex(t *testing.T) {
 	if err := verify(tb.Forge(t, func(b []byte) []byte { return b }), tb.Trusted, tb.DB); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
-	if err := verify(tb.Forge(t, sqlite(t, "UPDATE version SET licence = 'MIT' WHERE id = 1")), tb.Trusted, tb.DB); err != nil {
+	if err := verify(tb.Forge(t, sqlite(t, "UPDATE version SET license = 'MIT' WHERE id = 1")), tb.Trusted, tb.DB); err != nil {
 		t.Errorf("harmless change: %v", err)
 	}
 }

@@ -179,7 +179,7 @@ func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) 
 
 // carriedSelfs returns for which platforms, as they end the versions of toolchains, the line has a modmirror and Go that are not made anew.
 func (c *Contents) carriedSelfs(ctx context.Context) (platforms []string, err error) {
-	list, err := c.Base.Index.Selfs(ctx)
+	list, err := c.Base.Index.Bootstraps(ctx)
 	for _, p := range list {
 		name := strings.Replace(p, "/", "-", 1)
 		path := modpath.Request{Kind: modpath.Self, Name: name}.String()

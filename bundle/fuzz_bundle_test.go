@@ -77,7 +77,7 @@ func FuzzRows(f *testing.F) {
 	seed := data[at : at+int(tb.Draft.Manifest.IndexSize)]
 	columns := [][2]string{
 		{"module", "path"}, {"module", "deprecated"}, {"module", "latest"}, {"version", "version"}, {"version", "time"}, {"version", "h1"}, {"version", "retracted"},
-		{"version", "licence"}, {"version", "origin"}, {"file", "path"}, {"missing", "what"}, {"missing", "reason"}, {"missing", "chain"}, {"missing", "version"},
+		{"version", "license"}, {"version", "origin"}, {"file", "path"}, {"missing", "what"}, {"missing", "reason"}, {"missing", "chain"}, {"missing", "version"},
 		{"head", "hash"}, {"head", "note"}, {"bundle", "name"}, {"bundle", "digest"},
 	}
 	f.Add(0, "example.com/a", 2)

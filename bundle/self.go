@@ -18,7 +18,7 @@ import (
 // deepSelfs checks that the Go for a host that has nothing yet is that of a toolchain in the bundle, for which the checksum database
 // vouches. For the modmirror beside it nothing but the signature does.
 func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) error {
-	platforms, err := b.Index.Selfs(ctx)
+	platforms, err := b.Index.Bootstraps(ctx)
 	if err != nil {
 		return wrapBad(ctx, err)
 	}

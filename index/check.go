@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"regexp"
 	"strings"
@@ -18,8 +19,8 @@ import (
 )
 
 const (
-	// maxName is the longest path, version or query in bytes: what the GOPROXY paths that name
-	// them may have.
+	// maxName is the longest path, version or query in bytes: that of GOPROXY paths, which name
+	// them.
 	maxName = 2048
 
 	// MaxText is the longest free text in bytes: a deprecation, the reason of a retraction, what an
@@ -27,8 +28,8 @@ const (
 	MaxText = 64 << 10
 )
 
-// CleanText returns s as an index may hold it: valid UTF-8 of at most MaxText bytes, without
-// characters that steer a terminal or change the direction of text. Such text comes from
+// CleanText returns s without what no index may hold: it is valid UTF-8 of at most MaxText bytes,
+// without characters that steer a terminal or change the direction of text. Such text comes from
 // upstreams and module authors, and is printed.
 func CleanText(s string) string {
 	s = strings.Map(func(r rune) rune {
@@ -41,13 +42,13 @@ func CleanText(s string) string {
 		return s
 	}
 	s = s[:MaxText]
-	for len(s) > 0 && !utf8.ValidString(s[lastRune(s):]) { // not in the middle of a character
+	for len(s) > 0 && !utf8.ValidString(s[lastRune(s):]) { // a cut character
 		s = s[:len(s)-1]
 	}
 	return s
 }
 
-// lastRune returns where the last character of s begins, whole or not.
+// lastRune returns the start of the last character of s, which may be cut.
 func lastRune(s string) int {
 	i := len(s) - 1
 	for i > 0 && !utf8.RuneStart(s[i]) {
@@ -56,8 +57,8 @@ func lastRune(s string) int {
 	return i
 }
 
-// printable returns s as an index may hold it for a name: words that no module path can be, such as one with a
-// space that somebody's go.mod requires, are escaped as in a URL.
+// printable returns s as a name that an index may hold. It escapes, as in a URL, a name that no
+// module has, such as one with a space in a go.mod file.
 func printable(s string) string {
 	if checkNames(s) != nil {
 		s = url.PathEscape(s)
@@ -65,8 +66,8 @@ func printable(s string) string {
 	return s[:min(len(s), maxName)]
 }
 
-// steers reports whether a character does something else than being printed. Line breaks and tabs
-// may be in free text; who prints it on a line replaces them.
+// steers reports whether a character steers a terminal. Line breaks and tabs do not count: a caller
+// that prints free text on one line replaces them.
 func steers(r rune) bool {
 	switch {
 	case r == '\n', r == '\t':
@@ -89,8 +90,8 @@ func (x *Index) Check(ctx context.Context, tree int64) error {
 	return x.CheckRows(ctx, tree)
 }
 
-// CheckPages has SQLite check every page, constraint and index entry, and that no row refers to a row that is not there. It
-// reads the whole file. Nothing else may be asked of an index that comes from outside before that.
+// CheckPages has SQLite check every page, constraint, index entry and reference to another row. It
+// reads the whole file. Callers must call it before any other method on an index from outside.
 func (x *Index) CheckPages(ctx context.Context) error {
 	var msg string
 	if err := x.db.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&msg); err != nil {
@@ -116,23 +117,24 @@ func (x *Index) CheckPages(ctx context.Context) error {
 	return nil
 }
 
-// reTable and reConstraint find the tables of the schema, and the constraints of one.
+// reTable finds the tables of a schema, and reConstraint the constraints of a table.
 var (
 	reTable      = regexp.MustCompile(`(?s)CREATE TABLE (\w+) \(.*?\n\);`)
 	reConstraint = regexp.MustCompile(`CHECK (\((?:[^()]|\([^()]*\))*\))`)
 )
 
-// checkConstraints checks the CHECK constraints of the schema. SQLite forgets them when a database
-// is opened for reading only (sqlite3AddCheckConstraint in its build.c), so that integrity_check
-// says nothing of them.
+// checkConstraints checks the CHECK constraints of the schema. SQLite ignores them in a database
+// that is opened read-only (sqlite3AddCheckConstraint in its build.c), so that integrity_check does
+// not check them.
 func (x *Index) checkConstraints(ctx context.Context) error {
-	for _, table := range reTable.FindAllStringSubmatch(schema, -1) {
+	for _, table := range reTable.FindAllStringSubmatch(x.schema.sql, -1) {
 		var all []string
 		for _, c := range reConstraint.FindAllStringSubmatch(table[0], -1) {
 			all = append(all, c[1])
 		}
+		query := "SELECT EXISTS (SELECT 1 FROM " + table[1] + " WHERE NOT (" + strings.Join(all, " AND ") + "))"
 		var bad bool
-		if err := x.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+table[1]+" WHERE NOT ("+strings.Join(all, " AND ")+"))").Scan(&bad); err != nil {
+		if err := x.db.QueryRowContext(ctx, query).Scan(&bad); err != nil {
 			return badf("%v", err)
 		}
 		if bad {
@@ -142,8 +144,8 @@ func (x *Index) checkConstraints(ctx context.Context) error {
 	return nil
 }
 
-// CheckRows checks that every value, but those of files, is one that modmirror writes. tree is the size of the checksum database's tree,
-// 0 without a database.
+// CheckRows checks that every value, but those of files, is one that modmirror writes. tree is the
+// size of the checksum database's tree, 0 without a database.
 func (x *Index) CheckRows(ctx context.Context, tree int64) error {
 	for v, err := range x.Versions(ctx, "") {
 		if err == nil {
@@ -153,61 +155,63 @@ func (x *Index) CheckRows(ctx context.Context, tree int64) error {
 			return badf("version %.200q of %.200q: %v", v.Version, v.Path, err)
 		}
 	}
-	var last int64
-	for h, err := range x.Heads(ctx) {
-		if err == nil {
-			_, err = tlog.ParseHash(h.Hash)
-		}
-		if err == nil && (h.Size <= last || h.Size > tree) {
-			err = fmt.Errorf("tree head %d after %d, in a tree of %d", h.Size, last, tree)
-		}
-		if err == nil {
-			err = checkTexts(h.Note)
-		}
-		if err != nil {
-			return badf("table head: %v", err)
-		}
-		last = h.Size
+	if err := x.checkHeads(ctx, tree); err != nil {
+		return err
 	}
-	if last != tree {
-		return badf("its last tree head is %d, and the tree has %d", last, tree)
-	}
-	// A module without a version would be in no list, but among the private ones that clients are told of.
+	// A module without a version would be in no list, but clients would be told of a private one.
+	const query = "SELECT count(*) FROM module WHERE id NOT IN (SELECT module FROM version)"
 	var empty int
-	if err := x.db.QueryRowContext(ctx, "SELECT count(*) FROM module WHERE id NOT IN (SELECT module FROM version)").Scan(&empty); err != nil {
+	if err := x.db.QueryRowContext(ctx, query).Scan(&empty); err != nil {
 		return badf("%v", err)
 	}
 	if empty > 0 {
 		return badf("a module has no version")
 	}
-	for m, err := range x.Missing(ctx) {
-		if err == nil {
-			err = m.check()
-		}
-		if err != nil {
-			return badf("table missing: %v", err)
-		}
+	if err := checkEach("missing", x.Missing(ctx), (*Missing).check); err != nil {
+		return err
 	}
-	for q, err := range x.Queries(ctx, "") {
-		if err == nil {
-			err = checkNames(q.Path, q.Query, q.Version)
-		}
-		if err != nil {
-			return badf("table query: %v", err)
-		}
+	if err := checkEach("query", x.Queries(ctx, ""), (*Query).check); err != nil {
+		return err
 	}
-	for r, err := range x.Requirements(ctx) {
+	return checkEach("requirement", x.Requirements(ctx), (*Requirement).check)
+}
+
+// checkEach checks the rows of a table.
+func checkEach[T any](table string, rows iter.Seq2[T, error], check func(*T) error) error {
+	for row, err := range rows {
 		if err == nil {
-			err = r.check()
+			err = check(&row)
 		}
 		if err != nil {
-			return badf("table requirement: %v", err)
+			return badf("table %s: %v", table, err)
 		}
 	}
 	return nil
 }
 
-// check checks the values of a version.
+// checkHeads checks that the tree heads grow, up to a tree of so many records.
+func (x *Index) checkHeads(ctx context.Context, tree int64) error {
+	var last int64
+	err := checkEach("head", x.Heads(ctx), func(h *Head) error {
+		if _, err := tlog.ParseHash(h.Hash); err != nil {
+			return err
+		}
+		if h.Size <= last || h.Size > tree {
+			return fmt.Errorf("tree head %d after %d, in a tree of %d", h.Size, last, tree)
+		}
+		last = h.Size
+		return checkTexts(h.Note)
+	})
+	if err != nil {
+		return err
+	}
+	if last != tree {
+		return badf("its last tree head is %d, and the tree has %d", last, tree)
+	}
+	return nil
+}
+
+// check checks the values of a version, in a tree of so many records.
 func (v *Version) check(tree int64) error {
 	if err := checkNames(v.Path, v.Version); err != nil {
 		return err
@@ -215,7 +219,7 @@ func (v *Version) check(tree int64) error {
 	if err := module.Check(v.Path, v.Version); err != nil {
 		return err
 	}
-	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted), deref(v.Licence)); err != nil {
+	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted), deref(v.License)); err != nil {
 		return err
 	}
 	if v.Latest != "" {
@@ -226,6 +230,11 @@ func (v *Version) check(tree int64) error {
 	if t, err := time.Parse(time.RFC3339, v.Time); v.Time != "" && (err != nil || t.UTC().Format(time.RFC3339) != v.Time) {
 		return fmt.Errorf("time %.40q is not one of RFC 3339 in UTC, in whole seconds", v.Time)
 	}
+	return v.checkProof(tree)
+}
+
+// checkProof checks the record, hashes and sizes of a version, in a tree of so many records.
+func (v *Version) checkProof(tree int64) error {
 	switch {
 	case v.Private != (v.Record == nil):
 		return errors.New("either a record of the checksum database vouches for a version, or it is private")
@@ -233,13 +242,15 @@ func (v *Version) check(tree int64) error {
 		return fmt.Errorf("record %d is not in a tree of %d", *v.Record, tree)
 	case !proof.IsH1(v.GoModH1), !proof.IsH1(v.H1) && (v.H1 != "" || v.ZipSize != nil || v.Record != nil):
 		return errors.New("a hash is not an h1")
-	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod, v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
-		return errors.New("impossible size")
+	case v.ModSize < 0 || v.ModSize > modzip.MaxGoMod:
+		return errors.New("impossible size of the go.mod")
+	case v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
+		return errors.New("impossible size of the zip")
 	}
 	return nil
 }
 
-// check checks the values of a missing version.
+// check checks the values of a missing file.
 func (m *Missing) check() error {
 	switch m.What {
 	case "go.mod", "info", "zip", "record", "list":
@@ -252,7 +263,10 @@ func (m *Missing) check() error {
 	return errors.Join(checkNames(m.Path, m.Version), checkTexts(m.Reason, m.Chain))
 }
 
-// check checks the names of a requirement; only that of a project has no version.
+// check checks the names of a query.
+func (q *Query) check() error { return checkNames(q.Path, q.Query, q.Version) }
+
+// check checks the names of a requirement. Only a project has no version.
 func (r *Requirement) check() error {
 	if r.Version == "" {
 		return checkNames(r.Path, r.Requires, r.Wanted)
@@ -260,6 +274,7 @@ func (r *Requirement) check() error {
 	return checkNames(r.Path, r.Version, r.Requires, r.Wanted)
 }
 
+// deref returns *s, "" for nil.
 func deref(s *string) string {
 	if s == nil {
 		return ""
@@ -267,7 +282,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// checkNames checks that each is a word of printable ASCII, as module paths, versions and queries are.
+// checkNames checks that each name is a word of printable ASCII, as module paths, versions and
+// queries are.
 func checkNames(names ...string) error {
 	for _, s := range names {
 		if s == "" || len(s) > maxName {
@@ -280,7 +296,7 @@ func checkNames(names ...string) error {
 	return nil
 }
 
-// checkTexts checks that each is what CleanText returns.
+// checkTexts checks that CleanText leaves each text as it is.
 func checkTexts(texts ...string) error {
 	for _, s := range texts {
 		if CleanText(s) != s {

@@ -10,14 +10,14 @@ import (
 	"sync"
 )
 
-// A connector opens connections that read one file, whatever has its name by then. SQLite opens
-// files by name only, and keeps them open: so it is looked up what it has opened.
+// A connector opens connections that read one file, also when another file may have got its name.
+// SQLite opens files by name only, so Connect compares the file that SQLite has opened.
 type connector struct {
 	file *os.File
 	dsn  string
 }
 
-// opening is held while SQLite opens a file and descriptors are compared.
+// opening is locked while SQLite opens a file and descriptors are compared.
 var opening sync.Mutex
 
 var errExchanged = errors.New("another file has the name of the index that was verified")
@@ -34,13 +34,13 @@ func (c *connector) Connect(context.Context) (driver.Conn, error) {
 	}
 	opening.Lock()
 	defer opening.Unlock()
-	for range 3 { // a descriptor that was closed meanwhile may have given its number to the new one
+	for range 3 { // the new descriptor may have the number of one that was closed meanwhile
 		before, shown := descriptors()
 		conn, err := sqlite.Open(c.dsn)
 		if err != nil {
 			return nil, err
 		}
-		if !shown && same(c.file.Name()) { // as far as it can be told
+		if !shown && same(c.file.Name()) { // the best check without /proc
 			return conn, nil
 		}
 		after, _ := descriptors()
@@ -57,10 +57,11 @@ func (c *connector) Connect(context.Context) (driver.Conn, error) {
 // Driver returns the driver of the connections.
 func (c *connector) Driver() driver.Driver { return sqlite }
 
-// descriptorFolder has a link for each open file of the process, where the system shows them.
+// descriptorFolder has a link for each open file of the process, on Linux.
 const descriptorFolder = "/proc/self/fd"
 
-// descriptors returns the numbers of the open files, if the system shows them.
+// descriptors returns the numbers of the open files. shown is false where the system does not show
+// them.
 func descriptors() (open map[string]bool, shown bool) {
 	dir, err := os.Open(descriptorFolder)
 	if err != nil {
@@ -72,6 +73,6 @@ func descriptors() (open map[string]bool, shown bool) {
 	for _, n := range names {
 		open[n] = true
 	}
-	delete(open, strconv.Itoa(int(dir.Fd()))) // which is free again
+	delete(open, strconv.Itoa(int(dir.Fd()))) // it is closed below
 	return open, err == nil
 }

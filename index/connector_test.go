@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestExchangedFile has the file exchanged by name under an open index: what was opened before goes
-// on, and no later connection reads the other file.
+// TestExchangedFile exchanges the file by name under an open index. The open connection goes on
+// with its file, and no later one reads the other file.
 func TestExchangedFile(t *testing.T) {
 	dir := t.TempDir()
 	name, other := filepath.Join(dir, "index.sqlite"), filepath.Join(dir, "other.sqlite")

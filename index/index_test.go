@@ -1,17 +1,17 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 var ctx = context.Background()
@@ -35,7 +35,7 @@ func write(t *testing.T, path string) {
 	own := w.Bundle(Bundle{Name: "team", Sequence: 2})
 	w.Head(Head{Size: 100, Hash: strings.TrimPrefix(hash("head"), "h1:"), Note: "a note"})
 	a := w.Module("example.com/a", false, "", "")
-	w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why")})
+	w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why"), License: ptr("MIT")})
 	w.Version(a, Version{Version: "v1.1.0", H1: hash("x"), GoModH1: hash("c"), Record: ptr(int64(8)), ModSize: 11})
 	b := w.Module("example.com/b", true, "use c", "v1.2.0")
 	w.Version(b, Version{Version: "v1.0.0", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Time: "2020-01-02T03:04:05Z", Origin: "{}"})
@@ -51,98 +51,7 @@ func write(t *testing.T, path string) {
 	}
 }
 
-func TestWriteAndRead(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "odd ?name#100%.sqlite")
-	write(t, path)
-	x, err := Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer x.Close()
-	if err := x.Check(ctx, 100); err != nil {
-		t.Fatal(err)
-	}
-	f, ok, err := x.File(ctx, "b")
-	if want := (File{ID: 2, Path: "b", Bundle: 2, Offset: 1536, SHA256: [32]byte{2}}); !ok || err != nil || f != want {
-		t.Errorf("File = %+v, %v, %v", f, ok, err)
-	}
-	if _, ok, err := x.File(ctx, "c"); ok || err != nil {
-		t.Errorf("a file that is not there: %v, %v", ok, err)
-	}
-	v, ok, err := x.Lookup(ctx, "example.com/b", "v1.0.0")
-	want := Version{Path: "example.com/b", Version: "v1.0.0", Time: "2020-01-02T03:04:05Z", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Deprecated: "use c", Latest: "v1.2.0", Origin: "{}", Private: true}
-	if diff := cmp.Diff(want, v); !ok || err != nil || diff != "" {
-		t.Errorf("Lookup: %v, %v\n%s", ok, err, diff)
-	}
-	var versions []string
-	for v, err := range x.Versions(ctx, "example.com/a") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		versions = append(versions, v.Version)
-	}
-	if diff := cmp.Diff([]string{"v1.0.0", "v1.1.0"}, versions); diff != "" {
-		t.Error(diff)
-	}
-	for m, err := range x.MissingFor(ctx, "example.com/gone", "v1.0.0") {
-		if err != nil || m.Status != 404 {
-			t.Errorf("%+v, %v", m, err)
-		}
-	}
-	c, err := x.Counts(ctx)
-	if want := (Counts{Modules: 2, Versions: 2, ModOnly: 1, Private: 1, Files: 2, Missing: 1}); err != nil || c != want {
-		t.Errorf("Counts = %+v, %v", c, err)
-	}
-	if _, err := x.db.Exec("DELETE FROM file"); err == nil {
-		t.Error("the index can be written to")
-	}
-}
-
-// TestHeadsAreBounded: heads are read into memory together, so there are so many and no more.
-func TestHeadsAreBounded(t *testing.T) {
-	for _, test := range []struct {
-		heads, note int
-		ok          bool
-	}{
-		{maxHeads, 200, true},
-		{maxHeads + 1, 200, false},
-		{200, 64 << 10, true},
-		{300, 64 << 10, false},
-	} {
-		path := filepath.Join(t.TempDir(), "index.sqlite")
-		w, err := Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range test.heads {
-			w.Head(Head{Size: int64(i + 1), Hash: strings.TrimPrefix(hash("head"), "h1:"), Note: strings.Repeat("n", test.note)})
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		x, err := Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := x.Check(ctx, int64(test.heads)); (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "tree heads") {
-			t.Errorf("%+v: %v", test, err)
-		}
-		x.Close()
-	}
-}
-
-func TestSameRowsSameBytes(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir+"/one")
-	write(t, dir+"/two")
-	one, err1 := os.ReadFile(dir + "/one")
-	two, err2 := os.ReadFile(dir + "/two")
-	if err1 != nil || err2 != nil || string(one) != string(two) {
-		t.Errorf("%d and %d bytes differ (%v, %v)", len(one), len(two), err1, err2)
-	}
-}
-
-// TestPlainShell: the sqlite3 shell of the system opens an index and finds nothing wrong.
+// TestPlainShell opens an index with the sqlite3 shell of the system.
 func TestPlainShell(t *testing.T) {
 	shell, err := exec.LookPath("sqlite3")
 	if err != nil {
@@ -156,35 +65,8 @@ func TestPlainShell(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesToReplace(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x")
-	write(t, path)
-	if w, err := Create(path); err == nil {
-		w.Close()
-		t.Error("Create over an index succeeded")
-	}
-}
-
-func TestCleanText(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain, with\n\ttabs and ü → 世界":    "plain, with\n\ttabs and ü → 世界",
-		"\x1b[31mred\x07\r":                 "[31mred",
-		"a\u202eb\u200fc\u2066d\u061ce":     "abcde",
-		"a\u0085b\u009bc\x7fd\x00e":         "abcde",
-		"a\u2028b\u2029c":                   "abc",
-		"bad \xff byte":                     "bad \ufffd byte",
-		strings.Repeat("ü", MaxText):        strings.Repeat("ü", MaxText/2),
-		"xy" + strings.Repeat("世", MaxText): "xy" + strings.Repeat("世", (MaxText-2)/3),
-		"x" + strings.Repeat("ü", MaxText):  "x" + strings.Repeat("ü", MaxText/2-1),
-	} {
-		if got := CleanText(in); got != want || CleanText(got) != got {
-			t.Errorf("CleanText(%.40q) = %.40q (%d bytes), want %.40q (%d bytes)", in, got, len(got), want, len(want))
-		}
-	}
-}
-
-// TestLongValue: SQLite itself refuses a value that is longer than any of ours, before there is
-// memory for it.
+// TestLongValue has a value longer than any that modmirror writes. SQLite refuses it before there
+// is memory for it.
 func TestLongValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.sqlite")
 	w, err := Create(path)
@@ -214,18 +96,34 @@ func TestLongValue(t *testing.T) {
 	}
 }
 
-// TestTreeOfAnotherSize: the last head is that of the tree.
-func TestTreeOfAnotherSize(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "index.sqlite")
-	write(t, path)
-	x, err := Open(path)
+// TestOtherFiles opens files that are no index: their first bytes say so.
+func TestOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	good := filepath.Join(dir, "good")
+	write(t, good)
+	data, err := os.ReadFile(good)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer x.Close()
-	for size, ok := range map[int64]bool{100: true, 101: false, 99: false} {
-		if err := x.Check(ctx, size); (err == nil) != ok {
-			t.Errorf("a tree of %d: %v", size, err)
+	for name, change := range map[string]func(b []byte) []byte{
+		"shorter than an SQLite header": func(b []byte) []byte { return b[:99] },
+		"not an SQLite database":        func(b []byte) []byte { b[0] = 's'; return b },
+		"of another application":        func(b []byte) []byte { b[68] = 0; return b },
+		"page size is not 4096":         func(b []byte) []byte { b[16] = 2; return b },
+		"journal mode is WAL":           func(b []byte) []byte { b[18], b[19] = 2, 2; return b },
+		"text encoding is not UTF-8":    func(b []byte) []byte { b[59] = 2; return b },
+		"its header says":               func(b []byte) []byte { return b[:len(b)-pageSize] },
+		"schema version 9":              func(b []byte) []byte { b[63] = 9; return b },
+	} {
+		file := filepath.Join(dir, "bad")
+		if err := os.WriteFile(file, change(bytes.Clone(data)), 0o644); err != nil {
+			t.Fatal(err)
 		}
+		if _, err := Open(file); !errors.Is(err, ErrBad) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Open(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that does not exist: %v", err)
 	}
 }

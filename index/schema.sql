@@ -1,4 +1,4 @@
--- The catalogue of a modmirror bundle. Ask it anything: sqlite3 index.sqlite
+-- The catalog of a modmirror bundle, in version 2 of the schema. Ask it anything: sqlite3 index.sqlite
 -- Times are RFC 3339 in UTC, sizes are bytes, hashes of contents are SHA-256, h1 hashes are those of go.sum.
 
 CREATE TABLE bundle ( -- the bundles of the line, oldest first; this bundle is the last one
@@ -35,7 +35,7 @@ CREATE TABLE version (
   zip_size  INTEGER CHECK (typeof(zip_size) IN ('integer', 'null')), -- NULL: only .mod and .info are carried
   mod_size  INTEGER NOT NULL CHECK (typeof(mod_size) = 'integer'),
   retracted TEXT CHECK (typeof(retracted) IN ('text', 'null')), -- reason, perhaps ''; NULL when it is not
-  licence   TEXT CHECK (typeof(licence) IN ('text', 'null')), -- SPDX expression; NULL when nobody looked
+  license   TEXT CHECK (typeof(license) IN ('text', 'null')), -- SPDX expression; NULL when nobody looked
   origin    TEXT NOT NULL CHECK (typeof(origin) = 'text'), -- JSON of the .info file's Origin, '' without one
   UNIQUE (module, version)
 );

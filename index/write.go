@@ -7,8 +7,9 @@ import (
 	"fmt"
 )
 
-// A Writer writes a new index. The rows must come in a fixed order: the same rows in the
-// same order make the same bytes, with the same version of SQLite.
+// A Writer writes a new index. The same rows in the same order make the same bytes, with the same
+// version of SQLite. The methods that add rows return no errors: after the first error they do
+// nothing, and Close returns it. A Writer is not safe for concurrent use.
 type Writer struct {
 	db    *sql.DB
 	tx    *sql.Tx
@@ -16,9 +17,9 @@ type Writer struct {
 	err   error
 }
 
-// Create makes an index at path, which must not exist.
+// Create makes an index at path, which must not exist. The caller calls Close or Discard.
 func Create(path string) (*Writer, error) {
-	// Nothing is lost when this fails half way: the file has no name that anyone reads.
+	// No journal and no sync: a file that is not finished is thrown away.
 	db, err := sql.Open(driverName, dsn(path, "mode=rwc&_journal_mode=OFF&_synchronous=OFF&_locking_mode=EXCLUSIVE"))
 	if err != nil {
 		return nil, err
@@ -29,7 +30,7 @@ func Create(path string) (*Writer, error) {
 		fmt.Sprintf("PRAGMA page_size = %d", pageSize),
 		fmt.Sprintf("PRAGMA application_id = %d", ApplicationID),
 		fmt.Sprintf("PRAGMA user_version = %d", SchemaVersion),
-		schema,
+		schema2SQL,
 	} {
 		if _, err := db.Exec(s); err != nil {
 			db.Close()
@@ -43,7 +44,7 @@ func Create(path string) (*Writer, error) {
 	return w, nil
 }
 
-// insert adds a row. After an error nothing more is done; Close returns it.
+// insert adds a row and returns its number. After an error it does nothing.
 func (w *Writer) insert(text string, args ...any) int64 {
 	if w.err != nil {
 		return 0
@@ -65,13 +66,14 @@ func (w *Writer) insert(text string, args ...any) int64 {
 	return id
 }
 
-// Bundle adds a bundle of the line and returns its number.
+// Bundle adds a bundle of the line and returns its number, which files need.
 func (w *Writer) Bundle(b Bundle) int64 {
 	var digest, payload any
 	if b.Digest != "" {
 		digest, payload = b.Digest, b.Payload
 	}
-	return w.insert("INSERT INTO bundle (digest, name, sequence, payload) VALUES (?, ?, ?, ?)", digest, b.Name, b.Sequence, payload)
+	return w.insert("INSERT INTO bundle (digest, name, sequence, payload) VALUES (?, ?, ?, ?)",
+		digest, b.Name, b.Sequence, payload)
 }
 
 // Head adds a tree head.
@@ -81,43 +83,50 @@ func (w *Writer) Head(h Head) {
 
 // Module adds a module and returns its number, which its versions need.
 func (w *Writer) Module(path string, private bool, deprecated, latest string) int64 {
-	return w.insert("INSERT INTO module (path, private, deprecated, latest) VALUES (?, ?, ?, ?)", path, private, CleanText(deprecated), latest)
+	return w.insert("INSERT INTO module (path, private, deprecated, latest) VALUES (?, ?, ?, ?)",
+		path, private, CleanText(deprecated), latest)
 }
 
-// Version adds a version of a module.
+// Version adds a version of a module, whose number is that of Module.
 func (w *Writer) Version(module int64, v Version) {
 	if v.Retracted != nil {
 		reason := CleanText(*v.Retracted)
 		v.Retracted = &reason
 	}
-	w.insert(`INSERT INTO version (module, version, time, h1, gomod_h1, record, zip_size, mod_size, retracted, licence, origin)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize, v.Retracted, v.Licence, CleanText(v.Origin))
+	w.insert(`INSERT INTO version
+  (module, version, time, h1, gomod_h1, record, zip_size, mod_size, retracted, license, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize,
+		v.Retracted, v.License, CleanText(v.Origin))
 }
 
 // File adds a file.
 func (w *Writer) File(f File) {
-	w.insert("INSERT INTO file (path, bundle, offset, size, sha256) VALUES (?, ?, ?, ?, ?)", f.Path, f.Bundle, f.Offset, f.Size, f.SHA256[:])
+	w.insert("INSERT INTO file (path, bundle, offset, size, sha256) VALUES (?, ?, ?, ?, ?)",
+		f.Path, f.Bundle, f.Offset, f.Size, f.SHA256[:])
 }
 
-// Missing adds a file that could not be had.
+// Missing adds a file that could not be fetched.
 func (w *Writer) Missing(m Missing) {
-	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)", printable(m.Path), printable(m.Version), m.What, m.Status, CleanText(m.Reason), CleanText(m.Chain), m.Allowed)
+	w.insert("INSERT INTO missing (path, version, what, status, reason, chain, allowed) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		printable(m.Path), printable(m.Version), m.What, m.Status, CleanText(m.Reason), CleanText(m.Chain), m.Allowed)
 }
 
-// Query adds a resolved question.
+// Query adds a resolved query.
 func (w *Writer) Query(q Query) {
 	w.insert("INSERT INTO query (path, query, version) VALUES (?, ?, ?)", q.Path, q.Query, q.Version)
 }
 
-// Requirement adds a require line. One that no module can satisfy, since its words are no module path or version, is left out.
+// Requirement adds a require line, unless it has words that are not a module path or version: no
+// module can satisfy that. It ignores a line that the index has already.
 func (w *Writer) Requirement(r Requirement) {
 	if r.check() != nil {
 		return
 	}
-	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)", r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)
+	w.insert("INSERT OR IGNORE INTO requirement (path, version, requires, wanted, indirect) VALUES (?, ?, ?, ?, ?)",
+		r.Path, r.Version, r.Requires, r.Wanted, r.Indirect)
 }
 
-// Discard gives the index up. It does nothing after Close.
+// Discard closes the index without its rows. It does nothing after Close.
 func (w *Writer) Discard() {
 	if w.db == nil {
 		return
@@ -126,7 +135,7 @@ func (w *Writer) Discard() {
 	w.Close()
 }
 
-// Close finishes the index, or gives it up after an error, which it returns.
+// Close finishes the index, or returns the first error of the Writer.
 func (w *Writer) Close() error {
 	defer func() { w.db = nil }()
 	for _, s := range w.stmts {

@@ -13,19 +13,20 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// Audit writes a line of JSON for each request to a file, or to any writer. A line is written before the next request of its connection
-// is read.
+// An Audit writes a line of JSON for each request to a file, or to any writer. It writes the line
+// of a request before the server reads the next one of its connection. It is safe for concurrent
+// use.
 type Audit struct {
-	file string
+	file string // "" for any other writer
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows
 	w    io.Writer
-	err  error // of the last line, nil when it was written
-	part bool  // of which a part was written
+	err  error // of the last line; nil when it was written
+	part bool  // the last line was written in part
 }
 
-// OpenAudit appends to a file, which is made when it is not there. A file that ends in something
-// else than a line of an audit is left alone: a *bundle.OccupiedError.
+// OpenAudit returns an audit that appends to a file, which it creates when it does not exist. It
+// returns a *bundle.OccupiedError for a file that does not end in a line of an audit.
 func OpenAudit(file string) (*Audit, error) {
 	if err := checkAudit(file); err != nil {
 		return nil, err
@@ -34,15 +35,16 @@ func OpenAudit(file string) (*Audit, error) {
 	return a, a.Reopen()
 }
 
-// checkAudit looks at the end of a regular file.
+// checkAudit returns a *bundle.OccupiedError for a regular file that does not end in a line of an
+// audit.
 func checkAudit(file string) error {
 	st, err := os.Stat(file)
-	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 { // a pipe takes what it is given
+	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 { // a pipe takes any line
 		return nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil // it may be one that can only be appended to
+		return nil // this process may be allowed only to append to it
 	}
 	defer f.Close()
 	end := make([]byte, min(st.Size(), maxAuditLine))
@@ -59,14 +61,15 @@ func checkAudit(file string) error {
 	return &bundle.OccupiedError{File: file, Reason: "it is no audit of modmirror serve"}
 }
 
-// maxAuditLine is more than two lines of an audit take, in bytes: a path has at most
-// modpath.MaxLength, each escaped to six.
+// maxAuditLine is an upper bound for the length of two lines, in bytes: a path has at most
+// modpath.MaxLength bytes, each escaped to six.
 const maxAuditLine = 64 << 10
 
-// NewAudit writes to w.
+// NewAudit returns an audit that writes to w.
 func NewAudit(w io.Writer) *Audit { return &Audit{w: w} }
 
-// Reopen opens the file again, after another program gave it another name. What cannot be opened leaves the old one in use.
+// Reopen opens the file again, after another program has renamed it. When it returns an error the
+// audit goes on with the old file.
 func (a *Audit) Reopen() error {
 	if a.file == "" {
 		return nil
@@ -84,7 +87,7 @@ func (a *Audit) Reopen() error {
 	return nil
 }
 
-// Close closes the file.
+// Close closes the file. It leaves any other writer open.
 func (a *Audit) Close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -94,10 +97,11 @@ func (a *Audit) Close() error {
 	return nil
 }
 
-// maxMethod is how much of a method is in a line, in bytes.
+// maxMethod is how many bytes of a method go into a line.
 const maxMethod = 32
 
-// auditLine is a line of the audit. What a client sends is in JSON strings, in which line breaks and other control characters are escaped.
+// auditLine is a line of the audit. Text of clients is in JSON strings, which escape line breaks
+// and other control characters.
 type auditLine struct {
 	Time     string  `json:"time"`              // RFC 3339, when the request came
 	Client   string  `json:"client"`            // address
@@ -109,16 +113,18 @@ type auditLine struct {
 	Status   int     `json:"status"`            //
 	Bytes    int64   `json:"bytes"`             // of the body
 	Duration float64 `json:"duration"`          // seconds
-	Cut      bool    `json:"cut,omitempty"`     // the connection was cut: the body is not whole
+	Cut      bool    `json:"cut,omitempty"`     // the connection was cut, in the middle of the body
 	Bundle   string  `json:"bundle,omitempty"`  // ids of the bundles that were served
 	Request  string  `json:"request"`           // as in the log
 }
 
-// write writes the line of a request. It returns an error when the line before was written and this one was not.
+// write writes the line of a request that ended now; ids are those of the bundles. It returns an
+// error for the first line of several that cannot be written.
 func (a *Audit) write(x *exchange, ids string, now time.Time) error {
 	line := auditLine{
-		Time: x.start.UTC().Format(time.RFC3339Nano), Client: x.origin().addr.String(), Name: x.name, Method: x.req.Method, Path: x.path,
-		Status: x.status, Bytes: x.bytes, Duration: now.Sub(x.start).Seconds(), Cut: !x.done, Bundle: ids, Request: x.requestID(),
+		Time: x.start.UTC().Format(time.RFC3339Nano), Client: x.origin().addr.String(), Name: x.name,
+		Method: x.req.Method, Path: x.path, Status: x.status, Bytes: x.bytes,
+		Duration: now.Sub(x.start).Seconds(), Cut: !x.done, Bundle: ids, Request: x.requestID(),
 	}
 	if len(line.Method) > maxMethod {
 		line.Method = line.Method[:maxMethod]
@@ -151,7 +157,7 @@ func (a *Audit) write(x *exchange, ids string, now time.Time) error {
 	return a.err
 }
 
-// failing returns why the last line was not written, nil when it was.
+// failing returns the error of the last line, nil when it was written.
 func (a *Audit) failing() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

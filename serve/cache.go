@@ -3,21 +3,50 @@ package serve
 import (
 	"container/list"
 	"sync"
+
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// entryOverhead is what an entry costs besides its path and data, in bytes, about.
+// The values of Cache-Control: immutable for a body that never changes under its name, brief for
+// one that a new bundle may change.
+const (
+	immutable = "public, max-age=31536000, immutable"
+	brief     = "public, max-age=60"
+)
+
+// cacheControl returns the Cache-Control of a file. fixed says that it is named by a version, and
+// not by a query such as a branch, for which another bundle may have another answer.
+func cacheControl(k modpath.Kind, fixed bool) string {
+	switch k {
+	case modpath.Info, modpath.Mod, modpath.Zip:
+		if fixed {
+			return immutable
+		}
+	case modpath.SumTile:
+		return immutable
+	}
+	return brief
+}
+
+// cacheBytes bounds the cache of verified small bodies.
+const cacheBytes = 12 << 20
+
+// entryOverhead estimates the memory of an entry beside its path and data, in bytes.
 const entryOverhead = 512
 
-// cache keeps verified small bodies, the most recently used ones, cacheBytes in all.
+// cache keeps the most recently used verified small bodies, cacheBytes in all. It is safe for
+// concurrent use; the zero value is empty.
 type cache struct {
-	mu      sync.Mutex
+	mu      sync.Mutex               // guards what follows
 	entries map[string]*list.Element // of *entry
 	recent  list.List                // most recent first
 	bytes   int
 }
 
+// cost returns the memory that an entry takes, in bytes.
 func (e *entry) cost() int { return len(e.path) + len(e.data) + entryOverhead }
 
+// get returns the entry of a path, nil for none.
 func (c *cache) get(path string) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,6 +58,7 @@ func (c *cache) get(path string) *entry {
 	return el.Value.(*entry)
 }
 
+// put adds an entry, unless its path has one already. It drops old entries to make room.
 func (c *cache) put(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -36,7 +66,7 @@ func (c *cache) put(e *entry) {
 		c.entries = make(map[string]*list.Element)
 	}
 	if c.entries[e.path] != nil {
-		return // another request was faster
+		return
 	}
 	c.entries[e.path] = c.recent.PushFront(e)
 	for c.bytes += e.cost(); c.bytes > cacheBytes; {

@@ -10,26 +10,29 @@ import (
 	"time"
 )
 
-// tick is how often deadlines of connections are looked at.
+// tick is how often deadlines of connections are checked.
 const tick = 250 * time.Millisecond
 
-// A listener accepts at most max connections at a time: when there are that many, the one that was idle for longest is closed for a new one, and
-// when none is idle a new one waits.
+// A listener accepts at most max connections at a time. When there are that many, it closes the one
+// that is idle longest for a new one. When none is idle the new one waits. (netutil.LimitListener
+// closes none: idle clients would keep others out for idleTimeout.)
 //
-// Its connections have cheap deadlines. net/http sets nine for each request, each of which costs a lock of the poller and some a timer; here
-// they are numbers that one goroutine looks at every tick, and only one that passed becomes a deadline of the real connection.
+// Its connections have cheap deadlines. net/http sets nine for each request, each of which takes a
+// lock of the poller and some a timer. Here they are numbers that one goroutine checks every tick.
+// Only one that passed becomes a deadline of the real connection.
 type listener struct {
 	net.Listener
 	max int
 	now atomic.Int64 // Unix time in ns at the last tick
 
-	mu     sync.Mutex
-	room   sync.Cond
+	mu     sync.Mutex // guards conns and closed
+	room   sync.Cond  // signaled when a connection closes or may be idle
 	conns  map[*conn]struct{}
 	closed bool
-	done   chan struct{}
+	done   chan struct{} // closed by stop
 }
 
+// newListener returns a listener on l. The caller calls stop after the connections have ended.
 func newListener(l net.Listener, max int) *listener {
 	x := &listener{Listener: l, max: max, conns: make(map[*conn]struct{}), done: make(chan struct{})}
 	x.room.L = &x.mu
@@ -62,7 +65,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return x, nil
 }
 
-// longestIdle returns the connection that waits for a request for longest, nil when none does. l.mu is held.
+// longestIdle returns the connection that is idle longest, nil when none is. l.mu is held.
 func (l *listener) longestIdle() (longest *conn) {
 	since := int64(0)
 	for c := range l.conns {
@@ -73,14 +76,14 @@ func (l *listener) longestIdle() (longest *conn) {
 	return longest
 }
 
-// open returns how many connections there are.
+// open returns the number of open connections.
 func (l *listener) open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.conns)
 }
 
-// Close stops listening; connections go on.
+// Close stops listening. Open connections go on.
 func (l *listener) Close() error {
 	l.mu.Lock()
 	if !l.closed {
@@ -91,10 +94,10 @@ func (l *listener) Close() error {
 	return l.Listener.Close()
 }
 
-// stop ends the watch over deadlines, once connections have ended.
+// stop ends the checks of deadlines. All connections must have ended.
 func (l *listener) stop() { close(l.done) }
 
-// watch enforces deadlines.
+// watch checks the deadlines of all connections every tick, until stop.
 func (l *listener) watch() {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -112,7 +115,7 @@ func (l *listener) watch() {
 		for c := range l.conns {
 			conns = append(conns, c)
 		}
-		l.room.Broadcast() // one may be idle now
+		l.room.Broadcast() // a connection may have become idle
 		l.mu.Unlock()
 		for _, c := range conns {
 			c.check(now.UnixNano())
@@ -120,7 +123,7 @@ func (l *listener) watch() {
 	}
 }
 
-// connState keeps track of which connections wait for a request; it is the ConnState of the http.Server.
+// connState notes which connections are idle. It is the ConnState of the http.Server.
 func connState(c net.Conn, state http.ConnState) {
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
@@ -129,7 +132,7 @@ func connState(c net.Conn, state http.ConnState) {
 	if !ok {
 		return
 	}
-	if state == http.StateIdle || state == http.StateNew { // a new one has sent nothing yet
+	if state == http.StateIdle || state == http.StateNew { // a new connection has sent nothing yet
 		x.idle.Store(x.l.now.Load())
 	} else {
 		x.idle.Store(0)
@@ -140,32 +143,33 @@ func connState(c net.Conn, state http.ConnState) {
 type conn struct {
 	net.Conn
 	l    *listener
-	idle atomic.Int64 // since when it waits for a request, Unix time in ns; 0 when it does not
+	idle atomic.Int64 // since when it is idle, Unix time in ns; 0 while a request is answered
 
-	mu      sync.Mutex
-	changed sync.Cond
+	mu      sync.Mutex // guards what follows
+	changed sync.Cond  // signaled when probing ends, a read deadline passes, or the connection closes
 	read    deadline
 	write   deadline
 	reading bool // a read of the real connection is under way
 	probing bool // net/http waits for the next byte while a request is answered
-	patient bool // it has done so since the last tick
-	gone    bool
+	probe   bool // probing began since the last tick
+	closed  bool
 }
 
-// A deadline is when reads or writes of a connection fail.
+// A deadline is a time after which reads or writes of a connection fail.
 type deadline struct {
 	at   int64 // Unix time in ns, 0 for never
 	over bool  // it passed
 	real bool  // the real connection has it
 }
 
-// Read reads from the connection. net/http reads a single byte while a request is answered, to see a client go away; most answers take less
-// time than that read would cost, so it begins when an answer took a tick or two.
+// Read reads from the connection. net/http reads a single byte while a request is answered, to see
+// when the client goes away. Most answers take less time than that read, so it begins only when an
+// answer has taken a tick or two.
 func (c *conn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	if len(p) == 1 {
-		c.probing, c.patient = true, true
-		for c.probing && !c.read.over && !c.gone {
+		c.probing, c.probe = true, true
+		for c.probing && !c.read.over && !c.closed {
 			c.changed.Wait()
 		}
 		c.probing = false
@@ -183,7 +187,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// check lets deadlines pass that are due.
+// check passes the deadlines that are due, and lets a read of a tick ago begin.
 func (c *conn) check(now int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,17 +198,18 @@ func (c *conn) check(now int64) {
 		c.passWrite()
 	}
 	if c.probing {
-		if !c.patient {
+		if !c.probe {
 			c.probing = false
 			c.changed.Broadcast()
 		}
-		c.patient = false
+		c.probe = false
 	}
 }
 
+// due reports whether the deadline is to pass now.
 func (d *deadline) due(now int64) bool { return d.at != 0 && d.at <= now && !d.over }
 
-// passRead has the deadline of reads pass. c.mu is held.
+// passRead ends reads with os.ErrDeadlineExceeded. c.mu is held.
 func (c *conn) passRead() {
 	c.read.over = true
 	if c.reading {
@@ -214,18 +219,18 @@ func (c *conn) passRead() {
 	c.changed.Broadcast()
 }
 
-// passWrite has the deadline of writes pass. c.mu is held.
+// passWrite ends writes with os.ErrDeadlineExceeded. c.mu is held.
 func (c *conn) passWrite() error {
 	c.write.over, c.write.real = true, true
 	return c.Conn.SetWriteDeadline(time.Unix(1, 0))
 }
 
-// SetReadDeadline is that of net.Conn, to the next tick.
+// SetReadDeadline implements net.Conn. The deadline passes at the tick after t.
 func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.read.at = nanos(t)
-	if t.Unix() <= 1 && !t.IsZero() { // as net/http and crypto/tls say "now"
+	if t.Unix() <= 1 && !t.IsZero() { // net/http and crypto/tls mean "now"
 		c.passRead()
 		return nil
 	}
@@ -237,7 +242,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(time.Time{})
 }
 
-// SetWriteDeadline is that of net.Conn, to the next tick.
+// SetWriteDeadline implements net.Conn. The deadline passes at the tick after t.
 func (c *conn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,7 +258,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(time.Time{})
 }
 
-// SetDeadline sets both.
+// SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -261,6 +266,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
+// nanos returns a time as Unix time in ns, 0 for the zero time.
 func nanos(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -268,7 +274,8 @@ func nanos(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// CloseWrite ends what is written, so that a client can read it before the connection is closed.
+// CloseWrite ends the stream to the client, which can read it before the connection closes.
+// crypto/tls and net/http call it.
 func (c *conn) CloseWrite() error {
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
@@ -276,14 +283,14 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// Close closes the connection, which makes room for another.
+// Close closes the connection, and makes room for another.
 func (c *conn) Close() error {
 	c.l.mu.Lock()
 	delete(c.l.conns, c)
 	c.l.room.Signal()
 	c.l.mu.Unlock()
 	c.mu.Lock()
-	c.gone = true
+	c.closed = true
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	return c.Conn.Close()

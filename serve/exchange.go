@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,34 +12,35 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// An exchange is a request and what was answered so far: what logs, the audit and metrics are made from.
+// An exchange is a request and the state of its answer. Logs, the audit and metrics are made from
+// it. One goroutine uses it.
 type exchange struct {
 	http.ResponseWriter
 	req    *http.Request
-	path   string // as it was asked for, the base path included
+	path   string // of the request, with the base path
 	kind   kind
 	start  time.Time
-	status int   // 0 while nothing was answered
-	bytes  int64 // of the body
-	name   string
-	id     string // "" until someone asks
-	done   bool   // the handler returned; else the connection is cut
+	status int    // 0 until something is sent
+	bytes  int64  // of the body
+	name   string // of the user, token or client certificate
+	id     string // "" until requestID is called
+	done   bool   // the handler returned; else the connection was cut
 
-	proxies []netip.Prefix // that are trusted
-	from    *origin        // nil until someone asks
+	proxies []netip.Prefix // trusted ones
+	from    *origin        // nil until origin is called
 }
 
-// A kind says what was asked for: that of a GOPROXY path, or one of those behind them.
+// A kind says what a request is for: a modpath.Kind, or one of those below.
 type kind int
 
 const (
 	kindPage    = kind(modpath.Self) + 1 + iota // the landing page and settings
 	kindHealth                                  // health and metrics
 	kindRefused                                 // without a password, or with too many requests at once
-	kinds
+	kinds                                       // how many there are
 )
 
-// String returns the name that logs and metrics have for it.
+// String returns the name of a kind in logs and metrics.
 func (k kind) String() string {
 	switch k {
 	case kindPage:
@@ -55,20 +55,20 @@ func (k kind) String() string {
 
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
-// newExchange begins an exchange.
+// newExchange begins an exchange, until free.
 func newExchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := exchanges.Get().(*exchange)
 	*x = exchange{ResponseWriter: w, req: r, path: r.URL.Path, start: time.Now()}
 	return x
 }
 
-// free ends the use of x.
+// free ends an exchange. Nothing may use x after that.
 func (x *exchange) free() {
 	*x = exchange{}
 	exchanges.Put(x)
 }
 
-// WriteHeader is that of http.ResponseWriter.
+// WriteHeader implements http.ResponseWriter.
 func (x *exchange) WriteHeader(status int) {
 	if x.status == 0 {
 		x.status = status
@@ -76,7 +76,7 @@ func (x *exchange) WriteHeader(status int) {
 	x.ResponseWriter.WriteHeader(status)
 }
 
-// Write is that of http.ResponseWriter.
+// Write implements http.ResponseWriter.
 func (x *exchange) Write(p []byte) (int, error) {
 	if x.status == 0 {
 		x.status = http.StatusOK
@@ -86,16 +86,18 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap serves http.ResponseController.
 func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 var (
-	// process tells the requests of one process from those of another, and requests count in it.
+	// process distinguishes the requests of this process from those of another; requests counts
+	// them.
 	process  = fmt.Sprintf("%08x", rand.Uint32())
 	requests atomic.Uint64
 )
 
-// requestID returns what the request is called in logs: what the reverse proxy called it, else a name of its own.
+// requestID returns the name of the request in logs: that of a trusted reverse proxy, else a new
+// one.
 func (x *exchange) requestID() string {
 	if x.id != "" {
 		return x.id
@@ -108,7 +110,7 @@ func (x *exchange) requestID() string {
 	return x.id
 }
 
-// origin returns where the request came from.
+// origin returns the origin of the request.
 func (x *exchange) origin() *origin {
 	if x.from == nil {
 		o := originOf(x.req, x.proxies)
@@ -117,76 +119,29 @@ func (x *exchange) origin() *origin {
 	return x.from
 }
 
-// maxRequestID is the longest X-Request-Id of a reverse proxy in bytes that is taken.
+// maxRequestID is the longest X-Request-Id, in bytes, that is taken from a reverse proxy.
 const maxRequestID = 100
 
-// An origin is where a request came from.
-type origin struct {
-	addr    netip.Addr // the client's; zero when it is not known
-	scheme  string     // http or https, as the client sees it
-	host    string     // as the client sees it
-	proxied bool       // by a trusted reverse proxy
-}
+// The go command prints at most this much of the text of an answer that is not 200
+// (cmd/go/internal/web/api.go, maxErrorDetailLines and maxErrorDetailBytes).
+const (
+	maxDetailLines = 8
+	maxDetailBytes = 648
+)
 
-// originOf says where a request came from. What X-Forwarded-* say is believed of trusted proxies only, of the last one that is not trusted.
-func originOf(r *http.Request, proxies []netip.Prefix) origin {
-	o := origin{scheme: "http", host: r.Host}
-	if r.TLS != nil {
-		o.scheme = "https"
+// text answers with a status and a text, which it cuts at maxDetailBytes.
+func text(w http.ResponseWriter, status int, format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	if len(msg) > maxDetailBytes {
+		msg = msg[:maxDetailBytes-3] + "..."
 	}
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return o
+	h := w.Header()
+	for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Length"} {
+		h.Del(name)
 	}
-	o.addr = peer.Addr().Unmap()
-	if !trusted(o.addr, proxies) {
-		return o
-	}
-	o.proxied = true
-	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		o.addr = addr.Unmap().WithZone("")
-		if !trusted(o.addr, proxies) {
-			break
-		}
-	}
-	if proto := r.Header.Get("X-Forwarded-Proto"); proto == "https" || proto == "http" {
-		o.scheme = proto
-	}
-	if host := r.Header.Get("X-Forwarded-Host"); host != "" {
-		o.host = host
-	}
-	return o
-}
-
-func trusted(addr netip.Addr, proxies []netip.Prefix) bool {
-	for _, p := range proxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// ParseProxies parses the addresses of trusted reverse proxies: addresses and prefixes, separated by commas.
-func ParseProxies(list string) ([]netip.Prefix, error) {
-	var proxies []netip.Prefix
-	for _, text := range strings.Split(list, ",") {
-		text = strings.TrimSpace(text)
-		if addr, err := netip.ParseAddr(text); err == nil {
-			addr = addr.Unmap()
-			proxies = append(proxies, netip.PrefixFrom(addr, addr.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			return nil, fmt.Errorf("%q is neither an address nor a prefix such as 10.0.0.0/8", text)
-		}
-		proxies = append(proxies, p.Masked())
-	}
-	return proxies, nil
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, msg)
 }

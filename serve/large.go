@@ -19,9 +19,9 @@ import (
 	"github.com/modmirror/modmirror/index"
 )
 
-// buffers are what transfers copy through.
+// buffers lends buffers to transfers. It is safe for concurrent use.
 type buffers struct {
-	large chan []byte // of largeBuffer bytes, not in use
+	large chan []byte // unused ones of largeBuffer bytes; nil for one that was not made yet
 	small sync.Pool   // of *[]byte of smallBuffer bytes
 }
 
@@ -29,12 +29,12 @@ func newBuffers() *buffers {
 	b := &buffers{large: make(chan []byte, largeBuffers)}
 	b.small.New = func() any { buf := make([]byte, smallBuffer); return &buf }
 	for range largeBuffers {
-		b.large <- nil // made when it is first used
+		b.large <- nil
 	}
 	return b
 }
 
-// get returns a buffer and what gives it back.
+// get lends a buffer until done is called.
 func (b *buffers) get() (buf []byte, done func()) {
 	select {
 	case buf = <-b.large:
@@ -48,29 +48,36 @@ func (b *buffers) get() (buf []byte, done func()) {
 	}
 }
 
-// largeFiles serves files that do not fit the cache, of one line, and remembers which were verified.
+// largeFiles serves the files of one line that are larger than smallFile, and remembers which of
+// them were verified. It is safe for concurrent use.
 type largeFiles struct {
 	bundle   *bundle.Bundle
 	buffers  *buffers
-	damaged  func(path string)
-	repaired func(path string)
-	partials chan struct{} // a slot for each file that is hashed for a part of it
+	damaged  func(path string) // called when a file does not verify
+	repaired func(path string) // called when a file verifies
+	partials chan struct{}     // held while a file is hashed for a range
 
-	mu       sync.Mutex
-	ids      map[media.Media]media.Identity // of where files were verified
+	mu       sync.Mutex                     // guards what follows
+	ids      map[media.Media]media.Identity // of the media when files in them were verified
 	verified []uint64                       // a bit for each file, by its number in the index
 }
 
 func newLargeFiles(b *bundle.Bundle, buf *buffers, damaged, repaired func(string)) *largeFiles {
-	return &largeFiles{bundle: b, buffers: buf, damaged: damaged, repaired: repaired, partials: make(chan struct{}, verifiers),
-		ids: make(map[media.Media]media.Identity), verified: make([]uint64, b.Manifest.Counts.Files/64+1)}
+	return &largeFiles{
+		bundle: b, buffers: buf, damaged: damaged, repaired: repaired,
+		partials: make(chan struct{}, verifiers),
+		ids:      make(map[media.Media]media.Identity),
+		verified: make([]uint64, b.Manifest.Counts.Files/64+1),
+	}
 }
 
-// serve serves a large file. A returned error was not answered yet; an error after
-// the first byte cuts the connection instead.
+// serve serves a large file, which e describes. An error that it returns was not answered yet.
+// After the first byte it panics with http.ErrAbortHandler instead, which cuts the connection.
 func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) error {
 	r := w.req
-	if strings.Contains(r.Header.Get("Range"), ",") { // several ranges are no use to a go command, and http.ServeContent reads them from a goroutine that outlives this
+	if strings.Contains(r.Header.Get("Range"), ",") {
+		// No go command asks for several ranges. http.ServeContent would read them in a goroutine
+		// that outlives this call.
 		r.Header.Del("Range")
 	}
 	e.headers(w)
@@ -85,7 +92,8 @@ func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) erro
 	}
 	defer src.close()
 	if !plain(r) {
-		p := &part{SectionReader: io.NewSectionReader(readerAt{r.Context(), src}, 0, f.Size), ctx: r.Context(), renew: renewal(w), src: src}
+		section := io.NewSectionReader(readerAt{r.Context(), src}, 0, f.Size)
+		p := &part{SectionReader: section, ctx: r.Context(), renew: renewal(w), src: src}
 		http.ServeContent(w, r, "", e.modified, p)
 		err = p.err
 	} else {
@@ -95,7 +103,7 @@ func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) erro
 	switch {
 	case err == nil:
 		return nil
-	case w.status == 0 && r.Context().Err() == nil: // not a byte was sent
+	case w.status == 0 && r.Context().Err() == nil: // nothing was sent
 		return err
 	case r.Context().Err() == nil:
 		h.log.Error("cut a connection", "path", e.path, "client", w.origin().addr, "request", w.requestID(), "err", err)
@@ -103,7 +111,8 @@ func (l *largeFiles) serve(h *handler, w *exchange, f index.File, e *entry) erro
 	panic(http.ErrAbortHandler)
 }
 
-// send copies a file to w. The last piece is written only when all of it is what it must be. w may be io.Discard.
+// send copies a file to w, which may be io.Discard. It writes the last piece only after src.check
+// has found all of the file right.
 func (l *largeFiles) send(ctx context.Context, w io.Writer, size int64, src source) error {
 	all, done := l.buffers.get()
 	defer done()
@@ -111,7 +120,7 @@ func (l *largeFiles) send(ctx context.Context, w io.Writer, size int64, src sour
 	for at := int64(0); at < size; {
 		left := size - at
 		buf := all[:min(left, int64(len(all)))]
-		if hold := min(smallFile, int64(len(all))); left > hold { // so that what is held back is whole
+		if hold := min(smallFile, int64(len(all))); left > hold { // the last piece has hold bytes
 			buf = buf[:min(int64(len(buf)), left-hold)]
 		}
 		if n, err := src.readAt(ctx, buf, at); n < len(buf) {
@@ -133,7 +142,7 @@ func (l *largeFiles) send(ctx context.Context, w io.Writer, size int64, src sour
 	return nil
 }
 
-// renewal returns what gives a client more time to take the next bytes.
+// renewal returns a function that gives the client of w more time to take the next bytes.
 func renewal(w io.Writer) func() {
 	rw, ok := w.(http.ResponseWriter)
 	if !ok {
@@ -143,41 +152,42 @@ func renewal(w io.Writer) func() {
 	return func() { c.SetWriteDeadline(time.Now().Add(writeTimeout)) }
 }
 
-// A source is where a large file is read from: in a bundle on a disk, or in the cache of one that is in a bucket.
+// A source reads one large file: of a bundle on a disk, or of one in a bucket through its cache.
 type source interface {
-	// readAt reads bytes. They may be wrong as long as check was not asked.
+	// readAt reads bytes. They may be wrong until check returns nil.
 	readAt(ctx context.Context, p []byte, at int64) (int, error)
 
-	// verify returns when all of the file is known to be right, without it being read.
+	// verify verifies the file without readAt.
 	verify(ctx context.Context) error
 
-	// check reports whether all that was read, from the start to the end of the file or after verify, is right.
+	// check returns nil when all bytes that readAt returned are right. It may be called after
+	// readAt read the file from its start to its end, or after verify.
 	check(ctx context.Context) error
 
 	close()
 }
 
-// open opens a file.
+// open opens a file. The caller closes the source.
 func (l *largeFiles) open(ctx context.Context, f index.File) (source, error) {
-	place, err := l.bundle.Find(f)
+	from, err := l.bundle.Find(f)
 	if err != nil {
 		return nil, err
 	}
-	content, err := place.Open(ctx, f)
+	content, err := from.Open(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	if content.Verifies() {
 		return &fetched{l, f, content}, nil
 	}
-	at := &located{File: f, l: l, media: place.Media, content: content}
+	at := &located{File: f, l: l, media: from.Media, content: content}
 	if !l.isVerified(at) {
 		at.sum = sha256.New()
 	}
 	return at, nil
 }
 
-// A fetched is a file whose media verify it: the cache of a bundle in a bucket.
+// A fetched is a source whose media verify it, such as a bucket behind a cache.
 type fetched struct {
 	l   *largeFiles
 	f   index.File
@@ -202,14 +212,14 @@ func (s *fetched) check(ctx context.Context) error {
 
 func (s *fetched) close() { s.got.Close() }
 
-// A located is a file of a bundle on a disk, and what its medium was when it was opened. It is hashed while it is read from its start to its end, or, when it was
-// verified before, its medium must be what it was then.
+// A located is a source on a disk. It hashes the file while that is read from its start to its end.
+// When the file was verified before, it compares the identity of the media instead.
 type located struct {
 	index.File
 	l       *largeFiles
 	media   media.Media
 	content media.Content
-	sum     hash.Hash // of what was read; nil when the file was verified before
+	sum     hash.Hash // of the bytes that were read; nil when the file was verified before
 }
 
 func (f *located) readAt(ctx context.Context, p []byte, at int64) (int, error) {
@@ -220,7 +230,7 @@ func (f *located) readAt(ctx context.Context, p []byte, at int64) (int, error) {
 	return n, err
 }
 
-// verify hashes the file unless that was done before; a few at a time.
+// verify hashes the file unless it was verified before. It waits while verifiers others are hashed.
 func (f *located) verify(ctx context.Context) error {
 	if f.sum == nil {
 		return nil
@@ -251,7 +261,8 @@ func (f *located) check(ctx context.Context) error {
 
 func (f *located) close() { f.content.Close() }
 
-// isVerified reports whether f was verified in a medium that was the same.
+// isVerified reports whether f was verified in its media as they are. When the media have changed it
+// forgets all files.
 func (l *largeFiles) isVerified(f *located) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -265,7 +276,7 @@ func (l *largeFiles) isVerified(f *located) bool {
 	return l.verified[f.ID/64]>>(f.ID%64)&1 == 1
 }
 
-// setVerified remembers that f was verified, if its medium is what it was before.
+// setVerified remembers that f was verified, unless its media have changed meanwhile.
 func (l *largeFiles) setVerified(ctx context.Context, f *located) {
 	err := f.content.Check(ctx)
 	l.mu.Lock()
@@ -275,14 +286,14 @@ func (l *largeFiles) setVerified(ctx context.Context, f *located) {
 	}
 }
 
-// forget has f verified again before it is sent.
+// forget forgets that f was verified.
 func (l *largeFiles) forget(f *located) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.verified[f.ID/64] &^= 1 << (f.ID % 64)
 }
 
-// A readerAt is a source as http.ServeContent reads it.
+// A readerAt adapts a source to io.ReaderAt.
 type readerAt struct {
 	ctx context.Context
 	src source
@@ -290,15 +301,15 @@ type readerAt struct {
 
 func (r readerAt) ReadAt(p []byte, at int64) (int, error) { return r.src.readAt(r.ctx, p, at) }
 
-// A part reads a file for http.ServeContent: verified before the first byte, and given out only while
-// the bundle is the same. Conditions that need no byte cost no hashing.
+// A part reads a file for http.ServeContent. It verifies the file before the first byte, and checks
+// each piece. A request that needs no byte, such as one with a condition, hashes nothing.
 type part struct {
 	*io.SectionReader
 	ctx      context.Context
 	renew    func()
 	src      source
 	verified bool
-	err      error // what Read returned, which ServeContent keeps to itself
+	err      error // of Read; ServeContent does not return it
 }
 
 // Read reads from the verified file.
@@ -320,3 +331,15 @@ func (p *part) Read(b []byte) (n int, err error) {
 	}
 	return n, err
 }
+
+const (
+	// largeBuffer is how many bytes each of the first largeBuffers transfers reads and sends at
+	// once. Further ones make do with smallBuffer, so that clients that do not read cost little.
+	// The last 64 KiB of a file, or the last small buffer, are held back until its hash is known.
+	largeBuffer  = 256 << 10
+	largeBuffers = 16
+	smallBuffer  = 16 << 10
+
+	// verifiers is how many files are hashed at once for requests of a range.
+	verifiers = 2
+)

@@ -12,7 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what a server counts, for Prometheus. Their names are listed in docs/site.md and used in deploy/.
+// metrics are the counters of a server, for Prometheus. Dashboards and alerts in deploy/ use their
+// names.
 type metrics struct {
 	registry *prometheus.Registry
 	http     http.Handler
@@ -26,39 +27,51 @@ type metrics struct {
 	failures  prometheus.Counter
 	audit     prometheus.Counter
 
-	// The same by number, so that a request costs no map. They are filled as they come, so that only what was counted is shown.
+	// The same by number, so that a request costs no map. An entry is made when it is first
+	// counted, so that a scrape shows no others.
 	byStatus [kinds][len(statuses) + 1]atomic.Pointer[prometheus.Counter]
 	byKind   [kinds]atomic.Pointer[byKind]
 }
 
+// byKind are the metrics of requests of one kind.
 type byKind struct {
 	bytes    prometheus.Counter
 	duration prometheus.Observer
 }
 
-// statuses are those that are counted apart; others are "other".
+// statuses are counted apart; all others are "other".
 var statuses = [...]int{200, 206, 304, 401, 403, 404, 405, 412, 416, 429, 500, 503}
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
 	m.http = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_requests_total", Help: "Requests that were answered, by what was asked for and status."}, []string{"kind", "status"})
-	m.bytes = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_response_bytes_total", Help: "Bytes of bodies that were sent."}, []string{"kind"})
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m.requests = counters("modmirror_requests_total",
+		"Requests that were answered, by what was asked for and status.", "kind", "status")
+	m.bytes = counters("modmirror_response_bytes_total", "Bytes of bodies that were sent.", "kind")
 	m.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "modmirror_request_duration_seconds", Help: "From the request to the last byte of the answer.",
 		Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10, 60, 600},
 	}, []string{"kind"})
-	m.misses = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_misses_total", Help: "Requests for what is not carried (modmirror wants names it)."}, []string{"kind"})
-	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "modmirror_access_refused_total", Help: "Passwords and tokens that were wrong, and passwords that were not looked at because their address sent so many wrong ones."}, []string{"reason"})
-	m.failures = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_verification_failures_total", Help: "Times a file of the bundle was not what the index says; its body was not sent."})
-	m.audit = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_audit_failures_total", Help: "Lines of the audit that could not be written."})
-	m.trees = prometheus.NewCounter(prometheus.CounterOpts{Name: "modmirror_unknown_trees_total", Help: "Requests for tiles of trees of the checksum database that the bundles do not know (modmirror wants names them)."})
+	m.misses = counters("modmirror_misses_total", "Requests for what is not carried (modmirror wants names it).", "kind")
+	m.refused = counters("modmirror_access_refused_total", "Passwords and tokens that were wrong, "+
+		"and passwords that were not looked at because their address sent so many wrong ones.", "reason")
+	m.failures = counter("modmirror_verification_failures_total",
+		"Times a file of the bundle was not what the index says; its body was not sent.")
+	m.audit = counter("modmirror_audit_failures_total", "Lines of the audit that could not be written.")
+	m.trees = counter("modmirror_unknown_trees_total", "Requests for tiles of trees of the checksum database "+
+		"that the bundles do not know (modmirror wants names them).")
 	m.registry.MustRegister(m.requests, m.bytes, m.durations, m.misses, m.refused, m.trees, m.failures, m.audit,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// count counts an exchange that ended.
+// count counts an exchange that ended now.
 func (m *metrics) count(x *exchange, now time.Time) {
 	i := slices.Index(statuses[:], x.status)
 	if i < 0 {
@@ -84,7 +97,7 @@ func (m *metrics) count(x *exchange, now time.Time) {
 	k.duration.Observe(now.Sub(x.start).Seconds())
 }
 
-// state is what a server is at the time of a scrape, as metrics.
+// state collects the metrics of a server that are read at a scrape instead of counted.
 type state Server
 
 var (
@@ -92,9 +105,9 @@ var (
 	descInfo      = prometheus.NewDesc("modmirror_bundle_info", "A bundle that is served.", []string{"name", "id"}, nil)
 	descSequence  = prometheus.NewDesc("modmirror_bundle_sequence", "Its sequence.", []string{"name"}, nil)
 	descCreated   = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
-	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalogue.", []string{"name"}, nil)
+	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalog.", []string{"name"}, nil)
 	descStale     = prometheus.NewDesc("modmirror_store_not_served", "1 when what is in the store now cannot be served, and what was served before goes on.", nil, nil)
-	descPassed    = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
+	descSkipped   = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
 	descScrubbed  = prometheus.NewDesc("modmirror_scrub_verified_files", "Files that the pass of the scrub under way has verified.", nil, nil)
 	descScrubOf   = prometheus.NewDesc("modmirror_scrub_pass_files", "Files that it verifies in all.", nil, nil)
 	descScrubEnd  = prometheus.NewDesc("modmirror_scrub_last_complete_timestamp_seconds", "When the last pass was complete, 0 for never.", nil, nil)
@@ -108,10 +121,10 @@ var (
 	descDamaged   = prometheus.NewDesc("modmirror_damaged", "1 when a file of a bundle that is served does not verify.", nil, nil)
 )
 
-// Describe is that of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (s *state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
 
-// Collect is that of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (s *state) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -132,9 +145,12 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		flag(descStore, err == nil)
 		c := s.Remote.Cache.Stats()
 		gauge(descCacheSize, float64(c.Bytes))
-		for d, n := range map[*prometheus.Desc]int64{descCacheHits: c.Hits, descFetches: c.Fetches, descFailures: c.Failures} {
+		counter := func(d *prometheus.Desc, n int64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
 		}
+		counter(descCacheHits, c.Hits)
+		counter(descFetches, c.Fetches)
+		counter(descFailures, c.Failures)
 	}
 	h := (*Server)(s).current()
 	flag(descReady, h != nil && (h.Damage() == "" || s.Remote != nil))
@@ -151,7 +167,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descCreated, float64(m.Created.Unix()), m.Name)
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
 	}
-	gauge(descPassed, float64(len(h.view.Passed)))
+	gauge(descSkipped, float64(len(h.view.Passed)))
 	if s.Scrub && s.Remote == nil {
 		gauge(descScrubbed, float64(h.scrubbed.Load()))
 		gauge(descScrubOf, float64(h.files))

@@ -15,140 +15,101 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// The go command prints this much of the text of an answer that is not 200
-// (cmd/go/internal/web/api.go, maxErrorDetailLines and maxErrorDetailBytes).
 const (
-	maxDetailLines = 8
-	maxDetailBytes = 648
+	// missesLogged is how many requests for what is not carried are logged a second, after the
+	// first missBurst. The metric counts all of them, and modmirror wants names all of them.
+	missesLogged = 5
+	missBurst    = 100
 )
 
-// text answers with a status and words.
-func text(w http.ResponseWriter, status int, format string, args ...any) {
-	msg := fmt.Sprintf(format, args...)
-	if len(msg) > maxDetailBytes {
-		msg = msg[:maxDetailBytes-3] + "..."
-	}
-	h := w.Header()
-	for _, name := range []string{"ETag", "Last-Modified", "Accept-Ranges", "Content-Length"} {
-		h.Del(name)
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	fmt.Fprintln(w, msg)
-}
+// lines are the lines of an answer of 404.
+type lines struct{ strings.Builder }
 
-// notFound answers 404 and says what is not carried, which versions are, and how to ask for it.
+// add adds a line.
+func (l *lines) add(format string, args ...any) { fmt.Fprintf(l, format+"\n", args...) }
+
+// notFound answers 404: what is not carried, which versions are, and how to have it carried. It
+// records the request. An error that it returns was not answered yet.
 func (h *handler) notFound(x *exchange, req modpath.Request) error {
-	inside := req.Path != "" && h.inside.covers(x.req.Context(), h.view, h.log, req.Path)
-	if wanted, err := h.wanted(x.req.Context(), req); err != nil {
+	ctx := x.req.Context()
+	inside := req.Path != "" && h.inside.covers(ctx, h.view, h.log, req.Path)
+	if wanted, err := h.wanted(ctx, req); err != nil {
 		return err
 	} else if wanted && !inside {
-		h.miss(req, x.origin().addr)
+		h.wants.Add(req, x.origin().addr)
 	}
 	h.metrics.misses.WithLabelValues(req.Kind.String()).Inc()
 	if h.missLog.Allow() {
 		h.log.Info("not carried", "path", x.path, "client", x.origin().addr, "name", x.name, "request", x.requestID())
 	}
-	title := h.view.Title()
-	var b strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	var l lines
+	var err error
 	switch req.Kind {
 	case modpath.Vuln:
-		if n, err := h.view.Vulns(x.req.Context()); err != nil {
-			return err
-		} else if n == 0 {
-			line("no vulnerability database is in %s", title)
-			line("to have it carried, add a line to the list outside: vulndb")
-		} else {
-			line("the vulnerability database in %s has no such entry", title)
-		}
-		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
-		return nil
+		err = h.explainVuln(ctx, &l)
 	case modpath.Self:
-		platform := strings.Replace(req.Name, "-", "/", 1)
-		line("no modmirror and Go for %s is in %s", platform, title)
-		line("to have them carried, add a line to the list outside: self %s", platform)
-		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
-		return nil
+		h.explainSelf(&l, req)
 	case modpath.SumSupported, modpath.SumLatest, modpath.SumTile:
-		served := slices.Sorted(maps.Keys(h.view.Served()))
-		switch head := h.view.Head(req.DB); {
-		case len(served) == 0:
-			line("no checksum database is in %s", title)
-		case head == nil:
-			line("the checksum database in %s is %s, not %s", title, strings.Join(served, ", "), req.DB)
-		default:
-			line("%s has checksum database %s up to record %d and not this tile", title, req.DB, head.N)
-			if req.Kind == modpath.SumTile {
-				explainTree(line, req, head.N)
-			}
-		}
-		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
-		return nil
-	}
-	what := req.Path
-	if req.Version != "" {
-		what += "@" + req.Version
-	}
-	if inside {
-		line("%s is a module of your own network: this server does not have it", what)
-		if h.inside.Also != nil {
-			line("the proxies for those are in GOPROXY behind this one: run modmirror env again")
+		h.explainSumDB(&l, req)
+	default:
+		if inside {
+			h.explainInside(&l, req)
 		} else {
-			line("GONOPROXY has the go command fetch it from its own server: run modmirror env again")
-		}
-		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
-		return nil
-	}
-	line("%s is not in %s", what, title)
-	for miss, err := range h.view.MissingFor(x.req.Context(), req.Path, req.Version) {
-		if err != nil {
-			return err
-		}
-		line("its %s could not be had when the bundle was made (status %d)", miss.What, miss.Status)
-	}
-	var carried []string
-	for v, err := range h.view.Versions(x.req.Context(), req.Path) {
-		if err != nil {
-			return err
-		}
-		switch {
-		case v.ZipSize != nil:
-			carried = append(carried, v.Version)
-		case v.Version == req.Version:
-			line("of this version only the go.mod is carried, for reading module graphs")
+			err = h.explainModule(ctx, &l, req)
 		}
 	}
-	if req.Path == modpath.Toolchain && req.Version != "" { // one for the same platform
-		platform := req.Version[max(0, strings.LastIndex(req.Version, ".")):]
-		carried = slices.DeleteFunc(carried, func(v string) bool { return !strings.HasSuffix(v, platform) })
+	if err == nil {
+		text(x, http.StatusNotFound, "%s", strings.TrimSuffix(l.String(), "\n"))
 	}
-	if len(carried) == 0 {
-		line("no version of this module is carried whole")
-	} else {
-		if n := modpath.Nearest(carried, req.Version); n != "" {
-			line("nearest carried: %s", n)
-		}
-		line("carried: %s", newestFirst(carried, 200))
-	}
-	h.advise(line, req, carried)
-	text(x, http.StatusNotFound, "%s", strings.TrimSuffix(b.String(), "\n"))
-	return nil
+	return err
 }
 
-// explainTree says why a tile is asked for: a client remembers a tree that the bundle, of so many
-// records, does not know.
-func explainTree(line func(string, ...any), req modpath.Request, records int64) {
+// explainVuln is about an entry of the vulnerability database.
+func (h *handler) explainVuln(ctx context.Context, l *lines) error {
+	n, err := h.view.Vulns(ctx)
+	if n > 0 {
+		l.add("the vulnerability database in %s has no such entry", h.view.Title())
+	} else {
+		l.add("no vulnerability database is in %s", h.view.Title())
+		l.add("to have it carried, add a line to the list outside: vulndb")
+	}
+	return err
+}
+
+// explainSelf is about Go and modmirror for a platform.
+func (h *handler) explainSelf(l *lines, req modpath.Request) {
+	platform := strings.Replace(req.Name, "-", "/", 1)
+	l.add("no modmirror and Go for %s is in %s", platform, h.view.Title())
+	l.add("to have them carried, add a line to the list outside: self %s", platform)
+}
+
+// explainSumDB is about a checksum database, its tree head, or a tile.
+func (h *handler) explainSumDB(l *lines, req modpath.Request) {
+	title, served := h.view.Title(), slices.Sorted(maps.Keys(h.view.Served()))
+	switch head := h.view.Head(req.DB); {
+	case len(served) == 0:
+		l.add("no checksum database is in %s", title)
+	case head == nil:
+		l.add("the checksum database in %s is %s, not %s", title, strings.Join(served, ", "), req.DB)
+	default:
+		l.add("%s has checksum database %s up to record %d and not this tile", title, req.DB, head.N)
+		if req.Kind == modpath.SumTile {
+			explainTree(l, req, head.N)
+		}
+	}
+}
+
+// explainTree says why a client asks for a tile: it remembers a tree that the bundles, of so many
+// records, do not know.
+func explainTree(l *lines, req modpath.Request, records int64) {
 	t := req.Tile
 	below := int64(1) << (t.H * t.L)         // records under a hash of the tile
-	least := (t.N<<t.H + int64(t.W)) * below // that the tree has
+	least := (t.N<<t.H + int64(t.W)) * below // records in the tree
 	most, size := least+below-1, fmt.Sprint(least)
 	if below > 1 {
 		size += " or some more"
 	}
-	if t.W == 1<<t.H { // it shows how a tree goes on that ends in it, or behind it
+	if t.W == 1<<t.H { // the tile shows how a tree that ends in it, or behind it, continues
 		least, most = t.N<<t.H*below, least
 		size = fmt.Sprintf("about %d", least)
 	}
@@ -159,13 +120,80 @@ func explainTree(line func(string, ...any), req modpath.Request, records int64) 
 	case most < records:
 		age = "an older"
 	}
-	line("this client remembers %s tree, of %s records, online or from another bundle", age, size)
-	line("to go on from there, carry what connects the two: modmirror wants prints the line; or")
-	line("to forget it, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", req.DB)
+	l.add("this client remembers %s tree, of %s records, online or from another bundle", age, size)
+	l.add("to go on from there, carry what connects the two: modmirror wants prints the line; or")
+	l.add("to forget it, remove $(go env GOPATH)/pkg/sumdb/%s/latest there", req.DB)
 }
 
-// wanted reports whether what was asked for may be wanted. A go command that looks for a package
-// also asks which versions there are of a higher major of a module that it has.
+// subject returns the module, and version, of a request.
+func subject(req modpath.Request) string {
+	if req.Version == "" {
+		return req.Path
+	}
+	return req.Path + "@" + req.Version
+}
+
+// explainInside is about a module of the network inside.
+func (h *handler) explainInside(l *lines, req modpath.Request) {
+	l.add("%s is a module of your own network: this server does not have it", subject(req))
+	if h.inside.Also != nil {
+		l.add("the proxies for those are in GOPROXY behind this one: run modmirror env again")
+	} else {
+		l.add("GONOPROXY has the go command fetch it from its own server: run modmirror env again")
+	}
+}
+
+// explainModule is about a module or a version.
+func (h *handler) explainModule(ctx context.Context, l *lines, req modpath.Request) error {
+	l.add("%s is not in %s", subject(req), h.view.Title())
+	for miss, err := range h.view.MissingFor(ctx, req.Path, req.Version) {
+		if err != nil {
+			return err
+		}
+		l.add("its %s could not be had when the bundle was made (status %d)", miss.What, miss.Status)
+	}
+	carried, modOnly, err := h.carried(ctx, req)
+	if err != nil {
+		return err
+	}
+	if modOnly {
+		l.add("of this version only the go.mod is carried, for reading module graphs")
+	}
+	if len(carried) == 0 {
+		l.add("no version of this module is carried whole")
+	} else {
+		if n := modpath.Nearest(carried, req.Version); n != "" {
+			l.add("nearest carried: %s", n)
+		}
+		l.add("carried: %s", newestFirst(carried, 200))
+	}
+	advise(l, req, carried)
+	return nil
+}
+
+// carried returns the versions of a module that are carried whole, of the toolchain those for the
+// platform of the request. modOnly says that of the version of the request only the go.mod is
+// carried.
+func (h *handler) carried(ctx context.Context, req modpath.Request) (versions []string, modOnly bool, err error) {
+	platform := ""
+	if req.Path == modpath.Toolchain && req.Version != "" {
+		platform = req.Version[max(0, strings.LastIndex(req.Version, ".")):]
+	}
+	for v, err := range h.view.Versions(ctx, req.Path) {
+		switch {
+		case err != nil:
+			return nil, false, err
+		case v.ZipSize == nil:
+			modOnly = modOnly || v.Version == req.Version
+		case strings.HasSuffix(v.Version, platform):
+			versions = append(versions, v.Version)
+		}
+	}
+	return versions, modOnly, nil
+}
+
+// wanted reports whether a request may be for something that is wanted. A go command that looks for
+// a package also asks for the versions of the next major version of a module that it has.
 func (h *handler) wanted(ctx context.Context, req modpath.Request) (bool, error) {
 	if req.Kind != modpath.List && req.Kind != modpath.Latest {
 		return true, nil
@@ -195,25 +223,25 @@ func (h *handler) wanted(ctx context.Context, req modpath.Request) (bool, error)
 	return true, nil
 }
 
-// advise says how to have it carried, or what is wrong with what was asked for.
-func (h *handler) advise(line func(string, ...any), req modpath.Request, carried []string) {
+// advise says how to have it carried, or what is wrong with the request.
+func advise(l *lines, req modpath.Request, carried []string) {
 	want := cmp.Or(req.Version, "latest")
 	switch typed := strings.TrimRight(want, ",;:#.)]}'\"\\ "); {
 	case req.Path == modpath.Toolchain && !released(want):
-		line("no Go of that name was released: go1.21.0 asks for it where go.mod says go 1.N; a later Go asks for go1.N.0")
+		l.add("no Go of that name was released: go1.21.0 asks for it where go.mod says go 1.N; a later Go asks for go1.N.0")
 	case want != "latest" && modpath.CheckRevision(want) != nil:
-		line("%q is no version, branch or commit that a list can name", want)
+		l.add("%q is no version, branch or commit that a list can name", want)
 		if typed != want && slices.Contains(carried, typed) {
-			line("did you mean %s@%s?", req.Path, typed)
+			l.add("did you mean %s@%s?", req.Path, typed)
 		}
 	case !modpath.CanBeModule(req.Path):
-		line("no module has a path that short")
+		l.add("no module has a path that short")
 	default:
-		line("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
+		l.add("to have it carried, add this line to the list outside: %s@%s", req.Path, want)
 	}
 }
 
-// newestFirst joins versions, the newest first, to at most max bytes.
+// newestFirst joins versions, the newest first, to about max bytes, and counts the rest.
 func newestFirst(versions []string, max int) string {
 	list := make([]module.Version, len(versions))
 	for i, v := range versions {

@@ -12,15 +12,16 @@ import (
 )
 
 const (
-	// scrubShare is how many times as long as it took to verify a file the scrub waits before the next one, so that it takes a twentieth of
-	// one core and of the disk.
+	// scrubShare is how many times as long as it took to verify a file the scrub waits before the
+	// next one, so that it takes a twentieth of one core and of the disk.
 	scrubShare = 19
 
-	// scrubPause is how long it waits after a pass.
+	// scrubPause is how long the scrub waits after a pass.
 	scrubPause = 24 * time.Hour
 )
 
-// scrub verifies all files of a view, slowly, again and again, so that a disk that decays is found out before a client asks.
+// scrub verifies all files of a view, slowly and again and again until ctx is done. It finds the
+// damage of a failing disk before a client asks for the file.
 func (s *Server) scrub(ctx context.Context, h *handler) {
 	for {
 		h.scrubbed.Store(0)
@@ -33,7 +34,7 @@ func (s *Server) scrub(ctx context.Context, h *handler) {
 	}
 }
 
-// pass verifies all files once, and reports whether it came to the end.
+// pass verifies all files once, and reports whether it completed.
 func (h *handler) pass(ctx context.Context) bool {
 	var owed time.Duration
 	for _, b := range h.view.Lines {
@@ -62,7 +63,7 @@ func (h *handler) pass(ctx context.Context) bool {
 	return true
 }
 
-// scrub hashes a file, whatever is known of it.
+// scrub hashes a file, also one that was verified before.
 func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
 	src, err := l.open(ctx, f)
 	if err != nil {
@@ -80,7 +81,71 @@ func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
 	return err
 }
 
-// sleep waits, and reports whether ctx is not done.
+// Damage returns the path of a file that did not verify, and not since; "" for none.
+func (h *handler) Damage() (path string) {
+	if h.damages.Load() > 0 {
+		h.damage.Range(func(p, _ any) bool { path = p.(string); return false })
+	}
+	return path
+}
+
+// damaged records that a file did not verify.
+func (h *handler) damaged(path string) {
+	if _, known := h.damage.LoadOrStore(path, true); !known {
+		h.damages.Add(1)
+		if h.ctx != nil {
+			go h.recheck(path)
+		}
+	}
+	h.metrics.failures.Inc()
+	h.log.Error("a file of the bundle does not verify; its body was not sent", "path", path)
+}
+
+// repaired clears a record of damaged, after all of the file was verified. A file of a bucket may
+// have been damaged on its way only.
+func (h *handler) repaired(path string) {
+	if h.damages.Load() == 0 {
+		return
+	}
+	if _, known := h.damage.LoadAndDelete(path); known {
+		h.damages.Add(-1)
+		h.log.Info("a file that did not verify does now", "path", path)
+	}
+}
+
+// recheckInterval is how long recheck waits before each try.
+const recheckInterval = 5 * time.Second
+
+// recheck fetches a file of a bucket again until it verifies. It may have been damaged on its way,
+// and no client asks a server that is not ready. It returns at once for a file on a disk.
+func (h *handler) recheck(path string) {
+	for sleep(h.ctx, recheckInterval) && h.acquire() {
+		fetches, err := h.refetch(path)
+		h.release()
+		if !fetches || err == nil {
+			return
+		}
+	}
+}
+
+// refetch fetches and verifies a file again, if its media fetch files.
+func (h *handler) refetch(path string) (fetches bool, err error) {
+	f, ok, err := h.view.File(h.ctx, path)
+	if err != nil || !ok {
+		return false, err
+	}
+	src, err := h.large[f.In].open(h.ctx, f.File)
+	if err != nil {
+		return true, err
+	}
+	defer src.close()
+	if _, ok := src.(*fetched); !ok { // nothing of it is fetched again
+		return false, nil
+	}
+	return true, src.verify(h.ctx)
+}
+
+// sleep waits for d, and reports whether ctx is not done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

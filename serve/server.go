@@ -4,120 +4,104 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
-	"regexp"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 const (
 	readTimeout = 10 * time.Second // for a request, which has no body
 	idleTimeout = 2 * time.Minute
-	maxHeader   = 16 << 10
+	maxHeader   = 16 << 10 // bytes
 
-	// MaxConns is how many clients may be connected at a time, if nothing else is said; each costs some 20 KiB, and more over TLS.
+	// MaxConns is the default of Server.MaxConns. A connection takes some 20 KiB, and more over
+	// TLS.
 	MaxConns = 1000
 
-	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all of them; maxWaiting more wait, for maxWait at
-	// most. Each costs some 50 KiB.
+	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all
+	// of them. maxWaiting more wait, for maxWait at most. Each takes some 50 KiB.
 	maxStreams  = 64
 	maxRequests = 1000
 	maxWaiting  = 500
 	maxWait     = 30 * time.Second
 
-	// writeTimeout is how long a client may take no byte; the transfer of a large file may go on
+	// writeTimeout is how long a client may take no byte. The transfer of a large file may go on
 	// for hours.
 	writeTimeout = time.Minute
 
 	// shutdownTimeout is how long transfers may go on after a signal to stop.
 	shutdownTimeout = 30 * time.Second
 
-	// ReloadInterval is how long it may take until what was imported is served.
+	// ReloadInterval is the time between two calls of Server.Reload.
 	ReloadInterval = time.Second
-
-	// maxPrivate is how many private module paths the client settings name.
-	maxPrivate = 1000
 )
 
-// A Server serves bundles over HTTP, with health checks and a landing page beside them. Open must be set.
+// A Server serves bundles over HTTP, with health checks, metrics and a landing page beside them.
+// Only Open must be set. Set the fields before Serve.
 type Server struct {
-	// Open opens the bundles. It is called when the server listens already:
-	// /healthz answers from the start, everything else once Open is done.
+	// Open opens the bundles. Serve calls it after it began to listen: /healthz answers from the
+	// start, everything else once Open has returned. The server closes the view.
 	Open func(context.Context) (*bundle.View, error)
 
-	// Reload is called every ReloadInterval. It returns a new view when there is one, which is then served, and nil else; and an error as long as what is
-	// there cannot be served. May be nil. What is being sent of the old view is sent to its end.
+	// Reload is called every ReloadInterval; nil for never. It returns a new view to serve, or nil
+	// as long as nothing changed. It returns an error as long as what is in the store cannot be
+	// served. Transfers from the old view go on to their end. The server closes the views.
 	Reload func(context.Context) (*bundle.View, error)
 
-	Log *slog.Logger // nil for slog.Default()
+	Ready func(v *bundle.View) // called when a view begins to be served; may be nil
+	Log   *slog.Logger         // nil for slog.Default()
 
-	// Miss is told of requests for what is not carried, and where they come from. May be nil.
-	Miss func(r modpath.Request, from netip.Addr)
+	// Wants records what clients ask for and do not get: *Wants in a file, MissFunc otherwise. nil
+	// records nothing.
+	Wants Recorder
 
-	// Tree is told that a client remembers a tree of a checksum database, of so many records, that
-	// the bundles do not know; exact is false when only the upper bits of the size are. May be nil.
-	Tree func(db string, size int64, exact bool, from netip.Addr)
-
-	Forgotten func() int64 // how much of what Miss and Tree were told is forgotten; may be nil
-
-	Inside *Inside // which modules are had elsewhere in the network inside; nil for none
-
-	Ready func(v *bundle.View) // called when a view is served; may be nil
-
+	Inside *Inside // modules that clients fetch elsewhere in the network inside; nil for none
 	TLS    *TLS    // nil for plain HTTP
-	Access *Access // who may read; nil for everyone. Only with TLS, here or at a trusted proxy.
+	Access *Access // who may read; nil for everyone. It needs TLS, here or at a trusted proxy.
 	Audit  *Audit  // nil for none
 
-	// BasePath is what all paths begin with, such as /go; "" for nothing. Health and metrics are there without it too.
+	// BasePath is a prefix of all paths, such as /go; "" for none. Health and metrics are served
+	// without it too.
 	BasePath string
 
-	// Proxies are the reverse proxies whose X-Forwarded-For, -Proto, -Host and X-Request-Id are believed.
+	// Proxies are the reverse proxies whose X-Forwarded-For, -Proto, -Host and X-Request-Id the
+	// server believes.
 	Proxies []netip.Prefix
 
-	Remote *bundle.Remote // where the bundles are, when they are in a bucket
-
-	MaxConns int  // at most so many connections; 0 for MaxConns
-	Scrub    bool // verify all files slowly, again and again, but for those in a bucket: that costs money
+	Remote   *bundle.Remote // the bucket that the bundles are in; nil for a disk
+	MaxConns int            // connections at a time; 0 for the constant MaxConns
+	Scrub    bool           // verify all files in the background, but those in a bucket, which costs money
 
 	handler  atomic.Pointer[handler]
-	opening  atomic.Pointer[string] // why nothing is served yet, nil for the usual reason
-	stale    atomic.Pointer[string] // why what is in the store now is not served, nil when it is
+	opening  atomic.Pointer[string] // why nothing is served yet; nil while the bundle is being verified
+	stale    atomic.Pointer[string] // why the content of the store is not served; nil when it is
 	conns    *listener
 	metrics  *metrics
 	slots    chan struct{} // held by requests over HTTP/2
-	waiting  atomic.Int64  // for one
+	waiting  atomic.Int64  // requests that wait for a slot
 	active   atomic.Int64  // requests that are being answered
-	scrubEnd atomic.Int64  // when a pass of the scrub was complete, Unix time in seconds
+	scrubEnd atomic.Int64  // when a pass of the scrub completed, Unix time in seconds
 }
 
-// Settings is what a client needs to know besides the URL, as /settings.json has it.
-type Settings struct {
-	Bundle  string   `json:"bundle"`
-	Created string   `json:"created"` // RFC 3339
-	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
-	Private []string `json:"private"` // modules outside of it
-	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
-	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not here
-	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
+// NewHandler returns a handler that serves the GOPROXY protocol, the checksum database included,
+// from a view, for an HTTP server of one's own. It has no landing page, limits or metrics: those
+// are a Server's. wants records requests for what is not carried, and may be nil. The caller closes
+// v after the last request.
+func NewHandler(v *bundle.View, log *slog.Logger, wants Recorder) http.Handler {
+	return newHandler(v, log, wants, newMetrics())
 }
 
-// Serve answers on l until ctx is done, and then lets transfers finish. It returns nil after that, and
-// the error of Open when the bundle cannot be opened.
+// Serve answers on l until ctx is done, and then lets transfers finish for half a minute. It
+// returns nil after that, and the error of Open when the bundle cannot be opened.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Log == nil {
 		s.Log = slog.Default()
@@ -152,8 +136,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
 		ConnState:      connState,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: writeTimeout}, // a stream has no other deadline
-		ErrorLog:       slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams,
+			WriteByteTimeout:     writeTimeout, // a stream has no other deadline
+		},
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	opened := make(chan struct{})
 	go func() {
@@ -190,13 +177,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// show serves a view from now on.
+// show serves a view from now on, and retires the one before.
 func (s *Server) show(ctx context.Context, v *bundle.View) {
-	h := newHandler(v, s.Log, s.Miss, s.metrics)
+	h := newHandler(v, s.Log, s.Wants, s.metrics)
 	h.inside = s.Inside
-	if s.Tree != nil {
-		h.tree = s.Tree
-	}
 	ctx, h.retire = context.WithCancel(ctx)
 	h.ctx = ctx
 	if old := s.handler.Swap(h); old != nil {
@@ -214,7 +198,7 @@ func (s *Server) show(ctx context.Context, v *bundle.View) {
 	}
 }
 
-// reload serves new views as they come.
+// reload serves new views as they come, until ctx is done.
 func (s *Server) reload(ctx context.Context) {
 	if s.Reload == nil {
 		return
@@ -241,7 +225,7 @@ func (s *Server) reload(ctx context.Context) {
 	}
 }
 
-// reloaded says once what is wrong, and once that it is right again.
+// reloaded takes note of the error of Reload. It logs a new error once, and its end once.
 func (s *Server) reloaded(err error) {
 	_, gone := errors.AsType[*media.UnavailableError](err)
 	before := s.stale.Load()
@@ -260,7 +244,8 @@ func (s *Server) reloaded(err error) {
 	}
 }
 
-// current returns the handler of the view that is served, to be released, or nil while there is none.
+// current returns the handler of the view that is served, nil while there is none. The caller
+// releases it.
 func (s *Server) current() *handler {
 	for {
 		h := s.handler.Load()
@@ -270,7 +255,8 @@ func (s *Server) current() *handler {
 	}
 }
 
-// ServeHTTP answers every request to the server.
+// ServeHTTP answers a request to the server. Serve calls it; to serve from a handler of one's own
+// there is NewHandler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.active.Add(1)
 	x := newExchange(w, r)
@@ -281,7 +267,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.done = true
 }
 
-// end ends an exchange, also one whose connection is cut.
+// end ends an exchange, also after a panic that cuts its connection: it counts the exchange, writes
+// the audit, and releases h.
 func (s *Server) end(x *exchange, h *handler) {
 	s.active.Add(-1)
 	if x.done && x.status == 0 {
@@ -307,7 +294,7 @@ func (s *Server) end(x *exchange, h *handler) {
 	x.free()
 }
 
-// answer answers a request; h is nil as long as nothing is served.
+// answer answers a request. h is nil while nothing is served.
 func (s *Server) answer(x *exchange, h *handler) {
 	r := x.req
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -315,25 +302,8 @@ func (s *Server) answer(x *exchange, h *handler) {
 		text(x, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
 		return
 	}
-	below := true
-	if s.BasePath != "" {
-		path, ok := strings.CutPrefix(r.URL.Path, s.BasePath)
-		if below = ok && (path == "" || path[0] == '/'); below {
-			r.URL.Path = cmp.Or(path, "/")
-		}
-	}
-	switch r.URL.Path {
-	case "/healthz":
-		x.kind = kindHealth
-		text(x, http.StatusOK, "ok")
-		return
-	case "/readyz":
-		x.kind = kindHealth
-		status, words := s.readiness(h)
-		text(x, status, "%s", words)
-		return
-	}
-	if !s.admit(x) {
+	below := s.stripBase(r)
+	if s.answerHealth(x, h) || !s.admit(x) {
 		return
 	}
 	if r.ProtoMajor > 1 {
@@ -342,26 +312,20 @@ func (s *Server) answer(x *exchange, h *handler) {
 		}
 		defer func() { <-s.slots }()
 	}
-	if r.URL.Path == "/metrics" {
+	switch {
+	case r.URL.Path == "/metrics":
 		x.kind = kindHealth
 		s.metrics.http.ServeHTTP(x, r)
-		return
-	}
-	if !below {
+	case !below:
 		text(x, http.StatusNotFound, "this server is below %s", s.BasePath)
-		return
-	}
-	if h == nil {
+	case h == nil:
 		x.Header().Set("Retry-After", "1")
 		_, words := s.readiness(h)
 		text(x, http.StatusServiceUnavailable, "%s", words)
-		return
-	}
-	switch r.URL.Path {
-	case "/":
+	case r.URL.Path == "/":
 		x.kind = kindPage
 		h.failed(x, h.landing(x, s.BasePath))
-	case "/settings.json":
+	case r.URL.Path == "/settings.json":
 		x.kind = kindPage
 		h.failed(x, h.settings(x))
 	default:
@@ -369,67 +333,80 @@ func (s *Server) answer(x *exchange, h *handler) {
 	}
 }
 
+// stripBase removes the base path from the path of a request. It reports whether the path is below
+// it.
+func (s *Server) stripBase(r *http.Request) (below bool) {
+	if s.BasePath == "" {
+		return true
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, s.BasePath)
+	if !ok || path != "" && path[0] != '/' {
+		return false
+	}
+	r.URL.Path = cmp.Or(path, "/")
+	return true
+}
+
+// answerHealth answers a request for /healthz or /readyz, and reports whether it is one.
+func (s *Server) answerHealth(x *exchange, h *handler) bool {
+	switch x.req.URL.Path {
+	case "/healthz":
+		x.kind = kindHealth
+		text(x, http.StatusOK, "ok")
+	case "/readyz":
+		x.kind = kindHealth
+		status, words := s.readiness(h)
+		text(x, status, "%s", words)
+	default:
+		return false
+	}
+	return true
+}
+
 // Waiting has /readyz say why nothing is served yet. Open may call it.
 func (s *Server) Waiting(why string) { s.opening.Store(&why) }
 
-// readiness says whether the server is ready, in words.
+// readiness returns the answer to /readyz. h is nil while nothing is served.
 func (s *Server) readiness(h *handler) (status int, words string) {
-	switch {
-	case h == nil:
+	if h == nil {
 		if why := s.opening.Load(); why != nil {
 			return http.StatusServiceUnavailable, "not ready: " + *why
 		}
 		return http.StatusServiceUnavailable, "not ready: the bundle is being verified"
-	case h.Damage() != "" && s.Remote == nil:
-		return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", h.Damage())
 	}
 	words = "ready"
-	if h.Damage() != "" { // all replicas have it from one bucket: to be unready would leave no one
-		words += fmt.Sprintf(", but %s does not verify; publish the bundle again if that stays", h.Damage())
+	if damage := h.Damage(); damage != "" {
+		if s.Remote == nil {
+			return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", damage)
+		}
+		// All replicas read it from one bucket: if all were unready, none would serve.
+		words += fmt.Sprintf(", but %s does not verify; publish the bundle again if that stays", damage)
 	}
 	if len(h.view.Passed) > 0 {
 		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Passed[0])
 	}
 	if s.Remote != nil {
 		if since, err := s.Remote.Bucket.Failing(); err != nil {
-			return http.StatusOK, words + fmt.Sprintf(", but the storage has not answered since %s, so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
+			return http.StatusOK, words + fmt.Sprintf(", but the storage has not answered since %s, "+
+				"so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
 		}
 	}
 	if why := s.stale.Load(); why != nil {
 		words += ", but what is in the store now is not served: " + *why
 	}
-	if s.Forgotten != nil && s.Forgotten() > 0 {
-		words += fmt.Sprintf(", but so much is asked for that modmirror wants has forgotten %d of it", s.Forgotten())
+	if s.Wants != nil && s.Wants.Evicted() > 0 {
+		words += fmt.Sprintf(", but so much is asked for that modmirror wants has forgotten %d of it", s.Wants.Evicted())
 	}
-	if s.Audit != nil && s.Audit.failing() != nil {
-		words += fmt.Sprintf(", but the audit cannot be written: %v", s.Audit.failing())
+	if s.Audit != nil {
+		if err := s.Audit.failing(); err != nil {
+			words += fmt.Sprintf(", but the audit cannot be written: %v", err)
+		}
 	}
 	return http.StatusOK, words
 }
 
-// admit reports whether the client may read; if not it is answered.
-func (s *Server) admit(x *exchange) bool {
-	if s.Access == nil {
-		if x.req.TLS != nil && len(x.req.TLS.PeerCertificates) > 0 {
-			x.name = x.req.TLS.PeerCertificates[0].Subject.CommonName
-		}
-		return true
-	}
-	if x.req.TLS == nil && (!x.origin().proxied || x.origin().scheme != "https") {
-		x.kind = kindRefused
-		text(x, http.StatusForbidden, "this server wants a password, and takes one over https only, here or at the reverse proxy that it trusts (which must set X-Forwarded-Proto)")
-		return false
-	}
-	name, v := s.Access.who(x.req, x.origin().addr)
-	x.name = name
-	if v != reader {
-		x.kind = kindRefused
-		deny(x, v)
-	}
-	return v == reader
-}
-
-// slot waits until one of the requests over HTTP/2 may be answered.
+// slot waits for a slot of a request over HTTP/2. When there is none in time it answers the request
+// and returns false. It returns false, too, when the client has gone.
 func (s *Server) slot(x *exchange) bool {
 	select {
 	case s.slots <- struct{}{}:
@@ -452,97 +429,4 @@ func (s *Server) slot(x *exchange) bool {
 	x.Header().Set("Retry-After", "10")
 	text(x, http.StatusServiceUnavailable, "the server is busy with %d requests: try again", maxRequests)
 	return false
-}
-
-//go:embed landing.html
-var files embed.FS
-
-var landingPage = template.Must(template.ParseFS(files, "landing.html"))
-
-// notInHost is what a Host header may have in it although no host has: the page is there to be copied from.
-var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
-
-// landing shows what is served and how to use it.
-func (h *handler) landing(w *exchange, base string) error {
-	settings, err := h.clientSettings(w.req.Context())
-	if err != nil {
-		return err
-	}
-	url := w.origin().scheme + "://" + notInHost.ReplaceAllString(w.origin().host, "") + base
-	type shell struct{ Name, Text string }
-	var shells []shell
-	for _, sh := range Shells {
-		commands, _ := ShellText(sh.Name, settings.Vars(url, sh.Name == "go"))
-		shells = append(shells, shell{sh.Title, commands})
-	}
-	var page strings.Builder
-	err = landingPage.Execute(&page, map[string]any{
-		"URL":    url,
-		"Shells": shells,
-		"Inside": strings.Join(settings.Inside, ", "),
-		"Names":  settings.Bundle,
-		"Lines":  h.view.Lines,
-		"VulnDB": settings.VulnDB,
-	})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
-	fmt.Fprint(w, page.String())
-	return nil
-}
-
-// sumDB returns the checksum database that clients are to use, "" for none: Go's own when it is served.
-func (h *handler) sumDB() string {
-	served := slices.Sorted(maps.Keys(h.view.Served()))
-	if len(served) == 0 {
-		return ""
-	}
-	if h.view.Head("sum.golang.org") != nil {
-		return "sum.golang.org"
-	}
-	return served[0]
-}
-
-func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
-	s := Settings{Inside: []string{}, Also: []string{}, Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339), SumDB: h.sumDB(), Private: []string{}}
-	var names []string
-	for _, b := range h.view.Lines {
-		names = append(names, b.Manifest.Name)
-	}
-	s.Bundle = strings.Join(names, ", ")
-	seen := make(map[string]bool)
-	for path, err := range h.view.Private(ctx) {
-		if err != nil {
-			return s, err
-		}
-		if seen[path] {
-			continue
-		}
-		seen[path] = true
-		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
-			break
-		}
-	}
-	if h.inside != nil {
-		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(ctx, h.view, h.log))...)
-		s.Also = append(s.Also, h.inside.Also...)
-	}
-	n, err := h.view.Vulns(ctx)
-	s.VulnDB = n > 0
-	return s, err
-}
-
-// settings answers with what "modmirror env" needs to know.
-func (h *handler) settings(w *exchange) error {
-	s, err := h.clientSettings(w.req.Context())
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	return json.NewEncoder(w).Encode(s)
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -23,31 +22,33 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// Static is a place for the files of a bundle as a plain tree, for a web server or a CDN.
+// A Static publishes the files of a bundle as a plain tree, for a web server or a CDN. Set Dir or
+// Bucket.
 type Static struct {
-	Dir    string         // a folder, or
-	Bucket *bucket.Bucket // a bucket, in which each file has its Content-Type and Cache-Control
+	Dir    string         // a folder
+	Bucket *bucket.Bucket // each object gets its Content-Type and Cache-Control
 
 	AllowRollback bool // write an older bundle over a newer one, or one of another line
-	Overwrite     bool // replace what is there although no marker says that it is a tree of bundles
+	Overwrite     bool // replace files although no marker says that they are a tree of bundles
 
-	Wrote func(path string, size int64) // told of each file that is there, by several goroutines; may be nil
+	Wrote func(path string, size int64) // called for each file in the tree, by several goroutines; may be nil
 
-	tree           *bundle.PlainTree // in Dir
+	tree           *bundle.PlainTree // in Dir; nil for a bucket
 	files, written atomic.Int64
 }
 
-// staticWriters is how many files are written at once; each of at most staticMemory bytes is in memory.
+// staticWriters is how many files are written at once. A file of at most staticMemory bytes is held
+// in memory.
 const (
 	staticWriters = 4
 	staticMemory  = 16 << 20
 )
 
-// Publish writes the files of a bundle, verified; those that are there are left alone. In a place
-// without a marker it replaces nothing: what is in the way there is a *bundle.OccupiedError. First
-// goes what nothing points to before it is there, then lists and answers of the checksum database,
-// and its head last, so that clients may read on meanwhile. It returns how many files there are,
-// and how many were written.
+// Publish verifies and writes the files of a bundle, but those that the tree has already. Without a
+// marker in the tree it replaces nothing, and returns a *bundle.OccupiedError for a file in the
+// way. Clients may read meanwhile: the files that others refer to are written first, then lists and
+// answers of the checksum database, and its head last. Publish returns how many files the tree has
+// of the bundle, and how many of them it wrote.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
 	if s.Bucket == nil {
 		if s.tree, err = bundle.OpenPlainTree(s.Dir); err != nil {
@@ -63,7 +64,8 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 		if err := s.checkFree(ctx, b); err != nil {
 			return 0, 0, err
 		}
-		if err := s.mark(ctx, marker{Name: b.Manifest.Name}); err != nil { // a run that is broken off leaves a tree that the next one may replace
+		// The next run may replace the tree of one that is broken off.
+		if err := s.mark(ctx, marker{Name: b.Manifest.Name}); err != nil {
 			return 0, 0, err
 		}
 	}
@@ -96,7 +98,7 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 	return s.files.Load(), s.written.Load(), errors.Join(err, s.sync())
 }
 
-// sync makes a tree in a folder survive a crash.
+// sync flushes a tree in a folder to the disk.
 func (s *Static) sync() error {
 	if s.tree == nil {
 		return nil
@@ -114,11 +116,12 @@ func (s *Static) mark(ctx context.Context, m marker) error {
 	if s.tree != nil {
 		s.tree.Replace = true
 	}
-	_, err = s.put(ctx, markerName, modpath.Request{Kind: modpath.Latest}, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	req := modpath.Request{Kind: modpath.Latest} // for its Content-Type and Cache-Control
+	_, err = s.put(ctx, markerName, req, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
 	return err
 }
 
-// checkFree returns a *bundle.OccupiedError when something is in the way of a new tree.
+// checkFree returns a *bundle.OccupiedError when a file is in the way of a new tree.
 func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	if s.Overwrite {
 		return nil
@@ -126,43 +129,53 @@ func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	if s.Bucket != nil {
 		objects, err := s.Bucket.List(ctx)
 		if err == nil && len(objects) > 0 {
-			err = &bundle.OccupiedError{File: objects[0].String(), Reason: "no " + markerName + " beside it says that it is of a tree of modmirror"}
+			err = &bundle.OccupiedError{
+				File:   objects[0].String(),
+				Reason: "no " + markerName + " beside it says that it is of a tree of modmirror",
+			}
 		}
 		return err
 	}
 	return b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
 		_, err := s.tree.Has(f.Path, f.SHA256)
-		if req, _ := modpath.Parse(f.Path); err == nil && req.Kind == modpath.Vuln { // it is written packed too
+		if req, _ := modpath.Parse(f.Path); err == nil && req.Kind == modpath.Vuln { // file writes it compressed too
 			_, err = s.tree.Has(f.Path+".gz", [32]byte{})
 		}
 		return err
 	})
 }
 
-// markerName is the file that says what a tree is of, so that an older bundle is not written over it unawares. It is no path of the GOPROXY protocol.
+// markerName is a file that says which bundle a tree is of, so that Publish does not write an older
+// one over it. It is not a path of the GOPROXY protocol.
 const markerName = "modmirror.json"
 
 const maxMarker = 4096 // bytes
 
+// A marker is the content of the file markerName.
 type marker struct {
 	Name     string `json:"name"`
 	Sequence int64  `json:"sequence"` // 0 while the first bundle is written
 	ID       string `json:"id"`
 }
 
-// checkMarker refuses a bundle that is older than the tree, or of another line. It reports whether
-// there is a marker.
-func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
-	var data []byte
-	var err error
+// readMarker returns the content of the marker. The error wraps fs.ErrNotExist when there is none.
+func (s *Static) readMarker(ctx context.Context) ([]byte, error) {
 	if s.Bucket == nil {
-		data, err = s.tree.Read(markerName, maxMarker)
-	} else if o, statErr := s.Bucket.Stat(ctx, markerName); statErr != nil {
-		err = statErr
-	} else {
-		data = make([]byte, min(o.Size, maxMarker))
-		_, err = o.ReadAt(ctx, data, 0)
+		return s.tree.Read(markerName, maxMarker)
 	}
+	o, err := s.Bucket.Stat(ctx, markerName)
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, min(o.Size, maxMarker))
+	_, err = o.ReadAt(ctx, data, 0)
+	return data, err
+}
+
+// checkMarker returns a *bundle.RollbackError for a bundle that is older than the tree, or of
+// another line. It reports whether there is a marker.
+func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
+	data, err := s.readMarker(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -173,17 +186,21 @@ func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error
 	if err := json.Unmarshal(data, &m); err != nil {
 		return false, fmt.Errorf("%s says what the tree is of, and cannot be read: %w", markerName, err)
 	}
+	reason := ""
 	switch {
 	case s.AllowRollback:
+		return true, nil
 	case m.Name != b.Manifest.Name:
-		return true, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)}
+		reason = fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)
 	case m.Sequence > b.Manifest.Sequence:
-		return true, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)}
+		reason = fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)
+	default:
+		return true, nil
 	}
-	return true, nil
+	return true, &bundle.RollbackError{Bundle: b.Path(), Reason: reason}
 }
 
-// passOf says when files of a kind are written.
+// passOf returns the pass, from 0, in which Publish writes files of a kind.
 func passOf(k modpath.Kind) int {
 	switch k {
 	case modpath.List, modpath.Latest, modpath.SumLookup, modpath.Vuln:
@@ -194,7 +211,8 @@ func passOf(k modpath.Kind) int {
 	return 0
 }
 
-// file writes a file.
+// file verifies and writes a file, and a compressed copy of one of the vulnerability database: web
+// servers have these for govulncheck, which asks for them over HTTP.
 func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, content *io.SectionReader) error {
 	h := sha256.New()
 	var src io.ReaderAt = content
@@ -214,23 +232,21 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 	if err := s.write(ctx, f.Path, req, src, f.Size, f.SHA256); err != nil {
 		return err
 	}
-	if req.Kind != modpath.Vuln { // govulncheck asks for them packed, over HTTP
+	if req.Kind != modpath.Vuln {
 		return nil
 	}
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	if _, err := io.Copy(z, io.NewSectionReader(src, 0, f.Size)); err != nil {
-		return err
-	}
-	if err := z.Close(); err != nil {
+	data, err := gzipped(io.NewSectionReader(src, 0, f.Size))
+	if err != nil {
 		return err
 	}
 	req.Gzip = true
-	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(packed.Bytes()), int64(packed.Len()), sha256.Sum256(packed.Bytes()))
+	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
 }
 
-// write writes size bytes to a path, unless they are there.
-func (s *Static) write(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte) error {
+// write writes size bytes to a path, unless the tree has them, and counts the file.
+func (s *Static) write(
+	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte,
+) error {
 	wrote, err := s.put(ctx, path, req, src, size, sum)
 	if err != nil {
 		return err
@@ -245,15 +261,21 @@ func (s *Static) write(ctx context.Context, path string, req modpath.Request, sr
 	return nil
 }
 
-// put writes a file, unless it is there, and reports whether it was not.
-func (s *Static) put(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte) (wrote bool, err error) {
+// put writes a file, unless the tree has it, and reports whether it wrote.
+func (s *Static) put(
+	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte,
+) (wrote bool, err error) {
 	if s.Bucket != nil {
 		return s.upload(ctx, path, req, src, size)
 	}
 	return s.tree.Write(path, io.NewSectionReader(src, 0, size), sum, nil)
 }
 
-func (s *Static) upload(ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64) (wrote bool, err error) {
+// upload writes an object, unless the bucket has it, and reports whether it wrote. It removes an
+// object that was not sent whole.
+func (s *Static) upload(
+	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64,
+) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, size)
 	if err != nil {
 		return false, err
@@ -263,14 +285,9 @@ func (s *Static) upload(ctx context.Context, path string, req modpath.Request, s
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	meta := bucket.Meta{ContentType: contentType(req), CacheControl: brief}
-	switch req.Kind {
-	case modpath.Mod, modpath.Zip, modpath.SumTile:
-		meta.CacheControl = immutable
-	case modpath.Info:
-		if module.CanonicalVersion(req.Version) == req.Version {
-			meta.CacheControl = immutable
-		}
+	meta := bucket.Meta{
+		ContentType:  contentType(req),
+		CacheControl: cacheControl(req.Kind, module.CanonicalVersion(req.Version) == req.Version),
 	}
 	sent, err := s.Bucket.Upload(ctx, path, src, size, meta, nil)
 	if err == nil && sent != etag {

@@ -23,7 +23,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
-// certificate writes a certificate that is its own CA, for servers and clients, and returns its file, that of its key, and itself.
+// certificate writes a certificate that is its own CA, for servers and clients, and returns its
+// file, that of its key, and itself.
 func certificate(t *testing.T, name string) (certFile, keyFile string, cert tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -56,7 +57,7 @@ func certificate(t *testing.T, name string) (certFile, keyFile string, cert tls.
 	return certFile, keyFile, cert
 }
 
-// TestClientCertificates: who has a certificate of the client CA gets in, and nobody else.
+// TestClientCertificates lets clients in with a certificate of the client CA, and no others.
 func TestClientCertificates(t *testing.T) {
 	certFile, keyFile, server := certificate(t, "server")
 	caFile, _, client := certificate(t, "client")

@@ -20,31 +20,62 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// maxWants is how many wants are kept: a client that asks for nonsense must not fill a disk. When
-// there are more, a tenth goes: of the clients that have most of them, the least wanted.
+// maxWants is how many wants are kept, so that a client that asks for nonsense does not fill a
+// disk.
 const maxWants = 10_000
 
-// maxWantsFile is the longest file of wants that is read, in bytes: each takes less than 3 KiB, as
-// a path has at most modpath.MaxLength.
+// maxWantsFile is the longest file of wants that is read, in bytes. A want takes less than 3 KiB:
+// its path has at most modpath.MaxLength bytes.
 const maxWantsFile = maxWants * 3 << 10
 
-// A Want is something that was asked for and is not carried: a module, or what a client needs that
-// remembers a tree head of the checksum database which the bundles do not know. Who asked is not
-// kept.
+// A Recorder is told what clients ask for and do not get. *Wants is one. Several goroutines call
+// its methods at once.
+type Recorder interface {
+	// Add records a request for something that is not carried, which came from an address.
+	Add(r modpath.Request, from netip.Addr)
+
+	// AddTree records that a client remembers a tree of size records of a checksum database which
+	// the bundles do not know. When exact is false, only the bits above the last eight of size are
+	// known.
+	AddTree(db string, size int64, exact bool, from netip.Addr)
+
+	// Evicted returns how many records were dropped for want of room.
+	Evicted() int64
+}
+
+// A MissFunc is a Recorder that is called with requests and ignores trees. nil ignores both.
+type MissFunc func(r modpath.Request, from netip.Addr)
+
+// Add calls f.
+func (f MissFunc) Add(r modpath.Request, from netip.Addr) {
+	if f != nil {
+		f(r, from)
+	}
+}
+
+// AddTree does nothing.
+func (f MissFunc) AddTree(string, int64, bool, netip.Addr) {}
+
+// Evicted returns 0.
+func (f MissFunc) Evicted() int64 { return 0 }
+
+// A Want is something that clients asked for and that is not carried: a module, or a tree of the
+// checksum database that a client remembers and the bundles do not know. It does not say who asked.
 type Want struct {
-	Path  string    `json:"path"`            // of a module, or the name of a checksum database
-	Query string    `json:"query,omitempty"` // a version, a branch or a commit; "latest" when it was asked which versions there are
-	Size  int64     `json:"size,omitempty"`  // records in the tree that a client remembers; 0 for a module
-	Count int64     `json:"count"`
-	First time.Time `json:"first"`
+	Path  string    `json:"path"`            // of a module; of a tree the name of its checksum database
+	Query string    `json:"query,omitempty"` // a version, a branch or a commit; "latest" for a list of versions; "" for a tree
+	Size  int64     `json:"size,omitempty"`  // records in the tree; 0 for a module
+	Count int64     `json:"count"`           // requests
+	First time.Time `json:"first"`           // when the first one came, and the last one
 	Last  time.Time `json:"last"`
 
-	// Perhaps says that only .info files and lists were asked for. A go command that looks for a
-	// package asks about every path above it, so there may be no such module at all. Of a tree it
-	// says that the last eight bits of its size are not known.
+	// Perhaps says that clients asked only for .info files and lists. There may be no such module:
+	// a go command that looks for a package asks about every path above it. For a tree it says that
+	// the last eight bits of Size are unknown.
 	Perhaps bool `json:"perhaps,omitempty"`
 }
 
+// key returns a name of the want that no other one has.
 func (x *Want) key() string {
 	if x.Size > 0 {
 		return fmt.Sprintf("head %s %d", x.Path, x.Size)
@@ -52,7 +83,7 @@ func (x *Want) key() string {
 	return x.Path + "@" + x.Query
 }
 
-// check returns an error unless x can stand in a list for sync.
+// check returns an error when sync would not accept x in a list.
 func (x *Want) check() error {
 	switch {
 	case x.Size != 0:
@@ -70,8 +101,8 @@ func (x *Want) check() error {
 	return modpath.CheckRevision(x.Query)
 }
 
-// released reports whether a version of the toolchain module can be one of a released Go: since Go
-// 1.21 that has three numbers, and go1.21.0 itself asks for go1.27 where go.mod says go 1.27
+// released reports whether a version of the toolchain module can be of a released Go. Since Go 1.21
+// that has three numbers; but go1.21.0 asks for go1.27 where go.mod says go 1.27
 // (https://go.dev/doc/toolchain#version).
 func released(v string) bool {
 	v, ok := strings.CutPrefix(v, "v0.0.1-")
@@ -81,21 +112,21 @@ func released(v string) bool {
 	return !ok || version.IsValid(v) && (version.Lang(v) != v || version.Compare(v, "go1.21") < 0)
 }
 
-// Wants remembers what was asked for and is not carried, in a file that survives restarts. It is
-// safe for concurrent use.
+// Wants is a Recorder that keeps its records in a file. It is safe for concurrent use. Nothing is
+// written before Save.
 type Wants struct {
 	file string
 
-	mu      sync.Mutex
+	mu      sync.Mutex              // guards what follows
 	wants   map[string]*Want        // by key
-	from    map[string]netip.Prefix // by key, the network of the client that asked first, since the start
-	dirty   bool
+	from    map[string]netip.Prefix // by key: the network that asked first since the start
+	dirty   bool                    // something is not in the file yet
 	evicted int64
 }
 
-// OpenWants reads the wants in a file; one that is not there has none. skipped, which may be nil,
-// is told of entries that cannot stand in a list; they are left out. A file that is something else
-// is a *WantsFileError.
+// OpenWants reads the wants in a file. A missing file has none. It skips entries that sync would
+// not accept in a list, and calls skipped, which may be nil, with the reason. It returns a
+// *WantsFileError for a file of something else.
 func OpenWants(file string, skipped func(error)) (*Wants, error) {
 	w := &Wants{file: file, wants: make(map[string]*Want), from: make(map[string]netip.Prefix)}
 	st, err := os.Stat(file)
@@ -120,7 +151,7 @@ func OpenWants(file string, skipped func(error)) (*Wants, error) {
 		x := new(Want)
 		err := json.Unmarshal(raw, x)
 		if err == nil {
-			err = x.check() // it is printed, and given to sync
+			err = x.check() // wants are printed, and given to sync
 		}
 		if err != nil {
 			if skipped != nil {
@@ -147,7 +178,8 @@ func (e *WantsFileError) Error() string {
 // Unwrap returns the reason.
 func (e *WantsFileError) Unwrap() error { return e.Err }
 
-// SetAside gives the file another name, which it returns, and begins anew.
+// SetAside renames the file, and returns empty wants for the old name with the new name of the
+// file.
 func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err error) {
 	name = e.File + now.UTC().Format(".damaged-20060102T150405")
 	if err := os.Rename(e.File, name); err != nil {
@@ -157,11 +189,12 @@ func (e *WantsFileError) SetAside(now time.Time) (w *Wants, name string, err err
 	return w, name, err
 }
 
-// noVersion is what go commands call a module that a folder replaces, and ask about now and then.
+// noVersion is the version that go commands give a module replaced by a folder. They ask for it now
+// and then.
 const noVersion = "v0.0.0-00010101000000-000000000000"
 
-// Add remembers a request that was answered with 404, and came from an address. What can be no
-// module, or no version of one, is not remembered.
+// Add records a request for something that is not carried, which came from an address. It ignores
+// requests that no module or version can satisfy.
 func (w *Wants) Add(r modpath.Request, from netip.Addr) {
 	x := Want{Path: r.Path, Query: r.Version}
 	switch r.Kind {
@@ -176,18 +209,19 @@ func (w *Wants) Add(r modpath.Request, from netip.Addr) {
 	switch x.Query {
 	case noVersion:
 		return
-	case "upgrade", "patch": // go 1.11 and 1.12 ask for these as for a version
+	case "upgrade", "patch": // go 1.11 and 1.12 ask for these as for versions
 		x.Query = "latest"
 	}
 	w.add(x, from)
 }
 
-// AddTree remembers that a client remembers a tree of a checksum database that the bundles do not
-// know. exact is false when only the size's bits above the last eight are known.
+// AddTree records that a client remembers a tree of size records of a checksum database which the
+// bundles do not know. When exact is false, only the bits above the last eight of size are known.
 func (w *Wants) AddTree(db string, size int64, exact bool, from netip.Addr) {
 	w.add(Want{Path: db, Size: size, Perhaps: !exact}, from)
 }
 
+// add counts a want that came from an address, or adds it.
 func (w *Wants) add(x Want, from netip.Addr) {
 	if x.check() != nil {
 		return
@@ -211,8 +245,8 @@ func (w *Wants) add(x Want, from netip.Addr) {
 	w.dirty = true
 }
 
-// evict removes a tenth: of the clients with the most wants, until none has more than the others,
-// and of theirs what was asked for least, and longest ago. w.mu is held.
+// evict removes a tenth of the wants: from the clients with the most, until none has more than the
+// others, those with the fewest requests, the oldest of them first. w.mu is held.
 func (w *Wants) evict() {
 	by := make(map[netip.Prefix][]*Want)
 	for key, x := range w.wants {
@@ -224,7 +258,7 @@ func (w *Wants) evict() {
 		slices.SortFunc(list, func(a, b *Want) int { return cmp.Or(cmp.Compare(b.Count, a.Count), b.Last.Compare(a.Last)) })
 	}
 	slices.Sort(sizes)
-	share, room := 0, maxWants-maxWants/10 // what each may keep
+	share, room := 0, maxWants-maxWants/10 // share is how many each client may keep
 	for i, n := range sizes {
 		if share = room / (len(sizes) - i); n > share {
 			break
@@ -240,14 +274,14 @@ func (w *Wants) evict() {
 	}
 }
 
-// Evicted returns how many wants were forgotten for want of room.
+// Evicted returns how many wants were dropped for want of room.
 func (w *Wants) Evicted() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.evicted
 }
 
-// List returns the wants by path and query.
+// List returns the wants, sorted by path and query.
 func (w *Wants) List() []Want {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -265,7 +299,7 @@ func (w *Wants) list() (list []Want) {
 	return list
 }
 
-// Save writes the file when something is new.
+// Save writes the file when something is new. After an error the next call tries again.
 func (w *Wants) Save() error {
 	w.mu.Lock()
 	dirty := w.dirty
@@ -287,13 +321,13 @@ func (w *Wants) Save() error {
 	return nil
 }
 
-// maxTrees is how many trees of clients a list names, those that were asked for most: connecting
-// one takes a sync some requests, and a client can name any number of them.
+// maxTrees is how many trees ListFile names, those with the most requests. A sync makes some
+// requests for each, and a client can name any number of them.
 const maxTrees = 50
 
-// ListFile returns the wants as a list file for sync, but for modules of the patterns in inside,
-// which are had elsewhere. All lines say maybe: a client may ask for what does not exist, and that
-// must not end a sync.
+// ListFile returns the wants as a list file for sync. It leaves out modules that match the patterns
+// in inside, separated by commas. All lines for modules say maybe: a client may ask for a module
+// that does not exist, and that must not end a sync.
 func ListFile(wants []Want, inside string) string {
 	named := make(map[string]bool)
 	trees := make(map[Want]bool) // whose sizes are known
@@ -320,19 +354,24 @@ func ListFile(wants []Want, inside string) string {
 		if x.Size > 0 && x.Perhaps && trees[upper(x)] {
 			continue
 		}
-		line := "maybe " + x.Path + "@" + x.Query
-		if x.Size > 0 {
-			line = fmt.Sprintf("head %s %d", x.Path, x.Size)
-		}
-		times := "once"
-		if x.Count > 1 {
-			times = fmt.Sprintf("%d times", x.Count)
-		}
-		when := x.First.Format(time.DateOnly)
-		if last := x.Last.Format(time.DateOnly); last != when {
-			when += " to " + last
-		}
-		fmt.Fprintf(&b, "%s # asked for %s, %s\n", line, times, when)
+		b.WriteString(x.line())
 	}
 	return b.String()
+}
+
+// line returns the want as a line of a list file, with a comment that says how often and when.
+func (x *Want) line() string {
+	line := "maybe " + x.Path + "@" + x.Query
+	if x.Size > 0 {
+		line = fmt.Sprintf("head %s %d", x.Path, x.Size)
+	}
+	times := "once"
+	if x.Count > 1 {
+		times = fmt.Sprintf("%d times", x.Count)
+	}
+	when := x.First.Format(time.DateOnly)
+	if last := x.Last.Format(time.DateOnly); last != when {
+		when += " to " + last
+	}
+	return fmt.Sprintf("%s # asked for %s, %s\n", line, times, when)
 }

@@ -31,8 +31,8 @@ func reopen(t *testing.T, w *Wants) *Wants {
 	return again
 }
 
-// TestWantsMakeRoom asks for more than is kept: what is asked for again and again stays, and what
-// comes late is remembered.
+// TestWantsMakeRoom asks for more than is kept. A module with many requests stays, and a late one
+// is recorded.
 func TestWantsMakeRoom(t *testing.T) {
 	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestWantsMakeRoom(t *testing.T) {
 	}
 }
 
-// TestWantsAreShared has one client ask for more than is kept: what others asked for once stays.
+// TestWantsAreShared has one client ask for more than is kept. The wants of other clients stay.
 func TestWantsAreShared(t *testing.T) {
 	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -94,8 +94,7 @@ func TestWantsAreShared(t *testing.T) {
 	}
 }
 
-// TestOneBadWantCostsNoOther reads files with entries that are none, and files that are something
-// else.
+// TestOneBadWantCostsNoOther reads files with bad entries, and files of something else.
 func TestOneBadWantCostsNoOther(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "wants.json")
 	write := func(text string) {
@@ -137,7 +136,7 @@ func TestOneBadWantCostsNoOther(t *testing.T) {
 	}
 }
 
-// TestWantsLeaveOut has requests that nothing could come of.
+// TestWantsLeaveOut has requests that nothing can satisfy.
 func TestWantsLeaveOut(t *testing.T) {
 	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -183,7 +182,8 @@ func TestWantsLeaveOut(t *testing.T) {
 	}
 }
 
-// TestFewTreesAreListed has a client that names trees without end, and one that is asked for again.
+// TestFewTreesAreListed has a client that names trees without end. The list has the trees with the
+// most requests.
 func TestFewTreesAreListed(t *testing.T) {
 	w, err := OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -200,8 +200,8 @@ func TestFewTreesAreListed(t *testing.T) {
 	}
 }
 
-// FuzzWants asks for a path, among others, and restarts: what was written is read again, and sync
-// takes the list.
+// FuzzWants asks for a path, among others, and restarts. The written wants are read again, and sync
+// accepts the list.
 func FuzzWants(f *testing.F) {
 	for _, seed := range []string{"example.com/x/@v/v1.8.0,.info", "example.com/x/@v/$!t!a!g.info", "example.com/x/@v/fix-#12.info", "example.com/x/@v/a b.info",
 		"example.com/x/@v/v1.(0).info", "example.com/x/@v/a=b.info", "example.com/x/@v/a[b.info", "example.com/x/@v/a%b.info", "example.com/x/@v/a&b.info",

@@ -1,4 +1,5 @@
-// Command bare serves the small files of a tree from memory with nothing but net/http: what a server can at best be compared with.
+// Command bare serves the small files of a tree from memory with nothing but net/http: the fastest
+// server to compare with.
 //
 //	bare -addr 127.0.0.1:8081 TREE|TAR
 package main
@@ -16,7 +17,7 @@ import (
 	"path/filepath"
 )
 
-// maxFile is the largest file in bytes that is kept.
+// maxFile is the largest file in bytes that is served.
 const maxFile = 64 << 10
 
 func main() {
@@ -45,6 +46,7 @@ func main() {
 	})))
 }
 
+// readTar reads the files of a tar, by their URL paths.
 func readTar(name string, files map[string][]byte) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -68,6 +70,7 @@ func readTar(name string, files map[string][]byte) error {
 	}
 }
 
+// readTree reads the files below a folder, by their URL paths.
 func readTree(root string, files map[string][]byte) error {
 	return filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

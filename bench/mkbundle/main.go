@@ -1,8 +1,10 @@
-// Command mkbundle makes a bundle of synthetic modules, for measuring: many small ones, or few large ones.
+// Command mkbundle makes a bundle of synthetic modules, for measurements: many small ones, or few
+// large ones.
 //
 //	mkbundle -n 50 -zip 400000000 -o big.tar -key KEYFILE
 //
-// The modules are outside of any checksum database. Their zips are not compressed and hold random bytes, the same in each run.
+// No checksum database has the modules. Their zips are not compressed and have random bytes, the
+// same in each run.
 package main
 
 import (
@@ -49,6 +51,7 @@ func main() {
 	}
 }
 
+// run makes the bundle and prints the public key that it is signed with.
 func run(ctx context.Context) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(*output), "mkbundle-")
 	if err != nil {
@@ -62,7 +65,9 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &bundle.Contents{Name: *name, Sequence: *seq, Created: time.Unix(1700000000, 0), Versions: make([]bundle.Version, *n)}
+	c := &bundle.Contents{
+		Name: *name, Sequence: *seq, Created: time.Unix(1700000000, 0), Versions: make([]bundle.Version, *n),
+	}
 	eg, egctx := errgroup.WithContext(ctx)
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range *n {
@@ -92,14 +97,18 @@ func run(ctx context.Context) error {
 	return out.Commit()
 }
 
+// makeVersion makes a version of a module. It writes a large zip to a file in the folder tmp.
 func makeVersion(ctx context.Context, tmp string, m module.Version, seed int) (v bundle.Version, err error) {
 	path := func(kind modpath.Kind) string {
 		return modpath.Request{Kind: kind, Path: m.Path, Version: m.Version}.String()
 	}
 	mod := []byte("module " + m.Path + "\n")
 	v.GoMod = bundle.DataSource(path(modpath.Mod), mod)
-	v.Info = bundle.DataSource(path(modpath.Info), fmt.Appendf(nil, `{"Version":%q,"Time":"2020-01-02T03:04:05Z"}`, m.Version))
-	v.Version = index.Version{Path: m.Path, Version: m.Version, Time: "2020-01-02T03:04:05Z", GoModH1: h1.GoMod(mod), ModSize: int64(len(mod)), Private: true}
+	const created = "2020-01-02T03:04:05Z"
+	v.Info = bundle.DataSource(path(modpath.Info), fmt.Appendf(nil, `{"Version":%q,"Time":%q}`, m.Version, created))
+	v.Version = index.Version{
+		Path: m.Path, Version: m.Version, Time: created, GoModH1: h1.GoMod(mod), ModSize: int64(len(mod)), Private: true,
+	}
 	var buf bytes.Buffer
 	var zipped io.ReaderAt
 	z := bundle.Source{Path: path(modpath.Zip)}
@@ -155,12 +164,13 @@ func writeZip(to io.Writer, m module.Version, mod []byte, seed int) (n int64, su
 	return count.n, sum, nil
 }
 
-// A counter counts what is written through it.
+// A counter counts the bytes that are written through it.
 type counter struct {
 	w io.Writer
 	n int64
 }
 
+// Write implements io.Writer.
 func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)

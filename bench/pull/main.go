@@ -1,8 +1,10 @@
-// Command pull has many clients at once pull everything that a list names, as go commands do: each with connections of its own, two requests at a time.
+// Command pull has many clients at once fetch all paths of a list, as go commands do: each with its
+// own connections, two requests at a time.
 //
 //	pull -n 200 URL LIST
 //
-// LIST has a path a line. It prints how many failed, and the rate. A body that is not as long as announced, or as the first client got it, is a failure.
+// LIST has one path a line. pull prints the number of failures, and the rate. A body fails when it
+// has another length than announced, or differs from that of the first client.
 package main
 
 import (
@@ -65,16 +67,18 @@ func main() {
 	wg.Wait()
 	took := time.Since(start).Seconds()
 	fmt.Printf("%d clients: %d requests, %d failed, %.1f GB in %.1f s: %.0f requests/s, %.0f MB/s\n",
-		*n, requests.Load(), failed.Load(), float64(bytes.Load())/1e9, took, float64(requests.Load())/took, float64(bytes.Load())/1e6/took)
+		*n, requests.Load(), failed.Load(), float64(bytes.Load())/1e9, took,
+		float64(requests.Load())/took, float64(bytes.Load())/1e6/took)
 	if failed.Load() > 0 {
 		os.Exit(1)
 	}
 }
 
-// hashed is how much of a body is compared, in bytes.
+// hashed is how many bytes of a body are compared.
 const hashed = 64 << 10
 
-// get reads a body; of what is large only the beginning and the length are compared, so that this program leaves the machine to the server.
+// get reads a body, and returns its length and a hash of its beginning and length. It does not hash
+// all of a large body, so that this program leaves the machine to the server.
 func get(client *http.Client, url string, buf []byte) (n int64, sum [32]byte, err error) {
 	resp, err := client.Get(url)
 	if err != nil {

@@ -106,7 +106,7 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
 		return err
 	}
-	if info.Self, err = b.Index.Selfs(ctx); err != nil {
+	if info.Self, err = b.Index.Bootstraps(ctx); err != nil {
 		return err
 	}
 	if asJSON {

@@ -245,7 +245,7 @@ Example:
 			if withTLS {
 				scheme = "https"
 			}
-			s.Miss, s.Tree, s.Forgotten = wants.Add, wants.AddTree, wants.Evicted
+			s.Wants = wants
 			s.Log, s.Open, s.Scrub = log, src.wait, !noScrub
 			s.Ready = func(v *bundle.View) {
 				defer notifyReady(log, v)

@@ -157,7 +157,7 @@ func (bs *bases) checkFull(ctx context.Context, src *mirror.Job) error {
 		return hint.Add(errors.New("the line has a vulnerability database, but the full bundle would have none"),
 			"--vulndb carries it, or a line \"vulndb\" in the list")
 	}
-	platforms, err := bs.own.Index.Selfs(ctx)
+	platforms, err := bs.own.Index.Bootstraps(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,11 @@
 // Package bucket reads and writes objects of S3-compatible storage, below a prefix of a bucket.
 //
-// Reading goes on where it stopped when a connection breaks, as long as the object is the same (its ETag). What is read is nobody's word: who
-// reads verifies it.
+// When a connection breaks, reading continues where it stopped, as long as the object has the same
+// ETag. Nothing is verified here. Callers must compare what they read with a hash that they trust.
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,14 +27,16 @@ import (
 )
 
 const (
-	// headerTimeout is how long a server may take to begin an answer, and stallTimeout how long it may send nothing of a body.
+	// headerTimeout is how long a server may take to begin an answer, and stallTimeout how long it
+	// may send nothing in the middle of a body.
 	headerTimeout = 20 * time.Second
 	stallTimeout  = 20 * time.Second
 
-	// patience is how long reading is tried again without getting a byte, when the storage answered a while ago; when it did not, it is tried once.
-	patience = 10 * time.Second
+	// retryTime is how long a reader tries again without getting a byte. When the storage has
+	// failed for longer already it tries once.
+	retryTime = 10 * time.Second
 
-	// maxObjects is how many objects a prefix may have. More are no bundles.
+	// maxObjects is how many objects a prefix may have.
 	maxObjects = 100_000
 )
 
@@ -44,19 +47,20 @@ type Bucket struct {
 	prefix string // "" or ending with a slash
 	url    string
 
-	mu      sync.Mutex
-	failing error // of the last request, nil when it was answered
-	since   time.Time
+	mu      sync.Mutex // guards what follows
+	failing error      // of the last request; nil when it was answered
+	since   time.Time  // when the first of the failing requests failed
 }
 
-// IsURL reports whether a name is that of a bucket and not of a file.
+// IsURL reports whether a name is of a bucket (s3://…) and not of a file.
 func IsURL(name string) bool { return strings.HasPrefix(name, "s3://") }
 
-// Open returns the bucket and prefix of s3://BUCKET/PREFIX. No request is made.
+// Open returns the bucket and prefix of s3://BUCKET/PREFIX. It makes no request.
 //
-// endpoint is a URL such as https://minio.example:9000. When it is "", $AWS_ENDPOINT_URL_S3 and $AWS_ENDPOINT_URL say it, else it is Amazon's. Credentials
-// are those of minio-go's chain: AWS_ACCESS_KEY_ID and the like, MINIO_ROOT_USER and the like, ~/.aws/credentials, ~/.mc/config.json,
-// and those of the machine's role; the region that of $AWS_REGION or $AWS_DEFAULT_REGION, else the bucket's.
+// endpoint is a URL such as https://minio.example:9000. For "" it is $AWS_ENDPOINT_URL_S3, else
+// $AWS_ENDPOINT_URL, else Amazon's. Credentials come from minio-go's chain: AWS_ACCESS_KEY_ID and
+// the like, MINIO_ROOT_USER and the like, ~/.aws/credentials, ~/.mc/config.json, and the machine's
+// role. The region is $AWS_REGION, else $AWS_DEFAULT_REGION, else the bucket's.
 func Open(name, endpoint string) (*Bucket, error) {
 	u, err := url.Parse(name)
 	if err != nil || u.Scheme != "s3" || u.Host == "" || u.RawQuery != "" || u.User != nil {
@@ -72,19 +76,11 @@ func Open(name, endpoint string) (*Bucket, error) {
 		}
 		b.prefix += "/"
 	}
-	for _, from := range []string{endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"), "https://s3.amazonaws.com"} {
-		if from != "" {
-			endpoint = from
-			break
-		}
-	}
+	endpoint = cmp.Or(endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"),
+		"https://s3.amazonaws.com")
 	e, err := url.Parse(endpoint)
 	if err != nil || e.Scheme != "http" && e.Scheme != "https" || e.Host == "" || strings.Trim(e.Path, "/") != "" {
 		return nil, fmt.Errorf("%s is no endpoint: want https://HOST or http://HOST:PORT", endpoint)
-	}
-	region := os.Getenv("AWS_REGION")
-	if region == "" {
-		region = os.Getenv("AWS_DEFAULT_REGION")
 	}
 	tr := http.DefaultTransport.(*http.Transport).Clone()
 	tr.ResponseHeaderTimeout = headerTimeout
@@ -92,9 +88,11 @@ func Open(name, endpoint string) (*Bucket, error) {
 	tr.DisableCompression = true
 	b.core, err = minio.NewCore(e.Host, &minio.Options{
 		Creds: credentials.NewChainCredentials([]credentials.Provider{
-			&credentials.EnvAWS{}, &credentials.EnvMinio{}, &credentials.FileAWSCredentials{}, &credentials.FileMinioClient{}, &credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
+			&credentials.EnvAWS{}, &credentials.EnvMinio{}, &credentials.FileAWSCredentials{}, &credentials.FileMinioClient{},
+			&credentials.IAM{Client: &http.Client{Timeout: 5 * time.Second}},
 		}),
-		Secure: e.Scheme == "https", Region: region, Transport: bounded{tr}, MaxRetries: 1,
+		Region: cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
+		Secure: e.Scheme == "https", Transport: bounded{tr}, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -102,10 +100,14 @@ func Open(name, endpoint string) (*Bucket, error) {
 	return b, nil
 }
 
-// CredentialFiles returns the files and folders in which credentials may be, which are read when the first request is made, and later.
+// CredentialFiles returns the files and folders that may have credentials. They are read at the
+// first request, and later.
 func CredentialFiles() []string {
 	var files []string
-	for _, name := range []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "MINIO_SHARED_CREDENTIALS_FILE"} {
+	for _, name := range []string{
+		"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "MINIO_SHARED_CREDENTIALS_FILE",
+	} {
 		if file := os.Getenv(name); file != "" {
 			files = append(files, file)
 		}
@@ -116,13 +118,14 @@ func CredentialFiles() []string {
 	return files
 }
 
-// maxAnswer is the largest answer in bytes, but for ranges of objects: minio-go reads answers whole.
+// maxAnswer is the largest answer in bytes, except for ranges of objects: minio-go reads answers
+// whole.
 const maxAnswer = 8 << 20
 
-// bounded is a transport whose answers are not larger than maxAnswer.
+// bounded is a transport that fails answers larger than maxAnswer.
 type bounded struct{ http.RoundTripper }
 
-// RoundTrip is that of http.RoundTripper.
+// RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := b.RoundTripper.RoundTrip(r)
 	if err == nil && (resp.StatusCode != http.StatusPartialContent || r.Header.Get("Range") == "") {
@@ -134,12 +137,13 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// atMost reads so many bytes, and fails behind them.
+// atMost reads n bytes, and fails after them.
 type atMost struct {
 	r io.Reader
 	n int64
 }
 
+// Read implements io.Reader.
 func (a *atMost) Read(p []byte) (int, error) {
 	if a.n < 0 {
 		return 0, fmt.Errorf("the answer has more than %d bytes", maxAnswer)
@@ -152,36 +156,42 @@ func (a *atMost) Read(p []byte) (int, error) {
 // String returns the URL.
 func (b *Bucket) String() string { return b.url }
 
-// Failing returns since when the storage has not answered and why, or no error.
+// Failing returns the error of the last request, nil when it was answered, and since when requests
+// fail.
 func (b *Bucket) Failing() (time.Time, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.since, b.failing
 }
 
-// ErrChanged is the error of an object that is not any more what it was when it was listed.
+// An UnavailableError says that the storage gave no usable answer. A later request may succeed.
+type UnavailableError struct {
+	What   string // was being done
+	Err    error
+	Denied bool // access is denied, or there is no such bucket: trying again at once is no use
+}
+
+// Error says what was being done, and the cause.
+func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %v", e.What, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// ErrChanged is wrapped by the error about an object that was replaced after List or Stat.
 var ErrChanged = errors.New("the object was replaced since it was listed")
 
-// done takes note of how a request ended, and says what its error means.
+// done notes the end of a request for Failing. It returns an *UnavailableError for a storage that
+// gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
 func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)
-	var answer minio.ErrorResponse
-	answered := err == nil || errors.As(err, &answer) && answer.StatusCode >= 400 && answer.StatusCode < 500 && answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusRequestTimeout
-	denied := answered && err != nil && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden || answer.Code == "NoSuchBucket" || strings.HasPrefix(answer.Code, "XAdmin"))
+	answer, is := errors.AsType[minio.ErrorResponse](err)
+	answered := err == nil || is && isAnswer(answer)
+	denied := answered && err != nil && isDenial(answer)
 	answered = answered && !denied
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	b.mu.Lock()
-	switch {
-	case answered:
-		b.failing = nil
-	case b.failing == nil:
-		b.failing, b.since = err, time.Now()
-	default:
-		b.failing = err
-	}
-	b.mu.Unlock()
+	b.note(err, answered)
 	switch {
 	case err == nil:
 		return nil
@@ -198,12 +208,40 @@ func (b *Bucket) done(what string, err error) error {
 	return fmt.Errorf("%s: %w (%s)", what, err, answer.Code)
 }
 
-// An Object is an object as it was listed.
+// isAnswer reports whether an error of a request tells of the object, and not of the storage's
+// state.
+func isAnswer(e minio.ErrorResponse) bool {
+	return e.StatusCode >= 400 && e.StatusCode < 500 &&
+		e.StatusCode != http.StatusTooManyRequests && e.StatusCode != http.StatusRequestTimeout
+}
+
+// isDenial reports whether an error of a request says that access is denied, or that there is no
+// bucket.
+func isDenial(e minio.ErrorResponse) bool {
+	return e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden ||
+		e.Code == "NoSuchBucket" || strings.HasPrefix(e.Code, "XAdmin")
+}
+
+// note notes the end of a request for Failing.
+func (b *Bucket) note(err error, answered bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case answered:
+		b.failing = nil
+	case b.failing == nil:
+		b.failing, b.since = err, time.Now()
+	default:
+		b.failing = err
+	}
+}
+
+// An Object is an object as List or Stat found it.
 type Object struct {
 	In   *Bucket
 	Name string // below the prefix
-	Size int64
-	ETag string
+	Size int64  // bytes
+	ETag string // without quotes
 }
 
 // String returns the URL.
@@ -239,13 +277,15 @@ func (b *Bucket) Stat(ctx context.Context, name string) (*Object, error) {
 	return &Object{In: b, Name: name, Size: o.Size, ETag: strings.Trim(o.ETag, `"`)}, nil
 }
 
-// NewReader returns the size bytes of an object from an offset, of the object as it was listed. Reading is tried again where it stopped.
+// NewReader returns a reader of size bytes from an offset. It makes its first request at the first
+// Read. After a failure it continues where it stopped. It fails with ErrChanged when the object was
+// replaced.
 func (o *Object) NewReader(ctx context.Context, offset, size int64) io.ReadCloser {
 	ctx, cancel := context.WithCancel(ctx)
 	return &reader{o: o, ctx: ctx, cancel: cancel, at: offset, left: size, progress: time.Now()}
 }
 
-// ReadAt reads a range of an object.
+// ReadAt reads a range of an object, as io.ReaderAt.
 func (o *Object) ReadAt(ctx context.Context, p []byte, offset int64) (int, error) {
 	if offset >= o.Size {
 		return 0, io.EOF
@@ -263,19 +303,19 @@ func (o *Object) ReadAt(ctx context.Context, p []byte, offset int64) (int, error
 	return n, err
 }
 
-// A reader reads a range.
+// A reader reads a range of an object. One goroutine uses it.
 type reader struct {
 	o        *Object
 	ctx      context.Context
 	cancel   func()
-	at, left int64
-	body     io.ReadCloser // nil while there is none
-	stall    *time.Timer
-	progress time.Time // when the last byte came
-	failures int
+	at, left int64         // the next byte, and how many there are from it on
+	body     io.ReadCloser // of the answer; nil between requests
+	stall    *time.Timer   // cancels the request
+	progress time.Time     // when the last byte came
+	failures int           // since then
 }
 
-// Read reads on.
+// Read implements io.Reader. It tries again after failures.
 func (r *reader) Read(p []byte) (int, error) {
 	for r.left > 0 {
 		n, err := r.read(p[:min(int64(len(p)), r.left)])
@@ -290,10 +330,10 @@ func (r *reader) Read(p []byte) (int, error) {
 		}
 		gone, again := errors.AsType[*media.UnavailableError](err)
 		again = again && !gone.Denied
-		if since, failing := r.o.In.Failing(); failing != nil && time.Since(since) > patience {
+		if since, failing := r.o.In.Failing(); failing != nil && time.Since(since) > retryTime {
 			again = false
 		}
-		if !again || time.Since(r.progress) > patience || r.ctx.Err() != nil {
+		if !again || time.Since(r.progress) > retryTime || r.ctx.Err() != nil {
 			return 0, err
 		}
 		r.failures++
@@ -306,7 +346,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// read reads from the body, which it asks for when there is none. An error ends the body.
+// read reads from the body, after a request for it when there is none. An error ends the body.
 func (r *reader) read(p []byte) (n int, err error) {
 	defer func() {
 		if err != nil {
@@ -357,7 +397,7 @@ func (r *reader) read(p []byte) (n int, err error) {
 
 var errStalled = errors.New("the storage sends nothing")
 
-// end gives up the body.
+// end closes the body, if there is one.
 func (r *reader) end() {
 	if r.stall != nil {
 		r.stall.Stop()
@@ -368,19 +408,20 @@ func (r *reader) end() {
 	}
 }
 
-// Close ends reading.
+// Close closes the reader.
 func (r *reader) Close() error {
 	r.end()
 	r.cancel()
 	return nil
 }
 
-// A closer cancels a request before its body is closed, so that what is left of it is not read.
+// A closer cancels a request before it closes the body, so that the rest of the body is not read.
 type closer struct {
 	io.ReadCloser
 	cancel context.CancelCauseFunc
 }
 
+// Close implements io.Closer.
 func (c *closer) Close() error {
 	c.cancel(nil)
 	return c.ReadCloser.Close()

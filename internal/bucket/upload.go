@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,30 +16,32 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/modmirror/modmirror/bundle/media"
 	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// partSize is how large parts of an upload are in bytes, if that makes no more than maxParts, which is S3's limit.
+	// partSize is the size of the parts of an upload in bytes, unless that makes more than
+	// maxParts, the limit of S3.
 	partSize = 16 << 20
 	maxParts = 10_000
 
-	// uploads is how many parts are under way at a time; each is in memory.
+	// uploads is how many parts are sent at a time. Each is held in memory.
 	uploads = 4
 
-	// partTries is how often a part is tried.
+	// partTries is how often a part is sent before an upload fails.
 	partTries = 5
 )
 
-// Meta is what the storage says of an object to those who get it.
+// Meta has the headers with which the storage serves an object.
 type Meta struct{ ContentType, CacheControl string }
 
+// options returns the headers as minio-go takes them.
 func (m Meta) options() minio.PutObjectOptions {
 	return minio.PutObjectOptions{ContentType: m.ContentType, CacheControl: m.CacheControl}
 }
 
-// ETag returns the ETag that an object of these bytes has after Upload, where storage makes ETags of MD5 as Amazon's does without a key of its own.
+// ETag returns the ETag of an object of these bytes after Upload. Storage makes it of MD5, as
+// Amazon's does without a key of one's own; other storage has others.
 func ETag(src io.ReaderAt, size int64) (string, error) {
 	if size <= partSize {
 		h := md5.New()
@@ -57,7 +60,7 @@ func ETag(src io.ReaderAt, size int64) (string, error) {
 	return etagOfParts(sums), nil
 }
 
-// etagOfParts returns the ETag of an object of parts with these MD5.
+// etagOfParts returns the ETag of an object whose parts have these MD5.
 func etagOfParts(sums [][md5.Size]byte) string {
 	all := md5.New()
 	for _, sum := range sums {
@@ -66,7 +69,8 @@ func etagOfParts(sums [][md5.Size]byte) string {
 	return fmt.Sprintf("%x-%d", all.Sum(nil), len(sums))
 }
 
-// partSizeOf returns the size of the parts of an object: the same each time, so that an upload can be taken up again.
+// partSizeOf returns the size of the parts of an object. It depends on the size alone, so that a
+// later Upload can continue one that was broken off.
 func partSizeOf(size int64) int64 {
 	n := int64(partSize)
 	for (size+n-1)/n > maxParts {
@@ -75,10 +79,15 @@ func partSizeOf(size int64) int64 {
 	return n
 }
 
-// Upload writes an object of size bytes, in parts, and takes up an upload of it that was broken off: a part that is there with the same MD5 is not sent
-// again. Each part goes with its MD5 and SHA-256, which the storage compares. The object is there when all of it is. progress, which may be nil, is told of
-// bytes that are there. It returns the ETag that ETag returns of what was sent.
-func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64)) (etag string, err error) {
+// Upload writes an object of size bytes, in parts. It continues an upload of the object that was
+// broken off: it does not send a part that the storage has with the same MD5. It sends each part
+// with its MD5 and SHA-256, which the storage compares. The object appears when all of it is sent.
+// Upload calls progress, which may be nil, from several goroutines, with the number of bytes of
+// each part that the storage has. It returns the ETag of the bytes that it read, as the function
+// ETag.
+func (b *Bucket) Upload(
+	ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64),
+) (etag string, err error) {
 	if progress == nil {
 		progress = func(int64) {}
 	}
@@ -155,17 +164,20 @@ func (b *Bucket) Remove(ctx context.Context, name string) error {
 	return b.done("removing "+name, b.core.Client.RemoveObject(ctx, b.name, b.prefix+name, minio.RemoveObjectOptions{}))
 }
 
-// unfinished returns the upload of an object that was begun last and not completed, with its parts by number; id is "" when there is none.
+// unfinished returns the newest upload of an object that was not completed, with its parts by
+// number. id is "" when there is none.
 func (b *Bucket) unfinished(ctx context.Context, key string) (id string, parts map[int]minio.ObjectPart, err error) {
 	list, err := b.core.ListMultipartUploads(ctx, b.name, key, "", "", "", 1000)
 	if err := b.done("looking for an upload that was broken off", err); err != nil {
 		return "", nil, err
 	}
-	list.Uploads = slices.DeleteFunc(list.Uploads, func(u minio.ObjectMultipartInfo) bool { return u.Key != key })
+	others := func(u minio.ObjectMultipartInfo) bool { return u.Key != key } // names that begin the same
+	list.Uploads = slices.DeleteFunc(list.Uploads, others)
 	if len(list.Uploads) == 0 {
 		return "", nil, nil
 	}
-	id = slices.MaxFunc(list.Uploads, func(a, b minio.ObjectMultipartInfo) int { return a.Initiated.Compare(b.Initiated) }).UploadID
+	newest := func(a, b minio.ObjectMultipartInfo) int { return a.Initiated.Compare(b.Initiated) }
+	id = slices.MaxFunc(list.Uploads, newest).UploadID
 	parts = make(map[int]minio.ObjectPart)
 	for marker := 0; ; {
 		r, err := b.core.ListObjectParts(ctx, b.name, key, id, marker, 1000)
@@ -182,21 +194,25 @@ func (b *Bucket) unfinished(ctx context.Context, key string) (id string, parts m
 	}
 }
 
-// putPart sends a part, and tries again.
+// putPart sends a part with its MD5, some times if need be, and returns its ETag.
 func (b *Bucket) putPart(ctx context.Context, name, id string, n int, data, sum []byte) (etag string, err error) {
 	hash := sha256.Sum256(data)
 	err = again(ctx, func() error {
-		p, err := b.core.PutObjectPart(ctx, b.name, b.prefix+name, id, n, bytes.NewReader(data), int64(len(data)), minio.PutObjectPartOptions{
+		opts := minio.PutObjectPartOptions{
 			Md5Base64: base64.StdEncoding.EncodeToString(sum), Sha256Hex: hex.EncodeToString(hash[:]),
-		})
+		}
+		p, err := b.core.PutObjectPart(ctx, b.name, b.prefix+name, id, n, bytes.NewReader(data), int64(len(data)), opts)
 		etag = strings.Trim(p.ETag, `"`)
 		return b.done(fmt.Sprintf("uploading part %d of %s", n, name), err)
 	})
 	return etag, err
 }
 
-// put writes a small object, with its MD5 and SHA-256, which the storage compares, and returns the first as an ETag.
-func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.PutObjectOptions) (etag string, err error) {
+// put writes a small object with its MD5 and SHA-256, which the storage compares. It returns the
+// MD5 as an ETag.
+func (b *Bucket) put(
+	ctx context.Context, name string, data []byte, opts minio.PutObjectOptions,
+) (etag string, err error) {
 	sum, hash := md5.Sum(data), sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), again(ctx, func() error {
 		_, err := b.core.PutObject(ctx, b.name, b.prefix+name, bytes.NewReader(data), int64(len(data)),
@@ -205,11 +221,11 @@ func (b *Bucket) put(ctx context.Context, name string, data []byte, opts minio.P
 	})
 }
 
-// again tries until it does not fail for want of an answer.
+// again calls try until it gets an answer, at most partTries times.
 func again(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
-		if gone, ok := err.(*media.UnavailableError); !ok || gone.Denied || n == partTries {
+		if gone, ok := errors.AsType[*UnavailableError](err); !ok || gone.Denied || n == partTries {
 			return err
 		}
 		select {

@@ -134,7 +134,7 @@ func Inside(ctx context.Context, in io.Reader, out io.Writer) error {
 			return bundle.OpenFiles(ctx, append(p.Bases, p.Bundle), trust.NewKeyring(p.Keys...), bundle.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(out, nil)),
-		Miss:  misses.add,
+		Wants: serve.MissFunc(misses.add),
 		Ready: func(*bundle.View) { close(ready) },
 	}
 	ctx, stop := context.WithCancel(ctx)

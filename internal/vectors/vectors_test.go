@@ -247,7 +247,7 @@ func commands(t *testing.T, all []made) {
 func measured(t *testing.T, cmd *exec.Cmd) (exit int, memory int64, took time.Duration, out string) {
 	t.Helper()
 	child := exec.Command(os.Args[0], cmd.Args...)
-	child.Env = append(cmd.Environ(), "MODMIRROR_MEASURE=1")
+	child.Env = append(cmd.Environ(), "MODmirror.MEASURE=1")
 	var stdout, stderr strings.Builder
 	child.Stdout, child.Stderr = &stdout, &stderr
 	if err := child.Run(); err != nil {
@@ -261,7 +261,7 @@ func measured(t *testing.T, cmd *exec.Cmd) (exit int, memory int64, took time.Du
 
 // TestMain is the child of measured when it is asked to be.
 func TestMain(m *testing.M) {
-	if os.Getenv("MODMIRROR_MEASURE") == "" {
+	if os.Getenv("MODmirror.MEASURE") == "" {
 		os.Exit(m.Run())
 	}
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)

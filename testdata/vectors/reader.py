@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An independent reader of modmirror bundles, written from docs/format.md and index/schema.sql.
+"""An independent reader of modmirror bundles, written from docs/format.md and the schemas in index.
 
 Usage: reader.py [--require N] --trust FILE BUNDLE...
 
@@ -24,7 +24,8 @@ from typing import Any, BinaryIO, Callable
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-SCHEMA = pathlib.Path(__file__).resolve().parents[2] / "index" / "schema.sql"
+SCHEMAS = {1: "schema1.sql", 2: "schema.sql"}  # by user_version
+INDEX = pathlib.Path(__file__).resolve().parents[2] / "index"
 BLOCK, PAGE, NOTE = 512, 4096, 16384
 END = bytes(2 * BLOCK)  # of every tar
 SECONDS = 5.0  # for all of SQLite's work on one index
@@ -253,7 +254,7 @@ COLUMNS: dict[str, dict[str, Check]] = {  # beside id
     "version": {"module": integer, "version": version, "time": empty_or(is_time),
                 "h1": empty_or(h1), "gomod_h1": h1, "record": null_or(number),
                 "zip_size": null_or(number), "mod_size": number, "retracted": null_or(text),
-                "licence": null_or(text), "origin": text},
+                "license": null_or(text), "origin": text},
     "file": {"path": name, "bundle": integer, "offset": number, "size": number, "sha256": sha256},
     "missing": {"path": name, "version": name, "what": matches("go.mod|info|zip|record|list"),
                 "status": number, "reason": text, "chain": text, "allowed": flag},
@@ -269,8 +270,8 @@ COLUMNS: dict[str, dict[str, Check]] = {  # beside id
 class Index:
     """An SQLite file that its maker may have made to hurt us."""
 
-    def __init__(self, path: str) -> None:
-        self.left, self.end = SECONDS, 0.0
+    def __init__(self, path: str, version: int) -> None:
+        self.left, self.end, self.version = SECONDS, 0.0, version
         uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
         self.db = sqlite3.connect(uri, uri=True, isolation_level=None)
         self.db.set_progress_handler(lambda: time.monotonic() > self.end, 10000)
@@ -288,7 +289,7 @@ class Index:
     def check_schema(self) -> None:
         query = "SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 100"
         model = sqlite3.connect(":memory:")
-        model.executescript(SCHEMA.read_text(encoding="utf-8"))
+        model.executescript((INDEX / SCHEMAS[self.version]).read_text(encoding="utf-8"))
         want = sorted(model.execute(query), key=repr)
         model.close()
         demand(sorted(self.ask(query), key=repr) == want, "index", "schema")
@@ -297,7 +298,8 @@ class Index:
         """All rows in the order of id, with every value checked by itself. SQLite leaves out
         CHECK constraints when it opens a file read-only, so that its own check is not enough."""
         checks = {"id": integer} | COLUMNS[name]
-        rows = self.ask(f"SELECT {', '.join(checks)} FROM {name} ORDER BY id")
+        names = ["licence" if self.version == 1 and c == "license" else c for c in checks]
+        rows = self.ask(f"SELECT {', '.join(names)} FROM {name} ORDER BY id")
         for row in rows:
             for (column, check), value in zip(checks.items(), row):
                 demand(check(value), "index", f"{name} {row[0]}: {column} {value!r:.100}")
@@ -314,12 +316,16 @@ class Index:
             self.db.close()
 
 
-def check_first_bytes(b: bytes, size: int) -> None:
+def check_first_bytes(b: bytes, size: int) -> int:
+    """Returns the version of the schema."""
     demand(b[:16] == b"SQLite format 3\0", "index", "not an SQLite file")
     demand(b[16:20] == b"\x10\0\x01\x01", "index", "page size or journal mode")
     demand(int.from_bytes(b[28:32], "big") * PAGE == size, "index", "number of pages")
-    demand(b[56:64] == b"\0\0\0\x01\0\0\0\x01", "index", "encoding or user_version")
+    demand(b[56:60] == b"\0\0\0\x01", "index", "encoding")
+    version = int.from_bytes(b[60:64], "big")
+    demand(version in SCHEMAS, "index", f"user_version {version}")
     demand(b[68:72] == b"modm", "index", "application_id")
+    return version
 
 
 def check_line(m: Row, bundles: list[Row]) -> None:
@@ -403,9 +409,9 @@ def check_files(m: Row, files: list[Row], bundles: list[Row]) -> list[Row]:
     return here
 
 
-def check_index(path: str, m: Row) -> list[Row]:
+def check_index(path: str, version: int, m: Row) -> list[Row]:
     """Returns the files of this tar in their order."""
-    t = Index(path).tables()
+    t = Index(path, version).tables()
     versions, files = t["version"], {f["path"]: f for f in t["file"]}
     whole = sum(v["zip_size"] is not None for v in versions)
     counts = {"modules": len(t["module"]), "versions": whole, "modonly": len(versions) - whole,
@@ -436,8 +442,8 @@ def check_bundle(f: BinaryIO, keys: Keys, require: int) -> None:
         with open(path, "w+b") as index:
             demand(copy(f, m["index_size"], index).hex() == m["index"], "index", "SHA-256")
             index.seek(0)
-            check_first_bytes(index.read(100), m["index_size"])
-        files = check_index(path, m)  # whole pages: the index has no padding
+            version = check_first_bytes(index.read(100), m["index_size"])
+        files = check_index(path, version, m)  # whole pages: the index has no padding
     check_payload(f, files)
 
 

@@ -1,0 +1,187 @@
+package serve
+
+import (
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+//go:embed landing.html
+var files embed.FS
+
+var landingPage = template.Must(template.ParseFS(files, "landing.html"))
+
+// notInHost matches characters that no host has although a Host header may have them: people copy
+// the settings of the page into a shell.
+var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
+
+// landing answers with the page that shows what is served and how to use it.
+func (h *handler) landing(x *exchange, base string) error {
+	settings, err := h.clientSettings(x.req.Context())
+	if err != nil {
+		return err
+	}
+	url := x.origin().scheme + "://" + notInHost.ReplaceAllString(x.origin().host, "") + base
+	type shell struct{ Name, Text string }
+	var shells []shell
+	for _, sh := range Shells {
+		commands, _ := ShellText(sh.Name, settings.Vars(url, sh.Name == "go"))
+		shells = append(shells, shell{sh.Title, commands})
+	}
+	var page strings.Builder
+	err = landingPage.Execute(&page, map[string]any{
+		"URL":    url,
+		"Shells": shells,
+		"Inside": strings.Join(settings.Inside, ", "),
+		"Names":  settings.Bundle,
+		"Lines":  h.view.Lines,
+		"VulnDB": settings.VulnDB,
+	})
+	if err != nil {
+		return err
+	}
+	x.Header().Set("Content-Type", "text/html; charset=utf-8")
+	x.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	x.Header().Set("X-Content-Type-Options", "nosniff")
+	x.Header().Set("Cache-Control", "no-store")
+	fmt.Fprint(x, page.String())
+	return nil
+}
+
+// settings answers with /settings.json.
+func (h *handler) settings(x *exchange) error {
+	s, err := h.clientSettings(x.req.Context())
+	if err != nil {
+		return err
+	}
+	x.Header().Set("Content-Type", "application/json")
+	x.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(x).Encode(s)
+}
+
+// maxPrivate is how many private module paths the client settings name.
+const maxPrivate = 1000
+
+// Settings is the content of /settings.json: what a client needs to know besides the URL of a
+// server.
+type Settings struct {
+	Bundle  string   `json:"bundle"`  // names of the lines
+	Created string   `json:"created"` // when the newest bundle was made, RFC 3339
+	SumDB   string   `json:"sumdb"`   // name of the checksum database, "" for none
+	Private []string `json:"private"` // carried modules outside the checksum database, the first 1,000
+	VulnDB  bool     `json:"vulndb"`  // the vulnerability database is served, below /vulndb
+	Inside  []string `json:"inside"`  // patterns of modules of the network inside, which are not served here
+	Also    []string `json:"also"`    // URLs of proxies that have those; none when they are fetched directly
+}
+
+// clientSettings returns the settings for clients of this view.
+func (h *handler) clientSettings(ctx context.Context) (Settings, error) {
+	s := Settings{
+		Inside: []string{}, Also: []string{}, Private: []string{}, SumDB: h.sumDB(),
+		Created: h.view.Lines[0].Manifest.Created.UTC().Format(time.RFC3339),
+	}
+	var names []string
+	for _, b := range h.view.Lines {
+		names = append(names, b.Manifest.Name)
+	}
+	s.Bundle = strings.Join(names, ", ")
+	seen := make(map[string]bool)
+	for path, err := range h.view.Private(ctx) {
+		if err != nil {
+			return s, err
+		}
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
+		if s.Private = append(s.Private, path); len(s.Private) == maxPrivate {
+			break
+		}
+	}
+	if h.inside != nil {
+		s.Inside = append(s.Inside, modpath.Patterns(h.inside.List(ctx, h.view, h.log))...)
+		s.Also = append(s.Also, h.inside.Also...)
+	}
+	n, err := h.view.Vulns(ctx)
+	s.VulnDB = n > 0
+	return s, err
+}
+
+// A Var is a setting of the go command.
+type Var struct{ Name, Value string }
+
+// Vars returns the settings for a client of the server at a URL. GOVULNDB, which gopls reads, is
+// not among those that go env -w knows.
+//
+// clean says that GOPRIVATE is empty on the client. Then GONOPROXY, whose default it is, can be
+// empty too. Else GONOPROXY is "none": an empty environment variable does not override "go env -w".
+// With any GONOPROXY "go get -u=patch" and "go get PACKAGE@patch" fail since go 1.16, whatever the
+// proxies have (findings/gonoproxy-patch.sh).
+func (s *Settings) Vars(url string, clean bool) []Var {
+	noProxy := "none"
+	if clean {
+		noProxy = ""
+	}
+	if len(s.Inside) > 0 && len(s.Also) == 0 {
+		noProxy = strings.Join(s.Inside, ",")
+	}
+	vars := []Var{
+		{"GOPROXY", strings.Join(append([]string{url}, s.Also...), ",")}, // without "direct": there is no network for it
+		{"GONOPROXY", noProxy},
+		{"GOPRIVATE", ""},
+		{"GONOSUMDB", strings.Join(s.NoSumDB(), ",")},
+	}
+	if s.SumDB == "sum.golang.org" {
+		vars = append(vars, Var{"GOSUMDB", s.SumDB})
+	}
+	if s.VulnDB {
+		vars = append(vars, Var{"GOVULNDB", url + "/vulndb"})
+	}
+	return vars
+}
+
+// NoSumDB returns the patterns of modules that no checksum database vouches for: those of the
+// network inside, and the private ones that are carried.
+func (s *Settings) NoSumDB() []string { return slices.Concat(s.Inside, s.Private) }
+
+// Shells lists the forms that ShellText prints, with their names for people.
+var Shells = []struct{ Name, Title string }{
+	{"sh", "sh, bash, zsh"},
+	{"powershell", "PowerShell"},
+	{"go", "For good, with go env -w"},
+}
+
+// ShellText returns the commands that make settings in a shell, which Shells names. ok is false for
+// any other shell.
+func ShellText(shell string, vars []Var) (text string, ok bool) {
+	var b strings.Builder
+	switch shell {
+	case "sh":
+		for _, v := range vars {
+			fmt.Fprintf(&b, "export %s='%s'\n", v.Name, v.Value)
+		}
+	case "powershell":
+		for _, v := range vars {
+			fmt.Fprintf(&b, "$env:%s = '%s'\n", v.Name, v.Value)
+		}
+	case "go":
+		b.WriteString("go env -w")
+		for _, v := range vars {
+			if v.Name != "GOVULNDB" {
+				fmt.Fprintf(&b, " '%s=%s'", v.Name, v.Value)
+			}
+		}
+		b.WriteString("\n")
+	default:
+		return "", false
+	}
+	return b.String(), true
+}
