@@ -208,16 +208,3 @@ func manUsage(w io.Writer, e *env, c *command) {
 		fmt.Fprintf(w, ".TP\n.B %s\n%s\n", roff(names), roff(usage))
 	})
 }
-
-// The exit codes, for people.
-var exitCodes = []struct {
-	code  int
-	means string
-}{
-	{exitDone, "done"},
-	{exitFailed, "failed"},
-	{exitUsage, "the command line is wrong, or something is in the way"},
-	{exitNotVerified, "does not verify: signature, hash, proof, rollback"},
-	{exitIncomplete, "incomplete: something could not be had, and was named"},
-	{exitPolicy, "against a deny line"},
-}

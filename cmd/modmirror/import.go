@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -285,7 +284,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		return nil, i.report(importResult{File: name, Status: "already", Store: already.File})
 	case errors.Is(err, bundle.ErrDamaged):
 		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
-		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
+		e.hint(carryAgain)
 		return nil, errDamaged
 	case err != nil:
 		return nil, err
@@ -348,27 +347,4 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 		e.hint("modmirror extract --catalog -d DIR %s writes what the next sync needs: modmirror sync --base LINE.manifest --base OTHER.manifest …", store.Dir)
 	}
 	return nil
-}
-
-// lineHint returns the next step after an error about a line of bundles.
-func lineHint(err error) (string, bool) {
-	if _, ok := errors.AsType[*bundle.RollbackError](err); ok {
-		return "carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number", true
-	}
-	if _, ok := errors.AsType[*bundle.UnshownError](err); ok {
-		return "make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same", true
-	}
-	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
-		return "import, or name, the bundles of the line in their order; sync --full makes one that needs no others", true
-	}
-	if _, ok := errors.AsType[*bundle.NotAtHandError](err); ok {
-		return "name a store that has the whole line; verify takes all bundles of a line together", true
-	}
-	if state, ok := errors.AsType[*bundle.StateError](err); ok {
-		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
-	}
-	if _, ok := errors.AsType[*bundle.TooFewError](err); ok {
-		return "modmirror sign adds a signature, and modmirror trust add has one count", true
-	}
-	return "", false
 }

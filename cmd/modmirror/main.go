@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -27,17 +26,6 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/proof"
-)
-
-// Exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNotVerified = 3 // signature, hash, proof, rollback
-	exitIncomplete  = 4 // something could not be had
-	exitPolicy      = 5 // against a deny line
 )
 
 // A command is a subcommand.
@@ -106,40 +94,6 @@ func (e *env) waiting(thing string) func(holder string) {
 
 func (e *env) keyFile() string   { return filepath.Join(e.configDir, "key") }
 func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") }
-
-// A usageError is a mistake in the command line.
-type usageError struct{ msg string }
-
-func (e *usageError) Error() string { return e.msg }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
-
-// A hintError is an error with a next step.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-// An incompleteError is an error for want of what could not be had.
-type incompleteError struct{ err error }
-
-func (e *incompleteError) Error() string { return e.err.Error() }
-func (e *incompleteError) Unwrap() error { return e.err }
-
-// errIncomplete is the result of a command that named what could not be had.
-var errIncomplete = errors.New("incomplete")
-
-// errDenied is the result of a command that named what a policy forbids.
-var errDenied = errors.New("denied")
-
-// errDamaged is the result of a command that named what does not verify.
-var errDamaged = errors.New("does not verify")
-
-// errFailed is the result of a command that said what went wrong.
-var errFailed = errors.New("failed")
 
 func commands() []*command {
 	return []*command{
@@ -235,81 +189,6 @@ func flagSet(e *env, c *command) *pflag.FlagSet {
 	fs.BoolVarP(&e.quiet, "quiet", "q", false, "print results and errors only")
 	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"), "`folder` of the signing key and the trusted keys")
 	return fs
-}
-
-// report prints an error once and returns the exit code for it.
-func (e *env) report(ctx context.Context, name string, err error) int {
-	if err == nil {
-		return exitDone
-	}
-	switch {
-	case errors.Is(err, errIncomplete):
-		return exitIncomplete
-	case errors.Is(err, errDamaged):
-		return exitNotVerified
-	case errors.Is(err, errDenied):
-		return exitPolicy
-	case errors.Is(err, errFailed):
-		return exitFailed
-	case ctx.Err() != nil:
-		e.complain("%s: interrupted", name)
-		return exitFailed
-	case errors.Is(err, syscall.EPIPE) && err == e.stdout.err: // as in: modmirror list x.tar | head
-		return exitFailed
-	}
-	e.complain("%s: %s", name, oneLine(err))
-	hint, hasHint := errors.AsType[*hintError](err)
-	_, usage := errors.AsType[*usageError](err)
-	_, occupied := errors.AsType[*bundle.OccupiedError](err)
-	_, untrusted := errors.AsType[*bundle.UntrustedError](err)
-	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
-	_, missed := errors.AsType[*missesError](err)
-	_, incomplete := errors.AsType[*incompleteError](err)
-	_, rollback := errors.AsType[*bundle.RollbackError](err)
-	_, unshown := errors.AsType[*bundle.UnshownError](err)
-	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
-	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
-	_, noPiece := errors.AsType[*bundle.MissingPieceError](err)
-	foreign, isForeign := errors.AsType[*bundle.ForeignError](err)
-	lineText, hasLine := lineHint(err)
-	switch {
-	case hasHint:
-		e.hint("%s", hint.hint)
-	case hasLine:
-		e.hint("%s", lineText)
-	case missed:
-		e.hint("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")
-	case occupied:
-		e.hint("%s", occupiedHint(name))
-	case usage:
-		e.hint("modmirror %s --help", name)
-	case untrusted:
-		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
-	case isForeign && foreign.Hint() == "":
-	case isForeign:
-		e.hint("%s", oneLine(errors.New(foreign.Hint())))
-	case notVerified:
-		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
-	case errors.Is(err, syscall.ENOSPC) && name == "sync":
-		e.hint("make room and run it again: what was fetched is kept")
-	case errors.Is(err, syscall.ENOSPC):
-		e.hint("make room and run it again")
-	}
-	switch {
-	case usage, occupied:
-		return exitUsage
-	case notVerified, rollback, unshown, errors.Is(err, proof.ErrMismatch):
-		return exitNotVerified
-	case incomplete, noBase, notAtHand, noPiece:
-		return exitIncomplete
-	}
-	return exitFailed
-}
-
-// oneLine joins the lines of an error and drops what could steer a terminal: names
-// and texts in it may come from an upstream or a bundle.
-func oneLine(err error) string {
-	return index.CleanText(strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(err.Error())))
 }
 
 // stateDir is where serve keeps what it has verified.

@@ -167,11 +167,3 @@ func checkPieces(base string) error {
 	}
 	return checkFolder(base)
 }
-
-// occupiedHint is the next step after a *bundle.OccupiedError of a command.
-func occupiedHint(command string) string {
-	if command == "extract" || command == "publish" {
-		return "name another folder; or --overwrite replaces plain files"
-	}
-	return "name another file or folder, or move what is there away"
-}

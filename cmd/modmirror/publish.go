@@ -71,9 +71,9 @@ Example:
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust))
+				return e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.overwrite}, args[0], to, trust)
 			}
-			return storageHint(e.publish(ctx, asJSON, b, args, trust))
+			return e.publish(ctx, asJSON, b, args, trust)
 		},
 	}
 }

@@ -59,18 +59,6 @@ func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
 	return &bundle.Remote{Bucket: b, Cache: cache}, nil
 }
 
-// storageHint adds what to do about storage that does not answer as it should.
-func storageHint(err error) error {
-	gone, ok := errors.AsType[*bucket.UnavailableError](err)
-	switch {
-	case !ok:
-		return err
-	case gone.Denied:
-		return &hintError{err, "credentials are looked for in $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role; the bucket must be there"}
-	}
-	return &hintError{err, "--s3-endpoint or $AWS_ENDPOINT_URL says where the storage is, if it is not Amazon's"}
-}
-
 // needs are the files and folders that serve reads and writes while it serves.
 type needs struct{ read, write []string }
 
@@ -402,7 +390,7 @@ func (s *served) wait(ctx context.Context) (*bundle.View, error) {
 		gone, isGone := errors.AsType[*bucket.UnavailableError](err)
 		empty := s.isStore() && (errors.Is(err, bundle.ErrEmpty) || s.notYet())
 		if !(isGone && !gone.Denied) && !empty {
-			return v, storageHint(err)
+			return v, err
 		}
 		why := err.Error()
 		if empty && !isGone {
