@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/serve"
 )
 
@@ -61,49 +57,4 @@ Example:
 			return err
 		},
 	}
-}
-
-// serverURL checks the URL of a server and takes a slash off its end.
-func serverURL(s string) (string, error) {
-	if err := serve.CheckURL(s); err != nil {
-		return "", usagef("%v", err)
-	}
-	return strings.TrimSuffix(s, "/"), nil
-}
-
-// serverClient returns a client for a server inside, with the credentials that go commands have.
-func serverClient(ctx context.Context, base string) (*upstream.Client, error) {
-	settings, err := readGoEnv(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return upstream.New(base, settings.GOAUTH, 1)
-}
-
-// askServer gets the settings of a server.
-func askServer(ctx context.Context, client *upstream.Client, base string) (serve.Settings, error) {
-	var s serve.Settings
-	data, err := client.GetOnce(ctx, base+"/settings.json")
-	if err != nil {
-		return s, err
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("not the settings of a modmirror server: %w", err)
-	}
-	for _, p := range s.Inside {
-		if err := serve.CheckInside(p); err != nil {
-			return s, fmt.Errorf("in its settings: %w", err)
-		}
-	}
-	for _, u := range s.Also {
-		if err := serve.CheckURL(u); err != nil {
-			return s, fmt.Errorf("in its settings: %w", err)
-		}
-	}
-	for _, p := range s.Private { // it goes into a shell, and GONOSUMDB has patterns in it
-		if err := module.CheckPath(p); err != nil {
-			return s, fmt.Errorf("in its settings: %w", err)
-		}
-	}
-	return s, nil
 }

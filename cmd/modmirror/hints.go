@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"syscall"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/proof"
 )
@@ -195,13 +193,4 @@ func (e *env) report(ctx context.Context, command string, err error) int {
 		e.hint("%s", hint)
 	}
 	return exitCode(err)
-}
-
-// oneLine returns the text of an error on one line, safe to print. See cleanText.
-func oneLine(err error) string { return cleanText(err.Error()) }
-
-// cleanText joins the lines of a text and drops what could steer a terminal: names and texts may
-// come from an upstream or a bundle.
-func cleanText(text string) string {
-	return index.CleanText(strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(text)))
 }

@@ -89,15 +89,6 @@ Example:
 	}
 }
 
-// lockStore opens a store to change it, when no other process does.
-func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
-		return nil, nil, err
-	}
-	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))
-	return s, unlock, err
-}
-
 // An importer takes files into a store.
 type importer struct {
 	e      *env

@@ -11,12 +11,9 @@ import (
 	"net"
 	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -33,49 +30,6 @@ const serveHeap = 48 << 20
 // serveGC has the garbage collector run less often than it would with so small a heap; the limit is serveHeap all the same.
 const serveGC = 300
 
-// remoteFlags are the flags about s3://.
-type remoteFlags struct{ endpoint, dir, size string }
-
-// open opens a bucket with a cache.
-func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
-	size, err := bundle.ParseSize(f.size)
-	if err != nil {
-		return nil, usagef("--cache-size: %v", err)
-	}
-	b, err := bucket.Open(url, f.endpoint)
-	if err != nil {
-		return nil, usagef("%v", err)
-	}
-	if f.dir == "" {
-		f.dir = filepath.Join(state, "cache")
-	}
-	if size < bundle.MinCache {
-		return nil, usagef("--cache-size %s: want 1G at least, for the largest modules", f.size)
-	}
-	cache, err := bundle.OpenCache(f.dir, size)
-	if err != nil {
-		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
-	}
-	return &bundle.Remote{Bucket: b, Cache: cache}, nil
-}
-
-// needs are the files and folders that serve reads and writes while it serves.
-type needs struct{ read, write []string }
-
-// inStores returns files and folders with what is in the folders: they may be links to elsewhere.
-func inStores(args []string) []string {
-	all := slices.Clone(args)
-	for _, dir := range args {
-		entries, _ := os.ReadDir(dir)
-		for _, f := range entries {
-			if f.Type()&fs.ModeSymlink != 0 {
-				all = append(all, filepath.Join(dir, f.Name()))
-			}
-		}
-	}
-	return all
-}
-
 // newLog returns the log that goes to w.
 func newLog(w io.Writer, format string) (*slog.Logger, error) {
 	switch format {
@@ -86,9 +40,6 @@ func newLog(w io.Writer, format string) (*slog.Logger, error) {
 	}
 	return nil, usagef("--log-format %s: want text or json", format)
 }
-
-// wantsInterval is how much of what was asked for may be forgotten when serve is killed.
-const wantsInterval = 10 * time.Second
 
 func serveCommand() *command {
 	var addr, state, maxAge, audit, logFormat, proxies string
@@ -523,84 +474,4 @@ func (s *served) reload(ctx context.Context) (v *bundle.View, err error) {
 		return nil, fmt.Errorf("what was served before goes on: %w", err)
 	}
 	return v, nil
-}
-
-// parseAge parses a duration, which may be in days.
-func parseAge(text string) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.Atoi(days); err == nil && n > 0 && n < 100_000 {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	} else if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return d, nil
-	}
-	return 0, usagef("%q is no time: want days or hours, such as 30d or 36h", text)
-}
-
-// warnAge warns of a bundle that is too old, or of the future. Clocks inside drift, so neither is an error.
-func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
-	age := time.Since(m.Created)
-	if max > 0 && age > max {
-		log.Warn("bundle is old", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339), "days", int(age.Hours()/24))
-	}
-	if age < -bundle.MaxDrift {
-		log.Warn("bundle is dated in the future: is the clock right? Beside other lines it counts as of the day when it was first seen here", "name", m.Name, "created", m.Created.UTC().Format(time.RFC3339))
-	}
-}
-
-// openWants opens the wants. A file that is none is set aside: what was asked for is no reason not
-// to serve.
-func openWants(log *slog.Logger, file string) (*serve.Wants, error) {
-	wants, err := serve.OpenWants(file, func(err error) { log.Warn("a want was left out", "err", err) })
-	bad, ok := errors.AsType[*serve.WantsFileError](err)
-	if !ok {
-		return wants, err
-	}
-	wants, name, asideErr := bad.SetAside(time.Now())
-	if asideErr != nil {
-		return nil, errors.Join(err, asideErr)
-	}
-	log.Error("what was asked for before is set aside, and serve begins anew to remember", "file", name, "err", bad)
-	return wants, nil
-}
-
-// saveWants writes down what was asked for, every now and then and when stop is called.
-func saveWants(log *slog.Logger, wants *serve.Wants) (stop func()) {
-	evicted := int64(0)
-	save := func() {
-		if n := wants.Evicted(); n > evicted {
-			log.Warn("more was asked for than is remembered: what was asked for least, and the longest ago, is forgotten", "forgotten", n)
-			evicted = n
-		}
-		if err := wants.Save(); err != nil { // a read-only state folder is no reason not to serve
-			log.Warn("cannot remember wants", "err", err)
-		}
-	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(wantsInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				save()
-				return
-			case <-tick.C:
-				save()
-			}
-		}
-	}()
-	return func() { close(done); <-stopped }
-}
-
-// unwrapOp takes off the *net.OpError around an error, which names the address again.
-func unwrapOp(err error) error {
-	if op, ok := errors.AsType[*net.OpError](err); ok {
-		return op.Err
-	}
-	return err
 }

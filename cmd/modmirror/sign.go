@@ -1,22 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
 )
-
-// agentPrefix begins a --key that is in ssh-agent.
-const agentPrefix = "ssh-agent"
 
 func signCommand() *command {
 	var keys []string
@@ -102,49 +94,4 @@ type signResult struct {
 	Sequence int64    `json:"sequence"`
 	ID       string   `json:"id"`
 	SignedBy []string `json:"signedBy"` // public keys that signed now
-}
-
-// readKey reads a key from a file, or finds it in ssh-agent.
-func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
-	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
-		key, err := bundle.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
-		if err != nil {
-			return nil, &hintError{err, "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
-		}
-		return key, nil
-	}
-	key, err := bundle.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &hintError{fmt.Errorf("there is no key %s", name), "modmirror key new --file " + name}
-	}
-	return key, err
-}
-
-// passphrase reads a passphrase from a file or, without one, from the terminal.
-func (e *env) passphrase(file, prompt string) ([]byte, error) {
-	if file != "" {
-		var data []byte
-		var err error
-		if file == "-" {
-			data = make([]byte, 4096)
-			var n int
-			n, err = e.stdin.Read(data)
-			data = data[:n]
-		} else {
-			data, err = os.ReadFile(file)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the passphrase: %w", err)
-		}
-		line, _, _ := bytes.Cut(data, []byte("\n"))
-		return bytes.TrimSuffix(line, []byte("\r")), nil
-	}
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return nil, &hintError{errors.New("the key has a passphrase, and there is no terminal to ask for it"), "--passphrase-file FILE reads it"}
-	}
-	defer tty.Close()
-	fmt.Fprint(tty, prompt)
-	defer fmt.Fprintln(tty)
-	return term.ReadPassword(int(tty.Fd()))
 }

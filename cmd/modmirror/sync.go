@@ -947,28 +947,3 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	}
 	return err
 }
-
-// number returns a count with its noun: 1 file, 2 files.
-func number[T ~int | ~int64](n T, noun string) string {
-	switch {
-	case n == 1:
-	case strings.HasSuffix(noun, "ry"):
-		noun = strings.TrimSuffix(noun, "y") + "ies"
-	default:
-		noun += "s"
-	}
-	return fmt.Sprint(n) + " " + noun
-}
-
-// bytesText returns a number of bytes as people read it.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-}

@@ -79,3 +79,11 @@ func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
 	}()
 	return func() { cancel(); <-ended }
 }
+
+// unwrapOp takes off the *net.OpError around an error, which names the address again.
+func unwrapOp(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
+}

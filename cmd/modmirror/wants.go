@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -60,4 +62,53 @@ Example:
 			return err
 		},
 	}
+}
+
+// openWants opens the wants. A file that is none is set aside: what was asked for is no reason not
+// to serve.
+func openWants(log *slog.Logger, file string) (*serve.Wants, error) {
+	wants, err := serve.OpenWants(file, func(err error) { log.Warn("a want was left out", "err", err) })
+	bad, ok := errors.AsType[*serve.WantsFileError](err)
+	if !ok {
+		return wants, err
+	}
+	wants, name, asideErr := bad.SetAside(time.Now())
+	if asideErr != nil {
+		return nil, errors.Join(err, asideErr)
+	}
+	log.Error("what was asked for before is set aside, and serve begins anew to remember", "file", name, "err", bad)
+	return wants, nil
+}
+
+// wantsInterval is how much of what was asked for may be forgotten when serve is killed.
+const wantsInterval = 10 * time.Second
+
+// saveWants writes down what was asked for, every now and then and when stop is called.
+func saveWants(log *slog.Logger, wants *serve.Wants) (stop func()) {
+	evicted := int64(0)
+	save := func() {
+		if n := wants.Evicted(); n > evicted {
+			log.Warn("more was asked for than is remembered: what was asked for least, and the longest ago, is forgotten", "forgotten", n)
+			evicted = n
+		}
+		if err := wants.Save(); err != nil { // a read-only state folder is no reason not to serve
+			log.Warn("cannot remember wants", "err", err)
+		}
+	}
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(wantsInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				save()
+				return
+			case <-tick.C:
+				save()
+			}
+		}
+	}()
+	return func() { close(done); <-stopped }
 }
