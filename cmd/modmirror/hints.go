@@ -9,6 +9,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/serve"
 )
 
 // Exit codes.
@@ -117,6 +118,7 @@ var outcomes = []outcome{
 		}
 		return "--s3-endpoint or $AWS_ENDPOINT_URL says where the storage is, if it is not Amazon's"
 	}),
+	of(exitFailed, always[*bundle.MinSequenceError]("carry the newest bundle, or lower --min-sequence if this one is meant")),
 	of(exitNotVerified, always[*bundle.RollbackError]("carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number")),
 	of(exitNotVerified, always[*bundle.UnshownError]("make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same")),
 	of(exitIncomplete, always[*bundle.MissingBaseError]("import, or name, the bundles of the line in their order; sync --full makes one that needs no others")),
@@ -125,6 +127,7 @@ var outcomes = []outcome{
 		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", err.File)
 	}),
 	of(exitFailed, always[*bundle.TooFewError]("modmirror sign adds a signature, and modmirror trust add has one count")),
+	of(exitUsage, always[*serve.CoveredError]("make the patterns of --inside narrower")),
 	of(exitFailed, always[*missesError]("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")),
 	of(exitUsage, func(command string, _ *bundle.OccupiedError) string {
 		if command == "extract" || command == "publish" {

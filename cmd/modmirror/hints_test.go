@@ -57,6 +57,7 @@ func TestReport(t *testing.T) {
 		{name: "foreign", err: &bundle.NotVerifiedError{What: "x", Err: &bundle.ForeignError{File: "x"}}, code: 3},
 		{name: "foreign, undone", err: &bundle.NotVerifiedError{What: "x", Err: gzipped(t)}, code: 3, hint: "gunzip"},
 		{name: "rollback", err: &bundle.RollbackError{}, code: 3, hint: rollback},
+		{name: "below --min-sequence", command: "serve", err: &bundle.MinSequenceError{}, code: 3, hint: "carry the newest bundle, or lower --min-sequence if this one is meant"},
 		{name: "unshown", err: &bundle.UnshownError{}, code: 3, hint: unshown},
 		{name: "mismatch of a proof", err: proof.ErrMismatch, code: 3},
 		{name: "missing base", err: &bundle.MissingBaseError{Bundle: line}, code: 4, hint: earlier},
@@ -95,7 +96,7 @@ func TestReport(t *testing.T) {
 		{name: "no version control", command: "sync", err: &upstream.NoVCSError{Name: "git"}, code: 1},
 		{name: "GOPROXY off", command: "sync", err: upstream.ErrOff, code: 1},
 		{name: "GOPROXY direct", command: "sync", err: upstream.ErrDirect, code: 1},
-		{name: "covered by --inside", command: "serve", err: &serve.CoveredError{}, code: 1},
+		{name: "covered by --inside", command: "serve", err: &serve.CoveredError{}, code: 2, hint: "make the patterns of --inside narrower"},
 		{name: "wants file", command: "wants", err: &serve.WantsFileError{Err: plain}, code: 1},
 		{name: "passwords without TLS", command: "serve", err: serve.ErrNoTLS, code: 1},
 	}

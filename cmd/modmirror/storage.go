@@ -5,13 +5,20 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/spf13/pflag"
 )
 
-// remoteFlags are the flags about s3://.
-type remoteFlags struct{ endpoint, dir, size string }
+// storageFlags are the flags about s3://.
+type storageFlags struct{ endpoint, dir, size string }
+
+func (f *storageFlags) flags(fs *pflag.FlagSet) {
+	fs.StringVar(&f.endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+	fs.StringVar(&f.dir, "cache-dir", "", "`folder` in which contents from s3:// are cached; default below --state")
+	fs.StringVar(&f.size, "cache-size", "10G", "`size` that this folder may have, 1G at least")
+}
 
 // open opens a bucket with a cache.
-func (f *remoteFlags) open(url, state string) (*bundle.Remote, error) {
+func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
 	size, err := bundle.ParseSize(f.size)
 	if err != nil {
 		return nil, usagef("--cache-size: %v", err)
