@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -51,33 +51,23 @@ func notifyReady(log *slog.Logger, v *bundle.View) {
 	notify(log, daemon.SdNotifyReady, "STATUS=serving "+v.Title())
 }
 
-// watchdog keeps telling systemd that we live, if it wants to know, until ctx is done, and then that we are stopping.
+// watchdog keeps telling systemd that the process lives, if systemd asks for it. Once ctx is done or
+// stop is called, it tells systemd that the process is stopping.
 func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	every, err := daemon.SdWatchdogEnabled(false)
+	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog of systemd", "err", err)
+		log.Warn("cannot read what the watchdog of systemd wants", "err", err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		var tick <-chan time.Time
-		if every > 0 {
-			t := time.NewTicker(every / 2)
-			defer t.Stop()
-			tick = t.C
-		}
-		for {
-			select {
-			case <-tick:
-				notify(log, daemon.SdNotifyWatchdog)
-			case <-ctx.Done():
-				notify(log, daemon.SdNotifyStopping)
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-ended }
+	stopTelling := func() {}
+	if timeout > 0 {
+		stopTelling = every(timeout/2, func() { notify(log, daemon.SdNotifyWatchdog) })
+	}
+	stop = sync.OnceFunc(func() {
+		stopTelling()
+		notify(log, daemon.SdNotifyStopping)
+	})
+	context.AfterFunc(ctx, stop)
+	return stop
 }
 
 // unwrapOp takes off the *net.OpError around an error, which names the address again.

@@ -81,40 +81,27 @@ func (e *env) line(text string) {
 	fmt.Fprintln(e.stderr, text)
 }
 
-// every calls f ten times a second on a bar, nil for none, until the returned function is called,
-// which takes the bar away.
-func (b *bar) every(f func()) (stop func()) {
+// refresh calls f ten times a second until the returned function is called, which takes the bar
+// away. A nil bar calls nothing.
+func (b *bar) refresh(f func()) (stop func()) {
 	if b == nil {
 		return func() {}
 	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				f()
-			}
-		}
-	}()
-	return sync.OnceFunc(func() { close(done); <-stopped; b.done() })
+	end := every(100*time.Millisecond, f)
+	return func() { end(); b.done() }
 }
 
 // spin shows that something goes on until the returned function is called.
 func (e *env) spin(what string) (stop func()) {
 	b := e.newBar(-1, what, false)
-	return b.every(func() { b.add(0) })
+	return b.refresh(func() { b.add(0) })
 }
 
 // showProgress shows a sync until the returned function is called. How many bytes there will be
 // nobody knows before all of them are there, so it counts modules, and the bytes that came.
 func (e *env) showProgress(p *mirror.Progress) (stop func()) {
 	b := e.newBar(-1, "reading go.mod files", false)
-	return b.every(func() {
+	return b.refresh(func() {
 		total := p.Total.Load()
 		if total == 0 {
 			b.add(0)

@@ -95,20 +95,6 @@ func saveWants(log *slog.Logger, wants *serve.Wants) (stop func()) {
 			log.Warn("cannot remember wants", "err", err)
 		}
 	}
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(wantsInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				save()
-				return
-			case <-tick.C:
-				save()
-			}
-		}
-	}()
-	return func() { close(done); <-stopped }
+	end := every(wantsInterval, save)
+	return func() { end(); save() }
 }
