@@ -44,13 +44,13 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&dir, "store", "", "`folder` of the store, made when it is not there")
-			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
+			stateFlag(fs, &state)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			requireFlag(fs, &require)
 			fs.StringSliceVar(&identities, "identity", nil, "age identity `file` that opens encrypted bundles")
 			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "take a bundle although a newer one of its line was seen, or its checksum database is not shown to be the same")
 			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "take no bundle below this sequence `number`")
-			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
+			maxAgeFlag(fs, &maxAge)
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {

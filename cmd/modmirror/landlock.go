@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// needs are the files and folders that serve reads and writes while it serves.
+// needs are the files and folders that serve reads and writes after restrict. "" and "-" are none.
 type needs struct{ read, write []string }
 
-// inStores returns files and folders with what is in the folders: they may be links to elsewhere.
+// inStores returns args and the links in those that are folders: bundles of a store may be
+// elsewhere.
 func inStores(args []string) []string {
 	all := slices.Clone(args)
 	for _, dir := range args {

@@ -42,7 +42,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&to, "to", "", "s3://BUCKET/PREFIX or, for --static, a folder: the `place`")
-			fs.StringVar(&endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+			endpointFlag(fs, &endpoint)
 			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
 			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
 			guard.flags(fs)

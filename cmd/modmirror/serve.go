@@ -82,7 +82,7 @@ Example:
 
 func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.addr, "addr", "127.0.0.1:8080", "`address` to listen on; 0.0.0.0:8080 for the whole network")
-	fs.StringVar(&f.state, "state", stateDir(), "`folder` for what was verified and seen before")
+	stateFlag(fs, &f.state)
 	requireFlag(fs, &f.require)
 	fs.BoolVar(&f.allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
 	fs.Int64Var(&f.minSequence, "min-sequence", 0, "serve no bundle below this sequence `number`: for a host that has seen none yet")
@@ -102,7 +102,7 @@ func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noScrub, "no-scrub", false, "do not verify all files in the background, again and again")
 	fs.BoolVar(&f.noLandlock, "no-landlock", false, "do not give up, where the kernel can do that, all files that are not needed")
 	f.storage.flags(fs)
-	fs.StringVar(&f.maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
+	maxAgeFlag(fs, &f.maxAge)
 }
 
 // check returns what is wrong with flags that do not go together.

@@ -3,21 +3,28 @@ package main
 import (
 	"path/filepath"
 
+	"github.com/spf13/pflag"
+
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/bucket"
-	"github.com/spf13/pflag"
 )
 
-// storageFlags are the flags about s3://.
+// storageFlags are the flags for a bucket, s3://BUCKET/PREFIX, and the cache of its contents.
 type storageFlags struct{ endpoint, dir, size string }
 
 func (f *storageFlags) flags(fs *pflag.FlagSet) {
-	fs.StringVar(&f.endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+	endpointFlag(fs, &f.endpoint)
 	fs.StringVar(&f.dir, "cache-dir", "", "`folder` in which contents from s3:// are cached; default below --state")
 	fs.StringVar(&f.size, "cache-size", "10G", "`size` that this folder may have, 1G at least")
 }
 
-// open opens a bucket with a cache.
+// endpointFlag adds the flag for the URL of the storage.
+func endpointFlag(fs *pflag.FlagSet, endpoint *string) {
+	fs.StringVar(endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
+}
+
+// open opens a bucket with a cache, by default below the state directory. The caller closes the
+// cache.
 func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
 	size, err := bundle.ParseSize(f.size)
 	if err != nil {
