@@ -17,12 +17,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/serve"
-	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/tlog"
 )
 
 // A check is what doctor found out about a client's settings.

@@ -51,7 +51,7 @@ Example:
 	}
 }
 
-// completionWords returns the commands and, for each, its flags and fixed arguments.
+// completionWords returns the names of the commands and, for each, its flags and fixed arguments.
 func completionWords(e *env) (names []string, words [][]string) {
 	fixed := map[string][]string{
 		"key": {"new", "show"}, "trust": {"add", "list", "remove"}, "completion": {"bash", "zsh", "fish"},

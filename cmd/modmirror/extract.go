@@ -8,9 +8,10 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
-	"github.com/spf13/pflag"
 )
 
 func extractCommand() *command {

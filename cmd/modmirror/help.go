@@ -7,11 +7,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// helpWidth is how many columns help takes at most.
+// helpWidth is the largest number of columns of help.
 const helpWidth = 80
 
-// wrap breaks a text into lines of at most width columns, each behind an indent. A word that is
-// longer stands alone.
+// wrap breaks a text into lines of at most width columns, including the indent of each. A longer
+// word has a line of its own.
 func wrap(text string, width int, indent string) string {
 	var b strings.Builder
 	line := ""
@@ -31,8 +31,8 @@ func wrap(text string, width int, indent string) string {
 	return b.String()
 }
 
-// paragraphs splits a usage text into what stands as it is, such as examples, and paragraphs that
-// may be wrapped.
+// paragraphs splits a usage text. Usage lines, examples and empty lines are verbatim; the other
+// parts may be wrapped.
 func paragraphs(usage string) (parts []string, verbatim []bool) {
 	add := func(line string, asIs bool) {
 		n := len(parts)
@@ -48,7 +48,7 @@ func paragraphs(usage string) (parts []string, verbatim []bool) {
 	return parts, verbatim
 }
 
-// flagLine returns how a flag is written.
+// flagLine returns how a flag is written, and its description.
 func flagLine(f *pflag.Flag) (names, usage string) {
 	value, usage := pflag.UnquoteUsage(f)
 	names = "--" + f.Name
@@ -71,7 +71,7 @@ func flagLine(f *pflag.Flag) (names, usage string) {
 	return names, usage
 }
 
-// helpText returns the help of a command.
+// helpText returns the help of a command: its usage text and its flags.
 func helpText(c *command, fs *pflag.FlagSet) string {
 	var b strings.Builder
 	parts, verbatim := paragraphs(c.usage)
@@ -90,6 +90,7 @@ func helpText(c *command, fs *pflag.FlagSet) string {
 	return b.String()
 }
 
+// help prints the list of commands.
 func (e *env) help() error {
 	fmt.Fprint(e.stdout, "modmirror carries Go modules across an air gap.\n\nUsage: modmirror COMMAND [flags] [args]\n\n")
 	for _, c := range commands() {

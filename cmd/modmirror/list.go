@@ -8,10 +8,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/index"
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 )
 
 func listCommand() *command {

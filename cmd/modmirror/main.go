@@ -1,10 +1,9 @@
-// Command modmirror carries Go modules across an air gap: sync makes a signed bundle where
-// there is a network, serve serves it where there is none.
+// Command modmirror carries Go modules across an air gap: sync makes a signed bundle on a network,
+// and serve serves it on a network that has no way out.
+//
+// A command parses its flags, calls one thing, and prints. Each has a file named after it. What a
+// person sees is in terminal.go, and what an error means is in hints.go.
 package main
-
-// The rules of the terminal: results go to stdout, everything else to stderr. A message
-// begins with "modmirror: ", in lower case and without a full stop; a next step follows as
-// "hint: ". Progress bars appear on a terminal only. Exit codes are those of the constants below.
 
 import (
 	"cmp"
@@ -25,35 +24,37 @@ import (
 // A command is a subcommand.
 type command struct {
 	name    string
-	summary string
-	usage   string // "modmirror NAME …" lines, description, example
-	flags   func(*pflag.FlagSet)
-	run     func(context.Context, *env, []string) error
+	summary string               // one line for the list of commands
+	usage   string               // "Usage:" lines, description and example, see helpText
+	flags   func(*pflag.FlagSet) // adds the flags; nil for none
+	run     func(ctx context.Context, e *env, args []string) error
 }
 
-// env is what a command has of the outside.
+// env is the environment of a command.
 type env struct {
 	stdin  io.Reader
 	stdout *output
 	stderr io.Writer
 
 	terminal  terminal
-	configDir string // key and trusted keys
+	configDir string // folder of the signing key and the trusted keys
 	quiet     bool
 
-	hangup atomic.Pointer[func()] // called on SIGHUP, which ends a command that has none
+	hangup atomic.Pointer[func()] // called on SIGHUP; nil lets SIGHUP end the command
 }
 
+// commands returns all commands in the order of the help.
 func commands() []*command {
 	return []*command{
-		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
-		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
+		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(),
+		whyCommand(), extractCommand(), keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
+		publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error like others: temporary files are removed
+	signal.Ignore(syscall.SIGPIPE) // writing fails instead, and temporary files are removed
 	e := &env{stdin: os.Stdin, stdout: &output{File: os.Stdout}, stderr: os.Stderr}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -71,6 +72,7 @@ func main() {
 	os.Exit(code)
 }
 
+// main runs the command that args name and returns the exit code.
 func (e *env) main(ctx context.Context, args []string) int {
 	if len(args) > 0 && args[0] == rehearseInside {
 		return runRehearseInside(ctx, e, args[1:])
@@ -97,6 +99,7 @@ func (e *env) main(ctx context.Context, args []string) int {
 	return exitUsage
 }
 
+// runCommand parses the flags of a command and runs it.
 func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(e, c)
 	if err := fs.Parse(args); err != nil {
@@ -112,6 +115,7 @@ func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	return cmp.Or(c.run(ctx, e, fs.Args()), e.stdout.err)
 }
 
+// flagSet returns the flags of a command, with those that all commands have.
 func flagSet(e *env, c *command) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)

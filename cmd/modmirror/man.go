@@ -18,8 +18,8 @@ func manCommand() *command {
 		usage: `
 Usage: modmirror man [COMMAND]
 
-Prints the page of modmirror, or of one command, for man. It is made of the same
-texts as --help.
+Prints the page of modmirror, or of one command, for man. It has the same texts as
+--help.
 
 Example:
   modmirror man >/usr/local/share/man/man1/modmirror.1
@@ -44,7 +44,7 @@ Example:
 	}
 }
 
-// roff escapes a text for man.
+// roff escapes a text for roff(7).
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	var b strings.Builder
@@ -57,7 +57,7 @@ func roff(s string) string {
 	return b.String()
 }
 
-// manPage writes the page of the whole.
+// manPage writes the page that has all commands.
 func manPage(w io.Writer, e *env) {
 	fmt.Fprintf(w, ".TH MODMIRROR 1 \"\" \"modmirror %s\" \"User Commands\"\n", version())
 	fmt.Fprintf(w, ".SH NAME\nmodmirror \\- %s\n.SH SYNOPSIS\n.B modmirror\n.I COMMAND\n[flags] [args]\n.SH COMMANDS\n", roff("Go modules for networks without internet: one signed file"))
@@ -86,6 +86,7 @@ func manCommandPage(w io.Writer, e *env, c *command) {
 	manUsage(w, e, c)
 }
 
+// manUsage writes the usage text and the flags of a command.
 func manUsage(w io.Writer, e *env, c *command) {
 	parts, verbatim := paragraphs(c.usage)
 	for i, p := range parts {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestOneLine: what an upstream or a bundle says on a terminal does not steer it.
+// TestOneLine checks that text from an upstream or a bundle cannot steer a terminal.
 func TestOneLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\nb\n":                "a; b",
@@ -17,6 +17,25 @@ func TestOneLine(t *testing.T) {
 	} {
 		if got := oneLine(errors.New(text)); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries"} {
+		if got := number(n, "entry"); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
+		}
+	}
+	if got := number(int64(2), "file"); got != "2 files" {
+		t.Errorf("2 is %q", got)
+	}
+}
+
+func TestBytesText(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 3 << 19: "1.5 MiB", 9 << 28: "2.25 GiB"} {
+		if got := bytesText(n); got != want {
+			t.Errorf("%d is %q, want %q", n, got, want)
 		}
 	}
 }

@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/modmirror/modmirror/bundle"
 )
 
 func trustCommand() *command {

@@ -6,12 +6,13 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/spf13/pflag"
+
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
-	"github.com/spf13/pflag"
 )
 
-// version is what this binary says it is.
+// version returns the version of this binary, "(devel)" when it is not known.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
@@ -22,8 +23,8 @@ func version() string {
 // versionInfo is what version prints with --json.
 type versionInfo struct {
 	Version string `json:"version"`
-	Commit  string `json:"commit,omitempty"` // of the sources, when they were built in a repository
-	Dirty   bool   `json:"dirty,omitempty"`  // with changes
+	Commit  string `json:"commit,omitempty"` // of the source, if it was built in a repository
+	Dirty   bool   `json:"dirty,omitempty"`  // the source had changes that were not committed
 	Go      string `json:"go"`
 	Format  string `json:"format"` // of bundles
 	Schema  int    `json:"schema"` // of their index
@@ -41,17 +42,7 @@ func versionCommand() *command {
 			if len(args) > 0 {
 				return usagef("version takes no arguments")
 			}
-			v := versionInfo{Version: version(), Go: runtime.Version(), Format: bundle.Format, Schema: index.SchemaVersion, SQLite: index.SQLiteVersion()}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					switch s.Key {
-					case "vcs.revision":
-						v.Commit = s.Value
-					case "vcs.modified":
-						v.Dirty = s.Value == "true"
-					}
-				}
-			}
+			v := readVersion()
 			if asJSON {
 				return writeJSON(e.stdout, v)
 			}
@@ -67,4 +58,25 @@ func versionCommand() *command {
 			return nil
 		},
 	}
+}
+
+// readVersion returns what this binary was built of.
+func readVersion() versionInfo {
+	v := versionInfo{
+		Version: version(), Go: runtime.Version(),
+		Format: bundle.Format, Schema: index.SchemaVersion, SQLite: index.SQLiteVersion(),
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Commit = s.Value
+		case "vcs.modified":
+			v.Dirty = s.Value == "true"
+		}
+	}
+	return v
 }
