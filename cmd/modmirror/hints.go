@@ -114,19 +114,19 @@ var outcomes = []outcome{
 	of(exitFailed, func(_ string, err *hintError) string { return err.hint }),
 	of(exitFailed, func(_ string, err *bucket.UnavailableError) string {
 		if err.Denied {
-			return "credentials are looked for in $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role; the bucket must be there"
+			return "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"
 		}
-		return "--s3-endpoint or $AWS_ENDPOINT_URL says where the storage is, if it is not Amazon's"
+		return "name the storage with --s3-endpoint or $AWS_ENDPOINT_URL, if it is not Amazon's"
 	}),
 	of(exitFailed, always[*bundle.MinSequenceError]("carry the newest bundle, or lower --min-sequence if this one is meant")),
-	of(exitNotVerified, always[*bundle.RollbackError]("carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number")),
-	of(exitNotVerified, always[*bundle.UnshownError]("make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same")),
-	of(exitIncomplete, always[*bundle.MissingBaseError]("import, or name, the bundles of the line in their order; sync --full makes one that needs no others")),
+	of(exitNotVerified, always[*bundle.RollbackError]("carry the newest bundle; or accept this one with --allow-rollback, unless the store has another bundle of its sequence")),
+	of(exitNotVerified, always[*bundle.UnshownError]("make the bundle with --base and the catalog of the store (modmirror extract --catalog); or accept this one with --allow-rollback")),
+	of(exitIncomplete, always[*bundle.MissingBaseError]("import the earlier bundles of this line first, oldest first; or make one that needs no others: modmirror sync --full")),
 	of(exitIncomplete, always[*bundle.NotAtHandError]("name a store that has the whole line; verify takes all bundles of a line together")),
 	of(exitFailed, func(_ string, err *bundle.StateError) string {
-		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", err.File)
+		return fmt.Sprintf("restore %s from a backup; without it modmirror cannot tell an older bundle from the newest", err.File)
 	}),
-	of(exitFailed, always[*bundle.TooFewError]("modmirror sign adds a signature, and modmirror trust add has one count")),
+	of(exitFailed, always[*bundle.TooFewError]("add a signature with modmirror sign, or trust another key that signed it with modmirror trust add")),
 	of(exitUsage, always[*serve.CoveredError]("make the patterns of --inside narrower")),
 	of(exitFailed, always[*missesError]("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")),
 	of(exitUsage, func(command string, _ *bundle.OccupiedError) string {
@@ -136,7 +136,7 @@ var outcomes = []outcome{
 		return "name another file or folder, or move what is there away"
 	}),
 	of(exitUsage, func(command string, _ *usageError) string { return "modmirror " + command + " --help" }),
-	of(exitFailed, always[*bundle.UntrustedError]("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")),
+	of(exitFailed, always[*bundle.UntrustedError]("if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there")),
 	of(exitFailed, func(_ string, err *bundle.ForeignError) string { return cleanText(err.Hint()) }),
 	of(exitNotVerified, always[*bundle.NotVerifiedError](carryAgain)),
 	is(exitNotVerified, proof.ErrMismatch, nil),

@@ -25,9 +25,9 @@ import (
 func TestReport(t *testing.T) {
 	const (
 		again    = "copy or carry the file again, and compare its sha256sum on both sides"
-		earlier  = "import, or name, the bundles of the line in their order; sync --full makes one that needs no others"
-		rollback = "carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number"
-		unshown  = "make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same"
+		earlier  = "import the earlier bundles of this line first, oldest first; or make one that needs no others: modmirror sync --full"
+		rollback = "carry the newest bundle; or accept this one with --allow-rollback, unless the store has another bundle of its sequence"
+		unshown  = "make the bundle with --base and the catalog of the store (modmirror extract --catalog); or accept this one with --allow-rollback"
 	)
 	plain := errors.New("x")
 	line := index.Bundle{Name: "team"}
@@ -51,9 +51,9 @@ func TestReport(t *testing.T) {
 
 		{name: "not verified", err: &bundle.NotVerifiedError{What: "MANIFEST", Err: plain}, code: 3, hint: again},
 		{name: "untrusted", err: &bundle.NotVerifiedError{What: "signature", Err: &bundle.UntrustedError{}}, code: 3,
-			hint: "if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show"},
+			hint: "if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there"},
 		{name: "too few signatures", err: &bundle.NotVerifiedError{What: "signature", Err: &bundle.TooFewError{}}, code: 3,
-			hint: "modmirror sign adds a signature, and modmirror trust add has one count"},
+			hint: "add a signature with modmirror sign, or trust another key that signed it with modmirror trust add"},
 		{name: "foreign", err: &bundle.NotVerifiedError{What: "x", Err: &bundle.ForeignError{File: "x"}}, code: 3},
 		{name: "foreign, undone", err: &bundle.NotVerifiedError{What: "x", Err: gzipped(t)}, code: 3, hint: "gunzip"},
 		{name: "rollback", err: &bundle.RollbackError{}, code: 3, hint: rollback},
@@ -65,7 +65,7 @@ func TestReport(t *testing.T) {
 			hint: "name a store that has the whole line; verify takes all bundles of a line together"},
 		{name: "missing piece", err: &bundle.MissingPieceError{Names: []string{"x.002"}}, code: 4},
 		{name: "state", err: &bundle.StateError{File: "lines.json", Err: plain}, code: 1,
-			hint: "restore it; without lines.json the next bundle is believed to be the newest, whatever it is"},
+			hint: "restore lines.json from a backup; without it modmirror cannot tell an older bundle from the newest"},
 		{name: "occupied", err: &bundle.OccupiedError{}, code: 2, hint: "name another file or folder, or move what is there away"},
 		{name: "occupied, by extract", command: "extract", err: &bundle.OccupiedError{}, code: 2, hint: "name another folder; or --overwrite replaces plain files"},
 		{name: "occupied, by publish", command: "publish", err: &bundle.OccupiedError{}, code: 2, hint: "name another folder; or --overwrite replaces plain files"},
@@ -79,9 +79,9 @@ func TestReport(t *testing.T) {
 		{name: "owner", err: &safefile.OwnerError{}, code: 1},
 
 		{name: "storage", command: "publish", err: &bucket.UnavailableError{What: "x", Err: plain}, code: 1,
-			hint: "--s3-endpoint or $AWS_ENDPOINT_URL says where the storage is, if it is not Amazon's"},
+			hint: "name the storage with --s3-endpoint or $AWS_ENDPOINT_URL, if it is not Amazon's"},
 		{name: "storage, denied", command: "serve", err: &bucket.UnavailableError{What: "x", Err: plain, Denied: true}, code: 1,
-			hint: "credentials are looked for in $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role; the bucket must be there"},
+			hint: "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"},
 		{name: "no space", err: syscall.ENOSPC, code: 1, hint: "make room and run it again"},
 		{name: "no space, for sync", command: "sync", err: syscall.ENOSPC, code: 1, hint: "make room and run it again: what was fetched is kept"},
 		{name: "broken pipe of something else", err: syscall.EPIPE, code: 1},
