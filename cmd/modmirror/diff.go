@@ -134,17 +134,6 @@ func diff(ctx context.Context, old, now *bundle.Bundle) (*bundleDiff, error) {
 	return d, err
 }
 
-// wholeVersions returns the versions that are carried with their zip, in the order of the index: by path and version.
-func wholeVersions(ctx context.Context, b *bundle.Bundle) iter.Seq2[index.Version, error] {
-	return func(yield func(index.Version, error) bool) {
-		for v, err := range b.Index.Versions(ctx, "") {
-			if (v.ZipSize != nil || err != nil) && !yield(v, err) {
-				return
-			}
-		}
-	}
-}
-
 // merge calls each with what two ordered sequences have in common, and with nil in the place of what one of them lacks.
 func merge[T any](old, now iter.Seq2[T, error], compare func(a, b T) int, each func(a, b *T)) error {
 	nextOld, stopOld := iter.Pull2(old)

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"io"
 	"text/tabwriter"
 	"time"
 
@@ -19,15 +19,15 @@ type bundleInfo struct {
 	ID         string       `json:"id"`
 	Sequence   int64        `json:"sequence"`
 	Created    time.Time    `json:"created"`
-	Size       int64        `json:"size"`
+	Size       int64        `json:"size"` // bytes
 	SignedBy   []string     `json:"signedBy"`
-	SumDB      string       `json:"sumdb,omitempty"`
-	SumDBSize  int64        `json:"sumdbSize,omitempty"`
+	SumDB      string       `json:"sumdb,omitempty"`     // name of the checksum database
+	SumDBSize  int64        `json:"sumdbSize,omitempty"` // records of its tree
 	Counts     index.Counts `json:"counts"`
 	Vulns      int64        `json:"vulns,omitempty"`      // entries of the vulnerability database
 	Retracted  int64        `json:"retracted,omitempty"`  // versions
 	Deprecated int64        `json:"deprecated,omitempty"` // modules
-	Self       []string     `json:"self,omitempty"`       // platforms with modmirror and Go for a host that has nothing
+	Self       []string     `json:"self,omitempty"`       // platforms of the carried modmirror and Go
 	Line       []lineInfo   `json:"line,omitempty"`       // the bundles before a delta, oldest first
 }
 
@@ -45,7 +45,7 @@ func infoCommand() *command {
 		usage: `
 Usage: modmirror info [flags] BUNDLE|STORE
 
-Of a store it shows the newest bundle of each line.
+For a store it shows the newest bundle of each line.
 
 Example:
   modmirror info team.tar
@@ -55,7 +55,7 @@ Example:
 			if len(args) != 1 {
 				return usagef("want one bundle or store")
 			}
-			if st, err := os.Stat(args[0]); err != nil || !st.IsDir() {
+			if !isFolder(args[0]) {
 				b, err := openBundle(ctx, e, args[0])
 				if err != nil {
 					return err
@@ -85,21 +85,30 @@ Example:
 	}
 }
 
-// showInfo prints who signed a bundle and what it holds.
-func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
-	var err error
+// readInfo collects the facts about a bundle.
+func readInfo(ctx context.Context, b *bundle.Bundle) (info bundleInfo, err error) {
 	m := b.Manifest
-	info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil, nil}
+	info = bundleInfo{
+		Name: m.Name, ID: m.ID(), Sequence: m.Sequence, Created: m.Created, Size: m.Size,
+		SignedBy: b.Signers, SumDB: m.DB, SumDBSize: m.Head.N, Counts: m.Counts,
+	}
 	for _, x := range b.Line() {
 		info.Line = append(info.Line, lineInfo{x.Digest, x.Sequence})
 	}
 	if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
-		return err
+		return info, err
 	}
 	if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
-		return err
+		return info, err
 	}
-	if info.Self, err = b.Index.Selfs(ctx); err != nil {
+	info.Self, err = b.Index.Selfs(ctx)
+	return info, err
+}
+
+// showInfo prints the facts about a bundle.
+func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
+	info, err := readInfo(ctx, b)
+	if err != nil {
 		return err
 	}
 	if asJSON {
@@ -107,6 +116,7 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
+	m := b.Manifest
 	line("name", "%s", m.Name)
 	line("id", "%s", info.ID)
 	for _, s := range b.Signers {
@@ -116,7 +126,7 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	if n := len(info.Line); n > 0 {
 		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
 	}
-	line("size", "%s; %s in the catalogue", bytesText(m.Size), number(m.Counts.Files, "file"))
+	line("size", "%s; %s in the catalog", bytesText(m.Size), number(m.Counts.Files, "file"))
 	line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
 	line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
 	if m.DB != "" {
@@ -133,27 +143,45 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	for _, p := range info.Self {
 		line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
 	}
-	if m.Counts.Private > 0 {
-		line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))
-		for path, err := range b.Index.Private(ctx) {
-			if err != nil {
-				return err
-			}
-			line("", "%s", path)
-		}
+	if err := showPrivate(ctx, w, b); err != nil {
+		return err
 	}
-	if m.Counts.Missing > 0 {
-		line("missing", "%s could not be had", number(m.Counts.Missing, "file"))
-		for miss, err := range b.Index.Missing(ctx) {
-			if err != nil {
-				return err
-			}
-			accepted := ""
-			if miss.Allowed {
-				accepted = " (missing-ok)"
-			}
-			line("", "%s of %s@%s%s", miss.What, miss.Path, miss.Version, accepted)
-		}
+	if err := showMissing(ctx, w, b); err != nil {
+		return err
 	}
 	return w.Flush()
+}
+
+// showPrivate prints the modules outside the checksum database, as lines of a table.
+func showPrivate(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
+	if b.Manifest.Counts.Private == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "private\t%s outside the checksum database: only the signature vouches for it\n", number(b.Manifest.Counts.Private, "version"))
+	for path, err := range b.Index.Private(ctx) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "\t%s\n", path)
+	}
+	return nil
+}
+
+// showMissing prints the files that could not be had, as lines of a table.
+func showMissing(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
+	if b.Manifest.Counts.Missing == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "missing\t%s could not be had\n", number(b.Manifest.Counts.Missing, "file"))
+	for m, err := range b.Index.Missing(ctx) {
+		if err != nil {
+			return err
+		}
+		accepted := ""
+		if m.Allowed {
+			accepted = " (missing-ok)"
+		}
+		fmt.Fprintf(w, "\t%s of %s@%s%s\n", m.What, m.Path, m.Version, accepted)
+	}
+	return nil
 }

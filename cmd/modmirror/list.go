@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 
@@ -23,18 +23,19 @@ func listCommand() *command {
 		usage: `
 Usage: modmirror list [flags] BUNDLE
 
-Prints path, version, size of the zip and h1 of each version that is carried whole,
-and whether the module's newest version, carried or not, retracts it or is deprecated.
+Prints path, version, size of the zip and h1 of each version that is carried whole.
+A note follows if the module's newest version retracts it or is deprecated, whether
+or not that version is carried.
 
 Example:
   modmirror list team.tar | grep golang.org/x
   modmirror list --tree team.tar | less
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.BoolVar(&asJSON, "json", false, "print a JSON object a line")
-			fs.BoolVar(&all, "all", false, "also versions of which only the go.mod is carried")
-			fs.BoolVar(&tree, "tree", false, "print what requires what instead, from the projects and the versions that were asked for; with --json a line of go.mod an object")
-			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each line")
+			fs.BoolVar(&all, "all", false, "also list versions of which only the go.mod is carried")
+			fs.BoolVar(&tree, "tree", false, "print instead what requires what, from the projects and the versions that were asked for; with --json an object for each requirement")
+			fs.BoolVar(&missing, "missing", false, "list instead what could not be had")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			b, err := oneBundle(ctx, e, args)
@@ -42,52 +43,70 @@ Example:
 				return err
 			}
 			defer b.Close()
-			if tree {
-				if missing || all {
-					return usagef("--tree goes with --json only")
-				}
-				if asJSON {
-					return printEach(e.stdout, true, b.Index.Requirements(ctx), func(io.Writer, index.Requirement) error { return nil })
-				}
+			switch {
+			case tree && (missing || all):
+				return usagef("--tree goes with --json only")
+			case tree && asJSON:
+				return printEach(e.stdout, true, b.Index.Requirements(ctx), func(io.Writer, index.Requirement) error { return nil })
+			case tree:
 				return printTree(ctx, e.stdout, b)
+			case missing:
+				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), printMissing)
+			case all:
+				return printEach(e.stdout, asJSON, b.Index.Versions(ctx, ""), printVersion)
 			}
-			if missing {
-				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) error {
-					accepted := ""
-					if m.Allowed {
-						accepted = "\tmissing-ok"
-					}
-					_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", m.Path, m.Version, m.What, m.Status, m.Chain, accepted)
-					return err
-				})
-			}
-			versions := wholeVersions(ctx, b)
-			if all {
-				versions = b.Index.Versions(ctx, "")
-			}
-			return printEach(e.stdout, asJSON, versions, func(w io.Writer, v index.Version) error {
-				size := "-"
-				if v.ZipSize != nil {
-					size = fmt.Sprint(*v.ZipSize)
-				}
-				note := ""
-				if v.Private {
-					note = "\tprivate"
-				}
-				if v.Retracted != nil {
-					note += "\tretracted: " + oneLine(errors.New(*v.Retracted))
-				}
-				if v.Deprecated != "" {
-					note += "\tdeprecated: " + oneLine(errors.New(v.Deprecated))
-				}
-				_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
-				return err
-			})
+			return printEach(e.stdout, asJSON, wholeVersions(ctx, b), printVersion)
 		},
 	}
 }
 
-// printTree prints the module graph as its go.mod files have it. What a version requires is printed once, the first time.
+// wholeVersions returns the versions that are carried with their zip, in the order of the index: by
+// path and version.
+func wholeVersions(ctx context.Context, b *bundle.Bundle) iter.Seq2[index.Version, error] {
+	return func(yield func(index.Version, error) bool) {
+		for v, err := range b.Index.Versions(ctx, "") {
+			if (v.ZipSize != nil || err != nil) && !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
+// printVersion prints a line of list.
+func printVersion(w io.Writer, v index.Version) error {
+	size := "-"
+	if v.ZipSize != nil {
+		size = fmt.Sprint(*v.ZipSize)
+	}
+	note := ""
+	if v.Private {
+		note = "\tprivate"
+	}
+	if v.Retracted != nil {
+		note += "\tretracted: " + cleanText(*v.Retracted)
+	}
+	if v.Deprecated != "" {
+		note += "\tdeprecated: " + cleanText(v.Deprecated)
+	}
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
+	return err
+}
+
+// printMissing prints a line of list --missing.
+func printMissing(w io.Writer, m index.Missing) error {
+	accepted := ""
+	if m.Allowed {
+		accepted = "\tmissing-ok"
+	}
+	_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", m.Path, m.Version, m.What, m.Status, m.Chain, accepted)
+	return err
+}
+
+// maxIndent limits the indentation of printTree: a hostile graph may be one long chain.
+const maxIndent = 50
+
+// printTree prints the module graph of the go.mod files. It prints the requirements of a version
+// only where the version comes first.
 func printTree(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
 	printed := make(map[module.Version]bool)
 	type line struct {
@@ -122,6 +141,3 @@ func printTree(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
 	}
 	return nil
 }
-
-// maxIndent bounds how far a line of a tree is indented: a hostile graph may be one long chain.
-const maxIndent = 50
