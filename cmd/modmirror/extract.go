@@ -25,10 +25,12 @@ func extractCommand() *command {
 Usage: modmirror extract [flags] BUNDLE|STORE [PATH...]
        modmirror extract --catalog [flags] BUNDLE|STORE
 
-Writes the files at the GOPROXY paths, or all, below a folder. Unlike tar it checks
-each file's hash on the way. The result works as GOPROXY=file:///FOLDER; deltas are
-extracted in their order, one over the other. With --catalog it writes the two small
-files that the next sync needs of a bundle, or of each line in a store.
+Writes the files at the given GOPROXY paths, or all files, below a folder. Unlike tar
+it verifies the hash of each file. The result works as GOPROXY=file:///FOLDER. Extract
+a line into one folder, the full bundle first and then its deltas, oldest first.
+
+With --catalog it writes the two small files that the next sync needs: those of a
+bundle, or of each line of a store.
 
 Example:
   modmirror extract -d /srv/go team.tar
@@ -36,7 +38,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
-			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file that was written")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file written")
 			guard.flags(fs)
 			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
 		},
@@ -74,69 +76,59 @@ Example:
 				}
 				return json.NewEncoder(e.stdout).Encode(extracted{f.Path, f.Size, hex.EncodeToString(f.SHA256[:])})
 			})
-			if err != nil {
-				if n > 0 {
-					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
+			if err == nil || n > 0 {
+				then := ""
+				if err != nil {
+					then = ", and then:"
 				}
-				err = fmt.Errorf("%s: %w", args[0], err)
-				if _, older := errors.AsType[*bundle.RollbackError](err); older {
-					return &hintError{err, "extract it to another folder; or --overwrite writes it over the newer one"}
-				}
-				if _, occupied := errors.AsType[*bundle.OccupiedError](err); noSuchFile(err) && !occupied {
-					err = &hintError{err, "tar tf " + args[0] + " lists the paths"}
-				}
-				return err
+				e.say("wrote %s below %s%s", number(n, "file"), dir, then)
 			}
-			e.say("wrote %s below %s", number(n, "file"), dir)
-			return nil
+			return extractHint(err, args[0])
 		},
 	}
 }
 
-// extracted is what extract prints with --json.
+// extractHint adds the file to an error of extract, and the next step that extract alone knows.
+func extractHint(err error, file string) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s: %w", file, err)
+	_, older := errors.AsType[*bundle.RollbackError](err)
+	_, occupied := errors.AsType[*bundle.OccupiedError](err)
+	switch {
+	case older:
+		return &hintError{err, "extract it to another folder; or --overwrite writes it over the newer one"}
+	case noSuchFile(err) && !occupied:
+		return &hintError{err, "tar tf " + file + " lists the paths"}
+	}
+	return err
+}
+
+// extracted is what extract prints of a file with --json.
 type extracted struct {
 	Path   string `json:"path"`
-	Size   int64  `json:"size"`
+	Size   int64  `json:"size"` // bytes
 	SHA256 string `json:"sha256"`
 }
 
-// extractCatalog writes the catalogue of a bundle, or of each line of a store.
+// extractCatalog writes the catalog of a bundle, or of each line of a store: its manifest and index.
 func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	var lines []*bundle.Bundle
-	var passed []error
-	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		trust, err := e.trust(1)
-		if err != nil {
-			return err
-		}
-		store, err := bundle.OpenStore(name, trust, stateDir())
-		if err != nil {
-			return err
-		}
-		v, err := store.View(ctx, func(file string, err error) { passed = append(passed, fmt.Errorf("%s: %w", file, err)) })
-		if err != nil {
-			return err
-		}
-		defer v.Close()
-		lines, passed = v.Lines, append(passed, v.Passed...)
-	} else {
-		b, err := openBundle(ctx, e, name)
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		lines = []*bundle.Bundle{b}
+	lines, skipped, done, err := openForCatalog(ctx, e, name)
+	if err != nil {
+		return err
 	}
+	defer done()
 	for _, b := range lines {
 		manifest, index := b.CatalogFiles(dir)
 		guard.reads(b.Path(), name)
 		if err := guard.check(manifest, e.bundleOfLine(b.Manifest.Name)); err != nil {
 			return err
 		}
-		// The index belongs to the manifest beside it.
+		// The index is replaced with the manifest beside it.
 		if err := guard.check(index, func(string) error { return e.bundleOfLine(b.Manifest.Name)(manifest) }); err != nil {
 			return err
 		}
@@ -148,11 +140,36 @@ func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir s
 		}
 		e.say("wrote %s and the index beside it: %s, sequence %d", file, b.Manifest.Name, b.Manifest.Sequence)
 	}
-	for _, err := range passed {
-		e.complain("not in the catalogues: %s", oneLine(err))
+	for _, err := range skipped {
+		e.complain("not in the catalogs: %s", oneLine(err))
 	}
-	if len(passed) > 0 {
+	if len(skipped) > 0 {
 		return errIncomplete
 	}
 	return nil
+}
+
+// openForCatalog opens the newest bundle of each line of a store, or one bundle. skipped says which
+// lines of the store are left out, and why. The caller calls done.
+func openForCatalog(ctx context.Context, e *env, name string) (lines []*bundle.Bundle, skipped []error, done func() error, err error) {
+	if !isFolder(name) {
+		b, err := openBundle(ctx, e, name)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return []*bundle.Bundle{b}, nil, b.Close, nil
+	}
+	trust, err := e.trust(1)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	store, err := bundle.OpenStore(name, trust, stateDir())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	v, err := store.View(ctx, func(file string, err error) { skipped = append(skipped, fmt.Errorf("%s: %w", file, err)) })
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return v.Lines, append(skipped, v.Passed...), v.Close, nil
 }

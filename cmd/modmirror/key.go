@@ -15,9 +15,17 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 )
 
+// agentPrefix begins the name of a key in ssh-agent: ssh-agent:COMMENT.
+const agentPrefix = "ssh-agent"
+
+// keyFlags are the flags of key.
+type keyFlags struct {
+	file, name, passphraseFile string
+	protect, asJSON            bool
+}
+
 func keyCommand() *command {
-	var file, name, passphraseFile string
-	var protect, asJSON bool
+	f := new(keyFlags)
 	return &command{
 		name:    "key",
 		summary: "make or show the signing key",
@@ -25,79 +33,88 @@ func keyCommand() *command {
 Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
        modmirror key show [--file FILE|ssh-agent:COMMENT]
 
-new makes an Ed25519 key, readable by you alone. show prints its public part,
-which those who use your bundles trust with: modmirror trust add.
+new makes an Ed25519 key that only you can read. show prints its public part, for those
+who use your bundles: they trust it with modmirror trust add.
 
 Example:
   modmirror key show
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&file, "file", "", "key `file` (default key in the config folder)")
-			fs.StringVar(&name, "name", "", "`name` of a new key (default user@host)")
-			fs.BoolVar(&protect, "passphrase", false, "protect a new key with a passphrase, which is asked for")
-			fs.BoolVar(&asJSON, "json", false, "print JSON")
-			fs.StringVar(&passphraseFile, "passphrase-file", "", "protect it with the passphrase in a `file`, - for stdin")
+			fs.StringVar(&f.file, "file", "", "key `file` (default key in the config folder)")
+			fs.StringVar(&f.name, "name", "", "`name` of a new key (default user@host)")
+			fs.BoolVar(&f.protect, "passphrase", false, "ask for a passphrase, and protect a new key with it")
+			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+			fs.StringVar(&f.passphraseFile, "passphrase-file", "", "protect a new key with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
 				return usagef("want key new or key show")
 			}
-			if file == "" {
-				file = e.keyFile()
+			if f.file == "" {
+				f.file = e.keyFile()
 			}
-			if strings.ContainsAny(name, " +\t\r\n") {
-				return usagef("--name %q: no spaces and no plus", name)
+			if strings.ContainsAny(f.name, " +\t\r\n") {
+				return usagef("--name %q: no spaces and no plus", f.name)
 			}
+			show := showKey
 			if args[0] == "new" {
-				var phrase []byte
-				if protect || passphraseFile != "" {
-					var err error
-					if phrase, err = e.newPassphrase(passphraseFile); err != nil {
-						return err
-					}
-				}
-				key, err := bundle.NewKey(file, name, phrase)
-				if errors.Is(err, fs.ErrExist) {
-					return &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
-				}
-				if err != nil {
-					return err
-				}
-				e.say("made %s", file)
-				return e.showKey(file, key.Verifier, asJSON)
+				show = newKey
 			}
-			if strings.HasPrefix(file, agentPrefix) {
-				key, err := e.readKey(file, "")
-				if err != nil {
-					return err
-				}
-				return e.showKey(file, key.Verifier, asJSON)
-			}
-			public, err := bundle.PublicKey(file)
-			if noSuchFile(err) {
-				return &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new"}
-			}
+			public, err := show(e, f)
 			if err != nil {
 				return err
 			}
-			return e.showKey(file, public, asJSON)
+			if f.asJSON {
+				return writeJSON(e.stdout, keyResult{f.file, public})
+			}
+			_, err = fmt.Fprintln(e.stdout, public)
+			return err
 		},
 	}
 }
 
-// showKey prints the public part of a key.
-func (e *env) showKey(file, public string, asJSON bool) error {
-	if asJSON {
-		return writeJSON(e.stdout, struct {
-			File string `json:"file"`
-			Key  string `json:"key"`
-		}{file, public})
-	}
-	_, err := fmt.Fprintln(e.stdout, public)
-	return err
+// keyResult is what key prints with --json.
+type keyResult struct {
+	File string `json:"file"`
+	Key  string `json:"key"` // public part
 }
 
-// newPassphrase asks for a passphrase twice, or reads it from a file.
+// newKey makes a key and returns its public part.
+func newKey(e *env, f *keyFlags) (public string, err error) {
+	var phrase []byte
+	if f.protect || f.passphraseFile != "" {
+		if phrase, err = e.newPassphrase(f.passphraseFile); err != nil {
+			return "", err
+		}
+	}
+	key, err := bundle.NewKey(f.file, f.name, phrase)
+	if errors.Is(err, fs.ErrExist) {
+		return "", &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
+	}
+	if err != nil {
+		return "", err
+	}
+	e.say("made %s", f.file)
+	return key.Verifier, nil
+}
+
+// showKey returns the public part of a key in a file or in ssh-agent.
+func showKey(e *env, f *keyFlags) (public string, err error) {
+	if strings.HasPrefix(f.file, agentPrefix) {
+		key, err := e.readKey(f.file, "")
+		if err != nil {
+			return "", err
+		}
+		return key.Verifier, nil
+	}
+	public, err = bundle.PublicKey(f.file)
+	if noSuchFile(err) {
+		return "", &hintError{fmt.Errorf("there is no key %s", f.file), "modmirror key new"}
+	}
+	return public, err
+}
+
+// newPassphrase asks for a passphrase twice or, if file is not empty, reads it from there.
 func (e *env) newPassphrase(file string) ([]byte, error) {
 	phrase, err := e.passphrase(file, "new passphrase: ")
 	if err == nil && len(phrase) == 0 {
@@ -113,10 +130,8 @@ func (e *env) newPassphrase(file string) ([]byte, error) {
 	return phrase, err
 }
 
-// agentPrefix begins a --key that is in ssh-agent.
-const agentPrefix = "ssh-agent"
-
-// readKey reads a key from a file, or finds it in ssh-agent.
+// readKey reads a signing key from a file or finds it in ssh-agent. It asks for the passphrase of a
+// protected key or, if passphraseFile is not empty, reads it from there.
 func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
 	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
 		key, err := bundle.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
@@ -132,7 +147,7 @@ func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
 	return key, err
 }
 
-// passphrase reads a passphrase from a file or, without one, from the terminal.
+// passphrase reads the first line of a file, "-" for stdin or, if file is empty, of the terminal.
 func (e *env) passphrase(file, prompt string) ([]byte, error) {
 	if file != "" {
 		var data []byte

@@ -20,10 +20,11 @@ func signCommand() *command {
 		usage: `
 Usage: modmirror sign [flags] BUNDLE...
 
-Adds a signature to those that a bundle has, in its file, or with --to beside it,
-for media that cannot be written to: every command finds BUNDLE.sig. The bundle
-must be signed by a trusted key already; verify it before you vouch for it. Its id
-does not change. An interruption is repaired by the next run.
+Adds a signature to a bundle that a trusted key has signed. Verify it before you sign
+it. The bundle's id does not change. The next run repairs an interrupted one.
+
+With --to the signature goes to another file, for media that cannot be written to.
+Every command finds it in BUNDLE.sig.
 
 Example:
   modmirror verify --deep team.tar && modmirror sign --key approver.key team.tar
@@ -33,7 +34,7 @@ Example:
 			fs.StringSliceVar(&keys, "key", nil, "signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
 			fs.StringVar(&passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
-			fs.StringVar(&to, "to", "", "`file` for the signature, or to add it to")
+			fs.StringVar(&to, "to", "", "`file` to write the signature to, or to add it to")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 || to != "" && len(args) != 1 {
@@ -55,25 +56,12 @@ Example:
 				signers = append(signers, key)
 			}
 			for _, file := range args {
-				var m bundle.Manifest
-				var err error
-				if to != "" {
-					m, err = bundle.SignDetached(file, to, trust, signers...)
-				} else {
-					m, err = bundle.Sign(file, trust, signers...)
-				}
-				if errors.Is(err, fs.ErrPermission) && to == "" {
-					return &hintError{err, "--to " + file + ".sig writes the signature beside it"}
-				}
+				m, err := sign(file, to, trust, signers)
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					result := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
-					for _, key := range signers {
-						result.SignedBy = append(result.SignedBy, key.Verifier)
-					}
-					if err := writeJSON(e.stdout, result); err != nil {
+					if err := writeJSON(e.stdout, newSignResult(file, to, m, signers)); err != nil {
 						return err
 					}
 				}
@@ -86,6 +74,18 @@ Example:
 	}
 }
 
+// sign adds signatures to a bundle, in its file or, if to is not empty, in that file.
+func sign(file, to string, trust *bundle.Trust, signers []*bundle.Key) (bundle.Manifest, error) {
+	if to != "" {
+		return bundle.SignDetached(file, to, trust, signers...)
+	}
+	m, err := bundle.Sign(file, trust, signers...)
+	if errors.Is(err, fs.ErrPermission) {
+		err = &hintError{err, "--to " + file + ".sig writes the signature beside it"}
+	}
+	return m, err
+}
+
 // signResult is what sign prints of a bundle with --json.
 type signResult struct {
 	File     string   `json:"file"`
@@ -94,4 +94,12 @@ type signResult struct {
 	Sequence int64    `json:"sequence"`
 	ID       string   `json:"id"`
 	SignedBy []string `json:"signedBy"` // public keys that signed now
+}
+
+func newSignResult(file, to string, m bundle.Manifest, signers []*bundle.Key) signResult {
+	r := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
+	for _, key := range signers {
+		r.SignedBy = append(r.SignedBy, key.Verifier)
+	}
+	return r
 }

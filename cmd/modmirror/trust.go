@@ -17,15 +17,15 @@ func trustCommand() *command {
 	var asJSON bool
 	return &command{
 		name:    "trust",
-		summary: "say whose bundles are believed here",
+		summary: "choose the keys whose bundles are accepted here",
 		usage: `
 Usage: modmirror trust add KEY|FILE
        modmirror trust list [BUNDLE|STORE...]
        modmirror trust remove NAME|KEY
 
-A bundle is opened only when a trusted key signed it. Get the key from the one
-who makes the bundles, by a way that you trust. With bundles or stores, list says
-for which of them each key vouches, and which nobody else would vouch for if it were removed.
+modmirror opens a bundle only if a trusted key signed it. Get the key from the person
+who makes the bundles, by a way that you trust. With bundles or stores, list prints
+which of them each key signed, and which no other trusted key signed.
 
 Example:
   modmirror trust add team.pub
@@ -38,28 +38,7 @@ Example:
 			}
 			switch {
 			case len(args) == 2 && args[0] == "add":
-				keys := []string{args[1]}
-				if _, err := os.Stat(args[1]); err == nil {
-					list, err := bundle.ReadTrust(args[1])
-					if err != nil {
-						return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
-					}
-					if keys = list.Keys; len(keys) == 0 {
-						return fmt.Errorf("%s: there is no key in it", args[1])
-					}
-				}
-				for _, key := range keys {
-					added, err := trust.Add(key)
-					if err != nil {
-						return err
-					}
-					if added {
-						e.say("trusting %s", strings.TrimSpace(key))
-					} else {
-						e.say("already trusted: %s", strings.TrimSpace(key))
-					}
-				}
-				return nil
+				return addTrust(e, trust, args[1])
 			case len(args) >= 1 && args[0] == "list":
 				return listTrust(e, trust, args[1:], asJSON)
 			case len(args) == 2 && args[0] == "remove":
@@ -74,7 +53,47 @@ Example:
 	}
 }
 
-// listTrust prints the trusted keys, and for which bundles each vouches.
+// addTrust adds a key, or the keys in a file, to the trusted ones.
+func addTrust(e *env, trust *bundle.Trust, key string) error {
+	keys := []string{key}
+	if _, err := os.Stat(key); err == nil {
+		list, err := bundle.ReadTrust(key)
+		if err != nil {
+			return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
+		}
+		if keys = list.Keys; len(keys) == 0 {
+			return fmt.Errorf("%s: there is no key in it", key)
+		}
+	}
+	for _, key := range keys {
+		added, err := trust.Add(key)
+		if err != nil {
+			return err
+		}
+		if added {
+			e.say("trusting %s", strings.TrimSpace(key))
+		} else {
+			e.say("already trusted: %s", strings.TrimSpace(key))
+		}
+	}
+	return nil
+}
+
+// trustedKey is what trust list prints of a key with --json.
+type trustedKey struct {
+	Key     string         `json:"key"`
+	Bundles []signedBundle `json:"bundles"` // that the key signed
+}
+
+// signedBundle is a bundle that a trusted key signed.
+type signedBundle struct {
+	File     string `json:"file"`
+	Name     string `json:"name"`
+	Sequence int64  `json:"sequence"`
+	Alone    bool   `json:"alone"` // no other trusted key signed it
+}
+
+// listTrust prints the trusted keys, and which of the bundles each signed.
 func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 	var bundles []*bundle.Bundle
 	defer func() {
@@ -89,44 +108,31 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		}
 		bundles = append(bundles, list...)
 	}
-	type signed struct {
-		File     string `json:"file"`
-		Name     string `json:"name"`
-		Sequence int64  `json:"sequence"`
-		Alone    bool   `json:"alone"` // no other trusted key vouches for it
-	}
 	for _, k := range trust.Keys {
-		vouches := []signed{}
-		if !asJSON {
-			fmt.Fprintln(e.stdout, k)
-		}
+		key := trustedKey{Key: k, Bundles: []signedBundle{}}
 		v, err := note.NewVerifier(k)
 		if err != nil {
 			return err
 		}
 		name := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
 		for _, b := range bundles {
-			if !slices.Contains(b.Signers, name) {
-				continue
+			if slices.Contains(b.Signers, name) {
+				key.Bundles = append(key.Bundles, signedBundle{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
 			}
-			if asJSON {
-				vouches = append(vouches, signed{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
-				continue
-			}
-			alone := ""
-			if len(b.Signers) == 1 {
-				alone = ", this key alone"
-			}
-			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.Path(), b.Manifest.Name, b.Manifest.Sequence, alone)
 		}
-		if !asJSON {
+		if asJSON {
+			if err := writeJSON(e.stdout, key); err != nil {
+				return err
+			}
 			continue
 		}
-		if err := writeJSON(e.stdout, struct {
-			Key     string   `json:"key"`
-			Bundles []signed `json:"bundles"`
-		}{k, vouches}); err != nil {
-			return err
+		fmt.Fprintln(e.stdout, k)
+		for _, b := range key.Bundles {
+			alone := ""
+			if b.Alone {
+				alone = ", this key alone"
+			}
+			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.File, b.Name, b.Sequence, alone)
 		}
 	}
 	return nil
