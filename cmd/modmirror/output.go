@@ -13,24 +13,25 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// An outputGuard decides whether a command may write a file. A command replaces what it made
-// itself, never what it reads, and anything else only with --overwrite. docs/operations.md has the
-// table.
+// An outputGuard decides whether a command may write a file. A command may replace files that
+// modmirror made, other plain files only with --overwrite, and files that it reads never.
+// docs/operations.md has the table.
 type outputGuard struct {
 	overwrite bool
-	sources   []string // files that the command reads: never written over; "" and "-" are none
+	sources   []string // files and folders that the command reads; "" and "-" are none
 }
 
-// flags adds the flag that lets a command replace a plain file that it did not make.
+// flags adds --overwrite.
 func (g *outputGuard) flags(fs *pflag.FlagSet) {
 	fs.BoolVar(&g.overwrite, "overwrite", false, "replace a plain file that modmirror did not make; never a file that is read")
 }
 
-// reads adds files, and folders with all that is in them, that the command reads or will have
-// written before.
+// reads adds files, and folders with their contents, that the command must not write: it reads
+// them, or writes them for another purpose.
 func (g *outputGuard) reads(files ...string) { g.sources = append(g.sources, files...) }
 
-// isSource reports whether name is one of the sources, which need not be there yet, or in one.
+// isSource reports whether name is a source or in a source, by its path or by another link to it.
+// Neither need exist.
 func (g *outputGuard) isSource(name string) (bool, error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
@@ -60,14 +61,16 @@ func (g *outputGuard) isSource(name string) (bool, error) {
 	return false, nil
 }
 
+// sameFolder reports whether name is the file that st describes.
 func sameFolder(name string, st os.FileInfo) bool {
 	other, err := os.Stat(name)
 	return err == nil && os.SameFile(other, st)
 }
 
-// check returns a usage error unless name can be written: it is not there yet, or it is a regular
-// file that is no source and that made, told of what is there, returns nil for. made may be nil
-// when the command cannot tell its own files. It leaves nothing behind.
+// check returns a usage error unless the command may write name: the file does not exist, or it is
+// a regular file, no source, and made returns nil for it or --overwrite is set. made reports why
+// modmirror did not make an existing file; nil stands for a command that cannot tell. check leaves
+// no file behind.
 func (g *outputGuard) check(name string, made func(name string) error) error {
 	if name == "-" {
 		return nil
@@ -103,7 +106,8 @@ func (g *outputGuard) check(name string, made func(name string) error) error {
 	return checkFolder(name)
 }
 
-// checkFolder finds out, before hours of work, whether a file can be made beside name.
+// checkFolder returns an error unless a file can be made beside name. It is for the start of a
+// command that takes hours.
 func checkFolder(name string) error {
 	dir := filepath.Dir(name)
 	if _, err := os.Stat(dir); noSuchFile(err) {
@@ -117,8 +121,8 @@ func checkFolder(name string) error {
 	return nil
 }
 
-// bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
-// a trusted key or by one of keys, in the form of bundle.Key.Verifier.
+// bundleOfLine returns a function for outputGuard.check. It returns nil for a bundle of the line
+// that a trusted key signed, or one of keys, which are in the form of bundle.Key.Verifier.
 func (e *env) bundleOfLine(line string, keys ...string) func(name string) error {
 	return func(name string) error {
 		trust, err := e.trust(1)
@@ -136,8 +140,8 @@ func (e *env) bundleOfLine(line string, keys ...string) func(name string) error 
 	}
 }
 
-// checkBundleOutput checks that a bundle can be written to name: what may be replaced is a bundle
-// of its line.
+// checkBundleOutput returns an error unless the command may write a bundle to name, where it may
+// replace an older bundle of its line.
 func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...string) error {
 	if name == "-" {
 		return nil
@@ -148,7 +152,8 @@ func (e *env) checkBundleOutput(g *outputGuard, name, line string, keys ...strin
 	return checkNoSignatures(name)
 }
 
-// checkNoSignatures checks that nothing beside a new bundle has the name of its signatures.
+// checkNoSignatures returns an error if name.sig exists: its signatures are not those of a new
+// bundle.
 func checkNoSignatures(name string) error {
 	if _, err := os.Lstat(name + ".sig"); err == nil {
 		return usagef("%s.sig is there, with signatures of an older bundle or of something else: remove it first", name)
@@ -156,8 +161,8 @@ func checkNoSignatures(name string) error {
 	return nil
 }
 
-// checkPieces checks that a bundle can be written in pieces: old ones could be mixed up with new
-// ones, so none are replaced.
+// checkPieces returns an error unless a bundle can be written in pieces. It allows no old pieces,
+// because they could be mixed up with the new ones.
 func checkPieces(base string) error {
 	if err := bundle.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}

@@ -20,14 +20,17 @@ import (
 	"github.com/modmirror/modmirror/serve"
 )
 
-// serveHeap is the heap that the garbage collector aims at while serving, in bytes: the work is
-// bounded by buffers and a cache, so collecting more often costs little.
-const serveHeap = 48 << 20
+const (
+	// serveHeap is the memory limit of the Go runtime while serving, in bytes. Buffers and a cache
+	// bound what serving needs, so collecting garbage more often near the limit costs little.
+	serveHeap = 48 << 20
 
-// serveGC has the garbage collector run less often than it would with so small a heap; the limit is serveHeap all the same.
-const serveGC = 300
+	// serveGC is GOGC while serving, in percent. The heap is small, so it may grow further between
+	// two collections; serveHeap limits it.
+	serveGC = 300
+)
 
-// newLog returns the log that goes to w.
+// newLog returns a log to w in a format: text or json.
 func newLog(w io.Writer, format string) (*slog.Logger, error) {
 	switch format {
 	case "text":
@@ -61,15 +64,16 @@ Usage: modmirror serve [flags] BUNDLE...
        modmirror serve [flags] STORE
        modmirror serve [flags] s3://BUCKET/PREFIX
 
-Serves straight from the tar, read-only: a bundle, a bundle with those before it
-in its line, a store that modmirror import fills, or a bucket that modmirror
-publish fills; what is imported or published is served without a restart. Bundles
-must be signed by a trusted key. An older bundle than was served before is refused.
+Serves straight from the tar, read-only: a bundle, a delta with the earlier bundles of
+its line, a store that modmirror import fills, or a bucket that modmirror publish fills.
+It serves what is imported or published without a restart. A trusted key must have
+signed each bundle. It refuses bundles that are older than those it served before.
+
 /healthz answers at once, /readyz when the bundles are verified, / shows the settings
 that clients need, and /metrics is for Prometheus.
 
-On a signal to stop, transfers are finished; on SIGHUP the audit's file is opened
-again. A socket of systemd is taken instead of --addr.
+SIGTERM lets transfers finish first; SIGHUP opens the audit file again. A socket from
+systemd takes the place of --addr.
 
 Example:
   modmirror serve --addr 0.0.0.0:8080 team.tar
@@ -85,27 +89,27 @@ func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	stateFlag(fs, &f.state)
 	requireFlag(fs, &f.require)
 	fs.BoolVar(&f.allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
-	fs.Int64Var(&f.minSequence, "min-sequence", 0, "serve no bundle below this sequence `number`: for a host that has seen none yet")
+	fs.Int64Var(&f.minSequence, "min-sequence", 0, "refuse bundles below this sequence `number`: for a host that has seen none yet")
 	fs.StringVar(&f.tls.CertFile, "tls-cert", "", "certificate `file` (PEM), read again when it changes")
 	fs.StringVar(&f.tls.KeyFile, "tls-key", "", "`file` of its key")
 	fs.StringVar(&f.tls.ClientCA, "client-ca", "", "only clients with a certificate of the CAs in this `file` may read")
 	fs.StringVar(&f.access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only, here or at a trusted proxy")
-	fs.StringVar(&f.access.Tokens, "tokens", "", "and clients with a bearer token in this `file`, one a line, perhaps NAME:TOKEN, of 16 characters or more; with TLS only, as above")
+	fs.StringVar(&f.access.Tokens, "tokens", "", "clients with a bearer token in this `file` may read too; one token of at least 16 characters a line, or NAME:TOKEN; with TLS only, as above")
 	fs.StringVar(&f.basePath, "base-path", "", "`path` that all requests begin with, such as /go, behind a reverse proxy")
-	fs.StringVar(&f.proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* are believed, such as 127.0.0.1,10.0.0.0/8")
-	fs.StringVar(&f.inside.Patterns, "inside", "", "`patterns`, as in GOPRIVATE, of the modules of your own network, which are had from its own servers")
+	fs.StringVar(&f.proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* headers count, such as 127.0.0.1,10.0.0.0/8")
+	fs.StringVar(&f.inside.Patterns, "inside", "", "`patterns`, as in GOPRIVATE, of modules that clients get from your own network")
 	fs.StringVar(&f.inside.File, "inside-file", "", "`file` with such patterns, one a line, read again when it changes")
 	fs.StringSliceVar(&f.inside.Also, "also", nil, "`URL` of a second proxy that has those modules, such as your forge's: clients ask it for what is not carried")
-	fs.StringVar(&f.audit, "audit", "", "`file` to which a line of JSON is appended for each request; - for stderr")
+	fs.StringVar(&f.audit, "audit", "", "append a line of JSON to a `file` for each request; - for stderr")
 	fs.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
-	fs.IntVar(&f.maxConns, "max-conns", serve.MaxConns, "at most so many `connections`; for a new one the one idle longest is closed")
-	fs.BoolVar(&f.noScrub, "no-scrub", false, "do not verify all files in the background, again and again")
-	fs.BoolVar(&f.noLandlock, "no-landlock", false, "do not give up, where the kernel can do that, all files that are not needed")
+	fs.IntVar(&f.maxConns, "max-conns", serve.MaxConns, "largest number of `connections`; a new one closes the one that is idle longest")
+	fs.BoolVar(&f.noScrub, "no-scrub", false, "do not verify all files again in the background")
+	fs.BoolVar(&f.noLandlock, "no-landlock", false, "keep access to all files; by default serve gives up those that it does not need, if the kernel can (Landlock)")
 	f.storage.flags(fs)
 	maxAgeFlag(fs, &f.maxAge)
 }
 
-// check returns what is wrong with flags that do not go together.
+// check returns an error for flags that do not go together.
 func (f *serveFlags) check() error {
 	withTLS, withAccess := f.tls.CertFile != "", f.access.Htpasswd != "" || f.access.Tokens != ""
 	switch {
@@ -167,7 +171,7 @@ func (f *serveFlags) openAudit(e *env, log *slog.Logger) (audit *serve.Audit, er
 	return audit, nil
 }
 
-// follower returns what follows the bundles, or the store, that args name.
+// follower returns a Follower of the bundles, the store or the bucket that args name.
 func (f *serveFlags) follower(e *env, args []string, log *slog.Logger) (*bundle.Follower, error) {
 	trust, err := e.trust(f.require)
 	if err != nil {
@@ -204,6 +208,7 @@ func (f *serveFlags) restrict(log *slog.Logger, args []string) {
 	restrict(log, need)
 }
 
+// runServe serves until ctx is done.
 func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 	if len(args) == 0 {
 		return usagef("want a bundle or a store")
@@ -269,14 +274,14 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 	return s.Serve(ctx, l)
 }
 
-// An announcer says what a server serves, and where.
+// An announcer tells people, systemd and the log what a server serves, and where.
 type announcer struct {
 	e      *env
 	log    *slog.Logger
-	json   bool // the log is JSON, and has what is for people too
+	json   bool // the log is JSON and has everything; nothing is said besides
 	server *serve.Server
 	addr   net.Addr
-	maxAge time.Duration // of bundles that it does not warn of; 0 for any
+	maxAge time.Duration // see warnAge
 	start  time.Time     // when opening the bundles began
 }
 
@@ -304,7 +309,7 @@ func (a *announcer) waiting(place string, why error) {
 	}
 }
 
-// serving says what is served from now on, and warns of bundles that are too old.
+// serving says which view is served from now on, and warns of old bundles.
 func (a *announcer) serving(v *bundle.View) {
 	defer notifyReady(a.log, v)
 	for _, b := range v.Lines {
@@ -335,8 +340,8 @@ func (a *announcer) line(b *bundle.Bundle, took time.Duration) {
 		m.Name, a.scheme(), reachableAt(a.addr), number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
 }
 
-// reachableAt returns the host and port at which clients reach an address that is listened on: the
-// name of this machine in the place of all its addresses.
+// reachableAt returns the host and port at which clients reach a listener's address. This machine's
+// name replaces the unspecified address, such as 0.0.0.0.
 func reachableAt(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {

@@ -16,7 +16,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 )
 
-// listen listens on addr, or takes the socket that systemd listens on.
+// listen listens on addr, or takes the socket that systemd passes (sd_listen_fds(3)).
 func listen(addr string) (net.Listener, error) {
 	switch given, err := activation.Listeners(); {
 	case err != nil:
@@ -39,14 +39,14 @@ func listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// notify tells systemd, if it started us, of a state (sd_notify(3)).
+// notify tells systemd a state of this process, if systemd started it (sd_notify(3)).
 func notify(log *slog.Logger, state ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(state, "\n")); err != nil {
 		log.Warn("cannot tell systemd", "err", err)
 	}
 }
 
-// notifyReady tells systemd that a view is served.
+// notifyReady tells systemd that the server is ready, and which bundles it serves.
 func notifyReady(log *slog.Logger, v *bundle.View) {
 	notify(log, daemon.SdNotifyReady, "STATUS=serving "+v.Title())
 }
@@ -70,7 +70,8 @@ func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
 	return stop
 }
 
-// unwrapOp takes off the *net.OpError around an error, which names the address again.
+// unwrapOp returns the cause of a *net.OpError, which would name the address again, and other errors
+// as they are.
 func unwrapOp(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err
