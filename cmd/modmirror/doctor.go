@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -16,18 +15,22 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// defaultPatient is the module that doctor asks proxies for: every proxy has it, and its zip is large enough to measure.
-const defaultPatient = "golang.org/x/text"
+// defaultProbe is the module that doctor asks proxies for. Every proxy has it, and its zip is large
+// enough to measure.
+const defaultProbe = "golang.org/x/text"
 
-// maxProbe bounds --probe: it is to measure a proxy, not to wear it out.
-const maxProbe = 1000
+// maxProbes is the largest --probe, so that doctor does not wear out a proxy.
+const maxProbes = 1000
+
+// doctorFlags are the flags of doctor.
+type doctorFlags struct {
+	proxy, goproxy, gosumdb string
+	probes                  int
+	asJSON                  bool
+}
 
 func doctorCommand() *command {
-	var f struct {
-		proxy, goproxy, gosumdb string
-		probe                   int
-		asJSON                  bool
-	}
+	f := new(doctorFlags)
 	return &command{
 		name:    "doctor",
 		summary: "find out why it does not work, upstream or inside",
@@ -35,12 +38,12 @@ func doctorCommand() *command {
 Usage: modmirror doctor [flags] [MODULE[@VERSION]]
        modmirror doctor --proxy URL
 
-Outside it asks each proxy of GOPROXY for a module, and for the checksum database, and
-says at which layer a request failed and what to do about it. With --probe N it
-measures the proxies, and recommends an order.
+Outside, it asks each proxy of GOPROXY for a module, and for the checksum database. It
+says at which layer a request failed, and what to do about it. With --probe N it
+measures the proxies and recommends an order.
 
-Inside, on a client, --proxy URL holds the settings of the go command here against
-what the server at that URL needs, and says what to set.
+Inside, on a client, --proxy URL compares the settings of the go command with what the
+server at that URL needs, and says what to set.
 
 Example:
   modmirror doctor github.com/spf13/pflag@v1.0.10
@@ -49,26 +52,26 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&f.proxy, "proxy", "", "check this client against the modmirror server at a `URL`")
-			fs.IntVar(&f.probe, "probe", 0, "measure each proxy with `N` requests")
+			fs.IntVar(&f.probes, "probe", 0, "measure each proxy with `N` requests")
 			fs.StringVar(&f.goproxy, "goproxy", "", "proxies, instead of go env GOPROXY")
 			fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum database, instead of go env GOSUMDB")
 			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if f.proxy != "" {
-				if len(args) > 0 || f.probe != 0 {
+				if len(args) > 0 || f.probes != 0 {
 					return usagef("--proxy stands alone")
 				}
 				return checkClient(ctx, e, f.proxy, f.asJSON)
 			}
-			if len(args) > 1 || f.probe < 0 || f.probe > maxProbe {
-				return usagef("want at most one module, and --probe from 1 to %d", maxProbe)
+			if len(args) > 1 || f.probes < 0 || f.probes > maxProbes {
+				return usagef("want at most one module, and --probe from 1 to %d", maxProbes)
 			}
-			patient := module.Version{Path: defaultPatient}
+			probe := module.Version{Path: defaultProbe}
 			if len(args) == 1 {
-				patient.Path, patient.Version, _ = strings.Cut(args[0], "@")
+				probe.Path, probe.Version, _ = strings.Cut(args[0], "@")
 			}
-			if err := module.CheckPath(patient.Path); err != nil {
+			if err := module.CheckPath(probe.Path); err != nil {
 				return usagef("%v", err)
 			}
 			settings, err := readGoEnv(ctx)
@@ -77,47 +80,21 @@ Example:
 			}
 			settings.override(f.goproxy, f.gosumdb)
 			settings.warnPatterns(e)
-			client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
-			if err != nil {
-				return err
+			if f.probes > 0 {
+				return f.measure(ctx, e, settings, probe.Path)
 			}
-			private := module.MatchPrefixPatterns(settings.GONOPROXY, patient.Path) // no proxy is to hear of it
-			if private && f.probe > 0 {
-				return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure", patient.Path)
-			}
-			if f.probe > 0 {
-				return probe(ctx, e, client, patient.Path, f.probe, f.asJSON)
-			}
-			return diagnose(ctx, e, client, settings, patient, private, f.asJSON)
+			return f.diagnose(ctx, e, settings, probe)
 		},
 	}
 }
 
-// diagnose asks the upstream side.
-func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goEnv, patient module.Version, private, asJSON bool) error {
-	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+// diagnose asks the upstream for a module, and prints where a request failed.
+func (f *doctorFlags) diagnose(ctx context.Context, e *env, settings goEnv, probe module.Version) error {
+	findings, ok, err := askUpstream(ctx, settings, probe)
 	if err != nil {
 		return err
 	}
-	name, dbURL := "", ""
-	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, patient.Path) {
-		name, dbURL = db.Name, db.URL
-	}
-	var findings []upstream.Finding
-	var ok bool
-	if private {
-		tmp, err := os.MkdirTemp("", "modmirror-doctor-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(tmp)
-		var f upstream.Finding
-		f, ok = upstream.NewDirect(tmp).Doctor(ctx, patient)
-		findings = append(findings, f)
-	} else {
-		findings, ok = client.Doctor(ctx, patient, name, dbURL)
-	}
-	if asJSON {
+	if f.asJSON {
 		if err := writeJSON(e.stdout, append([]upstream.Finding{}, findings...)); err != nil {
 			return err
 		}
@@ -125,7 +102,7 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goE
 		for _, f := range findings {
 			fmt.Fprintf(e.stdout, "%-15s %s (%v)\n", f.Layer, f.URL, f.Elapsed.Round(time.Millisecond))
 			if f.Detail != "" {
-				fmt.Fprintf(e.stdout, "                %s\n", oneLine(errors.New(f.Detail)))
+				fmt.Fprintf(e.stdout, "                %s\n", cleanText(f.Detail))
 				fmt.Fprintf(e.stdout, "                hint: %s\n", f.Advice)
 			}
 		}
@@ -133,16 +110,51 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goE
 	if !ok {
 		return errFailed
 	}
-	if !asJSON {
+	if !f.asJSON {
 		fmt.Fprintln(e.stdout, "sync has what it needs")
 	}
 	return nil
 }
 
-// probe measures the proxies.
-func probe(ctx context.Context, e *env, client *upstream.Client, path string, n int, asJSON bool) error {
-	measures := client.Probe(ctx, path, n)
-	if asJSON {
+// askUpstream asks the proxies and the checksum database for a module or, if GONOPROXY matches it,
+// its own server: no proxy may learn its name then. ok reports that sync has what it needs.
+func askUpstream(ctx context.Context, settings goEnv, probe module.Version) (findings []upstream.Finding, ok bool, err error) {
+	client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
+	if err != nil {
+		return nil, false, err
+	}
+	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+	if err != nil {
+		return nil, false, err
+	}
+	if module.MatchPrefixPatterns(settings.GONOPROXY, probe.Path) {
+		tmp, err := os.MkdirTemp("", "modmirror-doctor-")
+		if err != nil {
+			return nil, false, err
+		}
+		defer os.RemoveAll(tmp)
+		finding, ok := upstream.NewDirect(tmp).Doctor(ctx, probe)
+		return []upstream.Finding{finding}, ok, nil
+	}
+	name, url := "", ""
+	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, probe.Path) {
+		name, url = db.Name, db.URL
+	}
+	findings, ok = client.Doctor(ctx, probe, name, url)
+	return findings, ok, nil
+}
+
+// measure measures the proxies, and recommends an order.
+func (f *doctorFlags) measure(ctx context.Context, e *env, settings goEnv, path string) error {
+	client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
+	if err != nil {
+		return err
+	}
+	if module.MatchPrefixPatterns(settings.GONOPROXY, path) {
+		return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure", path)
+	}
+	measures := client.Probe(ctx, path, f.probes)
+	if f.asJSON {
 		return writeJSON(e.stdout, append([]upstream.Measure{}, measures...))
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
@@ -162,7 +174,7 @@ func probe(ctx context.Context, e *env, client *upstream.Client, path string, n 
 	}
 	for _, m := range measures {
 		if m.Trouble != "" {
-			fmt.Fprintf(e.stdout, "%s: %s\n", m.URL, oneLine(errors.New(m.Trouble)))
+			fmt.Fprintf(e.stdout, "%s: %s\n", m.URL, cleanText(m.Trouble))
 		}
 	}
 	if len(order) == 0 {

@@ -18,8 +18,8 @@ func envCommand() *command {
 		usage: `
 Usage: modmirror env [--shell sh|powershell|go] URL
 
-Asks the server which modules are outside the checksum database and prints the
-settings: for sh, for PowerShell, or as a "go env -w" command that lasts.
+Asks the server which modules are outside the checksum database, and prints the
+settings for sh, for PowerShell, or as a "go env -w" command that lasts.
 
 Example:
   eval "$(modmirror env http://127.0.0.1:8080)"
@@ -35,7 +35,7 @@ Example:
 			}
 			c, goErr := clientGoEnv(ctx)
 			clean := goErr == nil && c.GOPRIVATE == "" && (c.GONOPROXY == "" || c.GONOPROXY == "none")
-			if shell == "go" { // which replaces what was set so
+			if shell == "go" { // go env -w replaces what an earlier one set
 				clean = os.Getenv("GOPRIVATE") == "" && (os.Getenv("GONOPROXY") == "" || os.Getenv("GONOPROXY") == "none")
 				if goErr == nil && c.before113() {
 					return &hintError{usagef("the go command here is %s, which has no go env -w", c.GOVERSION), "--shell sh or powershell prints settings for a shell"}
@@ -47,7 +47,7 @@ Example:
 			}
 			settings, err := askServer(ctx, client, base)
 			if err != nil {
-				return &hintError{fmt.Errorf("asking it for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
+				return &hintError{fmt.Errorf("asking the server for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
 			text, ok := serve.ShellText(shell, settings.Vars(base, clean))
 			if !ok {
