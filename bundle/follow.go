@@ -267,7 +267,8 @@ func (f *Follower) acceptAfter(v *View) error {
 		case !ok: // an old bundle of the line is better than none
 			err = cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
 		case sequence < before && !f.AllowRollback:
-			err = &RollbackError{Bundle: name, Reason: fmt.Sprintf("its sequence is %d, and %d is served", sequence, before)}
+			err = &RollbackError{Bundle: name,
+				Reason: fmt.Sprintf("its sequence is %d, and %d is served", sequence, before)}
 		default:
 			continue
 		}

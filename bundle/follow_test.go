@@ -23,7 +23,8 @@ import (
 func follower(t *testing.T, trust *bundle.Trust) (*bundle.Follower, string) {
 	t.Helper()
 	dir := t.TempDir()
-	return &bundle.Follower{Paths: []string{dir}, Trust: trust, StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}, dir
+	return &bundle.Follower{Paths: []string{dir}, Trust: trust, StateDir: t.TempDir(),
+		Log: slog.New(slog.DiscardHandler)}, dir
 }
 
 // put copies a bundle into a store without asking it.
@@ -155,8 +156,9 @@ func TestFollowerIsStore(t *testing.T) {
 		if err := f.MakeStore(); err != nil {
 			t.Errorf("%v: %v", tt.paths, err)
 		}
-		if st, err := os.Stat(tt.paths[0]); tt.want && (err != nil || !st.IsDir()) || !tt.want && err == nil && st.IsDir() && len(tt.paths) == 1 {
-			t.Errorf("%v: made as a folder: %v, %v", tt.paths, st, err)
+		st, err := os.Stat(tt.paths[0])
+		if folder := err == nil && st.IsDir(); len(tt.paths) == 1 && folder != tt.want {
+			t.Errorf("%v: is a folder: %v, want %v", tt.paths, folder, tt.want)
 		}
 	}
 	f := &bundle.Follower{Paths: []string{filepath.Join(tb.Path, "store")}}
@@ -249,7 +251,8 @@ func TestFollowerRemembers(t *testing.T) {
 	newer := variant(t, tb, sequence(8))
 	state := t.TempDir()
 	open := func(allow bool, files ...string) ([]int64, error) {
-		f := &bundle.Follower{Paths: files, Trust: tb.Trusted, StateDir: state, AllowRollback: allow, Log: slog.New(slog.DiscardHandler)}
+		f := &bundle.Follower{Paths: files, Trust: tb.Trusted, StateDir: state, AllowRollback: allow,
+			Log: slog.New(slog.DiscardHandler)}
 		v, err := f.Open(t.Context())
 		if err != nil {
 			return nil, err
@@ -274,7 +277,8 @@ func TestFollowerRemembers(t *testing.T) {
 func TestFollowerMinSequence(t *testing.T) {
 	tb := smallBundle(t)
 	for least, ok := range map[int64]bool{0: true, 7: true, 8: false} {
-		f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(), MinSequence: least, Log: slog.New(slog.DiscardHandler)}
+		f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(), MinSequence: least,
+			Log: slog.New(slog.DiscardHandler)}
 		v, err := f.Open(t.Context())
 		if v != nil {
 			v.Close()
@@ -291,7 +295,8 @@ func TestFollowerMinSequence(t *testing.T) {
 func TestFollowerAccept(t *testing.T) {
 	tb := smallBundle(t)
 	refusal := errors.New("no")
-	f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(),
+		Log: slog.New(slog.DiscardHandler)}
 	f.Accept = func(_ context.Context, v *bundle.View) error {
 		if len(v.Lines) != 1 || v.Lines[0].Manifest.Sequence != 7 {
 			t.Errorf("asked about %v", v.Lines)
@@ -328,14 +333,16 @@ func TestFollowerErrors(t *testing.T) {
 		{"a damaged state", tb.Path, tb.Trusted, damaged, isA[*bundle.StateError]},
 		{"a damaged state for a store", store, tb.Trusted, damaged, isA[*bundle.StateError]},
 	} {
-		f := &bundle.Follower{Paths: []string{tt.path}, Trust: tt.trust, StateDir: tt.state, Log: slog.New(slog.DiscardHandler)}
+		f := &bundle.Follower{Paths: []string{tt.path}, Trust: tt.trust, StateDir: tt.state,
+			Log: slog.New(slog.DiscardHandler)}
 		f.Waiting = func(why error) { t.Errorf("%s: waits: %v", tt.name, why) }
 		v, err := f.Open(t.Context())
 		if v != nil || err == nil || !(tt.is(err) || tt.is(errors.Unwrap(err))) {
 			t.Errorf("%s: %v, %v", tt.name, v, err)
 		}
 	}
-	f := &bundle.Follower{Paths: []string{store}, Trust: tb.Trusted, StateDir: damaged, Log: slog.New(slog.DiscardHandler)}
+	f := &bundle.Follower{Paths: []string{store}, Trust: tb.Trusted, StateDir: damaged,
+		Log: slog.New(slog.DiscardHandler)}
 	if v, err := f.Reload(t.Context()); v != nil || !isA[*bundle.StateError](err) {
 		t.Errorf("reload with a damaged state: %v, %v", v, err)
 	}
@@ -361,7 +368,8 @@ func TestFollowerBucketDenied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &bundle.Follower{Remote: &bundle.Remote{Bucket: b}, Trust: bundle.TrustIn(), StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	f := &bundle.Follower{Remote: &bundle.Remote{Bucket: b}, Trust: bundle.TrustIn(), StateDir: t.TempDir(),
+		Log: slog.New(slog.DiscardHandler)}
 	if !f.IsStore() {
 		t.Error("a bucket is no store")
 	}

@@ -169,16 +169,21 @@ func (c clientEnv) against(base string, s serve.Settings) (found checks) {
 		found[len(found)-1].Says = c.GOVERSION + " has no checksum database, GONOPROXY and GONOSUMDB: it compares with go.sum alone"
 	} else {
 		for _, b := range badPatterns(c.GOPRIVATE, c.GONOPROXY, c.GONOSUMDB) {
-			found.add(b.setting, true, fmt.Sprintf("has %q, which matches nothing: %v", b.pattern, b.err), c.set(b.setting, want[b.setting]))
+			found.add(b.setting, true, fmt.Sprintf("has %q, which matches nothing: %v", b.pattern, b.err),
+				c.set(b.setting, want[b.setting]))
 		}
 		c.checkDirect(&found, want["GONOPROXY"])
 		c.checkSumDB(&found, s)
 		c.checkUnchecked(&found, s, want["GONOSUMDB"])
 	}
-	found.add("GOFLAGS", strings.Contains(c.GOFLAGS, "-mod=vendor"), "has -mod=vendor: go commands read vendor folders and never ask the server", c.set("GOFLAGS", "")+" (and look at the environment)")
+	found.add("GOFLAGS", strings.Contains(c.GOFLAGS, "-mod=vendor"),
+		"has -mod=vendor: go commands read vendor folders and never ask the server",
+		c.set("GOFLAGS", "")+" (and look at the environment)")
 	if req, err := http.NewRequest("GET", base, nil); err == nil {
 		way, _ := http.ProxyFromEnvironment(req)
-		found.add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", upstream.Redact(fmt.Sprint(way))), "export NO_PROXY="+req.URL.Hostname())
+		found.add("HTTP_PROXY", way != nil,
+			fmt.Sprintf("requests to the server go through %s", upstream.Redact(fmt.Sprint(way))),
+			"export NO_PROXY="+req.URL.Hostname())
 	}
 	for i, k := range found {
 		if os.Getenv(k.What) != "" && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
@@ -202,9 +207,11 @@ func (c clientEnv) checkProxies(found *checks, base string, s serve.Settings, wa
 	case slices.Contains(entries, "direct"):
 		found.add("GOPROXY", true, "ends in direct: what is not carried is looked for in a network that is not there, and hangs", fix)
 	case len(lacking) > 0 && !c.before113():
-		found.add("GOPROXY", true, fmt.Sprintf("lacks %s, which has modules of your own network", withoutUsers(lacking)), fix)
+		found.add("GOPROXY", true,
+			fmt.Sprintf("lacks %s, which has modules of your own network", withoutUsers(lacking)), fix)
 	default:
-		found.add("GOPROXY", len(others) > 0, fmt.Sprintf("is %s: others are asked besides this server", withoutUsers(entries)), fix)
+		found.add("GOPROXY", len(others) > 0,
+			fmt.Sprintf("is %s: others are asked besides this server", withoutUsers(entries)), fix)
 	}
 }
 
@@ -219,10 +226,13 @@ func (c clientEnv) checkDirect(found *checks, want string) {
 	missing := without(inside, func(p string) bool { return slices.Contains(direct, p) })
 	fix := c.set("GONOPROXY", want)
 	if len(past) > 0 {
-		found.add("GONOPROXY", true, fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the server, from a network that is not there", c.GONOPROXY), fix)
+		found.add("GONOPROXY", true, fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the "+
+			"server, from a network that is not there", c.GONOPROXY), fix)
 		return
 	}
-	found.add("GONOPROXY", len(missing) > 0, fmt.Sprintf("lacks %s: modules of your own network, which this server does not have", strings.Join(missing, ", ")), fix)
+	found.add("GONOPROXY", len(missing) > 0,
+		fmt.Sprintf("lacks %s: modules of your own network, which this server does not have",
+			strings.Join(missing, ", ")), fix)
 }
 
 // checkSumDB checks GOSUMDB: it must be the checksum database that the server has.
@@ -230,13 +240,17 @@ func (c clientEnv) checkSumDB(found *checks, s serve.Settings) {
 	switch {
 	case s.SumDB == "":
 		// The go command asks no database if GONOSUMDB has all modules that are carried.
-		private := !slices.ContainsFunc(s.Private, func(p string) bool { return !module.MatchPrefixPatterns(c.GONOSUMDB, p) })
-		found.add("GOSUMDB", c.GOSUMDB != "off" && !private, "the bundle carries no checksum database, and the go command will look for one", c.set("GOSUMDB", "off"))
+		private := !slices.ContainsFunc(s.Private,
+			func(p string) bool { return !module.MatchPrefixPatterns(c.GONOSUMDB, p) })
+		found.add("GOSUMDB", c.GOSUMDB != "off" && !private,
+			"the bundle carries no checksum database, and the go command will look for one", c.set("GOSUMDB", "off"))
 	case c.GOSUMDB == "off":
-		found.add("GOSUMDB", true, "is off: nothing checks what a new module is, although the bundle carries the proofs", c.set("GOSUMDB", s.SumDB))
+		found.add("GOSUMDB", true, "is off: nothing checks what a new module is, although the bundle carries the proofs",
+			c.set("GOSUMDB", s.SumDB))
 	default:
 		db, err := proof.ParseGOSUMDB(c.GOSUMDB)
-		found.add("GOSUMDB", err != nil || db.Name != s.SumDB || db.URL != "", fmt.Sprintf("is %q, the bundle carries %s", c.GOSUMDB, s.SumDB), c.set("GOSUMDB", s.SumDB))
+		found.add("GOSUMDB", err != nil || db.Name != s.SumDB || db.URL != "",
+			fmt.Sprintf("is %q, the bundle carries %s", c.GOSUMDB, s.SumDB), c.set("GOSUMDB", s.SumDB))
 	}
 }
 
@@ -254,10 +268,13 @@ func (c clientEnv) checkUnchecked(found *checks, s serve.Settings, want string) 
 	lacks = append(lacks, without(s.Inside, func(p string) bool { return slices.Contains(patterns, p) })...)
 	fix := c.set("GONOSUMDB", want)
 	if s.SumDB != "" && len(lacks) > 0 {
-		found.add("GONOSUMDB", true, fmt.Sprintf("lacks %s, which the checksum database cannot know", strings.Join(lacks[:min(3, len(lacks))], ", ")), fix)
+		some := strings.Join(lacks[:min(3, len(lacks))], ", ")
+		found.add("GONOSUMDB", true, fmt.Sprintf("lacks %s, which the checksum database cannot know", some), fix)
 		return
 	}
-	found.add("GONOSUMDB", s.SumDB != "" && len(wide) > 0, fmt.Sprintf("has %s: wider than the bundle's private modules, and whatever is under it goes unchecked", strings.Join(wide, ", ")), fix)
+	found.add("GONOSUMDB", s.SumDB != "" && len(wide) > 0,
+		fmt.Sprintf("has %s: wider than the bundle's private modules, and whatever is under it goes unchecked",
+			strings.Join(wide, ", ")), fix)
 }
 
 // without returns a copy of list without the elements for which is returns true.
@@ -269,8 +286,8 @@ func without(list []string, is func(string) bool) []string {
 const insideTimeout = 3 * time.Second
 
 // insideHosts checks that the servers of modules of the network inside answer: the proxies of
-// serve --also or, if there are none, the hosts that patterns of serve --inside name in full, at the
-// ports of HTTPS, SSH and HTTP.
+// serve --also or, if there are none, the hosts that patterns of serve --inside name in full, at
+// the ports of HTTPS, SSH and HTTP.
 func insideHosts(ctx context.Context, s serve.Settings) (found checks) {
 	ctx, cancel := context.WithTimeout(ctx, insideTimeout)
 	defer cancel()
@@ -284,7 +301,9 @@ func insideHosts(ctx context.Context, s serve.Settings) (found checks) {
 			}
 		}
 		if err != nil {
-			found = append(found, check{what, false, fmt.Sprintf("which has modules of your own network, does not answer: %v", err), "ask who runs it, or who runs serve --also"})
+			found = append(found, check{what, false,
+				fmt.Sprintf("which has modules of your own network, does not answer: %v", err),
+				"ask who runs it, or who runs serve --also"})
 		} else {
 			found = append(found, check{what, true, "answers", ""})
 		}
@@ -300,7 +319,9 @@ func insideHosts(ctx context.Context, s serve.Settings) (found checks) {
 		}
 		seen[host] = true
 		if err := reachable(ctx, host); err != nil {
-			found = append(found, check{host, false, fmt.Sprintf("has modules of your own network, and does not answer at port 443, 22 or 80: %v", err), "is it in reach from here? Such modules are fetched from it directly"})
+			found = append(found, check{host, false,
+				fmt.Sprintf("has modules of your own network, and does not answer at port 443, 22 or 80: %v", err),
+				"is it in reach from here? Such modules are fetched from it directly"})
 		} else {
 			found = append(found, check{host, true, "answers", ""})
 		}

@@ -11,7 +11,8 @@ import (
 // BAD that they cannot have.
 func TestDoctorKnowsReleases(t *testing.T) {
 	const base = "http://goproxy.corp.example:8080"
-	settings := serve.Settings{SumDB: "sum.golang.org", Private: []string{"corp.example/secret"}, Inside: []string{"git.corp.example"}}
+	settings := serve.Settings{SumDB: "sum.golang.org", Private: []string{"corp.example/secret"},
+		Inside: []string{"git.corp.example"}}
 	t.Setenv("NO_PROXY", "goproxy.corp.example")
 	for _, tc := range []struct {
 		name string
@@ -20,11 +21,20 @@ func TestDoctorKnowsReleases(t *testing.T) {
 	}{
 		{"go1.11 has nothing but GOPROXY", clientEnv{GOVERSION: "go1.11.13", GOPROXY: base}, nil},
 		{"go1.12 with another proxy", clientEnv{GOVERSION: "go1.12.17", GOPROXY: "http://other"}, []string{"GOPROXY"}},
-		{"go1.13 as env sets it", clientEnv{GOVERSION: "go1.13.15", GOPROXY: base, GONOPROXY: "git.corp.example", GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret"}, nil},
-		{"go1.27 without the network inside", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GONOPROXY: "none", GOSUMDB: "sum.golang.org", GONOSUMDB: "corp.example/secret"}, []string{"GONOPROXY", "GONOSUMDB"}},
-		{"by GOPRIVATE", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GOPRIVATE: "git.corp.example", GONOPROXY: "git.corp.example", GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret"}, nil},
-		{"a pattern that matches nothing", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GONOPROXY: "git.corp.example", GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret, x.example"}, []string{"GONOSUMDB"}},
-		{"past the server", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base + ",direct", GONOPROXY: "git.corp.example,github.com", GOSUMDB: "off", GONOSUMDB: "git.corp.example,corp.example/secret"}, []string{"GOPROXY", "GONOPROXY", "GOSUMDB"}},
+		{"go1.13 as env sets it", clientEnv{GOVERSION: "go1.13.15", GOPROXY: base, GONOPROXY: "git.corp.example",
+			GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret"}, nil},
+		{"go1.27 without the network inside",
+			clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GONOPROXY: "none", GOSUMDB: "sum.golang.org",
+				GONOSUMDB: "corp.example/secret"}, []string{"GONOPROXY", "GONOSUMDB"}},
+		{"by GOPRIVATE", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GOPRIVATE: "git.corp.example",
+			GONOPROXY: "git.corp.example", GOSUMDB: "sum.golang.org",
+			GONOSUMDB: "git.corp.example,corp.example/secret"}, nil},
+		{"a pattern that matches nothing",
+			clientEnv{GOVERSION: "go1.27.4", GOPROXY: base, GONOPROXY: "git.corp.example", GOSUMDB: "sum.golang.org",
+				GONOSUMDB: "git.corp.example,corp.example/secret, x.example"}, []string{"GONOSUMDB"}},
+		{"past the server", clientEnv{GOVERSION: "go1.27.4", GOPROXY: base + ",direct",
+			GONOPROXY: "git.corp.example,github.com", GOSUMDB: "off",
+			GONOSUMDB: "git.corp.example,corp.example/secret"}, []string{"GOPROXY", "GONOPROXY", "GOSUMDB"}},
 	} {
 		var bad []string
 		for _, c := range tc.env.against(base, settings) {
@@ -38,7 +48,8 @@ func TestDoctorKnowsReleases(t *testing.T) {
 	}
 	also := settings
 	also.Also = []string{"http://forge.corp.example/go"}
-	both := clientEnv{GOVERSION: "go1.27.4", GOPROXY: base + ",http://forge.corp.example/go", GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret"}
+	both := clientEnv{GOVERSION: "go1.27.4", GOPROXY: base + ",http://forge.corp.example/go",
+		GOSUMDB: "sum.golang.org", GONOSUMDB: "git.corp.example,corp.example/secret"}
 	for _, c := range both.against(base, also) {
 		if !c.OK {
 			t.Errorf("with a second proxy %s is BAD: %s", c.What, c.Says)

@@ -74,17 +74,20 @@ Example:
 				case len(m.Added) == 0:
 					fmt.Fprintf(e.stdout, "- %s %s\n", m.Path, strings.Join(m.Removed, " "))
 				default:
-					fmt.Fprintf(e.stdout, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "), bytesText(m.Bytes))
+					fmt.Fprintf(e.stdout, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "),
+						strings.Join(m.Added, " "), bytesText(m.Bytes))
 				}
 			}
 			if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
-				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c, strings.Join(d.NewVulns[:min(n, 20)], " "))
+				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c,
+					strings.Join(d.NewVulns[:min(n, 20)], " "))
 			}
 			verb := "differ"
 			if len(d.Modules) == 1 {
 				verb = "differs"
 			}
-			fmt.Fprintf(e.stdout, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb, bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
+			fmt.Fprintf(e.stdout, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb,
+				bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
 			return nil
 		},
 	}

@@ -117,8 +117,8 @@ func (f *doctorFlags) diagnose(ctx context.Context, e *env, settings goEnv, prob
 }
 
 // askUpstream asks the proxies and the checksum database for a module or, if GONOPROXY matches it,
-// its own server: no proxy may learn its name then. ok reports that sync has what it needs.
-func askUpstream(ctx context.Context, settings goEnv, probe module.Version) (findings []upstream.Finding, ok bool, err error) {
+// its own server: no proxy may learn its name then. It reports whether sync has what it needs.
+func askUpstream(ctx context.Context, settings goEnv, probe module.Version) ([]upstream.Finding, bool, error) {
 	client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
 	if err != nil {
 		return nil, false, err
@@ -140,7 +140,7 @@ func askUpstream(ctx context.Context, settings goEnv, probe module.Version) (fin
 	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, probe.Path) {
 		name, url = db.Name, db.URL
 	}
-	findings, ok = client.Doctor(ctx, probe, name, url)
+	findings, ok := client.Doctor(ctx, probe, name, url)
 	return findings, ok, nil
 }
 
@@ -151,7 +151,8 @@ func (f *doctorFlags) measure(ctx context.Context, e *env, settings goEnv, path 
 		return err
 	}
 	if module.MatchPrefixPatterns(settings.GONOPROXY, path) {
-		return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure", path)
+		return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure",
+			path)
 	}
 	measures := client.Probe(ctx, path, f.probes)
 	if f.asJSON {
@@ -162,7 +163,8 @@ func (f *doctorFlags) measure(ctx context.Context, e *env, settings goEnv, path 
 	var order, without []string
 	for _, m := range measures {
 		ms := func(d time.Duration) string { return fmt.Sprint(d.Round(time.Millisecond / 10)) }
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%s/s\t%s\n", ms(m.P50), ms(m.P90), ms(m.P99), m.Failed, m.Requests, bytesText(int64(m.Rate)), m.URL)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%s/s\t%s\n", ms(m.P50), ms(m.P90), ms(m.P99), m.Failed, m.Requests,
+			bytesText(int64(m.Rate)), m.URL)
 		if m.Failed == m.Requests {
 			without = append(without, m.URL)
 		} else {

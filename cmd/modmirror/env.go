@@ -36,9 +36,11 @@ Example:
 			c, goErr := clientGoEnv(ctx)
 			clean := goErr == nil && c.GOPRIVATE == "" && (c.GONOPROXY == "" || c.GONOPROXY == "none")
 			if shell == "go" { // go env -w replaces what an earlier one set
-				clean = os.Getenv("GOPRIVATE") == "" && (os.Getenv("GONOPROXY") == "" || os.Getenv("GONOPROXY") == "none")
+				direct := os.Getenv("GONOPROXY")
+				clean = os.Getenv("GOPRIVATE") == "" && (direct == "" || direct == "none")
 				if goErr == nil && c.before113() {
-					return &hintError{usagef("the go command here is %s, which has no go env -w", c.GOVERSION), "--shell sh or powershell prints settings for a shell"}
+					return &hintError{usagef("the go command here is %s, which has no go env -w", c.GOVERSION),
+						"--shell sh or powershell prints settings for a shell"}
 				}
 			}
 			client, err := serverClient(ctx, base)
@@ -47,7 +49,8 @@ Example:
 			}
 			settings, err := askServer(ctx, client, base)
 			if err != nil {
-				return &hintError{fmt.Errorf("asking the server for its settings: %w", err), "is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
+				return &hintError{fmt.Errorf("asking the server for its settings: %w", err),
+					"is modmirror serve running there? modmirror doctor --proxy URL finds out more"}
 			}
 			text, ok := serve.ShellText(shell, settings.Vars(base, clean))
 			if !ok {

@@ -40,7 +40,8 @@ Example:
 			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file written")
 			guard.flags(fs)
-			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
+			fs.BoolVar(&catalog, "catalog", false,
+				"write NAME.manifest and NAME.index.sqlite, a base for the next sync")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 {
@@ -112,7 +113,8 @@ type extracted struct {
 	SHA256 string `json:"sha256"`
 }
 
-// extractCatalog writes the catalog of a bundle, or of each line of a store: its manifest and index.
+// extractCatalog writes the catalog of a bundle, or of each line of a store: its manifest and its
+// index.
 func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
@@ -125,11 +127,12 @@ func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir s
 	for _, b := range lines {
 		manifest, index := b.CatalogFiles(dir)
 		guard.reads(b.Path(), name)
-		if err := guard.check(manifest, e.bundleOfLine(b.Manifest.Name)); err != nil {
+		made := e.bundleOfLine(b.Manifest.Name)
+		if err := guard.check(manifest, made); err != nil {
 			return err
 		}
 		// The index is replaced with the manifest beside it.
-		if err := guard.check(index, func(string) error { return e.bundleOfLine(b.Manifest.Name)(manifest) }); err != nil {
+		if err := guard.check(index, func(string) error { return made(manifest) }); err != nil {
 			return err
 		}
 	}
@@ -151,7 +154,8 @@ func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir s
 
 // openForCatalog opens the newest bundle of each line of a store, or one bundle. skipped says which
 // lines of the store are left out, and why. The caller calls done.
-func openForCatalog(ctx context.Context, e *env, name string) (lines []*bundle.Bundle, skipped []error, done func() error, err error) {
+func openForCatalog(ctx context.Context, e *env, name string) (
+	lines []*bundle.Bundle, skipped []error, done func() error, err error) {
 	if !isFolder(name) {
 		b, err := openBundle(ctx, e, name)
 		if err != nil {
@@ -167,7 +171,9 @@ func openForCatalog(ctx context.Context, e *env, name string) (lines []*bundle.B
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := store.View(ctx, func(file string, err error) { skipped = append(skipped, fmt.Errorf("%s: %w", file, err)) })
+	v, err := store.View(ctx, func(file string, err error) {
+		skipped = append(skipped, fmt.Errorf("%s: %w", file, err))
+	})
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -43,7 +43,8 @@ func paragraphs(usage string) (parts []string, verbatim []bool) {
 		parts, verbatim = append(parts, line), append(verbatim, asIs)
 	}
 	for line := range strings.SplitSeq(strings.Trim(usage, "\n"), "\n") {
-		add(line, line == "" || line[0] == ' ' || strings.HasPrefix(line, "Usage:") || strings.HasSuffix(line, ":") && !strings.Contains(line, " "))
+		heading := strings.HasSuffix(line, ":") && !strings.Contains(line, " ")
+		add(line, line == "" || line[0] == ' ' || strings.HasPrefix(line, "Usage:") || heading)
 	}
 	return parts, verbatim
 }
@@ -92,7 +93,11 @@ func helpText(c *command, fs *pflag.FlagSet) string {
 
 // help prints the list of commands.
 func (e *env) help() error {
-	fmt.Fprint(e.stdout, "modmirror carries Go modules across an air gap.\n\nUsage: modmirror COMMAND [flags] [args]\n\n")
+	fmt.Fprint(e.stdout, `modmirror carries Go modules across an air gap.
+
+Usage: modmirror COMMAND [flags] [args]
+
+`)
 	for _, c := range commands() {
 		fmt.Fprintf(e.stdout, "  %-11s %s\n", c.name, c.summary)
 	}

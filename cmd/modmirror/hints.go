@@ -76,7 +76,7 @@ type incompleteError struct{ err error }
 func (e *incompleteError) Error() string { return e.err.Error() }
 func (e *incompleteError) Unwrap() error { return e.err }
 
-// An outcome is what a kind of error means for a person and for a script.
+// An outcome is what a kind of error means for a script, the exit code, and for a person, the hint.
 type outcome struct {
 	code  int
 	match func(err error) bool
@@ -108,27 +108,37 @@ func always[E error](hint string) func(string, E) string {
 	return func(string, E) string { return hint }
 }
 
-// outcomes is the table of errors, their exit codes and their hints. The hint is that of the first
-// outcome that matches and has one, so an error comes before those that it wraps or is wrapped in.
+// outcomes is the table of errors, their exit codes and their hints. An error may match several
+// outcomes: its hint is the first one, so specific errors come before general ones, and its exit
+// code is the lowest except exitFailed.
 var outcomes = []outcome{
 	of(exitFailed, func(_ string, err *hintError) string { return err.hint }),
 	of(exitFailed, func(_ string, err *bucket.UnavailableError) string {
 		if err.Denied {
-			return "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"
+			return "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and " +
+				"$AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"
 		}
 		return "name the storage with --s3-endpoint or $AWS_ENDPOINT_URL, if it is not Amazon's"
 	}),
-	of(exitFailed, always[*bundle.MinSequenceError]("carry the newest bundle, or lower --min-sequence if this one is meant")),
-	of(exitNotVerified, always[*bundle.RollbackError]("carry the newest bundle; or accept this one with --allow-rollback, unless the store has another bundle of its sequence")),
-	of(exitNotVerified, always[*bundle.UnshownError]("make the bundle with --base and the catalog of the store (modmirror extract --catalog); or accept this one with --allow-rollback")),
-	of(exitIncomplete, always[*bundle.MissingBaseError]("import the earlier bundles of this line first, oldest first; or make one that needs no others: modmirror sync --full")),
-	of(exitIncomplete, always[*bundle.NotAtHandError]("name a store that has the whole line; verify takes all bundles of a line together")),
+	of(exitFailed, always[*bundle.MinSequenceError](
+		"carry the newest bundle, or lower --min-sequence if this one is meant")),
+	of(exitNotVerified, always[*bundle.RollbackError](
+		"carry the newest bundle; or accept this one with --allow-rollback, unless the store has another bundle of its sequence")),
+	of(exitNotVerified, always[*bundle.UnshownError](
+		"make the bundle with --base and the catalog of the store (modmirror extract --catalog); or accept this one with --allow-rollback")),
+	of(exitIncomplete, always[*bundle.MissingBaseError](
+		"import the earlier bundles of this line first, oldest first; or make one that needs no others: modmirror sync --full")),
+	of(exitIncomplete, always[*bundle.NotAtHandError](
+		"name a store that has the whole line; verify takes all bundles of a line together")),
 	of(exitFailed, func(_ string, err *bundle.StateError) string {
-		return fmt.Sprintf("restore %s from a backup; without it modmirror cannot tell an older bundle from the newest", err.File)
+		return fmt.Sprintf("restore %s from a backup; without it modmirror cannot tell an older bundle from the newest",
+			err.File)
 	}),
-	of(exitFailed, always[*bundle.TooFewError]("add a signature with modmirror sign, or trust another key that signed it with modmirror trust add")),
+	of(exitFailed, always[*bundle.TooFewError](
+		"add a signature with modmirror sign, or trust another key that signed it with modmirror trust add")),
 	of(exitUsage, always[*serve.CoveredError]("make the patterns of --inside narrower")),
-	of(exitFailed, always[*missesError]("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")),
+	of(exitFailed, always[*missesError](
+		"--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")),
 	of(exitUsage, func(command string, _ *bundle.OccupiedError) string {
 		if command == "extract" || command == "publish" {
 			return "name another folder; or --overwrite replaces plain files"
@@ -136,7 +146,8 @@ var outcomes = []outcome{
 		return "name another file or folder, or move what is there away"
 	}),
 	of(exitUsage, func(command string, _ *usageError) string { return "modmirror " + command + " --help" }),
-	of(exitFailed, always[*bundle.UntrustedError]("if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there")),
+	of(exitFailed, always[*bundle.UntrustedError](
+		"if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there")),
 	of(exitFailed, func(_ string, err *bundle.ForeignError) string { return cleanText(err.Hint()) }),
 	of(exitNotVerified, always[*bundle.NotVerifiedError](carryAgain)),
 	is(exitNotVerified, proof.ErrMismatch, nil),
@@ -153,7 +164,7 @@ var outcomes = []outcome{
 // carryAgain is the next step after a bundle that does not verify.
 const carryAgain = "copy or carry the file again, and compare its sha256sum on both sides"
 
-// exitCode returns the exit code of an error. Of several that apply, the lowest wins.
+// exitCode returns the exit code of an error.
 func exitCode(err error) int {
 	code := exitFailed
 	for _, o := range outcomes {

@@ -50,7 +50,8 @@ Example:
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			requireFlag(fs, &require)
 			fs.StringSliceVar(&identities, "identity", nil, "age identity `file` that opens encrypted bundles")
-			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "accept a bundle although a newer one of its line was seen, or without a consistency proof from the tree that was served before")
+			fs.BoolVar(&im.AllowRollback, "allow-rollback", false,
+				"accept a bundle although a newer one of its line was seen, or without a consistency proof from the tree that was served before")
 			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "refuse bundles below this sequence `number`")
 			maxAgeFlag(fs, &maxAge)
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
@@ -152,7 +153,8 @@ func (i *importer) withdraw() {
 		if err := i.store.Withdraw(m); err != nil {
 			i.e.complain("%s, sequence %d, cannot be removed again: %s", m.Name, m.Sequence, oneLine(err))
 		} else {
-			i.e.complain("%s, sequence %d, is removed again, since the newest of its line did not come in", m.Name, m.Sequence)
+			i.e.complain("%s, sequence %d, is removed again, since the newest of its line did not come in", m.Name,
+				m.Sequence)
 		}
 	}
 }
@@ -275,7 +277,8 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 	}
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
 	run.NewLine = func(beside []string) {
-		e.say("%s begins a new line in the store, beside %s: all of them are served from now on", name, strings.Join(beside, ", "))
+		e.say("%s begins a new line in the store, beside %s: all of them are served from now on", name,
+			strings.Join(beside, ", "))
 	}
 	run.OtherSignature = func(what string) { e.sayOther(name, what) }
 	m, err := i.store.Import(ctx, name, in, &run)
@@ -332,7 +335,8 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 	n := 0
 	err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
 		if n++; n <= maxDamages {
-			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path, x.Version, b.Manifest.Name)
+			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path,
+				x.Version, b.Manifest.Name)
 		}
 	})
 	if err != nil {

@@ -124,7 +124,8 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	}
 	line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
 	if n := len(info.Line); n > 0 {
-		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
+		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them",
+			info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
 	}
 	line("size", "%s; %s in the catalog", bytesText(m.Size), number(m.Counts.Files, "file"))
 	line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
@@ -138,7 +139,8 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 		line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
 	}
 	if info.Retracted+info.Deprecated > 0 {
-		line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"), number(info.Deprecated, "module"))
+		line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"),
+			number(info.Deprecated, "module"))
 	}
 	for _, p := range info.Self {
 		line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
@@ -157,7 +159,8 @@ func showPrivate(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
 	if b.Manifest.Counts.Private == 0 {
 		return nil
 	}
-	fmt.Fprintf(w, "private\t%s outside the checksum database: only the signature vouches for it\n", number(b.Manifest.Counts.Private, "version"))
+	fmt.Fprintf(w, "private\t%s outside the checksum database: only the signature vouches for it\n",
+		number(b.Manifest.Counts.Private, "version"))
 	for path, err := range b.Index.Private(ctx) {
 		if err != nil {
 			return err

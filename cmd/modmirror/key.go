@@ -44,7 +44,8 @@ Example:
 			fs.StringVar(&f.name, "name", "", "`name` of a new key (default user@host)")
 			fs.BoolVar(&f.protect, "passphrase", false, "ask for a passphrase, and protect a new key with it")
 			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
-			fs.StringVar(&f.passphraseFile, "passphrase-file", "", "protect a new key with the passphrase in a `file`, - for stdin")
+			fs.StringVar(&f.passphraseFile, "passphrase-file", "",
+				"protect a new key with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
@@ -89,7 +90,8 @@ func newKey(e *env, f *keyFlags) (public string, err error) {
 	}
 	key, err := bundle.NewKey(f.file, f.name, phrase)
 	if errors.Is(err, fs.ErrExist) {
-		return "", &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
+		return "", &hintError{usagef("%v", err),
+			"modmirror key show prints the public part of a key; to make another, name it with --file"}
 	}
 	if err != nil {
 		return "", err
@@ -140,7 +142,9 @@ func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
 		}
 		return key, nil
 	}
-	key, err := bundle.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
+	key, err := bundle.ReadKey(name, func() ([]byte, error) {
+		return e.passphrase(passphraseFile, "passphrase of "+name+": ")
+	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &hintError{fmt.Errorf("there is no key %s", name), "modmirror key new --file " + name}
 	}
@@ -168,7 +172,8 @@ func (e *env) passphrase(file, prompt string) ([]byte, error) {
 	}
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, &hintError{errors.New("the key has a passphrase, and there is no terminal to ask for it"), "--passphrase-file FILE reads it"}
+		return nil, &hintError{errors.New("the key has a passphrase, and there is no terminal to ask for it"),
+			"--passphrase-file FILE reads it"}
 	}
 	defer tty.Close()
 	fmt.Fprint(tty, prompt)

@@ -25,7 +25,8 @@ func restrict(log *slog.Logger, need needs) {
 	need.write = append(need.write, os.TempDir())
 	err := landlock.V5.BestEffort().RestrictPaths(
 		landlock.PathAccess(read, system...).IgnoreIfMissing(),
-		landlock.PathAccess(read, folders([]string{"/etc/resolv.conf", os.Getenv("SSL_CERT_FILE"), os.Getenv("SSL_CERT_DIR")})...).IgnoreIfMissing(),
+		landlock.PathAccess(read, folders([]string{"/etc/resolv.conf", os.Getenv("SSL_CERT_FILE"),
+			os.Getenv("SSL_CERT_DIR")})...).IgnoreIfMissing(),
 		landlock.PathAccess(read, folders(need.read)...).IgnoreIfMissing(),
 		landlock.PathAccess(write, folders(need.write)...).IgnoreIfMissing(),
 		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSWriteFile, "/dev/null").IgnoreIfMissing(),

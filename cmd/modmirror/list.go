@@ -34,7 +34,8 @@ Example:
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each line")
 			fs.BoolVar(&all, "all", false, "also list versions of which only the go.mod is carried")
-			fs.BoolVar(&tree, "tree", false, "print instead what requires what, from the projects and the versions that were asked for; with --json an object for each requirement")
+			fs.BoolVar(&tree, "tree", false,
+				"print instead what requires what, from the projects and the versions that were asked for; with --json an object for each requirement")
 			fs.BoolVar(&missing, "missing", false, "list instead what could not be had")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -47,7 +48,8 @@ Example:
 			case tree && (missing || all):
 				return usagef("--tree goes with --json only")
 			case tree && asJSON:
-				return printEach(e.stdout, true, b.Index.Requirements(ctx), func(io.Writer, index.Requirement) error { return nil })
+				return printEach(e.stdout, true, b.Index.Requirements(ctx),
+					func(io.Writer, index.Requirement) error { return nil })
 			case tree:
 				return printTree(ctx, e.stdout, b)
 			case missing:

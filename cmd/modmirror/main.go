@@ -124,6 +124,7 @@ func flagSet(e *env, c *command) *pflag.FlagSet {
 		c.flags(fs)
 	}
 	fs.BoolVarP(&e.quiet, "quiet", "q", false, "print results and errors only")
-	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"), "`folder` of the signing key and the trusted keys")
+	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"),
+		"`folder` of the signing key and the trusted keys")
 	return fs
 }

@@ -68,7 +68,8 @@ func manPage(w io.Writer, e *env) {
 	for _, name := range slices.Sorted(maps.Keys(flagVariables)) {
 		fmt.Fprintf(w, ".TP\n.B %s\n%s\n", flagVariables[name], roff("stands for --"+name))
 	}
-	fmt.Fprint(w, ".TP\n.B GOPROXY, GOSUMDB, GOPRIVATE, \\&...\n", roff("as go env has them: sync and doctor follow them"), "\n")
+	fmt.Fprint(w, ".TP\n.B GOPROXY, GOSUMDB, GOPRIVATE, \\&...\n",
+		roff("as go env has them: sync and doctor follow them"), "\n")
 	fmt.Fprintf(w, ".SH EXIT STATUS\n")
 	for _, x := range exitCodes {
 		fmt.Fprintf(w, ".TP\n.B %d\n%s\n", x.code, roff(x.means))

@@ -80,7 +80,8 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 }
 
 // lockStore opens a store and locks it for changes. It waits while another process has the lock.
-func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (s *bundle.Store, unlock func() error, err error) {
+func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (
+	s *bundle.Store, unlock func() error, err error) {
 	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
 		return nil, nil, err
 	}

@@ -23,7 +23,8 @@ type outputGuard struct {
 
 // flags adds --overwrite.
 func (g *outputGuard) flags(fs *pflag.FlagSet) {
-	fs.BoolVar(&g.overwrite, "overwrite", false, "replace a plain file that modmirror did not make; never a file that is read")
+	fs.BoolVar(&g.overwrite, "overwrite", false,
+		"replace a plain file that modmirror did not make; never a file that is read")
 }
 
 // reads adds files, and folders with their contents, that the command must not write: it reads
@@ -100,7 +101,8 @@ func (g *outputGuard) check(name string, made func(name string) error) error {
 			err = made(name)
 		}
 		if err != nil {
-			return &hintError{usagef("%s is there already and stays as it is: %s", name, oneLine(err)), "name another file; or --overwrite replaces it"}
+			return &hintError{usagef("%s is there already and stays as it is: %s", name, oneLine(err)),
+				"name another file; or --overwrite replaces it"}
 		}
 	}
 	return checkFolder(name)

@@ -52,7 +52,8 @@ Example:
 			fs.StringVar(&f.store, "store", "", "`folder` of a store")
 			fs.IntVar(&f.keep, "keep", 0, "how `many` bundles of each line stay in the store")
 			stateFlag(fs, &f.state)
-			fs.StringVar(&f.mirror, "mirror", "", "mirror directory: a `folder`; the usual one is "+filepath.Join(xdg.CacheHome, "modmirror"))
+			fs.StringVar(&f.mirror, "mirror", "",
+				"mirror directory: a `folder`; the usual one is "+filepath.Join(xdg.CacheHome, "modmirror"))
 			fs.StringVar(&f.olderThan, "older-than", "", "remove what no sync has used for this `time`, such as 90d")
 			fs.StringSliceVar(&f.locks, "lock", nil, "keep the modules that a lock `file` names")
 			fs.StringSliceVar(&f.bundles, "bundle", nil, "keep the modules that a `bundle` or catalog names")
@@ -122,7 +123,8 @@ func pruneStore(ctx context.Context, e *env, f *pruneFlags) error {
 	for _, b := range p.Bundles {
 		f.name(e, &result, b)
 	}
-	e.say("%s %s, %s in all; %s of it are still in use, %s", f.verb(), number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
+	e.say("%s %s, %s in all; %s of it are still in use, %s", f.verb(), number(len(p.Bundles), "bundle"),
+		bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
 	abandoned, err := s.AbandonedPieces(abandonedPieces)
 	if err != nil {
 		return err

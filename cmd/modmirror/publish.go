@@ -43,7 +43,8 @@ Example:
 			fs.StringVar(&to, "to", "", "`place` to publish to: s3://BUCKET/PREFIX or, with --static, a folder")
 			endpointFlag(fs, &endpoint)
 			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of uploading the bundle")
-			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
+			fs.BoolVar(&allowRollback, "allow-rollback", false,
+				"with --static: write an older bundle over a newer one, or one of another line")
 			guard.flags(fs)
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
 			requireFlag(fs, &require)
@@ -70,7 +71,8 @@ Example:
 				}
 			}
 			if static {
-				return p.tree(ctx, args[0], &serve.Static{Dir: to, Bucket: p.bucket, AllowRollback: allowRollback, Overwrite: guard.overwrite})
+				return p.tree(ctx, args[0],
+					&serve.Static{Dir: to, Bucket: p.bucket, AllowRollback: allowRollback, Overwrite: guard.overwrite})
 			}
 			return p.bundles(ctx, args)
 		},
@@ -90,7 +92,8 @@ type publisher struct {
 func (p *publisher) bundles(ctx context.Context, args []string) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
-		found, err := bundle.Fronts(name, p.trust, func(file string, err error) { p.e.complain("skipped %s: %v", file, err) })
+		found, err := bundle.Fronts(name, p.trust,
+			func(file string, err error) { p.e.complain("skipped %s: %v", file, err) })
 		if err != nil {
 			return err
 		}
@@ -126,16 +129,19 @@ func (p *publisher) bundle(ctx context.Context, file string) error {
 	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
 		p.e.say("%s is there already: %s", file, already.File)
-		return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File, Status: "already"})
+		return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File,
+			Status: "already"})
 	}
 	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
-		return &hintError{fmt.Errorf("publishing %s: %w", file, err), "publish the earlier bundles of this line first, oldest first, or the store that has them"}
+		return &hintError{fmt.Errorf("publishing %s: %w", file, err),
+			"publish the earlier bundles of this line first, oldest first, or the store that has them"}
 	}
 	if err != nil {
 		return fmt.Errorf("publishing %s: %w", file, err)
 	}
 	p.e.say("published %s, sequence %d, at %s: %s", m.Name, m.Sequence, p.bucket, bytesText(m.Size))
-	return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: p.bucket.String(), Status: "published"})
+	return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: p.bucket.String(),
+		Status: "published"})
 }
 
 // publishResult is what publish prints of a bundle, or of a tree, with --json.
@@ -182,6 +188,7 @@ func (p *publisher) tree(ctx context.Context, name string, to *serve.Static) err
 	if err != nil {
 		return fmt.Errorf("publishing the tree of %s: %w", name, err)
 	}
-	p.e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, p.to, number(files, "file"), written)
+	p.e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence,
+		p.to, number(files, "file"), written)
 	return p.result(publishResult{b.Manifest.Name, b.Manifest.Sequence, b.ID(), p.to, "published", files, written})
 }

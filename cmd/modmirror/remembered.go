@@ -16,8 +16,8 @@ import (
 )
 
 // rememberedHead checks that the go command here will accept the server's head of a checksum
-// database. The go command remembers the newest head that it has seen, and wants a consistency proof
-// from there. rememberedHead makes the same proofs from the server's tiles.
+// database. The go command remembers the newest head that it has seen, and wants a consistency
+// proof from there. rememberedHead makes the same proofs from the server's tiles.
 func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, base, name string) check {
 	path, _, _ := strings.Cut(c.GOPATH, string(os.PathListSeparator))
 	file := filepath.Join(path, "pkg", "sumdb", filepath.FromSlash(name), "latest")
@@ -35,7 +35,8 @@ func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, 
 	}
 	old, err := db.ParseHead(data)
 	if err != nil {
-		return r.bad(fmt.Errorf("%s: %w", file, err), "keep it, and show it to the person who makes the bundles: it is signed by another key")
+		return r.bad(fmt.Errorf("%s: %w", file, err),
+			"keep it, and show it to the person who makes the bundles: it is signed by another key")
 	}
 	tiles := &serverTiles{ctx: ctx, client: client, db: base + "/sumdb/" + name + "/"}
 	if data, err = tiles.get("latest"); err != nil {
@@ -52,7 +53,8 @@ func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, 
 		return r.unproven(err, old, fmt.Sprintf("the bundle lacks what go commands need to go on from record %d, which they have seen", old.N))
 	}
 	if err := (&proof.Prover{Head: now, Source: tiles}).Extends(old); err != nil {
-		return r.unproven(err, old, fmt.Sprintf("the bundle has no consistency proof from record %d to its %d", old.N, now.N))
+		return r.unproven(err, old, fmt.Sprintf("the bundle has no consistency proof from record %d to its %d", old.N,
+			now.N))
 	}
 	return r.ok(fmt.Sprintf("record %d, and the server's %d goes on from there", old.N, now.N))
 }
@@ -69,7 +71,8 @@ func (r remembered) bad(err error, fix string) check { return check{r.what, fals
 
 // carry returns what to do about a bundle without the proof that a client needs.
 func (r remembered) carry(old proof.Head) string {
-	return fmt.Sprintf("rm %s; or have what connects the two carried, with a line in the list outside: head %s %d", r.file, r.name, old.N)
+	return fmt.Sprintf("rm %s; or have what connects the two carried, with a line in the list outside: head %s %d",
+		r.file, r.name, old.N)
 }
 
 // unproven returns the check of a proof that failed. lacking says what the bundle does not have if
@@ -99,7 +102,8 @@ func (s *serverTiles) get(elem string) ([]byte, error) {
 // ReadTiles reads tiles one after another. A proof needs few.
 func (s *serverTiles) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
 	for _, t := range tiles {
-		tile, err := proof.ReadTile(t, func(t tlog.Tile) ([]byte, error) { return s.get(t.Path()) }, func(error) bool { return true })
+		tile, err := proof.ReadTile(t, func(t tlog.Tile) ([]byte, error) { return s.get(t.Path()) },
+			func(error) bool { return true })
 		if err == nil && len(tile) != t.W*tlog.HashSize {
 			err = fmt.Errorf("%s has %d bytes", t.Path(), len(tile))
 		}

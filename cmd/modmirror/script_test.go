@@ -118,7 +118,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(up.GrowBy(n))
 	case len(args) == 3 && args[0] == "publish":
-		ts.Check(up.Add(args[1], args[2], &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + args[1] + "\n")}}}))
+		ts.Check(up.Add(args[1], args[2],
+			&txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + args[1] + "\n")}}}))
 	case len(args) == 2 && args[0] == "only":
 		carried := make(map[module.Version]bool)
 		for line := range strings.Lines(ts.ReadFile(args[1])) {
@@ -158,7 +159,8 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"), "XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"),
+		"XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())

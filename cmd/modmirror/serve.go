@@ -89,22 +89,31 @@ func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	stateFlag(fs, &f.state)
 	requireFlag(fs, &f.require)
 	fs.BoolVar(&f.allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
-	fs.Int64Var(&f.minSequence, "min-sequence", 0, "refuse bundles below this sequence `number`: for a host that has seen none yet")
+	fs.Int64Var(&f.minSequence, "min-sequence", 0,
+		"refuse bundles below this sequence `number`: for a host that has seen none yet")
 	fs.StringVar(&f.tls.CertFile, "tls-cert", "", "certificate `file` (PEM), read again when it changes")
 	fs.StringVar(&f.tls.KeyFile, "tls-key", "", "`file` of its key")
 	fs.StringVar(&f.tls.ClientCA, "client-ca", "", "only clients with a certificate of the CAs in this `file` may read")
-	fs.StringVar(&f.access.Htpasswd, "htpasswd", "", "only users in this `file` may read, with their passwords (htpasswd -B); with TLS only, here or at a trusted proxy")
-	fs.StringVar(&f.access.Tokens, "tokens", "", "clients with a bearer token in this `file` may read too; one token of at least 16 characters a line, or NAME:TOKEN; with TLS only, as above")
-	fs.StringVar(&f.basePath, "base-path", "", "`path` that all requests begin with, such as /go, behind a reverse proxy")
-	fs.StringVar(&f.proxies, "trusted-proxy", "", "`addresses` or prefixes of reverse proxies whose X-Forwarded-* headers count, such as 127.0.0.1,10.0.0.0/8")
-	fs.StringVar(&f.inside.Patterns, "inside", "", "`patterns`, as in GOPRIVATE, of modules that clients get from your own network")
+	fs.StringVar(&f.access.Htpasswd, "htpasswd", "",
+		"only users in this `file` may read, with their passwords (htpasswd -B); with TLS only, here or at a trusted proxy")
+	fs.StringVar(&f.access.Tokens, "tokens", "",
+		"clients with a bearer token in this `file` may read too; one token of at least 16 characters a line, or NAME:TOKEN; with TLS only, as above")
+	fs.StringVar(&f.basePath, "base-path", "",
+		"`path` that all requests begin with, such as /go, behind a reverse proxy")
+	fs.StringVar(&f.proxies, "trusted-proxy", "",
+		"`addresses` or prefixes of reverse proxies whose X-Forwarded-* headers count, such as 127.0.0.1,10.0.0.0/8")
+	fs.StringVar(&f.inside.Patterns, "inside", "",
+		"`patterns`, as in GOPRIVATE, of modules that clients get from your own network")
 	fs.StringVar(&f.inside.File, "inside-file", "", "`file` with such patterns, one a line, read again when it changes")
-	fs.StringSliceVar(&f.inside.Also, "also", nil, "`URL` of a second proxy that has those modules, such as your forge's: clients ask it for what is not carried")
+	fs.StringSliceVar(&f.inside.Also, "also", nil,
+		"`URL` of a second proxy that has those modules, such as your forge's: clients ask it for what is not carried")
 	fs.StringVar(&f.audit, "audit", "", "append a line of JSON to a `file` for each request; - for stderr")
 	fs.StringVar(&f.logFormat, "log-format", "text", "`format` of the log on stderr: text or json")
-	fs.IntVar(&f.maxConns, "max-conns", serve.MaxConns, "largest number of `connections`; a new one closes the one that is idle longest")
+	fs.IntVar(&f.maxConns, "max-conns", serve.MaxConns,
+		"largest number of `connections`; a new one closes the one that is idle longest")
 	fs.BoolVar(&f.noScrub, "no-scrub", false, "do not verify all files again in the background")
-	fs.BoolVar(&f.noLandlock, "no-landlock", false, "keep access to all files; by default serve gives up those that it does not need, if the kernel can (Landlock)")
+	fs.BoolVar(&f.noLandlock, "no-landlock", false,
+		"keep access to all files; by default serve gives up those that it does not need, if the kernel can (Landlock)")
 	f.storage.flags(fs)
 	maxAgeFlag(fs, &f.maxAge)
 }
@@ -199,7 +208,8 @@ func (f *serveFlags) restrict(log *slog.Logger, args []string) {
 	}
 	os.MkdirAll(f.state, 0o700) // it cannot be made later; an error shows when something is to be written
 	need := needs{
-		read:  append([]string{f.tls.CertFile, f.tls.KeyFile, f.tls.ClientCA, f.access.Htpasswd, f.access.Tokens, f.inside.File}, inStores(args)...),
+		read: append([]string{f.tls.CertFile, f.tls.KeyFile, f.tls.ClientCA, f.access.Htpasswd, f.access.Tokens,
+			f.inside.File}, inStores(args)...),
 		write: []string{f.state, f.audit, f.storage.dir},
 	}
 	if bucket.IsURL(args[0]) {
@@ -258,7 +268,8 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 	if err := follow.MakeStore(); err != nil {
 		return err
 	}
-	say := &announcer{e: e, log: log, json: f.logFormat == "json", server: s, addr: l.Addr(), maxAge: age, start: time.Now()}
+	say := &announcer{e: e, log: log, json: f.logFormat == "json", server: s, addr: l.Addr(), maxAge: age,
+		start: time.Now()}
 	follow.Waiting = func(why error) { say.waiting(args[0], why) }
 	s.Log, s.Open, s.Ready = log, follow.Open, say.serving
 	if follow.IsStore() {
@@ -329,7 +340,8 @@ func (a *announcer) serving(v *bundle.View) {
 func (a *announcer) line(b *bundle.Bundle, took time.Duration) {
 	m := b.Manifest
 	if a.json {
-		a.log.Info("serving", "name", m.Name, "sequence", m.Sequence, "id", b.ID(), "versions", m.Counts.Versions, "url", a.scheme()+"://"+a.addr.String(), "ms", took.Milliseconds())
+		a.log.Info("serving", "name", m.Name, "sequence", m.Sequence, "id", b.ID(), "versions", m.Counts.Versions,
+			"url", a.scheme()+"://"+a.addr.String(), "ms", took.Milliseconds())
 		return
 	}
 	seen := "verified now"
@@ -337,7 +349,8 @@ func (a *announcer) line(b *bundle.Bundle, took time.Duration) {
 		seen = "seen before"
 	}
 	a.e.say("serving %s at %s://%s: %s of %s, sequence %d; ready after %d ms (index %s)",
-		m.Name, a.scheme(), reachableAt(a.addr), number(m.Counts.Versions, "version"), number(m.Counts.Modules, "module"), m.Sequence, took.Milliseconds(), seen)
+		m.Name, a.scheme(), reachableAt(a.addr), number(m.Counts.Versions, "version"), number(m.Counts.Modules,
+			"module"), m.Sequence, took.Milliseconds(), seen)
 }
 
 // reachableAt returns the host and port at which clients reach a listener's address. This machine's

@@ -31,8 +31,10 @@ Example:
   modmirror sign --key ssh-agent:alice@example.com --to team.tar.sig team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringSliceVar(&keys, "key", nil, "signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
-			fs.StringVar(&passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
+			fs.StringSliceVar(&keys, "key", nil,
+				"signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
+			fs.StringVar(&passphraseFile, "passphrase-file", "",
+				"`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 			fs.StringVar(&to, "to", "", "`file` to write the signature to, or to add it to")
 		},
@@ -66,7 +68,8 @@ Example:
 					}
 				}
 				for _, key := range signers {
-					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(), key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
+					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(),
+						key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
 				}
 			}
 			return nil

@@ -24,17 +24,20 @@ func listen(addr string) (net.Listener, error) {
 	case len(given) == 1 && given[0] != nil:
 		return given[0], nil
 	case len(given) > 0:
-		return nil, &hintError{fmt.Errorf("systemd hands over %d sockets", len(given)), "want one stream socket: a single ListenStream= in the .socket unit"}
+		return nil, &hintError{fmt.Errorf("systemd hands over %d sockets", len(given)),
+			"want one stream socket: a single ListenStream= in the .socket unit"}
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &hintError{fmt.Errorf("%s is in use by another program", addr), "--addr 127.0.0.1:0 takes any free port"}
+		return nil, &hintError{fmt.Errorf("%s is in use by another program", addr),
+			"--addr 127.0.0.1:0 takes any free port"}
 	}
 	if bad, ok := errors.AsType[*net.AddrError](err); ok {
 		return nil, usagef("--addr %s: %s, want HOST:PORT", addr, bad.Err)
 	}
 	if err != nil {
-		return nil, &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), "--addr HOST:PORT says where to listen"}
+		return nil, &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)),
+			"--addr HOST:PORT says where to listen"}
 	}
 	return l, nil
 }
@@ -51,8 +54,8 @@ func notifyReady(log *slog.Logger, v *bundle.View) {
 	notify(log, daemon.SdNotifyReady, "STATUS=serving "+v.Title())
 }
 
-// watchdog keeps telling systemd that the process lives, if systemd asks for it. Once ctx is done or
-// stop is called, it tells systemd that the process is stopping.
+// watchdog keeps telling systemd that the process lives, if systemd asks for it. Once ctx is done
+// or stop is called, it tells systemd that the process is stopping.
 func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
 	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -70,8 +73,8 @@ func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
 	return stop
 }
 
-// unwrapOp returns the cause of a *net.OpError, which would name the address again, and other errors
-// as they are.
+// unwrapOp returns the cause of a *net.OpError, which would name the address again, and other
+// errors as they are.
 func unwrapOp(err error) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err

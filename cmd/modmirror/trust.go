@@ -59,7 +59,8 @@ func addTrust(e *env, trust *bundle.Trust, key string) error {
 	if _, err := os.Stat(key); err == nil {
 		list, err := bundle.ReadTrust(key)
 		if err != nil {
-			return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
+			return &hintError{usagef("%v", err),
+				"want a key as modmirror key show prints it, or a file of such keys, one a line"}
 		}
 		if keys = list.Keys; len(keys) == 0 {
 			return fmt.Errorf("%s: there is no key in it", key)
@@ -102,7 +103,8 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		}
 	}()
 	for _, name := range args {
-		list, err := bundle.Fronts(name, trust, func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
+		list, err := bundle.Fronts(name, trust,
+			func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
 		if err != nil {
 			return err
 		}
@@ -117,7 +119,8 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		name := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
 		for _, b := range bundles {
 			if slices.Contains(b.Signers, name) {
-				key.Bundles = append(key.Bundles, signedBundle{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
+				key.Bundles = append(key.Bundles,
+					signedBundle{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
 			}
 		}
 		if asJSON {

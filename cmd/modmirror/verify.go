@@ -65,7 +65,8 @@ Example:
 			fs.StringVar(&list, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			guard.flags(fs)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
-			fs.StringSliceVar(&private, "private", nil, "no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
+			fs.StringSliceVar(&private, "private", nil,
+				"no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
 		run: func(ctx context.Context, e *env, args []string) (err error) {
 			if len(args) == 0 {
@@ -201,7 +202,8 @@ func (v *verification) store(ctx context.Context, dir string) error {
 		defer view.Close()
 	}
 	newest := func(file string) bool {
-		return viewErr == nil && slices.ContainsFunc(view.Lines, func(b *bundle.Bundle) bool { return b.Path() == file })
+		return viewErr == nil && slices.ContainsFunc(view.Lines,
+			func(b *bundle.Bundle) bool { return b.Path() == file })
 	}
 	for _, front := range fronts {
 		front.Close()
@@ -314,7 +316,8 @@ func (v *verification) read(ctx context.Context, b *bundle.Bundle, deep bool, re
 // printVerified prints what was verified about a bundle without damage.
 func (v *verification) printVerified(b *bundle.Bundle, file string, deep bool) {
 	m, w := b.Manifest, v.e.stdout
-	fmt.Fprintf(w, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), strings.Join(b.Signers, ", "))
+	fmt.Fprintf(w, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size),
+		strings.Join(b.Signers, ", "))
 	if !deep {
 		return
 	}
@@ -326,7 +329,8 @@ func (v *verification) printVerified(b *bundle.Bundle, file string, deep bool) {
 		fmt.Fprintln(w, "nothing is proven, since there is no checksum database")
 	}
 	if m.Counts.Private > 0 {
-		fmt.Fprintf(w, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file, number(m.Counts.Private, "version"))
+		fmt.Fprintf(w, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file,
+			number(m.Counts.Private, "version"))
 	}
 }
 
@@ -359,7 +363,8 @@ func (v *verification) checkPrivate(ctx context.Context, b *bundle.Bundle, file 
 		}
 		fmt.Fprintf(w, "%s:   %s\n", file, path)
 		if v.private != "" && !module.MatchPrefixPatterns(v.private, path) {
-			v.e.complain("verify: %s: %s is outside the checksum database, and --private does not allow that", file, path)
+			v.e.complain("verify: %s: %s is outside the checksum database, and --private does not allow that", file,
+				path)
 			wrong++
 		}
 	}

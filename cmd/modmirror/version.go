@@ -54,7 +54,8 @@ func versionCommand() *command {
 				}
 				fmt.Fprintf(e.stdout, "commit    %s%s\n", v.Commit, dirty)
 			}
-			fmt.Fprintf(e.stdout, "go        %s %s/%s\nformat    %s, index schema %d\nsqlite    %s\n", v.Go, runtime.GOOS, runtime.GOARCH, v.Format, v.Schema, v.SQLite)
+			fmt.Fprintf(e.stdout, "go        %s %s/%s\nformat    %s, index schema %d\nsqlite    %s\n", v.Go,
+				runtime.GOOS, runtime.GOARCH, v.Format, v.Schema, v.SQLite)
 			return nil
 		},
 	}

@@ -38,7 +38,8 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&state, "state", stateDir(), "the state `folder` of serve")
-			fs.StringVar(&inside, "inside", "", "leave out modules of these `patterns`, as in GOPRIVATE; serve --inside does not remember them")
+			fs.StringVar(&inside, "inside", "",
+				"leave out modules of these `patterns`, as in GOPRIVATE; serve --inside does not remember them")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
@@ -65,8 +66,8 @@ Example:
 	}
 }
 
-// openWants opens the file of wants. It renames a damaged file and begins a new one, because serving
-// matters more.
+// openWants opens the file of wants. It renames a damaged file and begins a new one, because
+// serving matters more.
 func openWants(log *slog.Logger, file string) (*serve.Wants, error) {
 	wants, err := serve.OpenWants(file, func(err error) { log.Warn("a want was left out", "err", err) })
 	bad, ok := errors.AsType[*serve.WantsFileError](err)

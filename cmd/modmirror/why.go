@@ -59,7 +59,8 @@ Example:
 				chains = append(chains, c)
 			}
 			if len(chains) == 0 {
-				return &hintError{fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]), "modmirror list --all " + args[0] + " shows what it carries"}
+				return &hintError{fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]),
+					"modmirror list --all " + args[0] + " shows what it carries"}
 			}
 			if asJSON {
 				return writeJSON(e.stdout, chains)
@@ -86,7 +87,8 @@ func why(ctx context.Context, b *bundle.Bundle, m module.Version) (chain, error)
 			if err != nil {
 				return nil, err
 			}
-			to, from := module.Version{Path: r.Requires, Version: r.Wanted}, module.Version{Path: r.Path, Version: r.Version}
+			to, from := module.Version{Path: r.Requires, Version: r.Wanted}, module.Version{Path: r.Path,
+				Version: r.Version}
 			if !level[to] {
 				continue
 			}
