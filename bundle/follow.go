@@ -18,11 +18,11 @@ const (
 	// storeInterval is how long Open waits before it looks at an empty store again.
 	storeInterval = time.Second
 
-	// bucketInterval is how long a bucket is left alone between two listings, which cost money.
+	// bucketInterval is the shortest time between two listings of a bucket: they cost money.
 	bucketInterval = 5 * time.Second
 
-	// retryInterval is how long Reload waits before it tries a store again that it refused and
-	// that has not changed since: the reason may lie outside the store.
+	// retryInterval is how long Reload waits before it opens a store again that it refused and that
+	// has not changed since. The reason may lie outside the store.
 	retryInterval = 30 * time.Second
 )
 
@@ -30,7 +30,7 @@ const (
 // in files, which never change, or a store in a folder or a bucket.
 //
 // It refuses rollbacks: bundles older than those that the state directory remembers, and bundles
-// older than those that it returned last. The server goes on with the last view then.
+// older than those in the view that it returned last. The server keeps that view then.
 //
 // The fields must not change after the first call. Methods must not be called concurrently.
 type Follower struct {
@@ -48,8 +48,8 @@ type Follower struct {
 	// Accept decides whether a view may be served; its error refuses the view. Nil accepts all.
 	Accept func(context.Context, *View) error
 
-	// Waiting is told why Open waits, once for each new reason: ErrEmpty, or an error that wraps
-	// *bucket.UnavailableError. May be nil.
+	// Waiting is told why Open waits, at first and whenever the reason changes: ErrEmpty, or an
+	// error that wraps a *bucket.UnavailableError. May be nil.
 	Waiting func(why error)
 
 	Log *slog.Logger // nil for slog.Default()
@@ -97,8 +97,8 @@ func (f *Follower) isMissing() bool {
 	return errors.Is(err, fs.ErrNotExist) && !bundleName.MatchString(f.Paths[0])
 }
 
-// MakeStore makes the folder of a store that does not exist yet. A server that gives up its right
-// to make folders calls it before.
+// MakeStore makes the folder of a store that does not exist yet. A server that gives up the right
+// to make folders calls MakeStore first.
 func (f *Follower) MakeStore() error {
 	if !f.isMissing() {
 		return nil
@@ -109,8 +109,9 @@ func (f *Follower) MakeStore() error {
 	return nil
 }
 
-// Open returns a view of the bundles, which the caller closes. It waits until ctx is done while a
-// bucket does not answer or a store has no bundle yet. A bucket that denies access is an error.
+// Open returns a view of the bundles, which the caller closes. While a bucket does not answer, or a
+// store has no bundle yet, it waits; canceling ctx ends the wait. A bucket that denies access is an
+// error, a *bucket.UnavailableError. A rollback is a *RollbackError.
 func (f *Follower) Open(ctx context.Context) (*View, error) {
 	interval := storeInterval
 	if f.Remote != nil {
@@ -145,9 +146,9 @@ func (f *Follower) worthWaiting(err error) error {
 	return nil
 }
 
-// Reload returns a new view when the store has changed, which the caller closes, and nil when it
-// has not. As long as what is in the store must not be served, it returns the reason; the server
-// goes on with the last view. Reload is cheap, so that it can be called every second.
+// Reload returns a new view if the store has changed, which the caller closes, and nil if it has
+// not. It returns an error as long as the store must not be served as it is; the server keeps the
+// last view. Reload is cheap enough to be called every second. It must not be called for files.
 func (f *Follower) Reload(ctx context.Context) (*View, error) {
 	if f.Remote != nil && time.Since(f.listed) < bucketInterval {
 		return nil, f.refused.err
@@ -196,7 +197,7 @@ func (f *Follower) open(ctx context.Context) (*View, error) {
 		return nil, err
 	}
 	if err := s.Remember(v, f.AllowRollback); err != nil { // as with a read-only state directory
-		f.log().Warn("cannot remember what is served, so an older bundle would be served later", "err", err)
+		f.log().Warn("cannot remember which bundles are served, so an older one would be accepted later", "err", err)
 	}
 	f.fingerprint, f.opened = fingerprint, make(map[string]int64)
 	for _, b := range v.Lines {
@@ -206,8 +207,8 @@ func (f *Follower) open(ctx context.Context) (*View, error) {
 }
 
 // view opens the bundles, whether or not they may be served. The store that it returns has the
-// state to compare with and to update. The fingerprint is that of the store before it was opened,
-// "" for files.
+// state to compare with and to update. fingerprint is that of the store before it was opened, ""
+// for files.
 func (f *Follower) view(ctx context.Context) (v *View, s *Store, fingerprint string, err error) {
 	if !f.IsStore() {
 		state, err := ReadState(f.StateDir)
@@ -237,8 +238,8 @@ func (f *Follower) accept(ctx context.Context, v *View, state *State) error {
 			return &MinSequenceError{RollbackError{b.Path(), reason}}
 		}
 		err := state.Check(ctx, b)
-		if _, ok := errors.AsType[*UnshownError](err); ok { // no attack: each client checks it for itself
-			f.log().Warn("clients may have to begin anew", "err", err)
+		if _, ok := errors.AsType[*UnshownError](err); ok { // safe: every client verifies it
+			f.log().Warn("clients that remember an earlier tree may refuse this one", "err", err)
 		} else if _, ok := errors.AsType[*RollbackError](err); ok && f.AllowRollback {
 			f.log().Warn("rollback allowed", "err", err)
 		} else if err != nil {
@@ -254,7 +255,7 @@ func (f *Follower) accept(ctx context.Context, v *View, state *State) error {
 }
 
 // acceptAfter returns why a view must not follow the last one: it lacks a line, or has an older
-// bundle of one. The state does not tell when it cannot be written.
+// bundle of a line. The state cannot tell if it could not be written.
 func (f *Follower) acceptAfter(v *View) error {
 	now := make(map[string]int64)
 	for _, b := range v.Lines {
@@ -264,7 +265,7 @@ func (f *Follower) acceptAfter(v *View) error {
 		sequence, ok := now[name]
 		var err error
 		switch {
-		case !ok: // an old bundle of the line is better than none
+		case !ok: // the last bundle of the line is better than none
 			err = cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
 		case sequence < before && !f.AllowRollback:
 			err = &RollbackError{Bundle: name,
@@ -272,7 +273,7 @@ func (f *Follower) acceptAfter(v *View) error {
 		default:
 			continue
 		}
-		return fmt.Errorf("what was served before goes on: %w", err)
+		return fmt.Errorf("still serving the earlier bundles: %w", err)
 	}
 	return nil
 }
