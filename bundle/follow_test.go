@@ -20,10 +20,10 @@ import (
 )
 
 // follower returns a Follower of the store in a new folder, and the folder.
-func follower(t *testing.T, trust *bundle.Trust) (*bundle.Follower, string) {
+func follower(t *testing.T, keyring *trust.Keyring) (*bundle.Follower, string) {
 	t.Helper()
 	dir := t.TempDir()
-	return &bundle.Follower{Paths: []string{dir}, Trust: trust, StateDir: t.TempDir(),
+	return &bundle.Follower{Paths: []string{dir}, Trust: keyring, StateDir: t.TempDir(),
 		Log: slog.New(slog.DiscardHandler)}, dir
 }
 
@@ -124,7 +124,7 @@ func TestFollowerWaits(t *testing.T) {
 }
 
 func TestFollowerStopsWaiting(t *testing.T) {
-	f, _ := follower(t, bundle.TrustIn())
+	f, _ := follower(t, trust.NewKeyring())
 	ctx, cancel := context.WithCancel(t.Context())
 	f.Waiting = func(error) { cancel() }
 	if v, err := f.Open(ctx); v != nil || !errors.Is(err, context.Canceled) {
@@ -317,23 +317,23 @@ func TestFollowerErrors(t *testing.T) {
 	tb := smallBundle(t)
 	damaged := t.TempDir()
 	write(t, filepath.Join(damaged, "lines.json"), []byte("{"))
-	stranger := bundle.TrustIn()
+	stranger := trust.NewKeyring()
 	store := t.TempDir()
 	put(t, store, "test-7.tar", tb)
 	for _, tt := range []struct {
 		name  string
 		path  string
-		trust *bundle.Trust
+		keyring *trust.Keyring
 		state string
 		is    func(error) bool
 	}{
 		{"no such file", filepath.Join(store, "gone.tar"), tb.Trusted, t.TempDir(), os.IsNotExist},
-		{"a bundle of a stranger", tb.Path, stranger, t.TempDir(), isA[*bundle.UntrustedError]},
-		{"a store of a stranger's", store, stranger, t.TempDir(), isA[*bundle.UntrustedError]},
+		{"a bundle of a stranger", tb.Path, stranger, t.TempDir(), isA[*trust.UntrustedError]},
+		{"a store of a stranger's", store, stranger, t.TempDir(), isA[*trust.UntrustedError]},
 		{"a damaged state", tb.Path, tb.Trusted, damaged, isA[*bundle.StateError]},
 		{"a damaged state for a store", store, tb.Trusted, damaged, isA[*bundle.StateError]},
 	} {
-		f := &bundle.Follower{Paths: []string{tt.path}, Trust: tt.trust, StateDir: tt.state,
+		f := &bundle.Follower{Paths: []string{tt.path}, Trust: tt.keyring, StateDir: tt.state,
 			Log: slog.New(slog.DiscardHandler)}
 		f.Waiting = func(why error) { t.Errorf("%s: waits: %v", tt.name, why) }
 		v, err := f.Open(t.Context())
@@ -368,7 +368,7 @@ func TestFollowerBucketDenied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &bundle.Follower{Remote: &bundle.Remote{Bucket: b}, Trust: bundle.TrustIn(), StateDir: t.TempDir(),
+	f := &bundle.Follower{Remote: &bundle.Remote{Bucket: b}, Trust: trust.NewKeyring(), StateDir: t.TempDir(),
 		Log: slog.New(slog.DiscardHandler)}
 	if !f.IsStore() {
 		t.Error("a bucket is no store")

@@ -61,7 +61,7 @@ Example:
 				return err
 			}
 			defer b.Close()
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ Example:
 			}
 			defer tree.Close()
 			tree.Replace = guard.overwrite
-			n, err := b.Extract(ctx, tree, args[1:], trust, func(f index.File) error {
+			n, err := b.Extract(ctx, tree, args[1:], keyring, func(f index.File) error {
 				if !asJSON {
 					return nil
 				}
@@ -163,11 +163,11 @@ func openForCatalog(ctx context.Context, e *env, name string) (
 		}
 		return []*bundle.Bundle{b}, nil, b.Close, nil
 	}
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := bundle.OpenStore(name, trust, stateDir())
+	store, err := bundle.OpenStore(name, keyring, stateDir())
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -113,7 +113,7 @@ func always[E error](hint string) func(string, E) string {
 // code is the lowest except exitFailed.
 var outcomes = []outcome{
 	of(exitFailed, func(_ string, err *hintError) string { return err.hint }),
-	of(exitFailed, func(_ string, err *bucket.UnavailableError) string {
+	of(exitFailed, func(_ string, err *media.UnavailableError) string {
 		if err.Denied {
 			return "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and " +
 				"$AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"
@@ -134,7 +134,7 @@ var outcomes = []outcome{
 		return fmt.Sprintf("restore %s from a backup; without it modmirror cannot tell an older bundle from the newest",
 			err.File)
 	}),
-	of(exitFailed, always[*bundle.TooFewError](
+	of(exitFailed, always[*trust.TooFewError](
 		"add a signature with modmirror sign, or trust another key that signed it with modmirror trust add")),
 	of(exitUsage, always[*serve.CoveredError]("make the patterns of --inside narrower")),
 	of(exitFailed, always[*missesError](
@@ -146,13 +146,13 @@ var outcomes = []outcome{
 		return "name another file or folder, or move what is there away"
 	}),
 	of(exitUsage, func(command string, _ *usageError) string { return "modmirror " + command + " --help" }),
-	of(exitFailed, always[*bundle.UntrustedError](
+	of(exitFailed, always[*trust.UntrustedError](
 		"if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there")),
 	of(exitFailed, func(_ string, err *bundle.ForeignError) string { return cleanText(err.Hint()) }),
 	of(exitNotVerified, always[*bundle.NotVerifiedError](carryAgain)),
 	is(exitNotVerified, proof.ErrMismatch, nil),
 	of[*incompleteError](exitIncomplete, nil),
-	of[*bundle.MissingPieceError](exitIncomplete, nil),
+	of[*media.MissingPieceError](exitIncomplete, nil),
 	is(exitFailed, syscall.ENOSPC, func(command string, _ error) string {
 		if command == "sync" {
 			return "make room and run it again: what was fetched is kept"

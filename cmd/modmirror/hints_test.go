@@ -50,9 +50,9 @@ func TestReport(t *testing.T) {
 			hint: "--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy"},
 
 		{name: "not verified", err: &bundle.NotVerifiedError{What: "MANIFEST", Err: plain}, code: 3, hint: again},
-		{name: "untrusted", err: &bundle.NotVerifiedError{What: "signature", Err: &bundle.UntrustedError{}}, code: 3,
+		{name: "untrusted", err: &bundle.NotVerifiedError{What: "signature", Err: &trust.UntrustedError{}}, code: 3,
 			hint: "if you know who signed it: modmirror trust add KEY, with the key that modmirror key show prints there"},
-		{name: "too few signatures", err: &bundle.NotVerifiedError{What: "signature", Err: &bundle.TooFewError{}},
+		{name: "too few signatures", err: &bundle.NotVerifiedError{What: "signature", Err: &trust.TooFewError{}},
 			code: 3,
 			hint: "add a signature with modmirror sign, or trust another key that signed it with modmirror trust add"},
 		{name: "foreign", err: &bundle.NotVerifiedError{What: "x", Err: &bundle.ForeignError{File: "x"}}, code: 3},
@@ -65,7 +65,7 @@ func TestReport(t *testing.T) {
 		{name: "missing base", err: &bundle.MissingBaseError{Bundle: line}, code: 4, hint: earlier},
 		{name: "not at hand", err: &bundle.NotAtHandError{Bundle: line}, code: 4,
 			hint: "name a store that has the whole line; verify takes all bundles of a line together"},
-		{name: "missing piece", err: &bundle.MissingPieceError{Names: []string{"x.002"}}, code: 4},
+		{name: "missing piece", err: &media.MissingPieceError{Names: []string{"x.002"}}, code: 4},
 		{name: "state", err: &bundle.StateError{File: "lines.json", Err: plain}, code: 1,
 			hint: "restore lines.json from a backup; without it modmirror cannot tell an older bundle from the newest"},
 		{name: "occupied", err: &bundle.OccupiedError{}, code: 2,
@@ -79,14 +79,14 @@ func TestReport(t *testing.T) {
 		{name: "already", err: &bundle.AlreadyError{File: "x"}, code: 1},
 		{name: "damaged", err: bundle.ErrDamaged, code: 1},
 		{name: "empty", err: bundle.ErrEmpty, code: 1},
-		{name: "passphrase", err: bundle.ErrPassphrase, code: 1},
+		{name: "passphrase", err: trust.ErrPassphrase, code: 1},
 		{name: "bad index", err: index.ErrBad, code: 1},
 		{name: "owner", err: &safefile.OwnerError{}, code: 1},
 
-		{name: "storage", command: "publish", err: &bucket.UnavailableError{What: "x", Err: plain}, code: 1,
+		{name: "storage", command: "publish", err: &media.UnavailableError{What: "x", Err: plain}, code: 1,
 			hint: "name the storage with --s3-endpoint or $AWS_ENDPOINT_URL, if it is not Amazon's"},
 		{name: "storage, denied", command: "serve",
-			err: &bucket.UnavailableError{What: "x", Err: plain, Denied: true}, code: 1,
+			err: &media.UnavailableError{What: "x", Err: plain, Denied: true}, code: 1,
 			hint: "check that the bucket exists, and the credentials: modmirror reads $AWS_ACCESS_KEY_ID and $AWS_SECRET_ACCESS_KEY, ~/.aws/credentials, ~/.mc/config.json and the machine's role"},
 		{name: "no space", err: syscall.ENOSPC, code: 1, hint: "make room and run it again"},
 		{name: "no space, for sync", command: "sync", err: syscall.ENOSPC, code: 1,
@@ -95,7 +95,7 @@ func TestReport(t *testing.T) {
 
 		{name: "denied by a policy", command: "sync", err: &mirror.DeniedError{}, code: 1},
 		{name: "go.sum", command: "sync", err: &mirror.GoSumError{Err: plain}, code: 1},
-		{name: "source", command: "sync", err: &mirror.SourceError{Err: plain}, code: 1},
+		{name: "source", command: "sync", err: &sources.Error{Err: plain}, code: 1},
 		{name: "unverified modules", command: "sync", err: &mirror.UnverifiedError{Err: plain}, code: 1},
 		{name: "lock", command: "sync", err: &mirror.LockError{Reason: "x"}, code: 1},
 		{name: "upstream", command: "sync", err: &upstream.Error{URL: "x", Err: plain}, code: 1},
@@ -173,7 +173,7 @@ func gzipped(t *testing.T) error {
 	if err := os.WriteFile(file, append([]byte("\x1f\x8b\x08\x00"), make([]byte, 8<<10)...), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	_, err := bundle.Open(context.Background(), file, bundle.TrustIn(), "")
+	_, err := bundle.Open(context.Background(), file, trust.NewKeyring(), "")
 	foreign, ok := errors.AsType[*bundle.ForeignError](err)
 	if !ok || foreign.Hint() == "" {
 		t.Fatalf("a compressed file: %v", err)

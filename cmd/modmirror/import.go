@@ -67,7 +67,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
@@ -78,13 +78,13 @@ Example:
 			if err != nil {
 				return err
 			}
-			store, unlock, err := lockStore(ctx, e, dir, trust, state)
+			store, unlock, err := lockStore(ctx, e, dir, keyring, state)
 			if err != nil {
 				return err
 			}
 			defer unlock()
 			imp := &importer{
-				e: e, store: store, im: im, ids: ids, trust: trust, age: age, asJSON: asJSON,
+				e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
 				staged: make(map[string]*bundle.Staging),
 			}
 			if err := imp.all(ctx, args); err != nil {
@@ -101,7 +101,7 @@ type importer struct {
 	store  *bundle.Store
 	im     *bundle.Import
 	ids    []age.Identity // open encrypted bundles
-	trust  *bundle.Trust
+	keyring  *trust.Keyring
 	age    time.Duration // from which warnAge warns
 	asJSON bool
 	early  []*bundle.Manifest         // imported because the newest of their line was to follow
@@ -109,7 +109,7 @@ type importer struct {
 }
 
 // all adds bundles to the store, in the order of their lines and sequences. Pieces of a bundle that
-// is not complete wait in the store, and all returns a *bundle.MissingPieceError in the end.
+// is not complete wait in the store, and all returns a *media.MissingPieceError in the end.
 func (i *importer) all(ctx context.Context, args []string) error {
 	files, missing, err := i.gather(ctx, args)
 	if err != nil {
@@ -122,10 +122,10 @@ func (i *importer) all(ctx context.Context, args []string) error {
 			i.withdraw()
 		}
 	}()
-	for _, file := range inOrder(files, i.trust) {
+	for _, file := range inOrder(files, i.keyring) {
 		m, err := i.bundle(ctx, file)
 		if err != nil {
-			if bad := bundle.CheckPieces(bundle.Pieces(file)); bad != nil && ctx.Err() == nil {
+			if bad := media.CheckPieces(media.Pieces(file)); bad != nil && ctx.Err() == nil {
 				i.e.complain("%s", oneLine(bad))
 			}
 			return err
@@ -141,7 +141,7 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	}
 	ended = true
 	if len(missing) > 0 {
-		return &bundle.MissingPieceError{Names: missing}
+		return &media.MissingPieceError{Names: missing}
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 	var seen []string
 	waiting := make(map[string]*bundle.Staging)
 	for _, file := range args {
-		pieces := bundle.Pieces(file)
+		pieces := media.Pieces(file)
 		if slices.Contains(seen, file) { // belongs to pieces that were named before
 			continue
 		}
@@ -218,7 +218,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 
 // inOrder returns files sorted by line and sequence. Those that cannot be opened come first, to be
 // refused later.
-func inOrder(files []string, trust *bundle.Trust) []string {
+func inOrder(files []string, keyring *trust.Keyring) []string {
 	type place struct {
 		name     string
 		sequence int64
@@ -228,7 +228,7 @@ func inOrder(files []string, trust *bundle.Trust) []string {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if list, err := bundle.Fronts(file, trust.Lenient(), nil); err == nil {
+		if list, err := bundle.Fronts(file, keyring.Lenient(), nil); err == nil {
 			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
 			list[0].Close()
 		}
@@ -244,7 +244,7 @@ func (i *importer) open(file string) (in io.Reader, name string, done func() err
 	name, raw := file, io.NopCloser(i.e.stdin)
 	if file == "-" {
 		name = "stdin"
-	} else if raw, _, err = bundle.OpenInput(file); err != nil {
+	} else if raw, _, err = media.OpenInput(file); err != nil {
 		return nil, name, nil, err
 	}
 	buffered := bufio.NewReaderSize(raw, 64<<10)

@@ -63,11 +63,11 @@ Example:
 				defer b.Close()
 				return showInfo(ctx, e, b, asJSON)
 			}
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
-			v, err := bundle.OpenLines(ctx, args[0], trust)
+			v, err := bundle.OpenLines(ctx, args[0], keyring)
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
        modmirror key show [--file FILE|ssh-agent:COMMENT]
 
 new makes an Ed25519 key that only you can read. show prints its public part, for those
-who use your bundles: they trust it with modmirror trust add.
+who use your bundles: they keyring it with modmirror keyring add.
 
 Example:
   modmirror key show
@@ -88,7 +88,7 @@ func newKey(e *env, f *keyFlags) (public string, err error) {
 			return "", err
 		}
 	}
-	key, err := bundle.NewKey(f.file, f.name, phrase)
+	key, err := trust.NewKey(f.file, f.name, phrase)
 	if errors.Is(err, fs.ErrExist) {
 		return "", &hintError{usagef("%v", err),
 			"modmirror key show prints the public part of a key; to make another, name it with --file"}
@@ -109,7 +109,7 @@ func showKey(e *env, f *keyFlags) (public string, err error) {
 		}
 		return key.Verifier, nil
 	}
-	public, err = bundle.PublicKey(f.file)
+	public, err = trust.PublicKey(f.file)
 	if noSuchFile(err) {
 		return "", &hintError{fmt.Errorf("there is no key %s", f.file), "modmirror key new"}
 	}
@@ -134,15 +134,15 @@ func (e *env) newPassphrase(file string) ([]byte, error) {
 
 // readKey reads a signing key from a file or finds it in ssh-agent. It asks for the passphrase of a
 // protected key or, if passphraseFile is not empty, reads it from there.
-func (e *env) readKey(name, passphraseFile string) (*bundle.Key, error) {
+func (e *env) readKey(name, passphraseFile string) (*trust.Key, error) {
 	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
-		key, err := bundle.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
+		key, err := trust.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
 		if err != nil {
 			return nil, &hintError{err, "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
 		}
 		return key, nil
 	}
-	key, err := bundle.ReadKey(name, func() ([]byte, error) {
+	key, err := trust.ReadKey(name, func() ([]byte, error) {
 		return e.passphrase(passphraseFile, "passphrase of "+name+": ")
 	})
 	if errors.Is(err, fs.ErrNotExist) {

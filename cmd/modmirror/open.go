@@ -22,28 +22,28 @@ func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") 
 func stateDir() string { return filepath.Join(xdg.StateHome, "modmirror") }
 
 // trust returns the trusted keys, of which require must have signed a bundle.
-func (e *env) trust(require int) (*bundle.Trust, error) {
+func (e *env) keyring(require int) (*trust.Keyring, error) {
 	if require < 1 {
 		return nil, usagef("--require %d: want 1 or more", require)
 	}
-	trust, err := bundle.ReadTrust(e.trustFile())
+	keyring, err := trust.Read(e.trustFile())
 	if err == nil {
-		trust.Require = require
+		keyring.Require = require
 	}
-	return trust, err
+	return keyring, err
 }
 
 // openBundle opens a bundle that a trusted key signed, or the newest bundle of a store with one
 // line. The caller closes it.
 func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return nil, err
 	}
 	if isFolder(file) {
-		return bundle.OpenNewest(ctx, file, trust)
+		return bundle.OpenNewest(ctx, file, keyring)
 	}
-	b, err := bundle.Open(ctx, file, trust, "")
+	b, err := bundle.Open(ctx, file, keyring, "")
 	if err == nil {
 		e.sayOther(file, b.OtherSignature)
 	}
@@ -80,9 +80,9 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 }
 
 // lockStore opens a store and locks it for changes. It waits while another process has the lock.
-func lockStore(ctx context.Context, e *env, dir string, trust *bundle.Trust, state string) (
+func lockStore(ctx context.Context, e *env, dir string, keyring *trust.Keyring, state string) (
 	s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, trust, state); err != nil {
+	if s, err = bundle.OpenStore(dir, keyring, state); err != nil {
 		return nil, nil, err
 	}
 	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))

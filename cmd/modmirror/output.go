@@ -124,14 +124,14 @@ func checkFolder(name string) error {
 }
 
 // bundleOfLine returns a function for outputGuard.check. It returns nil for a bundle of the line
-// that a trusted key signed, or one of keys, which are in the form of bundle.Key.Verifier.
+// that a trusted key signed, or one of keys, which are in the form of trust.Key.Verifier.
 func (e *env) bundleOfLine(line string, keys ...string) func(name string) error {
 	return func(name string) error {
-		trust, err := e.trust(1)
+		keyring, err := e.keyring(1)
 		if err != nil {
 			return err
 		}
-		found, err := bundle.LineOf(name, bundle.TrustIn(append(keys, trust.Keys...)...))
+		found, err := bundle.LineOf(name, trust.NewKeyring(append(keys, keyring.Keys...)...))
 		switch {
 		case err != nil:
 			return fmt.Errorf("it is no bundle of the line %s: %w", line, err)
@@ -166,7 +166,7 @@ func checkNoSignatures(name string) error {
 // checkPieces returns an error unless a bundle can be written in pieces. It allows no old pieces,
 // because they could be mixed up with the new ones.
 func checkPieces(base string) error {
-	if err := bundle.CheckNoPieces(base); err != nil {
+	if err := media.CheckNoPieces(base); err != nil {
 		return &hintError{usagef("%v", err), "remove the old pieces and their list, or name others with -o"}
 	}
 	if err := checkNoSignatures(base); err != nil {

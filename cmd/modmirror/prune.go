@@ -106,11 +106,11 @@ func pruneStore(ctx context.Context, e *env, f *pruneFlags) error {
 	if _, err := os.Stat(filepath.Join(f.store, "lock")); err != nil {
 		return fmt.Errorf("%s: not a store that import made", f.store)
 	}
-	trust, err := e.trust(1)
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	s, unlock, err := lockStore(ctx, e, f.store, trust, f.state)
+	s, unlock, err := lockStore(ctx, e, f.store, keyring, f.state)
 	if err != nil {
 		return err
 	}

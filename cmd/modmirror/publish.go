@@ -60,11 +60,11 @@ Example:
 			case static && len(args) > 1:
 				return usagef("--static takes one bundle or store")
 			}
-			trust, err := e.trust(require)
+			keyring, err := e.keyring(require)
 			if err != nil {
 				return err
 			}
-			p := &publisher{e: e, to: to, trust: trust, asJSON: asJSON}
+			p := &publisher{e: e, to: to, keyring: keyring, asJSON: asJSON}
 			if bucket.IsURL(to) {
 				if p.bucket, err = bucket.Open(to, endpoint); err != nil {
 					return usagef("%v", err)
@@ -84,7 +84,7 @@ type publisher struct {
 	e      *env
 	to     string         // as --to names it
 	bucket *bucket.Bucket // nil for a folder
-	trust  *bundle.Trust
+	keyring  *trust.Keyring
 	asJSON bool
 }
 
@@ -92,7 +92,7 @@ type publisher struct {
 func (p *publisher) bundles(ctx context.Context, args []string) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
-		found, err := bundle.Fronts(name, p.trust,
+		found, err := bundle.Fronts(name, p.keyring,
 			func(file string, err error) { p.e.complain("skipped %s: %v", file, err) })
 		if err != nil {
 			return err
@@ -118,14 +118,14 @@ func (p *publisher) bundles(ctx context.Context, args []string) error {
 
 // bundle uploads a bundle, unless it is there already.
 func (p *publisher) bundle(ctx context.Context, file string) error {
-	b, err := bundle.Open(ctx, file, p.trust, "")
+	b, err := bundle.Open(ctx, file, p.keyring, "")
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	m := &b.Manifest
 	bar := p.e.bar(2*m.Size, "verifying and uploading "+m.Name)
-	err = bundle.Publish(ctx, b, p.bucket, p.trust, bar.add)
+	err = bundle.Publish(ctx, b, p.bucket, p.keyring, bar.add)
 	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
 		p.e.say("%s is there already: %s", file, already.File)
@@ -165,9 +165,9 @@ func (p *publisher) result(r publishResult) error {
 
 // tree writes the plain tree of a bundle, or of a store with one line.
 func (p *publisher) tree(ctx context.Context, name string, to *serve.Static) error {
-	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, p.trust, "") }
+	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, p.keyring, "") }
 	if isFolder(name) {
-		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, p.trust) }
+		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, p.keyring) }
 	}
 	b, err := open()
 	if err != nil {

@@ -49,10 +49,10 @@ func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, 
 	if old.N > now.N {
 		return r.bad(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N), r.carry(old))
 	}
-	if err := (&proof.Prover{Head: old, Source: tiles}).Edge(); err != nil {
+	if err := (&proof.Prover{Head: old, Source: tiles}).ProveHead(); err != nil {
 		return r.unproven(err, old, fmt.Sprintf("the bundle lacks what go commands need to go on from record %d, which they have seen", old.N))
 	}
-	if err := (&proof.Prover{Head: now, Source: tiles}).Extends(old); err != nil {
+	if err := (&proof.Prover{Head: now, Source: tiles}).ProveConsistency(old); err != nil {
 		return r.unproven(err, old, fmt.Sprintf("the bundle has no consistency proof from record %d to its %d", old.N,
 			now.N))
 	}

@@ -182,12 +182,12 @@ func (f *serveFlags) openAudit(e *env, log *slog.Logger) (audit *serve.Audit, er
 
 // follower returns a Follower of the bundles, the store or the bucket that args name.
 func (f *serveFlags) follower(e *env, args []string, log *slog.Logger) (*bundle.Follower, error) {
-	trust, err := e.trust(f.require)
+	keyring, err := e.keyring(f.require)
 	if err != nil {
 		return nil, err
 	}
 	follow := &bundle.Follower{
-		Paths: args, Trust: trust, StateDir: f.state, Log: log,
+		Paths: args, Trust: keyring, StateDir: f.state, Log: log,
 		AllowRollback: f.allowRollback, MinSequence: f.minSequence,
 	}
 	if bucket.IsURL(args[0]) {
@@ -310,7 +310,7 @@ func (a *announcer) waiting(place string, why error) {
 		text = place + " has no bundle yet: modmirror import or publish brings one"
 	}
 	a.server.Waiting(text)
-	if _, gone := errors.AsType[*bucket.UnavailableError](why); gone {
+	if _, gone := errors.AsType[*media.UnavailableError](why); gone {
 		text = "waiting for the storage: " + text
 	}
 	if a.json {

@@ -47,7 +47,7 @@ func TestServeFlags(t *testing.T) {
 
 // TestAnnounceWaiting checks what a person, the log and /readyz learn while nothing is served.
 func TestAnnounceWaiting(t *testing.T) {
-	down := &bucket.UnavailableError{What: "listing", Err: errors.New("no answer")}
+	down := &media.UnavailableError{What: "listing", Err: errors.New("no answer")}
 	addr := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
 	for _, tt := range []struct {
 		why  error

@@ -42,14 +42,14 @@ Example:
 			if len(args) == 0 || to != "" && len(args) != 1 {
 				return usagef("want a bundle")
 			}
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
 			if len(keys) == 0 {
 				keys = []string{e.keyFile()}
 			}
-			var signers []*bundle.Key
+			var signers []*trust.Key
 			for _, k := range keys {
 				key, err := e.readKey(k, passphraseFile)
 				if err != nil {
@@ -58,7 +58,7 @@ Example:
 				signers = append(signers, key)
 			}
 			for _, file := range args {
-				m, err := sign(file, to, trust, signers)
+				m, err := sign(file, to, keyring, signers)
 				if err != nil {
 					return err
 				}
@@ -78,11 +78,11 @@ Example:
 }
 
 // sign adds signatures to a bundle, in its file or, if to is not empty, in that file.
-func sign(file, to string, trust *bundle.Trust, signers []*bundle.Key) (bundle.Manifest, error) {
+func sign(file, to string, keyring *trust.Keyring, signers []*trust.Key) (bundle.Manifest, error) {
 	if to != "" {
-		return bundle.SignDetached(file, to, trust, signers...)
+		return bundle.SignDetached(file, to, keyring, signers...)
 	}
-	m, err := bundle.Sign(file, trust, signers...)
+	m, err := bundle.Sign(file, keyring, signers...)
 	if errors.Is(err, fs.ErrPermission) {
 		err = &hintError{err, "--to " + file + ".sig writes the signature beside it"}
 	}
@@ -99,7 +99,7 @@ type signResult struct {
 	SignedBy []string `json:"signedBy"` // public keys that signed now
 }
 
-func newSignResult(file, to string, m bundle.Manifest, signers []*bundle.Key) signResult {
+func newSignResult(file, to string, m bundle.Manifest, signers []*trust.Key) signResult {
 	r := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
 	for _, key := range signers {
 		r.SignedBy = append(r.SignedBy, key.Verifier)

@@ -26,7 +26,7 @@ func endpointFlag(fs *pflag.FlagSet, endpoint *string) {
 // open opens a bucket with a cache, by default below the state directory. The caller closes the
 // cache.
 func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
-	size, err := bundle.ParseSize(f.size)
+	size, err := media.ParseSize(f.size)
 	if err != nil {
 		return nil, usagef("--cache-size: %v", err)
 	}
@@ -37,10 +37,10 @@ func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
 	if f.dir == "" {
 		f.dir = filepath.Join(state, "cache")
 	}
-	if size < bundle.MinCache {
+	if size < media.MinCache {
 		return nil, usagef("--cache-size %s: want 1G at least, for the largest modules", f.size)
 	}
-	cache, err := bundle.OpenCache(f.dir, size)
+	cache, err := media.OpenCache(f.dir, size)
 	if err != nil {
 		return nil, &hintError{err, "--cache-dir and --cache-size say where, and how large"}
 	}

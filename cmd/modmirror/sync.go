@@ -97,8 +97,8 @@ Example:
 			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be fetched and how large the bundle becomes, and write nothing")
 			fs.StringSliceVar(&f.toolchains, "toolchain", nil, "also carry Go of `version` go1.26.8, or auto: what the sources' go and toolchain lines need")
 			fs.StringSliceVar(&f.platforms, "platform", nil, "`os/arch` of those toolchains (default that of this machine)")
-			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+mirror.DefaultVulnDB+")")
-			fs.Lookup("vulndb").NoOptDefVal = mirror.DefaultVulnDB
+			fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+sources.DefaultVulnDB+")")
+			fs.Lookup("vulndb").NoOptDefVal = sources.DefaultVulnDB
 			fs.StringVar(&f.lock, "lock", "", "`file` that says what comes out: made when it is not there, else the same bytes are made again, or it is an error")
 			f.packaging.flags(fs)
 			f.outputGuard.flags(fs)
@@ -199,7 +199,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 	if f.output == "-" && term.IsTerminal(int(e.stdout.Fd())) {
 		return usagef("a bundle is not for a terminal: send stdout to a file or a pipe")
 	}
-	var key *bundle.Key
+	var key *trust.Key
 	if err := f.checkOutput(e, src); err != nil {
 		return err
 	}
@@ -273,7 +273,7 @@ func runSync(ctx context.Context, e *env, f *syncFlags, args []string) error {
 const maxRounds = 50
 
 // makeBundle syncs the sources and writes the bundle, of which it returns the closure. A rehearsal is of what was asked for.
-func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Sources, bs *bases, created time.Time, key *bundle.Key) (*mirror.Closure, error) {
+func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *openedMirror, src, asked *mirror.Job, bs *bases, created time.Time, key *trust.Key) (*mirror.Closure, error) {
 	closure, err := m.sync(ctx, e, src)
 	if err != nil {
 		return nil, err
@@ -345,22 +345,22 @@ func makeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, m *op
 }
 
 // parseSources parses sources as the go command here would load them.
-func parseSources(e *env, settings goEnv, args []string) (*mirror.Sources, error) {
+func parseSources(e *env, settings goEnv, args []string) (*mirror.Job, error) {
 	modFile, leftOut := settings.modFile()
 	if len(leftOut) > 0 {
 		e.say("GOFLAGS has %s: left out, since what is carried serves builds with any such flags; a rehearsal builds without them", oneLine(errors.New(strings.Join(leftOut, " "))))
 	}
-	src, err := mirror.SourceOptions{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
-	if bad, ok := errors.AsType[*mirror.SourceError](err); ok && bad.Hint != "" {
+	src, err := sources.Options{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
+	if bad, ok := errors.AsType[*sources.Error](err); ok && bad.Hint != "" {
 		return nil, &hintError{err, bad.Hint}
 	}
 	return src, err
 }
 
 // addToolchains adds the toolchains that flags name.
-func addToolchains(src *mirror.Sources, f *syncFlags) error {
+func addToolchains(src *mirror.Job, f *syncFlags) error {
 	for _, p := range f.platforms {
-		if err := mirror.CheckPlatform(p); err != nil {
+		if err := modpath.CheckPlatform(p); err != nil {
 			return usagef("--platform: %v", err)
 		}
 	}
@@ -379,7 +379,7 @@ func addToolchains(src *mirror.Sources, f *syncFlags) error {
 }
 
 // defaults fills in output and name from each other and the sources.
-func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) (err error) {
+func (f *syncFlags) defaults(src *mirror.Job, bs *bases, created time.Time) (err error) {
 	if f.sequence < 0 {
 		return usagef("--sequence must be positive")
 	}
@@ -399,14 +399,14 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 		return nil
 	}
 	f.named = f.name != ""
-	if len(src.List)+len(src.Self) == 0 && src.VulnDB == "" && f.vulndb == "" {
+	if len(src.List)+len(src.Bootstraps) == 0 && src.VulnDB == "" && f.vulndb == "" {
 		return errors.New("nothing to do: the sources name no module, and lines head need a --base")
 	}
 	if f.name == "" {
 		switch base := filepath.Base(f.output); {
 		case f.output != "" && f.output != "-" && strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar") != "":
 			f.name = strings.TrimSuffix(strings.TrimSuffix(base, f.ext()), ".tar")
-		case len(src.List) == 0 && len(src.Self) > 0:
+		case len(src.List) == 0 && len(src.Bootstraps) > 0:
 			f.name = "self"
 		case len(src.List) == 0 && (src.VulnDB != "" || f.vulndb != ""):
 			f.name = "vulndb"
@@ -436,7 +436,7 @@ func (f *syncFlags) defaults(src *mirror.Sources, bs *bases, created time.Time) 
 
 // checkOutput checks that the bundle can be written, and the lock, without harm to anything that
 // sync reads or did not make.
-func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
+func (f *syncFlags) checkOutput(e *env, src *mirror.Job) error {
 	f.reads(src.Files...)
 	f.reads(e.keyFile(), e.trustFile(), f.key, f.passphraseFile)
 	if !strings.Contains(src.VulnDB, "://") {
@@ -445,11 +445,11 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 	if !strings.Contains(f.vulndb, "://") {
 		f.reads(f.vulndb)
 	}
-	for _, s := range src.Self {
+	for _, s := range src.Bootstraps {
 		f.reads(s.File)
 	}
 	for _, b := range f.bases {
-		f.reads(append(bundle.Pieces(b), b)...)
+		f.reads(append(media.Pieces(b), b)...)
 	}
 	if f.lock != "" {
 		if same, err := samePath(f.lock, f.output); err != nil {
@@ -471,7 +471,7 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 		return cmp.Or(f.check(f.output, nil), checkNoSignatures(f.output))
 	}
 	var keys []string
-	if key, err := bundle.PublicKey(f.key); f.key != "" && err == nil {
+	if key, err := trust.PublicKey(f.key); f.key != "" && err == nil {
 		keys = []string{key}
 	}
 	return e.checkBundleOutput(&f.outputGuard, f.output, f.name, keys...)
@@ -479,19 +479,19 @@ func (f *syncFlags) checkOutput(e *env, src *mirror.Sources) error {
 
 // sayLine says what is easily overlooked: a key that is not trusted here, and a bundle that begins
 // a new line beside others because of its name.
-func (f *syncFlags) sayLine(e *env, bs *bases, key *bundle.Key) error {
-	trust, err := e.trust(1)
+func (f *syncFlags) sayLine(e *env, bs *bases, key *trust.Key) error {
+	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(trust.Keys, key.Verifier) {
+	if !slices.Contains(keyring.Keys, key.Verifier) {
 		e.say("the key %s+%08x is not trusted on this machine, so info and verify will refuse the bundle here", key.Signer.Name(), key.Signer.KeyHash())
 		e.sayHint("modmirror trust add %s", key.Verifier)
 	}
 	if bs.own != nil || f.named || f.output == "-" {
 		return nil
 	}
-	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), trust); beside != nil {
+	if beside := bundle.LinesBeside(f.name, filepath.Dir(f.output), keyring); beside != nil {
 		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each for ever", f.output, f.name, strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])
 	}
@@ -527,19 +527,19 @@ func creationTime() (time.Time, error) {
 }
 
 // signingKey reads the key, making one and trusting it here when there is none yet.
-func signingKey(e *env, file, passphraseFile string) (*bundle.Key, error) {
+func signingKey(e *env, file, passphraseFile string) (*trust.Key, error) {
 	if _, err := os.Stat(e.keyFile()); file != "" || !errors.Is(err, fs.ErrNotExist) {
 		return e.readKey(cmp.Or(file, e.keyFile()), passphraseFile)
 	}
-	key, err := bundle.NewKey(e.keyFile(), "", nil)
+	key, err := trust.NewKey(e.keyFile(), "", nil)
 	if err != nil {
 		return nil, fmt.Errorf("making a signing key: %w", err)
 	}
-	trust, err := bundle.ReadTrust(e.trustFile())
+	keyring, err := trust.Read(e.trustFile())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := trust.Add(key.Verifier); err != nil {
+	if _, err := keyring.Add(key.Verifier); err != nil {
 		return nil, err
 	}
 	e.say("made a signing key, %s", e.keyFile())
@@ -593,7 +593,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Compat: f.compat != "", Progress: m.progress,
 		GoVersion: settings.GOVERSION, Executable: executable,
-		Planned: func(build, all mirror.Size) {
+		Planned: func(build, all modgraph.Size) {
 			if build == all {
 				e.say("to be carried: %s", sizeText(all))
 			} else {
@@ -609,7 +609,7 @@ func openMirror(ctx context.Context, e *env, f *syncFlags, settings goEnv) (*ope
 const perVersion = 14 << 10
 
 // dryRun says what sync would do, and ends as it would.
-func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Sources, bs *bases, f *syncFlags) error {
+func (m *openedMirror) dryRun(ctx context.Context, e *env, src *mirror.Job, bs *bases, f *syncFlags) error {
 	carried := func(module.Version) (bool, error) { return false, nil }
 	if bs.own != nil && !f.full {
 		carried = func(m module.Version) (bool, error) {
@@ -723,12 +723,12 @@ func (e *env) sayNotes(notes []string) {
 	}
 }
 
-func sizeText(s mirror.Size) string {
+func sizeText(s modgraph.Size) string {
 	return fmt.Sprintf("%s and %d go.mod", number(s.Versions, "module version"), s.ModOnly)
 }
 
 // sync runs the mirror's Sync under a progress bar and says what it cost.
-func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*mirror.Closure, error) {
+func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Job) (*mirror.Closure, error) {
 	stop := e.showProgress(m.progress)
 	c, err := m.Sync(ctx, src)
 	stop()
@@ -741,7 +741,7 @@ func (m *openedMirror) sync(ctx context.Context, e *env, src *mirror.Sources) (*
 			zips++
 		}
 	}
-	for _, m := range c.Bare {
+	for _, m := range c.NoGoMod {
 		e.say("%s has no go.mod: carried is the latest version of what it imports, as go commands choose it (a line \"only %[1]s\" carries it alone)", m)
 	}
 	e.sayNotes(c.Notes)
@@ -845,7 +845,7 @@ func (e *env) hintMissing(list []mirror.Missing, toolchains []string) {
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, and the bundle is another one: flags, GONOSUMDB or the modmirror differ from when it was made"}
 
 // writeBundle writes the bundle: into a temporary file, rehearsed, signed, renamed.
-func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Sources, lock *mirror.Lock, c *bundle.Contents, key *bundle.Key) error {
+func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src *mirror.Job, lock *mirror.Lock, c *bundle.Contents, key *trust.Key) error {
 	tmp, err := os.MkdirTemp("", "modmirror-")
 	if err != nil {
 		return err
@@ -894,7 +894,7 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 	defer out.Discard()
 	first := key
 	if f.rehearse != "" { // the real signature comes when it has passed
-		if first, err = bundle.EphemeralKey("rehearsal"); err != nil {
+		if first, err = trust.EphemeralKey("rehearsal"); err != nil {
 			return err
 		}
 	}
@@ -910,11 +910,11 @@ func writeBundle(ctx context.Context, e *env, f *syncFlags, settings goEnv, src 
 			return err
 		}
 		if c.Base != nil {
-			trust, err := e.trust(1)
+			keyring, err := e.keyring(1)
 			if err != nil {
 				return err
 			}
-			r.bases, r.trusted = f.bases, trust.Keys
+			r.bases, r.trusted = f.bases, keyring.Keys
 		}
 		if err := r.run(ctx, e); err != nil {
 			return err

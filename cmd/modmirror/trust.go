@@ -19,30 +19,30 @@ func trustCommand() *command {
 		name:    "trust",
 		summary: "choose the keys whose bundles are accepted here",
 		usage: `
-Usage: modmirror trust add KEY|FILE
-       modmirror trust list [BUNDLE|STORE...]
-       modmirror trust remove NAME|KEY
+Usage: modmirror keyring add KEY|FILE
+       modmirror keyring list [BUNDLE|STORE...]
+       modmirror keyring remove NAME|KEY
 
 modmirror opens a bundle only if a trusted key signed it. Get the key from the person
-who makes the bundles, by a way that you trust. With bundles or stores, list prints
+who makes the bundles, by a way that you keyring. With bundles or stores, list prints
 which of them each key signed, and which no other trusted key signed.
 
 Example:
-  modmirror trust add team.pub
+  modmirror keyring add team.pub
 `,
 		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
 		run: func(_ context.Context, e *env, args []string) error {
-			trust, err := bundle.ReadTrust(e.trustFile())
+			keyring, err := trust.Read(e.trustFile())
 			if err != nil {
 				return err
 			}
 			switch {
 			case len(args) == 2 && args[0] == "add":
-				return addTrust(e, trust, args[1])
+				return addTrust(e, keyring, args[1])
 			case len(args) >= 1 && args[0] == "list":
-				return listTrust(e, trust, args[1:], asJSON)
+				return listTrust(e, keyring, args[1:], asJSON)
 			case len(args) == 2 && args[0] == "remove":
-				removed, err := trust.Remove(args[1])
+				removed, err := keyring.Remove(args[1])
 				for _, k := range removed {
 					e.say("no longer trusting %s", k)
 				}
@@ -54,10 +54,10 @@ Example:
 }
 
 // addTrust adds a key, or the keys in a file, to the trusted ones.
-func addTrust(e *env, trust *bundle.Trust, key string) error {
+func addTrust(e *env, keyring *trust.Keyring, key string) error {
 	keys := []string{key}
 	if _, err := os.Stat(key); err == nil {
-		list, err := bundle.ReadTrust(key)
+		list, err := trust.Read(key)
 		if err != nil {
 			return &hintError{usagef("%v", err),
 				"want a key as modmirror key show prints it, or a file of such keys, one a line"}
@@ -67,7 +67,7 @@ func addTrust(e *env, trust *bundle.Trust, key string) error {
 		}
 	}
 	for _, key := range keys {
-		added, err := trust.Add(key)
+		added, err := keyring.Add(key)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ type signedBundle struct {
 }
 
 // listTrust prints the trusted keys, and which of the bundles each signed.
-func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
+func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error {
 	var bundles []*bundle.Bundle
 	defer func() {
 		for _, b := range bundles {
@@ -103,14 +103,14 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		}
 	}()
 	for _, name := range args {
-		list, err := bundle.Fronts(name, trust,
+		list, err := bundle.Fronts(name, keyring,
 			func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
 		if err != nil {
 			return err
 		}
 		bundles = append(bundles, list...)
 	}
-	for _, k := range trust.Keys {
+	for _, k := range keyring.Keys {
 		key := trustedKey{Key: k, Bundles: []signedBundle{}}
 		v, err := note.NewVerifier(k)
 		if err != nil {
@@ -132,7 +132,7 @@ func listTrust(e *env, trust *bundle.Trust, args []string, asJSON bool) error {
 		fmt.Fprintln(e.stdout, k)
 		for _, b := range key.Bundles {
 			alone := ""
-			if b.Alone {
+			if b.OnlyThis {
 				alone = ", this key alone"
 			}
 			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.File, b.Name, b.Sequence, alone)

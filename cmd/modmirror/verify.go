@@ -74,7 +74,7 @@ Example:
 			}
 			if list != "" {
 				for _, file := range args {
-					guard.reads(append(bundle.Pieces(file), file)...)
+					guard.reads(append(media.Pieces(file), file)...)
 				}
 				if err := guard.check(list, isBadList); err != nil {
 					return err
@@ -85,7 +85,7 @@ Example:
 					return err
 				}
 			}
-			if v.trust, err = e.trust(require); err != nil {
+			if v.keyring, err = e.keyring(require); err != nil {
 				return err
 			}
 			v.e, v.files, v.private = e, args, strings.Join(private, ",")
@@ -115,7 +115,7 @@ type verification struct {
 	deep    bool            // verify every h1 and proof too
 	db      *proof.Database // whose key is known here; for deep
 	private string          // patterns of modules that may be outside the checksum database, "" for all
-	trust   *bundle.Trust
+	keyring   *trust.Keyring
 	files   []string // bundles and stores to verify; a delta may need the others
 	bad     badList
 }
@@ -160,7 +160,7 @@ func (v *verification) file(ctx context.Context, file string) error {
 
 // open opens a bundle and, for a deep verification of a delta, the other bundles that it may need.
 func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle, done func(), err error) {
-	if b, err = bundle.Open(ctx, file, v.trust, ""); err != nil {
+	if b, err = bundle.Open(ctx, file, v.keyring, ""); err != nil {
 		return nil, nil, err
 	}
 	opened := []*bundle.Bundle{b}
@@ -176,7 +176,7 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 		if other == file {
 			continue
 		}
-		if list, err := bundle.Fronts(other, v.trust, nil); err == nil { // all reports its error
+		if list, err := bundle.Fronts(other, v.keyring, nil); err == nil { // all reports its error
 			opened = append(opened, list...)
 		}
 	}
@@ -192,11 +192,11 @@ func (v *verification) store(ctx context.Context, dir string) error {
 		bad++
 		v.e.complain("%s: %s", file, oneLine(err))
 	}
-	fronts, err := bundle.Fronts(dir, v.trust, fail)
+	fronts, err := bundle.Fronts(dir, v.keyring, fail)
 	if err != nil {
 		return err
 	}
-	s := bundle.Store{Dir: dir, Trust: v.trust, State: bundle.NoState()}
+	s := bundle.Store{Dir: dir, Trust: v.keyring, State: bundle.NoState()}
 	view, viewErr := s.View(ctx, nil)
 	if viewErr == nil {
 		defer view.Close()
@@ -243,7 +243,7 @@ func (v *verification) store(ctx context.Context, dir string) error {
 
 // bytes verifies the bytes of a bundle, not deep.
 func (v *verification) bytes(ctx context.Context, file string) error {
-	b, err := bundle.Open(ctx, file, v.trust, "")
+	b, err := bundle.Open(ctx, file, v.keyring, "")
 	if err != nil {
 		return err
 	}
