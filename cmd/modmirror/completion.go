@@ -36,10 +36,12 @@ Example:
 				fmt.Fprint(e.stdout, "  esac; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _modmirror modmirror\n")
 			case "fish":
 				for i, c := range commands() {
-					fmt.Fprintf(e.stdout, "complete -c modmirror -n __fish_use_subcommand -a %s -d '%s'\n", c.name, c.summary)
+					fmt.Fprintf(e.stdout, "complete -c modmirror -n __fish_use_subcommand -a %s -d '%s'\n",
+						c.name, c.summary)
 					for _, f := range flags[i] {
 						if long, ok := strings.CutPrefix(f, "--"); ok {
-							fmt.Fprintf(e.stdout, "complete -c modmirror -n '__fish_seen_subcommand_from %s' -l %s\n", c.name, long)
+							fmt.Fprintf(e.stdout, "complete -c modmirror -n '__fish_seen_subcommand_from %s' -l %s\n",
+								c.name, long)
 						}
 					}
 				}
@@ -51,7 +53,7 @@ Example:
 	}
 }
 
-// completionWords returns the commands and, for each, its flags and fixed arguments.
+// completionWords returns the names of the commands and, for each, its flags and fixed arguments.
 func completionWords(e *env) (names []string, words [][]string) {
 	fixed := map[string][]string{
 		"key": {"new", "show"}, "trust": {"add", "list", "remove"}, "completion": {"bash", "zsh", "fish"},

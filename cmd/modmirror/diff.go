@@ -13,33 +13,34 @@ import (
 	"github.com/modmirror/modmirror/index"
 )
 
-// A moduleDiff is a module whose carried versions differ between two bundles.
+// A moduleDiff is a module of which two bundles carry different versions.
 type moduleDiff struct {
 	Path    string   `json:"path"`
-	Added   []string `json:"added,omitempty"`   // versions
-	Removed []string `json:"removed,omitempty"` //
-	Bytes   int64    `json:"bytes,omitempty"`   // of the added zips
+	Added   []string `json:"added,omitempty"` // versions
+	Removed []string `json:"removed,omitempty"`
+	Bytes   int64    `json:"bytes,omitempty"` // of the added zips
 }
 
 // A bundleDiff is what diff prints with --json.
 type bundleDiff struct {
 	Modules      []moduleDiff `json:"modules"`
-	NewBytes     int64        `json:"newBytes"`               // of zips that only the second one has
-	Sizes        [2]int64     `json:"sizes"`                  // of the files
-	NewVulns     []string     `json:"newVulns,omitempty"`     // entries of the vulnerability database
-	ChangedVulns []string     `json:"changedVulns,omitempty"` //
+	NewBytes     int64        `json:"newBytes"`           // of zips that only the new bundle has
+	Sizes        [2]int64     `json:"sizes"`              // of the two bundles, in bytes
+	NewVulns     []string     `json:"newVulns,omitempty"` // entries of the vulnerability database
+	ChangedVulns []string     `json:"changedVulns,omitempty"`
 }
 
 func diffCommand() *command {
 	var asJSON bool
 	return &command{
 		name:    "diff",
-		summary: "show what a bundle has that another one has not",
+		summary: "show how the modules of two bundles differ",
 		usage: `
 Usage: modmirror diff [flags] OLD NEW
 
-Prints the modules that are carried whole in other versions (~), in the second one
-only (+), or in the first one only (-), and what is new in the vulnerability database.
+Prints the modules that only NEW carries whole (+), that only OLD does (-), and those
+that both do in different versions (~). Then it prints what is new in the vulnerability
+database.
 
 Example:
   modmirror diff team-2026-W47.tar team-2026-W48.tar
@@ -73,23 +74,27 @@ Example:
 				case len(m.Added) == 0:
 					fmt.Fprintf(e.stdout, "- %s %s\n", m.Path, strings.Join(m.Removed, " "))
 				default:
-					fmt.Fprintf(e.stdout, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "), bytesText(m.Bytes))
+					fmt.Fprintf(e.stdout, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "),
+						strings.Join(m.Added, " "), bytesText(m.Bytes))
 				}
 			}
 			if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
-				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c, strings.Join(d.NewVulns[:min(n, 20)], " "))
+				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c,
+					strings.Join(d.NewVulns[:min(n, 20)], " "))
 			}
 			verb := "differ"
 			if len(d.Modules) == 1 {
 				verb = "differs"
 			}
-			fmt.Fprintf(e.stdout, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb, bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
+			fmt.Fprintf(e.stdout, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb,
+				bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
 			return nil
 		},
 	}
 }
 
-// diff compares two bundles, reading both catalogues side by side.
+// diff compares two bundles. It reads both catalogs side by side, so its memory does not grow with
+// them.
 func diff(ctx context.Context, old, now *bundle.Bundle) (*bundleDiff, error) {
 	d := &bundleDiff{Modules: []moduleDiff{}, Sizes: [2]int64{old.Manifest.Size, now.Manifest.Size}}
 	of := func(path string) *moduleDiff {
@@ -134,18 +139,8 @@ func diff(ctx context.Context, old, now *bundle.Bundle) (*bundleDiff, error) {
 	return d, err
 }
 
-// wholeVersions returns the versions that are carried with their zip, in the order of the index: by path and version.
-func wholeVersions(ctx context.Context, b *bundle.Bundle) iter.Seq2[index.Version, error] {
-	return func(yield func(index.Version, error) bool) {
-		for v, err := range b.Index.Versions(ctx, "") {
-			if (v.ZipSize != nil || err != nil) && !yield(v, err) {
-				return
-			}
-		}
-	}
-}
-
-// merge calls each with what two ordered sequences have in common, and with nil in the place of what one of them lacks.
+// merge merges two sorted sequences. It calls each once for equal elements, and with nil in the
+// place of an element that one sequence lacks.
 func merge[T any](old, now iter.Seq2[T, error], compare func(a, b T) int, each func(a, b *T)) error {
 	nextOld, stopOld := iter.Pull2(old)
 	defer stopOld()

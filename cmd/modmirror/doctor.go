@@ -1,46 +1,37 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	goversion "go/version"
-	"io/fs"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/internal/goenv"
-	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
-	"github.com/modmirror/modmirror/serve"
 )
 
-// defaultPatient is the module that doctor asks proxies for: every proxy has it, and its zip is large enough to measure.
-const defaultPatient = "golang.org/x/text"
+// defaultProbe is the module that doctor asks proxies for. Every proxy has it, and its zip is large
+// enough to measure.
+const defaultProbe = "golang.org/x/text"
 
-// maxProbe bounds --probe: it is to measure a proxy, not to wear it out.
-const maxProbe = 1000
+// maxProbes is the largest --probe, so that doctor does not wear out a proxy.
+const maxProbes = 1000
+
+// doctorFlags are the flags of doctor.
+type doctorFlags struct {
+	proxy, goproxy, gosumdb string
+	probes                  int
+	asJSON                  bool
+}
 
 func doctorCommand() *command {
-	var f struct {
-		proxy, goproxy, gosumdb string
-		probe                   int
-		asJSON                  bool
-	}
+	f := new(doctorFlags)
 	return &command{
 		name:    "doctor",
 		summary: "find out why it does not work, upstream or inside",
@@ -48,12 +39,12 @@ func doctorCommand() *command {
 Usage: modmirror doctor [flags] [MODULE[@VERSION]]
        modmirror doctor --proxy URL
 
-Outside it asks each proxy of GOPROXY for a module, and for the checksum database, and
-says at which layer a request failed and what to do about it. With --probe N it
-measures the proxies, and recommends an order.
+Outside, it asks each proxy of GOPROXY for a module, and for the checksum database. It
+says at which layer a request failed, and what to do about it. With --probe N it
+measures the proxies and recommends an order.
 
-Inside, on a client, --proxy URL holds the settings of the go command here against
-what the server at that URL needs, and says what to set.
+Inside, on a client, --proxy URL compares the settings of the go command with what the
+server at that URL needs, and says what to set.
 
 Example:
   modmirror doctor github.com/spf13/pflag@v1.0.10
@@ -62,75 +53,49 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&f.proxy, "proxy", "", "check this client against the modmirror server at a `URL`")
-			fs.IntVar(&f.probe, "probe", 0, "measure each proxy with `N` requests")
+			fs.IntVar(&f.probes, "probe", 0, "measure each proxy with `N` requests")
 			fs.StringVar(&f.goproxy, "goproxy", "", "proxies, instead of go env GOPROXY")
 			fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum database, instead of go env GOSUMDB")
 			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if f.proxy != "" {
-				if len(args) > 0 || f.probe != 0 {
+				if len(args) > 0 || f.probes != 0 {
 					return usagef("--proxy stands alone")
 				}
 				return checkClient(ctx, e, f.proxy, f.asJSON)
 			}
-			if len(args) > 1 || f.probe < 0 || f.probe > maxProbe {
-				return usagef("want at most one module, and --probe from 1 to %d", maxProbe)
+			if len(args) > 1 || f.probes < 0 || f.probes > maxProbes {
+				return usagef("want at most one module, and --probe from 1 to %d", maxProbes)
 			}
-			patient := module.Version{Path: defaultPatient}
+			probe := module.Version{Path: defaultProbe}
 			if len(args) == 1 {
-				patient.Path, patient.Version, _ = strings.Cut(args[0], "@")
+				probe.Path, probe.Version, _ = strings.Cut(args[0], "@")
 			}
-			if err := module.CheckPath(patient.Path); err != nil {
+			if err := module.CheckPath(probe.Path); err != nil {
 				return usagef("%v", err)
 			}
-			settings, err := readGoEnv(ctx)
+			settings, err := goenv.Read(ctx)
 			if err != nil {
 				return err
 			}
 			settings.Override(f.goproxy, f.gosumdb)
 			warnPatterns(e, &settings)
-			client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
-			if err != nil {
-				return err
+			if f.probes > 0 {
+				return f.measure(ctx, e, settings, probe.Path)
 			}
-			private := module.MatchPrefixPatterns(settings.GONOPROXY, patient.Path) // no proxy is to hear of it
-			if private && f.probe > 0 {
-				return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure", patient.Path)
-			}
-			if f.probe > 0 {
-				return probe(ctx, e, client, patient.Path, f.probe, f.asJSON)
-			}
-			return diagnose(ctx, e, client, settings, patient, private, f.asJSON)
+			return f.diagnose(ctx, e, settings, probe)
 		},
 	}
 }
 
-// diagnose asks the upstream side.
-func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goenv.Settings, patient module.Version, private, asJSON bool) error {
-	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+// diagnose asks the upstream for a module, and prints where a request failed.
+func (f *doctorFlags) diagnose(ctx context.Context, e *env, settings goenv.Settings, probe module.Version) error {
+	findings, ok, err := askUpstream(ctx, settings, probe)
 	if err != nil {
 		return err
 	}
-	name, dbURL := "", ""
-	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, patient.Path) {
-		name, dbURL = db.Name, db.URL
-	}
-	var findings []upstream.Finding
-	var ok bool
-	if private {
-		tmp, err := os.MkdirTemp("", "modmirror-doctor-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(tmp)
-		var f upstream.Finding
-		f, ok = upstream.NewDirect(tmp).Doctor(ctx, patient)
-		findings = append(findings, f)
-	} else {
-		findings, ok = client.Doctor(ctx, patient, name, dbURL)
-	}
-	if asJSON {
+	if f.asJSON {
 		if err := writeJSON(e.stdout, append([]upstream.Finding{}, findings...)); err != nil {
 			return err
 		}
@@ -138,7 +103,7 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goe
 		for _, f := range findings {
 			fmt.Fprintf(e.stdout, "%-15s %s (%v)\n", f.Layer, f.URL, f.Elapsed.Round(time.Millisecond))
 			if f.Detail != "" {
-				fmt.Fprintf(e.stdout, "                %s\n", oneLine(errors.New(f.Detail)))
+				fmt.Fprintf(e.stdout, "                %s\n", cleanText(f.Detail))
 				fmt.Fprintf(e.stdout, "                hint: %s\n", f.Advice)
 			}
 		}
@@ -146,16 +111,52 @@ func diagnose(ctx context.Context, e *env, client *upstream.Client, settings goe
 	if !ok {
 		return errFailed
 	}
-	if !asJSON {
+	if !f.asJSON {
 		fmt.Fprintln(e.stdout, "sync has what it needs")
 	}
 	return nil
 }
 
-// probe measures the proxies.
-func probe(ctx context.Context, e *env, client *upstream.Client, path string, n int, asJSON bool) error {
-	measures := client.Probe(ctx, path, n)
-	if asJSON {
+// askUpstream asks the proxies and the checksum database for a module or, if GONOPROXY matches it,
+// its own server: no proxy may learn its name then. It reports whether sync has what it needs.
+func askUpstream(ctx context.Context, settings goenv.Settings, probe module.Version) ([]upstream.Finding, bool, error) {
+	client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
+	if err != nil {
+		return nil, false, err
+	}
+	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
+	if err != nil {
+		return nil, false, err
+	}
+	if module.MatchPrefixPatterns(settings.GONOPROXY, probe.Path) {
+		tmp, err := os.MkdirTemp("", "modmirror-doctor-")
+		if err != nil {
+			return nil, false, err
+		}
+		defer os.RemoveAll(tmp)
+		finding, ok := upstream.NewDirect(tmp).Doctor(ctx, probe)
+		return []upstream.Finding{finding}, ok, nil
+	}
+	name, url := "", ""
+	if db != nil && !module.MatchPrefixPatterns(settings.GONOSUMDB, probe.Path) {
+		name, url = db.Name, db.URL
+	}
+	findings, ok := client.Doctor(ctx, probe, name, url)
+	return findings, ok, nil
+}
+
+// measure measures the proxies, and recommends an order.
+func (f *doctorFlags) measure(ctx context.Context, e *env, settings goenv.Settings, path string) error {
+	client, err := upstream.New(settings.GOPROXY, settings.GOAUTH, 8)
+	if err != nil {
+		return err
+	}
+	if module.MatchPrefixPatterns(settings.GONOPROXY, path) {
+		return usagef("%s is fetched directly, since GONOPROXY or GOPRIVATE names it: there is no proxy to measure",
+			path)
+	}
+	measures := client.Probe(ctx, path, f.probes)
+	if f.asJSON {
 		return writeJSON(e.stdout, append([]upstream.Measure{}, measures...))
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
@@ -163,7 +164,8 @@ func probe(ctx context.Context, e *env, client *upstream.Client, path string, n 
 	var order, without []string
 	for _, m := range measures {
 		ms := func(d time.Duration) string { return fmt.Sprint(d.Round(time.Millisecond / 10)) }
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%s/s\t%s\n", ms(m.P50), ms(m.P90), ms(m.P99), m.Failed, m.Requests, bytesText(int64(m.Rate)), m.URL)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d of %d\t%s/s\t%s\n", ms(m.P50), ms(m.P90), ms(m.P99), m.Failed, m.Requests,
+			bytesText(int64(m.Rate)), m.URL)
 		if m.Failed == m.Requests {
 			without = append(without, m.URL)
 		} else {
@@ -175,7 +177,7 @@ func probe(ctx context.Context, e *env, client *upstream.Client, path string, n 
 	}
 	for _, m := range measures {
 		if m.Trouble != "" {
-			fmt.Fprintf(e.stdout, "%s: %s\n", m.URL, oneLine(errors.New(m.Trouble)))
+			fmt.Fprintf(e.stdout, "%s: %s\n", m.URL, cleanText(m.Trouble))
 		}
 	}
 	if len(order) == 0 {
@@ -187,388 +189,3 @@ func probe(ctx context.Context, e *env, client *upstream.Client, path string, n 
 	}
 	return nil
 }
-
-// A check is what doctor found out about a client's settings.
-type check struct {
-	What string `json:"what"`          // such as GOFLAGS
-	OK   bool   `json:"ok"`            //
-	Says string `json:"says"`          // what is the matter, or that nothing is
-	Fix  string `json:"fix,omitempty"` // a command
-}
-
-// checkClient holds the go command's settings here against a server.
-func checkClient(ctx context.Context, e *env, server string, asJSON bool) error {
-	base, err := serverURL(server)
-	if err != nil {
-		return err
-	}
-	var checks []check
-	isOld := false
-	client, err := serverClient(ctx, base)
-	if err != nil {
-		return err
-	}
-	settings, err := askServer(ctx, client, base)
-	if err != nil {
-		layer, advice := upstream.Diagnose(err)
-		if up, ok := errors.AsType[*upstream.Error](err); ok {
-			if path, below := strings.CutPrefix(up.Text, "this server is below "); below {
-				advice = "ask there: modmirror doctor --proxy " + base + path
-			}
-		}
-		checks = append(checks, check{"server", false, fmt.Sprintf("%s: %v", layer, err), advice})
-	} else {
-		checks = append(checks, check{"server", true, fmt.Sprintf("bundle %s of %s", settings.Bundle, settings.Created), ""})
-		goEnv, err := clientGoEnv(ctx)
-		if err != nil {
-			return err
-		}
-		isOld = goEnv.before113()
-		checks = append(checks, goEnv.against(base, settings)...)
-		checks = append(checks, insideHosts(ctx, settings)...)
-		if settings.SumDB != "" && !goEnv.before113() {
-			checks = append(checks, goEnv.rememberedHead(ctx, client, base, settings.SumDB))
-		}
-	}
-	bad := slices.ContainsFunc(checks, func(c check) bool { return !c.OK })
-	if asJSON {
-		if err := writeJSON(e.stdout, checks); err != nil {
-			return err
-		}
-	} else {
-		for _, c := range checks {
-			word := "ok "
-			if !c.OK {
-				word = "BAD"
-			}
-			fmt.Fprintf(e.stdout, "%s  %s: %s\n", word, c.What, oneLine(errors.New(c.Says)))
-			if c.Fix != "" {
-				fmt.Fprintf(e.stdout, "     hint: %s\n", c.Fix)
-			}
-		}
-	}
-	if bad {
-		if !asJSON && isOld {
-			e.hint(`eval "$(modmirror env %s)" sets all of them for this shell, and has to be run in each: this Go has no "go env -w"`, base)
-		} else if !asJSON {
-			e.hint(`eval "$(modmirror env %s)" sets all of them for this shell; modmirror env --shell go %[1]s prints a command that lasts`, base)
-		}
-		return errFailed
-	}
-	return nil
-}
-
-// clientEnv is what go env says on a client.
-type clientEnv struct {
-	GOPROXY, GONOPROXY, GOSUMDB, GONOSUMDB, GOPRIVATE, GOFLAGS, GOPATH, GOVERSION, GOTOOLCHAIN string
-}
-
-func clientGoEnv(ctx context.Context) (c clientEnv, err error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "-json", "GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOFLAGS", "GOPATH", "GOVERSION", "GOTOOLCHAIN").Output()
-	if err == nil {
-		err = json.Unmarshal(out, &c)
-	}
-	if err != nil {
-		return c, fmt.Errorf("asking go env: %w", err)
-	}
-	if c.GOVERSION == "" { // go env has it since go 1.16
-		out, err := exec.CommandContext(ctx, "go", "version").Output()
-		if f := strings.Fields(string(out)); err == nil && len(f) > 2 {
-			c.GOVERSION = f[2]
-		}
-	}
-	return c, nil
-}
-
-// before113 reports whether the go command is of before Go 1.13: it has no checksum database, no go
-// env -w, and one GOPROXY.
-func (c clientEnv) before113() bool {
-	return goversion.IsValid(c.GOVERSION) && goversion.Compare(c.GOVERSION, "go1.13") < 0
-}
-
-// set returns the command that makes a setting for good, or for this shell where there is no other.
-func (c clientEnv) set(name, value string) string {
-	if c.before113() {
-		return fmt.Sprintf("export %s='%s'", name, value)
-	}
-	return fmt.Sprintf("go env -w '%s=%s'", name, value)
-}
-
-// against holds the settings against a server.
-func (c clientEnv) against(base string, s serve.Settings) (checks []check) {
-	add := func(what string, bad bool, says, fix string) {
-		if bad {
-			checks = append(checks, check{what, false, says, fix})
-		} else {
-			checks = append(checks, check{what, true, "as it should be", ""})
-		}
-	}
-	want := make(map[string]string)
-	for _, v := range s.Vars(base, c.GOPRIVATE == "") {
-		want[v.Name] = v.Value
-	}
-	entries := strings.FieldsFunc(c.GOPROXY, func(r rune) bool { return r == ',' || r == '|' })
-	proxies := strings.Split(want["GOPROXY"], ",")
-	others := slices.DeleteFunc(slices.Clone(entries), func(p string) bool { return slices.Contains(proxies, strings.TrimSuffix(p, "/")) })
-	lacking := slices.DeleteFunc(slices.Clone(s.Also), func(p string) bool { return slices.Contains(entries, p) })
-	fix := c.set("GOPROXY", want["GOPROXY"])
-	switch {
-	case len(entries) == 0 || strings.TrimSuffix(entries[0], "/") != base:
-		add("GOPROXY", true, "is not this server, but "+cmp.Or(withoutUsers(entries), "empty"), fix)
-	case slices.Contains(entries, "direct"):
-		add("GOPROXY", true, "ends in direct: what is not carried is looked for in a network that is not there, and hangs", fix)
-	case len(lacking) > 0 && !c.before113():
-		add("GOPROXY", true, fmt.Sprintf("lacks %s, which has modules of your own network", withoutUsers(lacking)), fix)
-	default:
-		add("GOPROXY", len(others) > 0, fmt.Sprintf("is %s: others are asked besides this server", withoutUsers(entries)), fix)
-	}
-	if c.before113() {
-		add("GOSUMDB", false, "", "")
-		checks[len(checks)-1].Says = c.GOVERSION + " has no checksum database, GONOPROXY and GONOSUMDB: it compares with go.sum alone"
-	} else {
-		checks = append(checks, c.againstPatterns(s, want)...)
-	}
-	add("GOFLAGS", strings.Contains(c.GOFLAGS, "-mod=vendor"), "has -mod=vendor: go commands read vendor folders and never ask the server", c.set("GOFLAGS", "")+" (and look at the environment)")
-	if req, err := http.NewRequest("GET", base, nil); err == nil {
-		way, _ := http.ProxyFromEnvironment(req)
-		add("HTTP_PROXY", way != nil, fmt.Sprintf("requests to the server go through %s", upstream.Redact(fmt.Sprint(way))), "export NO_PROXY="+req.URL.Hostname())
-	}
-	for i, k := range checks {
-		if os.Getenv(k.What) != "" && !k.OK && strings.HasPrefix(k.Fix, "go env -w ") {
-			checks[i].Fix += fmt.Sprintf(", and take %s out of the environment, which goes before it", k.What)
-		}
-	}
-	return checks
-}
-
-// againstPatterns holds what a go command since 1.13 knows of the checksum database, and of what
-// goes round proxies, against a server.
-func (c clientEnv) againstPatterns(s serve.Settings, want map[string]string) (checks []check) {
-	add := func(what string, bad bool, says, fix string) {
-		if bad {
-			checks = append(checks, check{what, false, says, fix})
-		} else {
-			checks = append(checks, check{what, true, "as it should be", ""})
-		}
-	}
-	set := func(name string) string { return c.set(name, want[name]) }
-	for _, b := range goenv.BadPatterns(c.GOPRIVATE, c.GONOPROXY, c.GONOSUMDB) {
-		checks = append(checks, check{b.Setting, false, fmt.Sprintf("has %q, which matches nothing: %v", b.Pattern, b.Err), set(b.Setting)})
-	}
-	direct := modpath.Patterns(c.GONOPROXY)
-	if c.GONOPROXY == "none" {
-		direct = nil
-	}
-	inside := slices.DeleteFunc(modpath.Patterns(want["GONOPROXY"]), func(p string) bool { return p == "none" })
-	past := slices.DeleteFunc(slices.Clone(direct), func(p string) bool { return slices.Contains(inside, p) })
-	missing := slices.DeleteFunc(slices.Clone(inside), func(p string) bool { return slices.Contains(direct, p) })
-	switch {
-	case len(past) > 0:
-		add("GONOPROXY", true, fmt.Sprintf("is %q (GOPRIVATE is its default): such modules are fetched past the server, from a network that is not there", c.GONOPROXY), set("GONOPROXY"))
-	default:
-		add("GONOPROXY", len(missing) > 0, fmt.Sprintf("lacks %s: modules of your own network, which this server does not have", strings.Join(missing, ", ")), set("GONOPROXY"))
-	}
-	switch {
-	case s.SumDB == "":
-		// It is not asked when every module that is carried is private, and known to be.
-		private := !slices.ContainsFunc(s.Private, func(p string) bool { return !module.MatchPrefixPatterns(c.GONOSUMDB, p) })
-		add("GOSUMDB", c.GOSUMDB != "off" && !private, "the bundle carries no checksum database, and the go command will look for one", c.set("GOSUMDB", "off"))
-	case c.GOSUMDB == "off":
-		add("GOSUMDB", true, "is off: nothing checks what a new module is, although the bundle carries the proofs", c.set("GOSUMDB", s.SumDB))
-	default:
-		db, err := proof.ParseGOSUMDB(c.GOSUMDB)
-		add("GOSUMDB", err != nil || db.Name != s.SumDB || db.URL != "", fmt.Sprintf("is %q, the bundle carries %s", c.GOSUMDB, s.SumDB), c.set("GOSUMDB", s.SumDB))
-	}
-	patterns := modpath.Patterns(c.GONOSUMDB)
-	covers := func(pattern string) bool { // a private module that is carried
-		return slices.ContainsFunc(s.Private, func(p string) bool { return module.MatchPrefixPatterns(pattern, p) })
-	}
-	wide := slices.DeleteFunc(slices.Clone(patterns), func(p string) bool {
-		return slices.Contains(s.Inside, p) || modpath.CheckPattern(p) != nil || covers(p) && !tooWide(p)
-	})
-	lacks := slices.DeleteFunc(slices.Clone(s.Private), func(p string) bool { return module.MatchPrefixPatterns(c.GONOSUMDB, p) })
-	for _, p := range s.Inside {
-		if !slices.Contains(patterns, p) {
-			lacks = append(lacks, p)
-		}
-	}
-	switch {
-	case s.SumDB != "" && len(lacks) > 0:
-		add("GONOSUMDB", true, fmt.Sprintf("lacks %s, which the checksum database cannot know", strings.Join(lacks[:min(3, len(lacks))], ", ")), set("GONOSUMDB"))
-	default:
-		add("GONOSUMDB", s.SumDB != "" && len(wide) > 0, fmt.Sprintf("has %s: wider than the bundle's private modules, and whatever is under it goes unchecked", strings.Join(wide, ", ")), set("GONOSUMDB"))
-	}
-	return checks
-}
-
-// insideTimeout is how long a server of the network inside may take to answer.
-const insideTimeout = 3 * time.Second
-
-// insideHosts asks the servers of modules of the network inside whether they answer: the proxies
-// that have them or, without any, the hosts that patterns name whole, at the ports of HTTPS, SSH
-// and HTTP.
-func insideHosts(ctx context.Context, s serve.Settings) (checks []check) {
-	ctx, cancel := context.WithTimeout(ctx, insideTimeout)
-	defer cancel()
-	for _, u := range s.Also {
-		what := "proxy " + upstream.Redact(u)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-		if err == nil {
-			var resp *http.Response
-			if resp, err = http.DefaultClient.Do(req); err == nil {
-				resp.Body.Close()
-			}
-		}
-		if err != nil {
-			checks = append(checks, check{what, false, fmt.Sprintf("which has modules of your own network, does not answer: %v", err), "ask who runs it, or who runs serve --also"})
-		} else {
-			checks = append(checks, check{what, true, "answers", ""})
-		}
-	}
-	if len(s.Also) > 0 {
-		return checks
-	}
-	seen := make(map[string]bool)
-	for _, p := range s.Inside {
-		host, _, _ := strings.Cut(p, "/")
-		if strings.ContainsAny(host, "*?[") || seen[host] {
-			continue
-		}
-		seen[host] = true
-		if err := reachable(ctx, host); err != nil {
-			checks = append(checks, check{host, false, fmt.Sprintf("has modules of your own network, and does not answer at port 443, 22 or 80: %v", err), "is it in reach from here? Such modules are fetched from it directly"})
-		} else {
-			checks = append(checks, check{host, true, "answers", ""})
-		}
-	}
-	return checks
-}
-
-// reachable returns nil when a host accepts a connection at the port of HTTPS, SSH or HTTP, else
-// the error of the first.
-func reachable(ctx context.Context, host string) error {
-	ports := []string{"443", "22", "80"}
-	results := make(chan error, len(ports))
-	for _, port := range ports {
-		go func() {
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
-			if err == nil {
-				conn.Close()
-			}
-			results <- err
-		}()
-	}
-	var first error
-	for range ports {
-		err := <-results
-		if err == nil {
-			return nil
-		}
-		first = cmp.Or(first, err)
-	}
-	return first
-}
-
-// withoutUsers joins the entries of a GOPROXY value without names and passwords.
-func withoutUsers(entries []string) string {
-	list := make([]string, len(entries))
-	for i, s := range entries {
-		list[i] = upstream.Redact(s)
-	}
-	return strings.Join(list, ",")
-}
-
-// tooWide reports whether a pattern is for whole top-level domains or for everything.
-func tooWide(pattern string) bool {
-	host, _, _ := strings.Cut(pattern, "/")
-	i := strings.LastIndex(host, "*")
-	return i >= 0 && strings.Count(host[i:], ".") < 2
-}
-
-// rememberedHead asks whether the go command, which remembers the newest head of the checksum database that it saw, will accept the
-// server's: it makes the proofs that the go command will make.
-func (c clientEnv) rememberedHead(ctx context.Context, client *upstream.Client, base, name string) check {
-	what := "remembered head of " + name
-	path, _, _ := strings.Cut(c.GOPATH, string(os.PathListSeparator))
-	file := filepath.Join(path, "pkg", "sumdb", filepath.FromSlash(name), "latest")
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
-		return check{what, true, "none, so this server's will be", ""}
-	}
-	forget := "rm " + file
-	carry := func(size int64) string {
-		return fmt.Sprintf("%s; or have what connects the two carried, with a line in the list outside: head %s %d", forget, name, size)
-	}
-	fail := func(err error, fix string) check {
-		return check{what, false, err.Error(), fix}
-	}
-	// What does not fit together may be an attack, and the file is what shows it.
-	var old proof.Head
-	failed := func(err error, lacking string) check {
-		switch {
-		case errors.Is(err, proof.ErrMismatch):
-			return fail(err, "keep "+file+" and show it to who makes the bundles: one of two histories of the checksum database is forged")
-		case upstream.IsNotFound(err):
-			return fail(fmt.Errorf("%s: %w", lacking, err), carry(old.N))
-		}
-		return fail(err, "")
-	}
-	if err != nil {
-		return fail(err, "")
-	}
-	db, err := proof.ParseGOSUMDB(c.GOSUMDB)
-	if err != nil || db == nil || db.Name != name {
-		return check{what, true, "not asked, since GOSUMDB is another one", ""}
-	}
-	old, err = db.ParseHead(data)
-	if err != nil {
-		return fail(fmt.Errorf("%s: %w", file, err), "keep it, and show it to who makes the bundles: it is signed by another key")
-	}
-	tiles := &serverTiles{ctx: ctx, client: client, db: base + "/sumdb/" + name + "/"}
-	if data, err = tiles.get("latest"); err != nil {
-		return fail(err, "")
-	}
-	now, err := db.ParseHead(data)
-	if err != nil {
-		return failed(err, "")
-	}
-	if old.N > now.N {
-		return fail(fmt.Errorf("the go command here has seen record %d, online or from a newer bundle; the bundle ends at %d, and go commands will fail with \"checking tree#%d\"", old.N, now.N, old.N), carry(old.N))
-	}
-	if err := (&proof.Prover{Head: old, Source: tiles}).ProveHead(); err != nil {
-		return failed(err, fmt.Sprintf("the bundle lacks what go commands need to go on from record %d, which they have seen", old.N))
-	}
-	if err := (&proof.Prover{Head: now, Source: tiles}).ProveConsistency(old); err != nil {
-		return failed(err, fmt.Sprintf("the bundle lacks what shows that its records to %d go on from %d", now.N, old.N))
-	}
-	return check{what, true, fmt.Sprintf("record %d, and the server's %d goes on from there", old.N, now.N), ""}
-}
-
-// serverTiles reads tiles from a server.
-type serverTiles struct {
-	ctx    context.Context
-	client *upstream.Client
-	db     string // URL of the checksum database, with a slash behind it
-}
-
-func (s *serverTiles) get(elem string) ([]byte, error) {
-	return s.client.GetOnce(s.ctx, s.db+elem)
-}
-
-// ReadTiles reads tiles one after another: there are few.
-func (s *serverTiles) ReadTiles(tiles []tlog.Tile) (data [][]byte, err error) {
-	for _, t := range tiles {
-		tile, err := proof.ReadTile(t, func(t tlog.Tile) ([]byte, error) { return s.get(t.Path()) }, func(error) bool { return true })
-		if err == nil && len(tile) != t.W*tlog.HashSize {
-			err = fmt.Errorf("%s has %d bytes", t.Path(), len(tile))
-		}
-		if err != nil {
-			return nil, err
-		}
-		data = append(data, tile)
-	}
-	return data, nil
-}
-
-// SaveTiles has nothing to save them for.
-func (s *serverTiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }

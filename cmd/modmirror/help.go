@@ -1,22 +1,17 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"maps"
-	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 )
 
-// helpWidth is how many columns help takes at most.
+// helpWidth is the largest number of columns of help.
 const helpWidth = 80
 
-// wrap breaks a text into lines of at most width columns, each behind an indent. A word that is
-// longer stands alone.
+// wrap breaks a text into lines of at most width columns, including the indent of each. A longer
+// word has a line of its own.
 func wrap(text string, width int, indent string) string {
 	var b strings.Builder
 	line := ""
@@ -36,8 +31,8 @@ func wrap(text string, width int, indent string) string {
 	return b.String()
 }
 
-// paragraphs splits a usage text into what stands as it is, such as examples, and paragraphs that
-// may be wrapped.
+// paragraphs splits a usage text. Usage lines, examples and empty lines are verbatim; the other
+// parts may be wrapped.
 func paragraphs(usage string) (parts []string, verbatim []bool) {
 	add := func(line string, asIs bool) {
 		n := len(parts)
@@ -48,12 +43,13 @@ func paragraphs(usage string) (parts []string, verbatim []bool) {
 		parts, verbatim = append(parts, line), append(verbatim, asIs)
 	}
 	for line := range strings.SplitSeq(strings.Trim(usage, "\n"), "\n") {
-		add(line, line == "" || line[0] == ' ' || strings.HasPrefix(line, "Usage:") || strings.HasSuffix(line, ":") && !strings.Contains(line, " "))
+		heading := strings.HasSuffix(line, ":") && !strings.Contains(line, " ")
+		add(line, line == "" || line[0] == ' ' || strings.HasPrefix(line, "Usage:") || heading)
 	}
 	return parts, verbatim
 }
 
-// flagLine returns how a flag is written.
+// flagLine returns how a flag is written, and its description.
 func flagLine(f *pflag.Flag) (names, usage string) {
 	value, usage := pflag.UnquoteUsage(f)
 	names = "--" + f.Name
@@ -76,7 +72,7 @@ func flagLine(f *pflag.Flag) (names, usage string) {
 	return names, usage
 }
 
-// helpText returns the help of a command.
+// helpText returns the help of a command: its usage text and its flags.
 func helpText(c *command, fs *pflag.FlagSet) string {
 	var b strings.Builder
 	parts, verbatim := paragraphs(c.usage)
@@ -95,129 +91,23 @@ func helpText(c *command, fs *pflag.FlagSet) string {
 	return b.String()
 }
 
-// Variables of the environment that stand for flags that are repeated.
-var flagVariables = map[string]string{
-	"config": "MODmirror.CONFIG", "store": "MODmirror.STORE", "mirror": "MODmirror.MIRROR", "state": "MODmirror.STATE", "key": "MODmirror.KEY",
-}
+// help prints the list of commands.
+func (e *env) help() error {
+	fmt.Fprint(e.stdout, `modmirror carries Go modules across an air gap.
 
-// applyVariables gives flags that were not set the values of their variables.
-func applyVariables(command string, fs *pflag.FlagSet) error {
-	for name, variable := range flagVariables {
-		f := fs.Lookup(name)
-		value := os.Getenv(variable)
-		// prune takes a store or a mirror directory, and is told which.
-		if f == nil || f.Changed || value == "" || command == "prune" && (name == "store" || name == "mirror") {
-			continue
-		}
-		if err := fs.Set(name, value); err != nil {
-			return fmt.Errorf("%s: %w", variable, err)
-		}
-	}
-	return nil
-}
+Usage: modmirror COMMAND [flags] [args]
 
-func manCommand() *command {
-	return &command{
-		name:    "man",
-		summary: "print the manual page",
-		usage: `
-Usage: modmirror man [COMMAND]
-
-Prints the page of modmirror, or of one command, for man. It is made of the same
-texts as --help.
-
-Example:
-  modmirror man >/usr/local/share/man/man1/modmirror.1
-  modmirror man sync | man -l -
-`,
-		run: func(_ context.Context, e *env, args []string) error {
-			switch len(args) {
-			case 0:
-				manPage(e.stdout, e)
-				return nil
-			case 1:
-				for _, c := range commands() {
-					if c.name == args[0] {
-						manCommandPage(e.stdout, e, c)
-						return nil
-					}
-				}
-				return usagef("there is no command %q", args[0])
-			}
-			return usagef("want at most one command")
-		},
-	}
-}
-
-// roff escapes a text for man.
-func roff(s string) string {
-	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
-	var b strings.Builder
-	for line := range strings.Lines(s) {
-		if line[0] == '.' || line[0] == '\'' {
-			b.WriteString(`\&`)
-		}
-		b.WriteString(line)
-	}
-	return b.String()
-}
-
-// manPage writes the page of the whole.
-func manPage(w io.Writer, e *env) {
-	fmt.Fprintf(w, ".TH MODMIRROR 1 \"\" \"modmirror %s\" \"User Commands\"\n", version())
-	fmt.Fprintf(w, ".SH NAME\nmodmirror \\- %s\n.SH SYNOPSIS\n.B modmirror\n.I COMMAND\n[flags] [args]\n.SH COMMANDS\n", roff("Go modules for networks without internet: one signed file"))
+`)
 	for _, c := range commands() {
-		fmt.Fprintf(w, ".TP\n.B %s\n%s\n", roff(c.name), roff(c.summary))
+		fmt.Fprintf(e.stdout, "  %-11s %s\n", c.name, c.summary)
 	}
-	fmt.Fprint(w, ".SH ENVIRONMENT\n")
-	for _, name := range slices.Sorted(maps.Keys(flagVariables)) {
-		fmt.Fprintf(w, ".TP\n.B %s\n%s\n", flagVariables[name], roff("stands for --"+name))
-	}
-	fmt.Fprint(w, ".TP\n.B GOPROXY, GOSUMDB, GOPRIVATE, \\&...\n", roff("as go env has them: sync and doctor follow them"), "\n")
-	fmt.Fprintf(w, ".SH EXIT STATUS\n")
-	for _, x := range exitCodes {
-		fmt.Fprintf(w, ".TP\n.B %d\n%s\n", x.code, roff(x.means))
-	}
-	for _, c := range commands() {
-		fmt.Fprintf(w, ".SH %s\n", strings.ToUpper(c.name))
-		manUsage(w, e, c)
-	}
-}
+	fmt.Fprint(e.stdout, `
+Outside:  modmirror sync -o team.tar            (in a Go project)
+Inside:   modmirror trust add KEY
+          modmirror serve team.tar
+          eval "$(modmirror env http://127.0.0.1:8080)" && go build ./...
 
-// manCommandPage writes the page of one command.
-func manCommandPage(w io.Writer, e *env, c *command) {
-	fmt.Fprintf(w, ".TH MODMIRROR-%s 1 \"\" \"modmirror %s\" \"User Commands\"\n", strings.ToUpper(c.name), version())
-	fmt.Fprintf(w, ".SH NAME\nmodmirror\\-%s \\- %s\n.SH DESCRIPTION\n", roff(c.name), roff(c.summary))
-	manUsage(w, e, c)
-}
-
-func manUsage(w io.Writer, e *env, c *command) {
-	parts, verbatim := paragraphs(c.usage)
-	for i, p := range parts {
-		switch {
-		case p == "":
-			fmt.Fprint(w, ".PP\n")
-		case verbatim[i]:
-			fmt.Fprintf(w, ".nf\n%s\n.fi\n", roff(p))
-		default:
-			fmt.Fprintln(w, roff(p))
-		}
-	}
-	flagSet(e, c).VisitAll(func(f *pflag.Flag) {
-		names, usage := flagLine(f)
-		fmt.Fprintf(w, ".TP\n.B %s\n%s\n", roff(names), roff(usage))
-	})
-}
-
-// The exit codes, for people.
-var exitCodes = []struct {
-	code  int
-	means string
-}{
-	{exitDone, "done"},
-	{exitFailed, "failed"},
-	{exitUsage, "the command line is wrong, or something is in the way"},
-	{exitNotVerified, "does not verify: signature, hash, proof, rollback"},
-	{exitIncomplete, "incomplete: something could not be had, and was named"},
-	{exitPolicy, "against a deny line"},
+modmirror COMMAND --help tells more.
+`)
+	return e.stdout.err
 }

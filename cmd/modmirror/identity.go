@@ -10,6 +10,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/hint"
 )
 
 // readIdentities reads files of age identities, which open encrypted bundles.
@@ -32,11 +33,11 @@ func readIdentities(files []string) (ids []age.Identity, err error) {
 // decrypt returns a reader of the bundle in r, which is encrypted. name is for messages.
 func decrypt(name string, r io.Reader, ids []age.Identity) (io.Reader, error) {
 	if len(ids) == 0 {
-		return nil, &hintError{fmt.Errorf("%s is encrypted", name), "--identity FILE names the age identity that opens it"}
+		return nil, &hint.Error{Err: fmt.Errorf("%s is encrypted", name), Hint: "--identity FILE names the age identity that opens it"}
 	}
 	plain, err := age.Decrypt(bundle.AgeReader(r), ids...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
-		return nil, &hintError{fmt.Errorf("%s is encrypted to other identities than the given ones", name), "--identity FILE names the age identity that opens it"}
+		return nil, &hint.Error{Err: fmt.Errorf("%s is encrypted to other identities than the given ones", name), Hint: "--identity FILE names the age identity that opens it"}
 	}
 	if err != nil {
 		return nil, &bundle.NotVerifiedError{What: name, Err: err}

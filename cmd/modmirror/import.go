@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -32,33 +31,36 @@ func importCommand() *command {
 	im := new(bundle.Import)
 	return &command{
 		name:    "import",
-		summary: "take carried bundles into a store, all of them checked (inside)",
+		summary: "verify carried bundles and add them to a store (inside)",
 		usage: `
 Usage: modmirror import --store DIR [flags] BUNDLE...
 
-Reads each bundle once, checks every byte, hash and proof, and that it continues
-its line, and only then lets the store have it; - is stdin. A server of the store
-goes on with it. An interruption leaves the store as it was: import it again. Of a
-bundle in pieces name any piece; those that are on other disks are waited for.
+Reads each bundle once, verifies every byte, hash and proof, and checks that the bundle
+continues its line. Only then it adds the bundle to the store; a server of the store
+serves it at once. An interrupted import leaves the store as it was: run it again.
+
+- is stdin. For a bundle in pieces name any piece; pieces on other disks may be
+imported later.
 
 Example:
   modmirror import --store /srv/modmirror /media/usb/team-12.tar
   ssh diode cat team-12.tar | modmirror import --store /srv/modmirror -
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&dir, "store", "", "`folder` of the store, made when it is not there")
-			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
+			fs.StringVar(&dir, "store", "", "`folder` of the store, made if it does not exist")
+			stateFlag(fs, &state)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 			requireFlag(fs, &require)
 			fs.StringSliceVar(&identities, "identity", nil, "age identity `file` that opens encrypted bundles")
-			fs.BoolVar(&im.AllowRollback, "allow-rollback", false, "take a bundle although a newer one of its line was seen, or its checksum database is not shown to be the same")
-			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "take no bundle below this sequence `number`")
-			fs.StringVar(&maxAge, "max-age", "", "warn of bundles older than this `time`, such as 30d or 36h")
+			fs.BoolVar(&im.AllowRollback, "allow-rollback", false,
+				"accept a bundle although a newer one of its line was seen, or without a consistency proof from the tree that was served before")
+			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "refuse bundles below this sequence `number`")
+			maxAgeFlag(fs, &maxAge)
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if dir == "" {
-				return usagef("--store says which store takes it")
+				return usagef("want --store DIR")
 			}
 			if len(args) == 0 {
 				return usagef("want a bundle, or - for stdin")
@@ -83,7 +85,10 @@ Example:
 				return err
 			}
 			defer unlock()
-			imp := &importer{e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON, staged: make(map[string]*bundle.Staging)}
+			imp := &importer{
+				e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
+				staged: make(map[string]*bundle.Staging),
+			}
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
@@ -92,30 +97,21 @@ Example:
 	}
 }
 
-// lockStore opens a store to change it, when no other process does.
-func lockStore(ctx context.Context, e *env, dir string, keyring *trust.Keyring, state string) (s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, keyring, state); err != nil {
-		return nil, nil, err
-	}
-	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))
-	return s, unlock, err
-}
-
-// An importer takes files into a store.
+// An importer adds files to a store that it has locked.
 type importer struct {
 	e       *env
 	store   *bundle.Store
 	im      *bundle.Import
-	ids     []age.Identity
+	ids     []age.Identity // open encrypted bundles
 	keyring *trust.Keyring
-	age     time.Duration
+	age     time.Duration // from which warnAge warns
 	asJSON  bool
-	early   []*bundle.Manifest         // older ones of lines in im.Ends
-	staged  map[string]*bundle.Staging // by the first piece that waits
+	early   []*bundle.Manifest         // imported because the newest of their line was to follow
+	staged  map[string]*bundle.Staging // complete pieces in the store, by the first piece
 }
 
-// all takes files into the store: bundles, in the order of their lines and sequences, and the pieces that are there of others. A bundle of which
-// pieces are still missing waits in the store.
+// all adds bundles to the store, in the order of their lines and sequences. Pieces of a bundle that
+// is not complete wait in the store, and all returns a *media.MissingPieceError in the end.
 func (i *importer) all(ctx context.Context, args []string) error {
 	files, missing, err := i.gather(ctx, args)
 	if err != nil {
@@ -152,25 +148,27 @@ func (i *importer) all(ctx context.Context, args []string) error {
 	return nil
 }
 
-// withdraw removes what came in only because the newest bundle of its line was to follow.
+// withdraw removes the bundles that were imported only because the newest of their line was to
+// follow.
 func (i *importer) withdraw() {
 	for _, m := range i.early {
 		if err := i.store.Withdraw(m); err != nil {
 			i.e.complain("%s, sequence %d, cannot be removed again: %s", m.Name, m.Sequence, oneLine(err))
 		} else {
-			i.e.complain("%s, sequence %d, is removed again, since the newest of its line did not come in", m.Name, m.Sequence)
+			i.e.complain("%s, sequence %d, is removed again, since the newest of its line did not come in", m.Name,
+				m.Sequence)
 		}
 	}
 }
 
-// gather returns what is to be imported, pieces by the first of them, having copied those into the store that must wait for others there, and
-// what is missing of those.
+// gather returns the files to import, with the first piece for a bundle in pieces, and the names of
+// pieces that are missing. It copies pieces that must wait for others into the store.
 func (i *importer) gather(ctx context.Context, args []string) (files, missing []string, err error) {
 	var seen []string
 	waiting := make(map[string]*bundle.Staging)
 	for _, file := range args {
 		pieces := media.Pieces(file)
-		if slices.Contains(seen, file) { // a piece, or what stands beside pieces, of one that was named
+		if slices.Contains(seen, file) { // belongs to pieces that were named before
 			continue
 		}
 		if len(pieces) == 0 {
@@ -220,7 +218,8 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 	return files, missing, nil
 }
 
-// inOrder returns files with those that are bundles in the order of their lines and sequences.
+// inOrder returns files sorted by line and sequence. Those that cannot be opened come first, to be
+// refused later.
 func inOrder(files []string, keyring *trust.Keyring) []string {
 	type place struct {
 		name     string
@@ -242,24 +241,37 @@ func inOrder(files []string, keyring *trust.Keyring) []string {
 	return files
 }
 
-// bundle takes one bundle into the store.
-func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, error) {
-	e, name := i.e, file
-	in := io.NopCloser(e.stdin)
+// open opens a bundle to be read once, decrypted. "-" is stdin.
+func (i *importer) open(file string) (in io.Reader, name string, done func() error, err error) {
+	name, raw := file, io.NopCloser(i.e.stdin)
 	if file == "-" {
 		name = "stdin"
-	} else {
-		var err error
-		if in, _, err = media.OpenInput(file); err != nil {
-			return nil, err
-		}
+	} else if raw, _, err = media.OpenInput(file); err != nil {
+		return nil, name, nil, err
 	}
-	defer in.Close()
+	buffered := bufio.NewReaderSize(raw, 64<<10)
+	if !bundle.IsAge(buffered) {
+		return buffered, name, raw.Close, nil
+	}
+	if in, err = decrypt(name, buffered, i.ids); err != nil {
+		raw.Close()
+		return nil, name, nil, err
+	}
+	return in, name, raw.Close, nil
+}
+
+// bundle adds one bundle to the store. It returns nil for a bundle that the store has already.
+func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, error) {
+	in, name, done, err := i.open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	e, damaged := i.e, 0
 	var progress *bar
 	run := *i.im
 	run.Began = func(m *bundle.Manifest) { progress = e.bar(2*m.Size, "importing") }
 	run.Progress = func(n int64) { progress.add(n) }
-	damaged := 0
 	run.Report = func(d bundle.Damage) {
 		if damaged++; damaged <= maxDamages {
 			e.complain("%s: %s: %s", name, d.Path, oneLine(d.Err))
@@ -267,18 +279,11 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 	}
 	run.Warn = func(err error) { e.complain("allowed: %s", oneLine(err)) }
 	run.NewLine = func(beside []string) {
-		e.say("%s begins a new line in the store, beside %s: all of them are served from now on", name, strings.Join(beside, ", "))
+		e.say("%s begins a new line in the store, beside %s: all of them are served from now on", name,
+			strings.Join(beside, ", "))
 	}
 	run.OtherSignature = func(what string) { e.sayOther(name, what) }
-	buffered := bufio.NewReaderSize(in, 64<<10)
-	plain := io.Reader(buffered)
-	if bundle.IsAge(buffered) {
-		var err error
-		if plain, err = decrypt(name, buffered, i.ids); err != nil {
-			return nil, err
-		}
-	}
-	m, err := i.store.Import(ctx, name, plain, &run)
+	m, err := i.store.Import(ctx, name, in, &run)
 	progress.done()
 	already, isThere := errors.AsType[*bundle.AlreadyError](err)
 	switch {
@@ -287,7 +292,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		return nil, i.report(importResult{File: name, Status: "already", Store: already.File})
 	case errors.Is(err, bundle.ErrDamaged):
 		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
-		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
+		e.hint(carryAgain)
 		return nil, errDamaged
 	case err != nil:
 		return nil, err
@@ -302,14 +307,15 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 // importResult is what import prints of a bundle with --json.
 type importResult struct {
 	File     string `json:"file"`
-	Status   string `json:"status"`          // "imported", or "already" when the store has it
-	Store    string `json:"store,omitempty"` // where it has it
+	Status   string `json:"status"`          // "imported", or "already" if the store had it
+	Store    string `json:"store,omitempty"` // file of the store that had it
 	Name     string `json:"name,omitempty"`
 	Sequence int64  `json:"sequence,omitempty"`
 	ID       string `json:"id,omitempty"`
 	Size     int64  `json:"size,omitempty"` // bytes
 }
 
+// report prints a result with --json.
 func (i *importer) report(r importResult) error {
 	if !i.asJSON {
 		return nil
@@ -317,7 +323,8 @@ func (i *importer) report(r importResult) error {
 	return writeJSON(i.e.stdout, r)
 }
 
-// reportUnproven names what the store cannot prove under the tree head that it serves.
+// reportUnproven names the versions of the store that have no proof under the tree head that a
+// server would choose, and says how to get the proofs.
 func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 	v, err := store.View(ctx, nil)
 	if err != nil {
@@ -330,7 +337,8 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 	n := 0
 	err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
 		if n++; n <= maxDamages {
-			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path, x.Version, b.Manifest.Name)
+			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path,
+				x.Version, b.Manifest.Name)
 		}
 	})
 	if err != nil {
@@ -345,32 +353,9 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 	}
 	if n+heads > 0 {
 		if n == 0 {
-			e.complain("the lines of the store have tree heads that are not shown to be of one checksum database")
+			e.complain("no consistency proof connects the tree heads of the store's lines")
 		}
-		e.hint("modmirror extract --catalog -d DIR %s writes what the next sync needs: modmirror sync --base LINE.manifest --base OTHER.manifest …", store.Dir)
+		e.hint("carry the catalogs of the store to the next sync: modmirror extract --catalog -d DIR %s; then modmirror sync --base LINE.manifest --base OTHER.manifest …", store.Dir)
 	}
 	return nil
-}
-
-// lineHint returns the next step after an error about a line of bundles.
-func lineHint(err error) (string, bool) {
-	if _, ok := errors.AsType[*bundle.RollbackError](err); ok {
-		return "carry the newest bundle; --allow-rollback takes this one all the same, unless the store has another of its number", true
-	}
-	if _, ok := errors.AsType[*bundle.UnshownError](err); ok {
-		return "make it outside with --base and the catalogue of the store (modmirror extract --catalog); --allow-rollback takes this one all the same", true
-	}
-	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
-		return "import, or name, the bundles of the line in their order; sync --full makes one that needs no others", true
-	}
-	if _, ok := errors.AsType[*bundle.NotAtHandError](err); ok {
-		return "name a store that has the whole line; verify takes all bundles of a line together", true
-	}
-	if state, ok := errors.AsType[*bundle.StateError](err); ok {
-		return fmt.Sprintf("restore it; without %s the next bundle is believed to be the newest, whatever it is", state.File), true
-	}
-	if _, ok := errors.AsType[*trust.TooFewError](err); ok {
-		return "modmirror sign adds a signature, and modmirror trust add has one count", true
-	}
-	return "", false
 }

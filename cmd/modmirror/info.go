@@ -2,19 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"os"
-	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
@@ -26,15 +19,15 @@ type bundleInfo struct {
 	ID         string       `json:"id"`
 	Sequence   int64        `json:"sequence"`
 	Created    time.Time    `json:"created"`
-	Size       int64        `json:"size"`
+	Size       int64        `json:"size"` // bytes
 	SignedBy   []string     `json:"signedBy"`
-	SumDB      string       `json:"sumdb,omitempty"`
-	SumDBSize  int64        `json:"sumdbSize,omitempty"`
+	SumDB      string       `json:"sumdb,omitempty"`     // name of the checksum database
+	SumDBSize  int64        `json:"sumdbSize,omitempty"` // records of its tree
 	Counts     index.Counts `json:"counts"`
 	Vulns      int64        `json:"vulns,omitempty"`      // entries of the vulnerability database
 	Retracted  int64        `json:"retracted,omitempty"`  // versions
 	Deprecated int64        `json:"deprecated,omitempty"` // modules
-	Self       []string     `json:"self,omitempty"`       // platforms with modmirror and Go for a host that has nothing
+	Self       []string     `json:"self,omitempty"`       // platforms of the carried modmirror and Go
 	Line       []lineInfo   `json:"line,omitempty"`       // the bundles before a delta, oldest first
 }
 
@@ -52,7 +45,7 @@ func infoCommand() *command {
 		usage: `
 Usage: modmirror info [flags] BUNDLE|STORE
 
-Of a store it shows the newest bundle of each line.
+For a store it shows the newest bundle of each line.
 
 Example:
   modmirror info team.tar
@@ -62,7 +55,7 @@ Example:
 			if len(args) != 1 {
 				return usagef("want one bundle or store")
 			}
-			if st, err := os.Stat(args[0]); err != nil || !st.IsDir() {
+			if !isFolder(args[0]) {
 				b, err := openBundle(ctx, e, args[0])
 				if err != nil {
 					return err
@@ -92,21 +85,30 @@ Example:
 	}
 }
 
-// showInfo prints who signed a bundle and what it holds.
-func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
-	var err error
+// readInfo collects the facts about a bundle.
+func readInfo(ctx context.Context, b *bundle.Bundle) (info bundleInfo, err error) {
 	m := b.Manifest
-	info := bundleInfo{m.Name, m.ID(), m.Sequence, m.Created, m.Size, b.Signers, m.DB, m.Head.N, m.Counts, 0, 0, 0, nil, nil}
+	info = bundleInfo{
+		Name: m.Name, ID: m.ID(), Sequence: m.Sequence, Created: m.Created, Size: m.Size,
+		SignedBy: b.Signers, SumDB: m.DB, SumDBSize: m.Head.N, Counts: m.Counts,
+	}
 	for _, x := range b.Line() {
 		info.Line = append(info.Line, lineInfo{x.Digest, x.Sequence})
 	}
 	if info.Vulns, err = b.Index.Vulns(ctx); err != nil {
-		return err
+		return info, err
 	}
 	if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
-		return err
+		return info, err
 	}
-	if info.Self, err = b.Index.Bootstraps(ctx); err != nil {
+	info.Self, err = b.Index.Bootstraps(ctx)
+	return info, err
+}
+
+// showInfo prints the facts about a bundle.
+func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
+	info, err := readInfo(ctx, b)
+	if err != nil {
 		return err
 	}
 	if asJSON {
@@ -114,6 +116,7 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	line := func(key, format string, args ...any) { fmt.Fprintf(w, key+"\t"+format+"\n", args...) }
+	m := b.Manifest
 	line("name", "%s", m.Name)
 	line("id", "%s", info.ID)
 	for _, s := range b.Signers {
@@ -121,9 +124,10 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	}
 	line("created", "%s, sequence %d", m.Created.Format(time.RFC3339), m.Sequence)
 	if n := len(info.Line); n > 0 {
-		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them", info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
+		line("delta to", "sequence %d, id %.16s; %s before it in the line, and what follows is about all of them",
+			info.Line[n-1].Sequence, m.Base, number(n, "bundle"))
 	}
-	line("size", "%s; %s in the catalogue", bytesText(m.Size), number(m.Counts.Files, "file"))
+	line("size", "%s; %s in the catalog", bytesText(m.Size), number(m.Counts.Files, "file"))
 	line("modules", "%d, in %s", m.Counts.Modules, number(m.Counts.Versions, "version"))
 	line("go.mod only", "%s, for module graphs", number(m.Counts.ModOnly, "version"))
 	if m.DB != "" {
@@ -135,175 +139,52 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 		line("vulnerabilities", "%s, for which only the signature vouches", number(info.Vulns, "entry"))
 	}
 	if info.Retracted+info.Deprecated > 0 {
-		line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"), number(info.Deprecated, "module"))
+		line("advice", "%s retracted, %s deprecated (list has the reasons)", number(info.Retracted, "version"),
+			number(info.Deprecated, "module"))
 	}
 	for _, p := range info.Self {
 		line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
 	}
-	if m.Counts.Private > 0 {
-		line("private", "%s outside the checksum database: only the signature vouches for it", number(m.Counts.Private, "version"))
-		for path, err := range b.Index.Private(ctx) {
-			if err != nil {
-				return err
-			}
-			line("", "%s", path)
-		}
+	if err := showPrivate(ctx, w, b); err != nil {
+		return err
 	}
-	if m.Counts.Missing > 0 {
-		line("missing", "%s could not be had", number(m.Counts.Missing, "file"))
-		for miss, err := range b.Index.Missing(ctx) {
-			if err != nil {
-				return err
-			}
-			accepted := ""
-			if miss.Allowed {
-				accepted = " (missing-ok)"
-			}
-			line("", "%s of %s@%s%s", miss.What, miss.Path, miss.Version, accepted)
-		}
+	if err := showMissing(ctx, w, b); err != nil {
+		return err
 	}
 	return w.Flush()
 }
 
-func listCommand() *command {
-	var asJSON, missing, all, tree bool
-	return &command{
-		name:    "list",
-		summary: "list the module versions in a bundle, or what is missing",
-		usage: `
-Usage: modmirror list [flags] BUNDLE
-
-Prints path, version, size of the zip and h1 of each version that is carried whole,
-and whether the module's newest version, carried or not, retracts it or is deprecated.
-
-Example:
-  modmirror list team.tar | grep golang.org/x
-  modmirror list --tree team.tar | less
-`,
-		flags: func(fs *pflag.FlagSet) {
-			fs.BoolVar(&asJSON, "json", false, "print a JSON object a line")
-			fs.BoolVar(&all, "all", false, "also versions of which only the go.mod is carried")
-			fs.BoolVar(&tree, "tree", false, "print what requires what instead, from the projects and the versions that were asked for; with --json a line of go.mod an object")
-			fs.BoolVar(&missing, "missing", false, "list what could not be had instead")
-		},
-		run: func(ctx context.Context, e *env, args []string) error {
-			b, err := oneBundle(ctx, e, args)
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			if tree {
-				if missing || all {
-					return usagef("--tree goes with --json only")
-				}
-				if asJSON {
-					return printEach(e.stdout, true, b.Index.Requirements(ctx), func(io.Writer, index.Requirement) error { return nil })
-				}
-				return printTree(ctx, e.stdout, b)
-			}
-			if missing {
-				return printEach(e.stdout, asJSON, b.Index.Missing(ctx), func(w io.Writer, m index.Missing) error {
-					accepted := ""
-					if m.Allowed {
-						accepted = "\tmissing-ok"
-					}
-					_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s%s\n", m.Path, m.Version, m.What, m.Status, m.Chain, accepted)
-					return err
-				})
-			}
-			versions := wholeVersions(ctx, b)
-			if all {
-				versions = b.Index.Versions(ctx, "")
-			}
-			return printEach(e.stdout, asJSON, versions, func(w io.Writer, v index.Version) error {
-				size := "-"
-				if v.ZipSize != nil {
-					size = fmt.Sprint(*v.ZipSize)
-				}
-				note := ""
-				if v.Private {
-					note = "\tprivate"
-				}
-				if v.Retracted != nil {
-					note += "\tretracted: " + oneLine(errors.New(*v.Retracted))
-				}
-				if v.Deprecated != "" {
-					note += "\tdeprecated: " + oneLine(errors.New(v.Deprecated))
-				}
-				_, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s%s\n", v.Path, v.Version, size, v.H1, note)
-				return err
-			})
-		},
+// showPrivate prints the modules outside the checksum database, as lines of a table.
+func showPrivate(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
+	if b.Manifest.Counts.Private == 0 {
+		return nil
 	}
-}
-
-// printTree prints the module graph as its go.mod files have it. What a version requires is printed once, the first time.
-func printTree(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
-	printed := make(map[module.Version]bool)
-	type line struct {
-		mod   module.Version
-		depth int
-	}
-	for root, err := range b.Index.Roots(ctx) {
+	fmt.Fprintf(w, "private\t%s outside the checksum database: only the signature vouches for it\n",
+		number(b.Manifest.Counts.Private, "version"))
+	for path, err := range b.Index.Private(ctx) {
 		if err != nil {
 			return err
 		}
-		for stack := []line{{module.Version{Path: root.Path, Version: root.Version}, 0}}; len(stack) > 0; {
-			l := stack[len(stack)-1]
-			stack = stack[:len(stack)-1]
-			var below []line
-			for r, err := range b.Index.RequirementsOf(ctx, l.mod.Path, l.mod.Version) {
-				if err != nil {
-					return err
-				}
-				below = append(below, line{module.Version{Path: r.Requires, Version: r.Wanted}, l.depth + 1})
-			}
-			note := ""
-			if printed[l.mod] && len(below) > 0 {
-				note, below = " (above)", nil
-			}
-			printed[l.mod] = true
-			if _, err := fmt.Fprintf(w, "%s%s%s\n", strings.Repeat("  ", min(l.depth, maxIndent)), l.mod, note); err != nil {
-				return err
-			}
-			slices.Reverse(below)
-			stack = append(stack, below...)
-		}
+		fmt.Fprintf(w, "\t%s\n", path)
 	}
 	return nil
 }
 
-// maxIndent bounds how far a line of a tree is indented: a hostile graph may be one long chain.
-const maxIndent = 50
-
-// printEach prints rows, as tab-separated lines or as JSON.
-func printEach[T any](w io.Writer, asJSON bool, rows iter.Seq2[T, error], line func(io.Writer, T) error) error {
-	for row, err := range rows {
+// showMissing prints the files that could not be had, as lines of a table.
+func showMissing(ctx context.Context, w io.Writer, b *bundle.Bundle) error {
+	if b.Manifest.Counts.Missing == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "missing\t%s could not be had\n", number(b.Manifest.Counts.Missing, "file"))
+	for m, err := range b.Index.Missing(ctx) {
 		if err != nil {
 			return err
 		}
-		if asJSON {
-			err = json.NewEncoder(w).Encode(row)
-		} else {
-			err = line(w, row)
+		accepted := ""
+		if m.Allowed {
+			accepted = " (missing-ok)"
 		}
-		if err != nil {
-			return err
-		}
+		fmt.Fprintf(w, "\t%s of %s@%s%s\n", m.What, m.Path, m.Version, accepted)
 	}
 	return nil
-}
-
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
-// oneBundle opens the bundle that a command was given.
-func oneBundle(ctx context.Context, e *env, args []string) (*bundle.Bundle, error) {
-	if len(args) != 1 {
-		return nil, usagef("want one bundle")
-	}
-	return openBundle(ctx, e, args[0])
 }

@@ -7,19 +7,26 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/term"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/trust"
+	"github.com/modmirror/modmirror/internal/hint"
 )
 
+// agentPrefix begins the name of a key in ssh-agent: ssh-agent:COMMENT.
+const agentPrefix = "ssh-agent"
+
+// keyFlags are the flags of key.
+type keyFlags struct {
+	file, name, passphraseFile string
+	protect, asJSON            bool
+}
+
 func keyCommand() *command {
-	var file, name, passphraseFile string
-	var protect, asJSON bool
+	f := new(keyFlags)
 	return &command{
 		name:    "key",
 		summary: "make or show the signing key",
@@ -27,79 +34,89 @@ func keyCommand() *command {
 Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
        modmirror key show [--file FILE|ssh-agent:COMMENT]
 
-new makes an Ed25519 key, readable by you alone. show prints its public part,
-which those who use your bundles keyring with: modmirror keyring add.
+new makes an Ed25519 key that only you can read. show prints its public part, for those
+who use your bundles: they keyring it with modmirror keyring add.
 
 Example:
   modmirror key show
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&file, "file", "", "key `file` (default key in the config folder)")
-			fs.StringVar(&name, "name", "", "`name` of a new key (default user@host)")
-			fs.BoolVar(&protect, "passphrase", false, "protect a new key with a passphrase, which is asked for")
-			fs.BoolVar(&asJSON, "json", false, "print JSON")
-			fs.StringVar(&passphraseFile, "passphrase-file", "", "protect it with the passphrase in a `file`, - for stdin")
+			fs.StringVar(&f.file, "file", "", "key `file` (default key in the config folder)")
+			fs.StringVar(&f.name, "name", "", "`name` of a new key (default user@host)")
+			fs.BoolVar(&f.protect, "passphrase", false, "ask for a passphrase, and protect a new key with it")
+			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+			fs.StringVar(&f.passphraseFile, "passphrase-file", "",
+				"protect a new key with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
 				return usagef("want key new or key show")
 			}
-			if file == "" {
-				file = e.keyFile()
+			if f.file == "" {
+				f.file = e.keyFile()
 			}
-			if strings.ContainsAny(name, " +\t\r\n") {
-				return usagef("--name %q: no spaces and no plus", name)
+			if strings.ContainsAny(f.name, " +\t\r\n") {
+				return usagef("--name %q: no spaces and no plus", f.name)
 			}
+			show := showKey
 			if args[0] == "new" {
-				var phrase []byte
-				if protect || passphraseFile != "" {
-					var err error
-					if phrase, err = e.newPassphrase(passphraseFile); err != nil {
-						return err
-					}
-				}
-				key, err := trust.NewKey(file, name, phrase)
-				if errors.Is(err, fs.ErrExist) {
-					return &hintError{usagef("%v", err), "modmirror key show prints the public part of a key; to make another, name it with --file"}
-				}
-				if err != nil {
-					return err
-				}
-				e.say("made %s", file)
-				return e.showKey(file, key.Verifier, asJSON)
+				show = newKey
 			}
-			if strings.HasPrefix(file, agentPrefix) {
-				key, err := e.readKey(file, "")
-				if err != nil {
-					return err
-				}
-				return e.showKey(file, key.Verifier, asJSON)
-			}
-			public, err := trust.PublicKey(file)
-			if noSuchFile(err) {
-				return &hintError{fmt.Errorf("there is no key %s", file), "modmirror key new"}
-			}
+			public, err := show(e, f)
 			if err != nil {
 				return err
 			}
-			return e.showKey(file, public, asJSON)
+			if f.asJSON {
+				return writeJSON(e.stdout, keyResult{f.file, public})
+			}
+			_, err = fmt.Fprintln(e.stdout, public)
+			return err
 		},
 	}
 }
 
-// showKey prints the public part of a key.
-func (e *env) showKey(file, public string, asJSON bool) error {
-	if asJSON {
-		return writeJSON(e.stdout, struct {
-			File string `json:"file"`
-			Key  string `json:"key"`
-		}{file, public})
-	}
-	_, err := fmt.Fprintln(e.stdout, public)
-	return err
+// keyResult is what key prints with --json.
+type keyResult struct {
+	File string `json:"file"`
+	Key  string `json:"key"` // public part
 }
 
-// newPassphrase asks for a passphrase twice, or reads it from a file.
+// newKey makes a key and returns its public part.
+func newKey(e *env, f *keyFlags) (public string, err error) {
+	var phrase []byte
+	if f.protect || f.passphraseFile != "" {
+		if phrase, err = e.newPassphrase(f.passphraseFile); err != nil {
+			return "", err
+		}
+	}
+	key, err := trust.NewKey(f.file, f.name, phrase)
+	if errors.Is(err, fs.ErrExist) {
+		return "", &hint.Error{Err: usagef("%v", err), Hint: "modmirror key show prints the public part of a key; to make another, name it with --file"}
+	}
+	if err != nil {
+		return "", err
+	}
+	e.say("made %s", f.file)
+	return key.Verifier, nil
+}
+
+// showKey returns the public part of a key in a file or in ssh-agent.
+func showKey(e *env, f *keyFlags) (public string, err error) {
+	if strings.HasPrefix(f.file, agentPrefix) {
+		key, err := e.readKey(f.file, "")
+		if err != nil {
+			return "", err
+		}
+		return key.Verifier, nil
+	}
+	public, err = trust.PublicKey(f.file)
+	if noSuchFile(err) {
+		return "", &hint.Error{Err: fmt.Errorf("there is no key %s", f.file), Hint: "modmirror key new"}
+	}
+	return public, err
+}
+
+// newPassphrase asks for a passphrase twice or, if file is not empty, reads it from there.
 func (e *env) newPassphrase(file string) ([]byte, error) {
 	phrase, err := e.passphrase(file, "new passphrase: ")
 	if err == nil && len(phrase) == 0 {
@@ -115,138 +132,50 @@ func (e *env) newPassphrase(file string) ([]byte, error) {
 	return phrase, err
 }
 
-// trust returns the trusted keys, of which so many must have signed a bundle.
-func (e *env) keyring(require int) (*trust.Keyring, error) {
-	if require < 1 {
-		return nil, usagef("--require %d: want 1 or more", require)
-	}
-	keyring, err := trust.Read(e.trustFile())
-	if err == nil {
-		keyring.Require = require
-	}
-	return keyring, err
-}
-
-// requireFlag adds the flag that says how many keys must have signed.
-func requireFlag(fs *pflag.FlagSet, require *int) {
-	fs.IntVar(require, "require", 1, "how `many` of the trusted keys must have signed, each public key counted once")
-}
-
-func trustCommand() *command {
-	var asJSON bool
-	return &command{
-		name:    "trust",
-		summary: "say whose bundles are believed here",
-		usage: `
-Usage: modmirror keyring add KEY|FILE
-       modmirror keyring list [BUNDLE|STORE...]
-       modmirror keyring remove NAME|KEY
-
-A bundle is opened only when a trusted key signed it. Get the key from the one
-who makes the bundles, by a way that you keyring. With bundles or stores, list says
-for which of them each key vouches, and which nobody else would vouch for if it were removed.
-
-Example:
-  modmirror keyring add team.pub
-`,
-		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
-		run: func(_ context.Context, e *env, args []string) error {
-			keyring, err := trust.Read(e.trustFile())
-			if err != nil {
-				return err
-			}
-			switch {
-			case len(args) == 2 && args[0] == "add":
-				keys := []string{args[1]}
-				if _, err := os.Stat(args[1]); err == nil {
-					list, err := trust.Read(args[1])
-					if err != nil {
-						return &hintError{usagef("%v", err), "want a key as modmirror key show prints it, or a file of such keys, one a line"}
-					}
-					if keys = list.Keys; len(keys) == 0 {
-						return fmt.Errorf("%s: there is no key in it", args[1])
-					}
-				}
-				for _, key := range keys {
-					added, err := keyring.Add(key)
-					if err != nil {
-						return err
-					}
-					if added {
-						e.say("trusting %s", strings.TrimSpace(key))
-					} else {
-						e.say("already trusted: %s", strings.TrimSpace(key))
-					}
-				}
-				return nil
-			case len(args) >= 1 && args[0] == "list":
-				return listTrust(e, keyring, args[1:], asJSON)
-			case len(args) == 2 && args[0] == "remove":
-				removed, err := keyring.Remove(args[1])
-				for _, k := range removed {
-					e.say("no longer trusting %s", k)
-				}
-				return err
-			}
-			return usagef("want trust add KEY|FILE, trust list or trust remove NAME")
-		},
-	}
-}
-
-// listTrust prints the trusted keys, and for which bundles each vouches.
-func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error {
-	var bundles []*bundle.Bundle
-	defer func() {
-		for _, b := range bundles {
-			b.Close()
-		}
-	}()
-	for _, name := range args {
-		list, err := bundle.Fronts(name, keyring, func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
+// readKey reads a signing key from a file or finds it in ssh-agent. It asks for the passphrase of a
+// protected key or, if passphraseFile is not empty, reads it from there.
+func (e *env) readKey(name, passphraseFile string) (*trust.Key, error) {
+	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
+		key, err := trust.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
 		if err != nil {
-			return err
+			return nil, &hint.Error{Err: err, Hint: "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
 		}
-		bundles = append(bundles, list...)
+		return key, nil
 	}
-	type signed struct {
-		File     string `json:"file"`
-		Name     string `json:"name"`
-		Sequence int64  `json:"sequence"`
-		Alone    bool   `json:"alone"` // no other trusted key vouches for it
+	key, err := trust.ReadKey(name, func() ([]byte, error) {
+		return e.passphrase(passphraseFile, "passphrase of "+name+": ")
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &hint.Error{Err: fmt.Errorf("there is no key %s", name), Hint: "modmirror key new --file " + name}
 	}
-	for _, k := range keyring.Keys {
-		vouches := []signed{}
-		if !asJSON {
-			fmt.Fprintln(e.stdout, k)
+	return key, err
+}
+
+// passphrase reads the first line of a file, "-" for stdin or, if file is empty, of the terminal.
+func (e *env) passphrase(file, prompt string) ([]byte, error) {
+	if file != "" {
+		var data []byte
+		var err error
+		if file == "-" {
+			data = make([]byte, 4096)
+			var n int
+			n, err = e.stdin.Read(data)
+			data = data[:n]
+		} else {
+			data, err = os.ReadFile(file)
 		}
-		v, err := note.NewVerifier(k)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("reading the passphrase: %w", err)
 		}
-		name := fmt.Sprintf("%s+%08x", v.Name(), v.KeyHash())
-		for _, b := range bundles {
-			if !slices.Contains(b.Signers, name) {
-				continue
-			}
-			if asJSON {
-				vouches = append(vouches, signed{b.Path(), b.Manifest.Name, b.Manifest.Sequence, len(b.Signers) == 1})
-				continue
-			}
-			alone := ""
-			if len(b.Signers) == 1 {
-				alone = ", this key alone"
-			}
-			fmt.Fprintf(e.stdout, "  %s: %s, sequence %d%s\n", b.Path(), b.Manifest.Name, b.Manifest.Sequence, alone)
-		}
-		if !asJSON {
-			continue
-		}
-		if err := writeJSON(e.stdout, struct {
-			Key     string   `json:"key"`
-			Bundles []signed `json:"bundles"`
-		}{k, vouches}); err != nil {
-			return err
-		}
+		line, _, _ := bytes.Cut(data, []byte("\n"))
+		return bytes.TrimSuffix(line, []byte("\r")), nil
 	}
-	return nil
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, &hint.Error{Err: errors.New("the key has a passphrase, and there is no terminal to ask for it"), Hint: "--passphrase-file FILE reads it"}
+	}
+	defer tty.Close()
+	fmt.Fprint(tty, prompt)
+	defer fmt.Fprintln(tty)
+	return term.ReadPassword(int(tty.Fd()))
 }

@@ -10,17 +10,23 @@ import (
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// restrict gives up, for the rest of this process, all files but those below the folders of need, and the execution of any (landlock(7)). A kernel
-// that cannot do that is none the worse.
+// restrict gives up, for the rest of this process, all files except those that need names and those
+// of the system, and the right to execute any (landlock(7)). It gives up whole folders, so files in
+// the folders of need stay within reach. On a kernel without Landlock it does nothing.
 func restrict(log *slog.Logger, need needs) {
 	const read = landlock.AccessFSSet(ll.AccessFSReadFile | ll.AccessFSReadDir)
-	const write = read | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir | ll.AccessFSRemoveFile | ll.AccessFSRemoveDir | ll.AccessFSRefer
-	// Of the system: process metrics, names and time zones, CAs.
-	system := []string{"/proc", "/sys/kernel/mm/transparent_hugepage", "/etc", "/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/lib/ssl"}
+	const write = read | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir |
+		ll.AccessFSRemoveFile | ll.AccessFSRemoveDir | ll.AccessFSRefer
+	// For process metrics, host names, time zones and CAs.
+	system := []string{
+		"/proc", "/sys/kernel/mm/transparent_hugepage", "/etc",
+		"/usr/share/zoneinfo", "/usr/share/ca-certificates", "/usr/lib/ssl",
+	}
 	need.write = append(need.write, os.TempDir())
 	err := landlock.V5.BestEffort().RestrictPaths(
 		landlock.PathAccess(read, system...).IgnoreIfMissing(),
-		landlock.PathAccess(read, folders([]string{"/etc/resolv.conf", os.Getenv("SSL_CERT_FILE"), os.Getenv("SSL_CERT_DIR")})...).IgnoreIfMissing(),
+		landlock.PathAccess(read, folders([]string{"/etc/resolv.conf", os.Getenv("SSL_CERT_FILE"),
+			os.Getenv("SSL_CERT_DIR")})...).IgnoreIfMissing(),
 		landlock.PathAccess(read, folders(need.read)...).IgnoreIfMissing(),
 		landlock.PathAccess(write, folders(need.write)...).IgnoreIfMissing(),
 		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSWriteFile, "/dev/null").IgnoreIfMissing(),
@@ -32,7 +38,8 @@ func restrict(log *slog.Logger, need needs) {
 	}
 }
 
-// folders returns the folders of files, and those that are folders, by their names and by what these are links to.
+// folders returns the folders that contain files, and those files that are folders. A file that is
+// a link counts with its target too.
 func folders(files []string) []string {
 	var list []string
 	for _, file := range files {
@@ -55,7 +62,7 @@ func folders(files []string) []string {
 	return list
 }
 
-// hasLandlock reports whether the kernel can restrict this process.
+// hasLandlock reports whether the kernel has Landlock.
 func hasLandlock() bool {
 	version, err := ll.LandlockGetABIVersion()
 	return err == nil && version > 0

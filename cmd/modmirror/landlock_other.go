@@ -4,7 +4,7 @@ package main
 
 import "log/slog"
 
-// restrict does nothing: there is no Landlock here.
+// restrict does nothing: only Linux has Landlock.
 func restrict(*slog.Logger, needs) {}
 
 func hasLandlock() bool { return false }

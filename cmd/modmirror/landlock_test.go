@@ -7,8 +7,9 @@ import (
 	"os/exec"
 )
 
-// restricted is a command for scripts: it gives up what serve would that reads the first argument and writes below the second one, and says what
-// it can still do.
+// restricted is a command for scripts. It gives up files as serve does that reads its first
+// argument and writes below its second one, and prints what it can still do. The third argument is
+// another file.
 func restricted() {
 	restrict(slog.New(slog.NewTextHandler(os.Stderr, nil)), needs{read: os.Args[1:2], write: os.Args[2:3]})
 	try := func(what string, err error) {

@@ -1,10 +1,9 @@
-// Command modmirror carries Go modules across an air gap: sync makes a signed bundle where
-// there is a network, serve serves it where there is none.
+// Command modmirror carries Go modules across an air gap: sync makes a signed bundle on a network,
+// and serve serves it on a network that has no way out.
+//
+// A command parses its flags, calls one thing, and prints. Each has a file named after it. What a
+// person sees is in terminal.go, and what an error means is in hints.go.
 package main
-
-// The rules of the terminal: results go to stdout, everything else to stderr. A message
-// begins with "modmirror: ", in lower case and without a full stop; a next step follows as
-// "hint: ". Progress bars appear on a terminal only. Exit codes are those of the constants below.
 
 import (
 	"cmp"
@@ -12,147 +11,50 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"syscall"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/pflag"
-
-	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/bundle/trust"
-	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/proof"
-)
-
-// Exit codes.
-const (
-	exitDone        = 0
-	exitFailed      = 1
-	exitUsage       = 2
-	exitNotVerified = 3 // signature, hash, proof, rollback
-	exitIncomplete  = 4 // something could not be had
-	exitPolicy      = 5 // against a deny line
 )
 
 // A command is a subcommand.
 type command struct {
 	name    string
-	summary string
-	usage   string // "modmirror NAME …" lines, description, example
-	flags   func(*pflag.FlagSet)
-	run     func(context.Context, *env, []string) error
+	summary string               // one line for the list of commands
+	usage   string               // "Usage:" lines, description and example, see helpText
+	flags   func(*pflag.FlagSet) // adds the flags; nil for none
+	run     func(ctx context.Context, e *env, args []string) error
 }
 
-// env is what a command has of the outside.
+// env is the environment of a command.
 type env struct {
 	stdin  io.Reader
 	stdout *output
 	stderr io.Writer
 
 	terminal  terminal
-	configDir string // key and trusted keys
+	configDir string // folder of the signing key and the trusted keys
 	quiet     bool
 
-	hangup atomic.Pointer[func()] // called on SIGHUP, which ends a command that has none
+	hangup atomic.Pointer[func()] // called on SIGHUP; nil lets SIGHUP end the command
 }
 
-// output is stdout. It remembers the first error, so that a command that prints need not
-// look: a result that was lost is a failure all the same.
-type output struct {
-	*os.File
-	err error
-}
-
-// Write writes to stdout.
-func (o *output) Write(p []byte) (int, error) {
-	n, err := o.File.Write(p)
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
-
-// say prints a line about what is going on.
-func (e *env) say(format string, args ...any) {
-	if !e.quiet {
-		e.complain(format, args...)
-	}
-}
-
-// complain prints a line about what went wrong.
-func (e *env) complain(format string, args ...any) {
-	e.line(fmt.Sprintf("modmirror: "+format, args...))
-}
-
-func (e *env) hint(format string, args ...any) { e.line(fmt.Sprintf("hint: "+format, args...)) }
-
-// sayHint is the hint behind what say printed.
-func (e *env) sayHint(format string, args ...any) {
-	if !e.quiet {
-		e.hint(format, args...)
-	}
-}
-
-// waiting returns what says, when another process has a thing, that it is waited for.
-func (e *env) waiting(thing string) func(holder string) {
-	return func(holder string) { e.say("waiting for %s: %s has it", thing, holder) }
-}
-
-func (e *env) keyFile() string   { return filepath.Join(e.configDir, "key") }
-func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") }
-
-// A usageError is a mistake in the command line.
-type usageError struct{ msg string }
-
-func (e *usageError) Error() string { return e.msg }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
-
-// A hintError is an error with a next step.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-// An incompleteError is an error for want of what could not be had.
-type incompleteError struct{ err error }
-
-func (e *incompleteError) Error() string { return e.err.Error() }
-func (e *incompleteError) Unwrap() error { return e.err }
-
-// errIncomplete is the result of a command that named what could not be had.
-var errIncomplete = errors.New("incomplete")
-
-// errDenied is the result of a command that named what a policy forbids.
-var errDenied = errors.New("denied")
-
-// errDamaged is the result of a command that named what does not verify.
-var errDamaged = errors.New("does not verify")
-
-// errFailed is the result of a command that said what went wrong.
-var errFailed = errors.New("failed")
-
+// commands returns all commands in the order of the help.
 func commands() []*command {
 	return []*command{
-		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(), whyCommand(), extractCommand(),
-		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(), publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
+		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(),
+		whyCommand(), extractCommand(), keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
+		publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	signal.Ignore(syscall.SIGPIPE) // a reader that goes away is an error like others: temporary files are removed
+	signal.Ignore(syscall.SIGPIPE) // writing fails instead, and temporary files are removed
 	e := &env{stdin: os.Stdin, stdout: &output{File: os.Stdout}, stderr: os.Stderr}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -170,6 +72,7 @@ func main() {
 	os.Exit(code)
 }
 
+// main runs the command that args name and returns the exit code.
 func (e *env) main(ctx context.Context, args []string) int {
 	if len(args) > 0 && args[0] == rehearseInside {
 		return runRehearseInside(ctx, e, args[1:])
@@ -196,22 +99,7 @@ func (e *env) main(ctx context.Context, args []string) int {
 	return exitUsage
 }
 
-func (e *env) help() error {
-	fmt.Fprint(e.stdout, "modmirror carries Go modules across an air gap.\n\nUsage: modmirror COMMAND [flags] [args]\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(e.stdout, "  %-11s %s\n", c.name, c.summary)
-	}
-	fmt.Fprint(e.stdout, `
-Outside:  modmirror sync -o team.tar            (in a Go project)
-Inside:   modmirror keyring add KEY
-          modmirror serve team.tar
-          eval "$(modmirror env http://127.0.0.1:8080)" && go build ./...
-
-modmirror COMMAND --help tells more.
-`)
-	return e.stdout.err
-}
-
+// runCommand parses the flags of a command and runs it.
 func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	fs := flagSet(e, c)
 	if err := fs.Parse(args); err != nil {
@@ -227,6 +115,7 @@ func (e *env) runCommand(ctx context.Context, c *command, args []string) error {
 	return cmp.Or(c.run(ctx, e, fs.Args()), e.stdout.err)
 }
 
+// flagSet returns the flags of a command, with those that all commands have.
 func flagSet(e *env, c *command) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(c.name, pflag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -235,145 +124,7 @@ func flagSet(e *env, c *command) *pflag.FlagSet {
 		c.flags(fs)
 	}
 	fs.BoolVarP(&e.quiet, "quiet", "q", false, "print results and errors only")
-	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"), "`folder` of the signing key and the trusted keys")
+	fs.StringVar(&e.configDir, "config", filepath.Join(xdg.ConfigHome, "modmirror"),
+		"`folder` of the signing key and the trusted keys")
 	return fs
 }
-
-// report prints an error once and returns the exit code for it.
-func (e *env) report(ctx context.Context, name string, err error) int {
-	if err == nil {
-		return exitDone
-	}
-	switch {
-	case errors.Is(err, errIncomplete):
-		return exitIncomplete
-	case errors.Is(err, errDamaged):
-		return exitNotVerified
-	case errors.Is(err, errDenied):
-		return exitPolicy
-	case errors.Is(err, errFailed):
-		return exitFailed
-	case ctx.Err() != nil:
-		e.complain("%s: interrupted", name)
-		return exitFailed
-	case errors.Is(err, syscall.EPIPE) && err == e.stdout.err: // as in: modmirror list x.tar | head
-		return exitFailed
-	}
-	e.complain("%s: %s", name, oneLine(err))
-	hint, hasHint := errors.AsType[*hintError](err)
-	_, usage := errors.AsType[*usageError](err)
-	_, occupied := errors.AsType[*bundle.OccupiedError](err)
-	_, untrusted := errors.AsType[*trust.UntrustedError](err)
-	_, notVerified := errors.AsType[*bundle.NotVerifiedError](err)
-	_, missed := errors.AsType[*missesError](err)
-	_, incomplete := errors.AsType[*incompleteError](err)
-	_, rollback := errors.AsType[*bundle.RollbackError](err)
-	_, unshown := errors.AsType[*bundle.UnshownError](err)
-	_, noBase := errors.AsType[*bundle.MissingBaseError](err)
-	_, notAtHand := errors.AsType[*bundle.NotAtHandError](err)
-	_, noPiece := errors.AsType[*media.MissingPieceError](err)
-	foreign, isForeign := errors.AsType[*bundle.ForeignError](err)
-	lineText, hasLine := lineHint(err)
-	switch {
-	case hasHint:
-		e.hint("%s", hint.hint)
-	case hasLine:
-		e.hint("%s", lineText)
-	case missed:
-		e.hint("--learn takes what is missing into the bundle; or add it to a list file, or run go mod tidy")
-	case occupied:
-		e.hint("%s", occupiedHint(name))
-	case usage:
-		e.hint("modmirror %s --help", name)
-	case untrusted:
-		e.hint("if you know who that is: modmirror trust add KEY, with the key that they see with modmirror key show")
-	case isForeign && foreign.Hint() == "":
-	case isForeign:
-		e.hint("%s", oneLine(errors.New(foreign.Hint())))
-	case notVerified:
-		e.hint("copy or carry the file again, and compare its sha256sum on both sides")
-	case errors.Is(err, syscall.ENOSPC) && name == "sync":
-		e.hint("make room and run it again: what was fetched is kept")
-	case errors.Is(err, syscall.ENOSPC):
-		e.hint("make room and run it again")
-	}
-	switch {
-	case usage, occupied:
-		return exitUsage
-	case notVerified, rollback, unshown, errors.Is(err, proof.ErrMismatch):
-		return exitNotVerified
-	case incomplete, noBase, notAtHand, noPiece:
-		return exitIncomplete
-	}
-	return exitFailed
-}
-
-// oneLine joins the lines of an error and drops what could steer a terminal: names
-// and texts in it may come from an upstream or a bundle.
-func oneLine(err error) string {
-	return index.CleanText(strings.NewReplacer("\n", "; ", "\t", " ").Replace(strings.TrimSpace(err.Error())))
-}
-
-// stateDir is where serve keeps what it has verified.
-func stateDir() string { return filepath.Join(xdg.StateHome, "modmirror") }
-
-// version is what this binary says it is.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
-// versionInfo is what version prints with --json.
-type versionInfo struct {
-	Version string `json:"version"`
-	Commit  string `json:"commit,omitempty"` // of the sources, when they were built in a repository
-	Dirty   bool   `json:"dirty,omitempty"`  // with changes
-	Go      string `json:"go"`
-	Format  string `json:"format"` // of bundles
-	Schema  int    `json:"schema"` // of their index
-	SQLite  string `json:"sqlite"`
-}
-
-func versionCommand() *command {
-	var asJSON bool
-	return &command{
-		name:    "version",
-		summary: "print the version, and what it was built with",
-		usage:   "Usage: modmirror version [--json]\n\nExample:\n  modmirror version\n",
-		flags:   func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
-		run: func(_ context.Context, e *env, args []string) error {
-			if len(args) > 0 {
-				return usagef("version takes no arguments")
-			}
-			v := versionInfo{Version: version(), Go: runtime.Version(), Format: bundle.Format, Schema: index.SchemaVersion, SQLite: index.SQLiteVersion()}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					switch s.Key {
-					case "vcs.revision":
-						v.Commit = s.Value
-					case "vcs.modified":
-						v.Dirty = s.Value == "true"
-					}
-				}
-			}
-			if asJSON {
-				return writeJSON(e.stdout, v)
-			}
-			fmt.Fprintln(e.stdout, "modmirror", v.Version)
-			if v.Commit != "" {
-				dirty := ""
-				if v.Dirty {
-					dirty = ", with changes"
-				}
-				fmt.Fprintf(e.stdout, "commit    %s%s\n", v.Commit, dirty)
-			}
-			fmt.Fprintf(e.stdout, "go        %s %s/%s\nformat    %s, index schema %d\nsqlite    %s\n", v.Go, runtime.GOOS, runtime.GOARCH, v.Format, v.Schema, v.SQLite)
-			return nil
-		},
-	}
-}
-
-// noSuchFile reports whether err is about a file that is not there.
-func noSuchFile(err error) bool { return errors.Is(err, fs.ErrNotExist) }

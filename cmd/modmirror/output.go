@@ -22,7 +22,7 @@ func (g *outputGuard) reads(files ...string) { g.Reads(files...) }
 
 // check returns a usage error unless the command may write name: see assemble.Guard.Check.
 func (g *outputGuard) check(name string, made func(name string) error) error {
-	return hinted(g.Check(name, made))
+	return g.Check(name, made)
 }
 
 // bundleOfLine returns a check for outputGuard.check: that a file is a bundle of a line, signed by
@@ -42,12 +42,4 @@ func (e *env) trustedKeys() ([]string, error) {
 }
 
 // checkPieces checks that a bundle can be written in pieces: see assemble.CheckPieces.
-func checkPieces(base string) error { return hinted(assemble.CheckPieces(base)) }
-
-// occupiedHint is the next step after a *bundle.OccupiedError of a command.
-func occupiedHint(command string) string {
-	if command == "extract" || command == "publish" {
-		return "name another folder; or --overwrite replaces plain files"
-	}
-	return "name another file or folder, or move what is there away"
-}
+func checkPieces(base string) error { return assemble.CheckPieces(base) }

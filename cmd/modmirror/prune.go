@@ -13,19 +13,28 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/assemble"
+	"github.com/modmirror/modmirror/internal/goenv"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// abandonedPieces is how long pieces wait for the others of their bundle before prune removes them.
+// abandonedPieces is how long a store keeps pieces of a bundle whose other pieces do not come.
 const abandonedPieces = 30 * 24 * time.Hour
 
+// pruneFlags are the flags of prune.
+type pruneFlags struct {
+	store, state   string
+	keep           int
+	mirror         string
+	olderThan      string
+	locks, bundles []string
+	dryRun, asJSON bool
+}
+
 func pruneCommand() *command {
-	var store, state, dir, olderThan string
-	var keep int
-	var locks, bundles []string
-	var dryRun, asJSON bool
+	f := new(pruneFlags)
 	return &command{
 		name:    "prune",
 		summary: "remove old bundles from a store, or unused modules from a mirror directory",
@@ -33,41 +42,39 @@ func pruneCommand() *command {
 Usage: modmirror prune --store DIR --keep N [--dry-run]
        modmirror prune --mirror DIR --older-than 90d [flags] [SOURCE...]
 
-Of a store it keeps the newest N bundles of each line, and all that the newest of
-each names, which it packs first. Of a mirror directory it removes what no sync
-has used for so long, and nothing that a lock, a bundle or a source needs.
+From a store it removes all but the newest N bundles of each line. Files that the
+newest bundle of a line still needs are packed first, and stay. From a mirror
+directory it removes modules that no sync has used for the given time, except those
+that a lock, a bundle or a source needs.
 
 Example:
   modmirror prune --store /srv/modmirror --keep 5
   modmirror prune --mirror ~/.cache/modmirror --older-than 90d list.txt
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&store, "store", "", "`folder` of a store")
-			fs.IntVar(&keep, "keep", 0, "how `many` bundles of each line stay in the store")
-			fs.StringVar(&state, "state", stateDir(), "`folder` for what was verified and seen before")
-			fs.StringVar(&dir, "mirror", "", "mirror directory: a `folder`; the usual one is "+filepath.Join(xdg.CacheHome, "modmirror"))
-			fs.StringVar(&olderThan, "older-than", "", "what was not used for this `time`, such as 90d")
-			fs.StringSliceVar(&locks, "lock", nil, "keep what a lock `file` names")
-			fs.StringSliceVar(&bundles, "bundle", nil, "keep what a `bundle` or catalogue names")
-			fs.BoolVar(&dryRun, "dry-run", false, "say what would be removed, and remove nothing")
-			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			fs.StringVar(&f.store, "store", "", "`folder` of a store")
+			fs.IntVar(&f.keep, "keep", 0, "how `many` bundles of each line stay in the store")
+			stateFlag(fs, &f.state)
+			fs.StringVar(&f.mirror, "mirror", "",
+				"mirror directory: a `folder`; the usual one is "+filepath.Join(xdg.CacheHome, "modmirror"))
+			fs.StringVar(&f.olderThan, "older-than", "", "remove what no sync has used for this `time`, such as 90d")
+			fs.StringSliceVar(&f.locks, "lock", nil, "keep the modules that a lock `file` names")
+			fs.StringSliceVar(&f.bundles, "bundle", nil, "keep the modules that a `bundle` or catalog names")
+			fs.BoolVar(&f.dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			switch {
-			case (store == "") == (dir == ""):
+			case (f.store == "") == (f.mirror == ""):
 				return usagef("want --store or --mirror")
-			case store != "" && (keep < 1 || len(args) > 0):
+			case f.store != "" && (f.keep < 1 || len(args) > 0):
 				return usagef("want --keep N, 1 or more, and nothing else")
-			case store != "":
-				return pruneStore(ctx, e, store, state, keep, dryRun, asJSON)
-			case olderThan == "":
+			case f.store != "":
+				return pruneStore(ctx, e, f)
+			case f.olderThan == "":
 				return usagef("want --older-than TIME")
 			}
-			age, err := parseAge(olderThan)
-			if err != nil {
-				return err
-			}
-			return pruneMirror(ctx, e, dir, age, locks, bundles, args, dryRun, asJSON)
+			return pruneMirror(ctx, e, f, args)
 		},
 	}
 }
@@ -82,136 +89,169 @@ type pruneResult struct {
 	DryRun  bool     `json:"dryRun,omitempty"`
 }
 
-func pruneStore(ctx context.Context, e *env, dir, state string, keep int, dryRun, asJSON bool) error {
-	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
-		return fmt.Errorf("%s: not a store that import made", dir)
+// verb returns what prune does with what it lists.
+func (f *pruneFlags) verb() string {
+	if f.dryRun {
+		return "would remove"
+	}
+	return "removed"
+}
+
+// name adds what is removed to the result and, without --json, prints it.
+func (f *pruneFlags) name(e *env, r *pruneResult, removed string) {
+	r.Removed = append(r.Removed, removed)
+	if !f.asJSON {
+		fmt.Fprintln(e.stdout, removed)
+	}
+}
+
+func pruneStore(ctx context.Context, e *env, f *pruneFlags) error {
+	if _, err := os.Stat(filepath.Join(f.store, "lock")); err != nil {
+		return fmt.Errorf("%s: not a store that import made", f.store)
 	}
 	keyring, err := e.keyring(1)
 	if err != nil {
 		return err
 	}
-	s, unlock, err := lockStore(ctx, e, dir, keyring, state)
+	s, unlock, err := lockStore(ctx, e, f.store, keyring, f.state)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	p, err := s.Prune(ctx, keep, dryRun)
+	p, err := s.Prune(ctx, f.keep, f.dryRun)
 	if err != nil {
 		return err
 	}
-	result := pruneResult{append([]string{}, p.Bundles...), p.Bytes, p.Packed, p.Pack, 0, dryRun}
-	if !asJSON {
-		for _, b := range p.Bundles {
-			fmt.Fprintln(e.stdout, b)
-		}
+	result := pruneResult{Removed: []string{}, Bytes: p.Bytes, Packed: p.Packed, Pack: p.Pack, DryRun: f.dryRun}
+	for _, b := range p.Bundles {
+		f.name(e, &result, b)
 	}
-	e.say("%s %s, %s in all; %s of it are still in use, %s", removed(dryRun), number(len(p.Bundles), "bundle"), bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
+	e.say("%s %s, %s in all; %s of it are still in use, %s", f.verb(), number(len(p.Bundles), "bundle"),
+		bytesText(p.Bytes), number(p.Packed, "file"), bytesText(p.Pack))
 	abandoned, err := s.AbandonedPieces(abandonedPieces)
 	if err != nil {
 		return err
 	}
 	for _, dir := range abandoned {
-		if result.Removed = append(result.Removed, dir); !asJSON {
-			fmt.Fprintln(e.stdout, dir)
-		}
-		if dryRun {
+		f.name(e, &result, dir)
+		if f.dryRun {
 			continue
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			return err
 		}
 	}
-	if asJSON {
+	if f.asJSON {
 		return writeJSON(e.stdout, result)
 	}
 	return nil
 }
 
-func pruneMirror(ctx context.Context, e *env, dir string, age time.Duration, locks, bundles, args []string, dryRun, asJSON bool) error {
-	if _, err := os.Stat(filepath.Join(dir, "lock")); err != nil {
-		return fmt.Errorf("%s: not a mirror directory", dir)
+func pruneMirror(ctx context.Context, e *env, f *pruneFlags, sources []string) error {
+	age, err := parseAge(f.olderThan)
+	if err != nil {
+		return err
 	}
-	keep := make(map[module.Version]bool)
-	for _, file := range locks {
-		lock, err := assemble.ReadLock(file)
-		if err == nil && lock == nil {
-			err = fmt.Errorf("%s: %w", file, os.ErrNotExist)
-		}
-		if err != nil {
-			return hinted(err)
-		}
-		for _, v := range lock.Versions {
-			keep[module.Version{Path: v.Path, Version: v.Version}] = true
-		}
+	if _, err := os.Stat(filepath.Join(f.mirror, "lock")); err != nil {
+		return fmt.Errorf("%s: not a mirror directory", f.mirror)
 	}
-	for _, file := range bundles {
-		b, err := openBundle(ctx, e, file)
-		if err != nil {
+	keep := make(kept)
+	for _, file := range f.locks {
+		if err := keep.lock(file); err != nil {
 			return err
 		}
-		for v, err := range b.Index.Versions(ctx, "") {
-			if err != nil {
-				b.Close()
-				return err
-			}
-			keep[module.Version{Path: v.Path, Version: v.Version}] = true
-		}
-		b.Close()
 	}
-	m, err := openForPruning(ctx, e, dir)
+	for _, file := range f.bundles {
+		if err := keep.bundle(ctx, e, file); err != nil {
+			return err
+		}
+	}
+	m, err := openForPruning(ctx, e, f.mirror)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if len(args) > 0 {
-		settings, err := readGoEnv(ctx)
-		if err != nil {
+	if len(sources) > 0 {
+		if err := keep.sources(ctx, e, m, sources); err != nil {
 			return err
-		}
-		src, err := parseSources(e, settings, args)
-		if err != nil {
-			return err
-		}
-		wanted, err := m.Wanted(ctx, src)
-		if err != nil {
-			return &hintError{fmt.Errorf("finding out what the sources need, from the mirror directory alone: %w", err), "run sync with them first; nothing was removed"}
-		}
-		for _, v := range wanted {
-			keep[v] = true
 		}
 	}
-	p, err := m.Prune(ctx, age, keep, dryRun)
+	p, err := m.Prune(ctx, age, keep, f.dryRun)
 	if err != nil {
 		return err
 	}
-	result := pruneResult{Removed: []string{}, Bytes: p.Bytes, Tiles: p.Tiles, DryRun: dryRun}
+	result := pruneResult{Removed: []string{}, Bytes: p.Bytes, Tiles: p.Tiles, DryRun: f.dryRun}
 	for _, v := range p.Versions {
-		if result.Removed = append(result.Removed, v.String()); !asJSON {
-			fmt.Fprintln(e.stdout, v)
-		}
+		f.name(e, &result, v.String())
 	}
-	if asJSON {
+	if f.asJSON {
 		return writeJSON(e.stdout, result)
 	}
-	e.say("%s %s and %s, %s", removed(dryRun), number(len(p.Versions), "version"), number(p.Tiles, "tile"), bytesText(p.Bytes))
+	e.say("%s %s and %s, %s", f.verb(), number(len(p.Versions), "version"), number(p.Tiles, "tile"), bytesText(p.Bytes))
 	return nil
 }
 
-// removed says what prune did with what it lists.
-func removed(dryRun bool) string {
-	if dryRun {
-		return "would remove"
+// kept are the versions that stay in a mirror directory, whatever their age.
+type kept map[module.Version]bool
+
+// lock keeps the versions that a lock names.
+func (k kept) lock(file string) error {
+	lock, err := assemble.ReadLock(file)
+	if err == nil && lock == nil {
+		err = fmt.Errorf("%s: %w", file, os.ErrNotExist)
 	}
-	return "removed"
+	if err != nil {
+		return err
+	}
+	for _, v := range lock.Versions {
+		k[module.Version{Path: v.Path, Version: v.Version}] = true
+	}
+	return nil
 }
 
-// openForPruning opens a mirror directory as its own upstream.
+// bundle keeps the versions that a bundle or catalog names.
+func (k kept) bundle(ctx context.Context, e *env, file string) error {
+	b, err := openBundle(ctx, e, file)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	for v, err := range b.Index.Versions(ctx, "") {
+		if err != nil {
+			return err
+		}
+		k[module.Version{Path: v.Path, Version: v.Version}] = true
+	}
+	return nil
+}
+
+// sources keeps the versions that sources need, as far as the mirror directory can tell.
+func (k kept) sources(ctx context.Context, e *env, m *mirror.Mirror, args []string) error {
+	settings, err := goenv.Read(ctx)
+	if err != nil {
+		return err
+	}
+	src, err := parseSources(e, settings, args)
+	if err != nil {
+		return err
+	}
+	wanted, err := m.Wanted(ctx, src)
+	if err != nil {
+		return &hint.Error{Err: fmt.Errorf("finding out what the sources need, from the mirror directory alone: %w", err), Hint: "run sync with them first; nothing was removed"}
+	}
+	for _, v := range wanted {
+		k[v] = true
+	}
+	return nil
+}
+
+// openForPruning opens a mirror directory as its own upstream, so that nothing is fetched.
 func openForPruning(ctx context.Context, e *env, dir string) (*mirror.Mirror, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	settings, err := readGoEnv(ctx)
+	settings, err := goenv.Read(ctx)
 	if err != nil {
 		return nil, err
 	}

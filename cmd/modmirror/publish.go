@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -14,6 +13,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/serve"
 )
 
@@ -29,23 +29,24 @@ func publishCommand() *command {
 Usage: modmirror publish --to s3://BUCKET/PREFIX [flags] BUNDLE...|STORE
        modmirror publish --to DIR|s3://... --static [flags] BUNDLE|STORE
 
-Uploads bundles, every byte verified first, for modmirror serve s3://BUCKET/PREFIX
-on any number of machines. An upload that was broken off goes on when it is run
-again. A delta needs the bundles before it there.
+Verifies every byte of the bundles and uploads them, for modmirror serve
+s3://BUCKET/PREFIX on any number of machines. Run it again to continue an interrupted
+upload. The earlier bundles of a delta must be published first.
 
-With --static it writes the files of a bundle, or of a store's one line, as a plain
+With --static it writes the files of a bundle, or of a store with one line, as a plain
 GOPROXY tree for a web server or a CDN; in a bucket with Content-Type and
-Cache-Control. What is there is left alone, so it brings a tree up to date.
+Cache-Control. It leaves the files that are there alone, so it brings a tree up to date.
 
 Example:
   modmirror publish --to s3://modules/team team.tar
   modmirror publish --to /srv/www/go --static /srv/modmirror
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&to, "to", "", "s3://BUCKET/PREFIX or, for --static, a folder: the `place`")
-			fs.StringVar(&endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
-			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of the bundle")
-			fs.BoolVar(&allowRollback, "allow-rollback", false, "with --static: write an older bundle over a newer one, or one of another line")
+			fs.StringVar(&to, "to", "", "`place` to publish to: s3://BUCKET/PREFIX or, with --static, a folder")
+			endpointFlag(fs, &endpoint)
+			fs.BoolVar(&static, "static", false, "write the files as a plain tree instead of uploading the bundle")
+			fs.BoolVar(&allowRollback, "allow-rollback", false,
+				"with --static: write an older bundle over a newer one, or one of another line")
 			guard.flags(fs)
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
 			requireFlag(fs, &require)
@@ -53,7 +54,7 @@ Example:
 		run: func(ctx context.Context, e *env, args []string) error {
 			switch {
 			case to == "":
-				return usagef("--to says where to publish")
+				return usagef("want --to s3://BUCKET/PREFIX or, with --static, a folder")
 			case len(args) == 0:
 				return usagef("want a bundle or a store")
 			case !static && !bucket.IsURL(to):
@@ -65,25 +66,36 @@ Example:
 			if err != nil {
 				return err
 			}
-			var b *bucket.Bucket
+			p := &publisher{e: e, to: to, keyring: keyring, asJSON: asJSON}
 			if bucket.IsURL(to) {
-				if b, err = bucket.Open(to, endpoint); err != nil {
+				if p.bucket, err = bucket.Open(to, endpoint); err != nil {
 					return usagef("%v", err)
 				}
 			}
 			if static {
-				return storageHint(e.publishStatic(ctx, asJSON, &serve.Static{Dir: to, Bucket: b, AllowRollback: allowRollback, Overwrite: guard.Overwrite}, args[0], to, keyring))
+				return p.tree(ctx, args[0],
+					&serve.Static{Dir: to, Bucket: p.bucket, AllowRollback: allowRollback, Overwrite: guard.Overwrite})
 			}
-			return storageHint(e.publish(ctx, asJSON, b, args, keyring))
+			return p.bundles(ctx, args)
 		},
 	}
 }
 
-// publish uploads bundles, and those of stores, in the order of their lines.
-func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args []string, keyring *trust.Keyring) error {
+// A publisher puts bundles into a bucket, or their files into a plain tree.
+type publisher struct {
+	e       *env
+	to      string         // as --to names it
+	bucket  *bucket.Bucket // nil for a folder
+	keyring *trust.Keyring
+	asJSON  bool
+}
+
+// bundles uploads bundles, and all bundles of stores, by line and sequence.
+func (p *publisher) bundles(ctx context.Context, args []string) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
-		found, err := bundle.Fronts(name, keyring, func(file string, err error) { e.complain("passed over %s: %v", file, err) })
+		found, err := bundle.Fronts(name, p.keyring,
+			func(file string, err error) { p.e.complain("skipped %s: %v", file, err) })
 		if err != nil {
 			return err
 		}
@@ -95,40 +107,42 @@ func (e *env) publish(ctx context.Context, asJSON bool, to *bucket.Bucket, args 
 		}
 	}()
 	if len(fronts) == 0 {
-		return errors.New("no bundle there that can be believed")
+		return errors.New("no bundle in it is signed by a trusted key")
 	}
 	slices.SortStableFunc(fronts, bundle.CompareLines)
 	for _, front := range fronts {
-		if err := e.publishOne(ctx, asJSON, front.Path(), to, keyring); err != nil {
+		if err := p.bundle(ctx, front.Path()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// publishOne uploads a bundle.
-func (e *env) publishOne(ctx context.Context, asJSON bool, file string, to *bucket.Bucket, keyring *trust.Keyring) error {
-	b, err := bundle.Open(ctx, file, keyring, "")
+// bundle uploads a bundle, unless it is there already.
+func (p *publisher) bundle(ctx context.Context, file string) error {
+	b, err := bundle.Open(ctx, file, p.keyring, "")
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	m := &b.Manifest
-	bar := e.bar(2*m.Size, "verifying and uploading "+m.Name)
-	err = bundle.Publish(ctx, b, to, keyring, bar.add)
+	bar := p.e.bar(2*m.Size, "verifying and uploading "+m.Name)
+	err = bundle.Publish(ctx, b, p.bucket, p.keyring, bar.add)
 	bar.done()
 	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
-		e.say("%s is there already: %s", file, already.File)
-		return e.published(asJSON, publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File, Status: "already"})
+		p.e.say("%s is there already: %s", file, already.File)
+		return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File,
+			Status: "already"})
 	}
 	if _, ok := errors.AsType[*bundle.MissingBaseError](err); ok {
-		return &hintError{fmt.Errorf("publishing %s: %w", file, err), "publish the bundles before it first, or the store that has them"}
+		return &hint.Error{Err: fmt.Errorf("publishing %s: %w", file, err), Hint: "publish the earlier bundles of this line first, oldest first, or the store that has them"}
 	}
 	if err != nil {
 		return fmt.Errorf("publishing %s: %w", file, err)
 	}
-	e.say("published %s, sequence %d, at %s: %s", m.Name, m.Sequence, to, bytesText(m.Size))
-	return e.published(asJSON, publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: to.String(), Status: "published"})
+	p.e.say("published %s, sequence %d, at %s: %s", m.Name, m.Sequence, p.bucket, bytesText(m.Size))
+	return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: p.bucket.String(),
+		Status: "published"})
 }
 
 // publishResult is what publish prints of a bundle, or of a tree, with --json.
@@ -137,23 +151,24 @@ type publishResult struct {
 	Sequence int64  `json:"sequence"`
 	ID       string `json:"id"`
 	To       string `json:"to"`
-	Status   string `json:"status"`            // "published", or "already" when it was there
+	Status   string `json:"status"`            // "published", or "already" if it was there
 	Files    int64  `json:"files,omitempty"`   // of a tree
-	Written  int64  `json:"written,omitempty"` // of these, now
+	Written  int64  `json:"written,omitempty"` // of those, by this run
 }
 
-func (e *env) published(asJSON bool, r publishResult) error {
-	if !asJSON {
+// result prints a result with --json.
+func (p *publisher) result(r publishResult) error {
+	if !p.asJSON {
 		return nil
 	}
-	return writeJSON(e.stdout, r)
+	return writeJSON(p.e.stdout, r)
 }
 
-// publishStatic writes the plain tree of a bundle or of a store's line.
-func (e *env) publishStatic(ctx context.Context, asJSON bool, to *serve.Static, name, place string, keyring *trust.Keyring) error {
-	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, keyring, "") }
-	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, keyring) }
+// tree writes the plain tree of a bundle, or of a store with one line.
+func (p *publisher) tree(ctx context.Context, name string, to *serve.Static) error {
+	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, p.keyring, "") }
+	if isFolder(name) {
+		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, p.keyring) }
 	}
 	b, err := open()
 	if err != nil {
@@ -167,13 +182,14 @@ func (e *env) publishStatic(ctx context.Context, asJSON bool, to *serve.Static, 
 	}); err != nil {
 		return err
 	}
-	bar := e.bar(bytes, "writing the tree of "+b.Manifest.Name)
+	bar := p.e.bar(bytes, "writing the tree of "+b.Manifest.Name)
 	to.Wrote = func(_ string, size int64) { bar.add(size) }
 	files, written, err := to.Publish(ctx, b)
 	bar.done()
 	if err != nil {
 		return fmt.Errorf("publishing the tree of %s: %w", name, err)
 	}
-	e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence, place, number(files, "file"), written)
-	return e.published(asJSON, publishResult{b.Manifest.Name, b.Manifest.Sequence, b.ID(), place, "published", files, written})
+	p.e.say("the tree of %s, sequence %d, is at %s: %s, %d of them written now", b.Manifest.Name, b.Manifest.Sequence,
+		p.to, number(files, "file"), written)
+	return p.result(publishResult{b.Manifest.Name, b.Manifest.Sequence, b.ID(), p.to, "published", files, written})
 }

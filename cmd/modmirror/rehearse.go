@@ -31,7 +31,7 @@ func (e *env) rehearsed(ctx context.Context, o rehearse.Options) error {
 	if misses, ok := errors.AsType[*missesError](err); ok && misses.Incomplete {
 		return &incompleteError{err}
 	}
-	return hinted(err)
+	return err
 }
 
 // sayClean is say for texts that may come from an upstream, a bundle or a command.

@@ -27,26 +27,26 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"modmirror": main, "restricted": restricted})
 }
 
-// TestScripts runs the scripts in testdata/script: each is a machine of its own, with the
-// modules of testdata/mod upstream. Besides the usual commands there are
+// TestScripts runs the scripts in testdata/script. Each is a machine of its own, with the modules of
+// testdata/mod upstream. Scripts have these commands besides the usual ones:
 //
-//	upstream STATUS PATH [TEXT]  answer a path with a status
-//	upstream content PATH FILE   answer it with a file
-//	upstream grow                add a record to the checksum database, of example.org/filler v0.0.1 and so on
-//	upstream grow N              add N records of nothing
-//	upstream publish MODULE VERSION  have a new version, of nothing but a go.mod
-//	upstream only FILE           have no other versions in its lists than those of modmirror list
-//	upstream restore             answer all paths by itself again
-//	upstream stop                go away
-//	corporate                    hide it behind a corporate network: $HTTPS_PROXY, and ca.pem
-//	corporate block HOST         which does not let a host through
-//	serve BUNDLE                 start modmirror serve and set $PROXY
-//	stopserve                    stop the one that was started last
-//	hangup                       send it SIGHUP, and wait until its audit is there again
-//	flip FILE OFFSET             change a byte
-//	damage BUNDLE PATH           change a byte in the content of an entry
-//	wait-for COMMAND... -- TEXT  run a command until it prints a text, for a minute at most
-//	status CODE COMMAND...       run a command that must end with the code
+//	upstream STATUS PATH [TEXT]      answer a path with a status
+//	upstream content PATH FILE       answer a path with a file
+//	upstream grow                    add a record of example.org/filler to the checksum database
+//	upstream grow N                  add N records that are of no module
+//	upstream publish MODULE VERSION  add a version that has a go.mod alone
+//	upstream only FILE               list only versions that are in the output of modmirror list
+//	upstream restore                 answer all paths as at the start
+//	upstream stop                    stop answering
+//	corporate                        put upstream behind a proxy: $HTTPS_PROXY, with ca.pem
+//	corporate block HOST             have the proxy refuse a host
+//	serve BUNDLE                     start modmirror serve and set $PROXY
+//	stopserve                        stop the server that was started last
+//	hangup                           send it SIGHUP and wait for its new audit file
+//	flip FILE OFFSET                 change a byte; a negative offset counts from the end
+//	damage BUNDLE PATH               change a byte in the content of an entry
+//	wait-for COMMAND... -- TEXT      run a command until it prints a text, for at most a minute
+//	status CODE COMMAND...           run a command that must end with the code
 func TestScripts(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Fatal("the go command is what modmirror is for: ", err)
@@ -70,12 +70,15 @@ func TestScripts(t *testing.T) {
 			e.Values["upstream"] = up
 			e.Values["stop"] = new(func())
 			e.Values["hangup"] = new(func() error)
-			e.Values["values"] = e.Values // for commands that add one
+			e.Values["values"] = e.Values // so that commands can add values
 			home := filepath.Join(e.WorkDir, ".home")
 			e.Vars = append(e.Vars,
-				"HOME="+home, "XDG_CONFIG_HOME="+home+"/config", "XDG_CACHE_HOME="+home+"/cache", "XDG_STATE_HOME="+home+"/state",
-				"UPSTREAM="+up.URL, "GOPROXY="+up.URL, "GOSUMDB="+up.GOSUMDB, "GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
-				"GOPATH="+home+"/go", "GOMODCACHE="+home+"/go/pkg/mod", "GOCACHE="+strings.TrimSpace(string(gocache)), "GOROOT="+strings.TrimSpace(string(goroot)),
+				"HOME="+home, "XDG_CONFIG_HOME="+home+"/config",
+				"XDG_CACHE_HOME="+home+"/cache", "XDG_STATE_HOME="+home+"/state",
+				"UPSTREAM="+up.URL, "GOPROXY="+up.URL, "GOSUMDB="+up.GOSUMDB,
+				"GONOSUMDB=corp.example", "GONOPROXY=none", "GOPRIVATE=",
+				"GOPATH="+home+"/go", "GOMODCACHE="+home+"/go/pkg/mod",
+				"GOCACHE="+strings.TrimSpace(string(gocache)), "GOROOT="+strings.TrimSpace(string(goroot)),
 				"GOENV=off", "GOTOOLCHAIN=local", "GOFLAGS=-modcacherw", "GOWORK=off",
 				"SOURCE_DATE_EPOCH=1700000000",
 			)
@@ -85,7 +88,7 @@ func TestScripts(t *testing.T) {
 			if cond == "landlock" {
 				return hasLandlock(), nil
 			}
-			if cond == "netns" { // may network namespaces be made here?
+			if cond == "netns" { // network namespaces can be made here
 				return exec.Command("unshare", "-rn", "true").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %s", cond)
@@ -118,7 +121,8 @@ func cmdUpstream(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(up.GrowBy(n))
 	case len(args) == 3 && args[0] == "publish":
-		ts.Check(up.Add(args[1], args[2], &txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + args[1] + "\n")}}}))
+		ts.Check(up.Add(args[1], args[2],
+			&txtar.Archive{Files: []txtar.File{{Name: "go.mod", Data: []byte("module " + args[1] + "\n")}}}))
 	case len(args) == 2 && args[0] == "only":
 		carried := make(map[module.Version]bool)
 		for line := range strings.Lines(ts.ReadFile(args[1])) {
@@ -151,23 +155,23 @@ func cmdCorporate(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("HTTPS_PROXY", c.URL)
 }
 
-// cmdServe starts the server and waits until it says that it is ready, or that it waits for a
-// store.
+// cmdServe starts a server and waits until it says that it is ready, or that it waits for a store.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("modmirror")
 	ts.Check(err)
 	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"), "XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"),
+		"XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))
 	stderr, err := cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	refused := false // it ended by itself, which fails the script already
+	refused := false // the server ended by itself, which fails the script already
 	stop := sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
 		kill := time.AfterFunc(40*time.Second, func() { cmd.Process.Kill() })
 		defer kill.Stop()
-		if err := cmd.Wait(); err != nil && !refused { // a crash, or a race that was found
+		if err := cmd.Wait(); err != nil && !refused { // a crash, or a race report
 			ts.Fatalf("serve did not stop cleanly: %v", err)
 		}
 	})
@@ -178,7 +182,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	for sc.Scan() {
 		ts.Logf("serve: %s", sc.Text())
 		_, rest, ok := strings.Cut(sc.Text(), " at http")
-		if !ok { // in JSON
+		if !ok { // perhaps the log is JSON
 			_, rest, ok = strings.Cut(sc.Text(), `"msg":"serving"`)
 			_, rest, _ = strings.Cut(rest, `"url":"http`)
 			rest = strings.Replace(rest, `"`, ": ", 1)
@@ -187,7 +191,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 			url, _, _ := strings.Cut(rest, ": ")
 			ts.Setenv("PROXY", "http"+url)
 			go func() {
-				for sc.Scan() { // keep the pipe empty
+				for sc.Scan() { // so that the server never waits for the pipe
 				}
 			}()
 			return
@@ -197,7 +201,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("serve ended before it was ready")
 }
 
-// cmdHangup has serve open its audit again, as after the file got another name.
+// cmdHangup makes serve open its audit again, as after the file was renamed.
 func cmdHangup(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check((*ts.Value("hangup").(*func() error))())
 	for range 100 {
@@ -209,7 +213,7 @@ func cmdHangup(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the audit was not opened again")
 }
 
-// cmdFlip changes a byte: flip FILE OFFSET; a negative offset counts from the end.
+// cmdFlip changes a byte: flip FILE OFFSET.
 func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: flip FILE OFFSET")
@@ -235,7 +239,7 @@ func cmdDamage(ts *testscript.TestScript, neg bool, args []string) {
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
 		ts.Check(err)
-		if h.Name == args[1] { // the reader stands where the content begins
+		if h.Name == args[1] { // the reader is at the start of the content
 			at, err := f.Seek(0, io.SeekCurrent)
 			ts.Check(err)
 			ts.Check(flip(f.Name(), at+h.Size/2))
@@ -265,7 +269,7 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: status CODE COMMAND...")
 	}
-	// testscript's exec knows only zero and not zero; sh tells the rest.
+	// The exec of testscript tells only zero from other codes.
 	err := ts.Exec("sh", append([]string{"-c", `"$@"; echo "exit $?" >status.txt`, "sh"}, args[1:]...)...)
 	ts.Check(err)
 	if got := strings.TrimSpace(ts.ReadFile("status.txt")); got != "exit "+args[0] {
@@ -273,7 +277,7 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdWaitFor runs a command again and again until its output has a text.
+// cmdWaitFor runs a command until its output has a text: wait-for COMMAND... -- TEXT.
 func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	n := len(args) - 2
 	if n < 1 || args[n] != "--" {

@@ -1,23 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/trust"
+	"github.com/modmirror/modmirror/internal/hint"
 )
-
-// agentPrefix begins a --key that is in ssh-agent.
-const agentPrefix = "ssh-agent"
 
 func signCommand() *command {
 	var keys []string
@@ -29,20 +22,23 @@ func signCommand() *command {
 		usage: `
 Usage: modmirror sign [flags] BUNDLE...
 
-Adds a signature to those that a bundle has, in its file, or with --to beside it,
-for media that cannot be written to: every command finds BUNDLE.sig. The bundle
-must be signed by a trusted key already; verify it before you vouch for it. Its id
-does not change. An interruption is repaired by the next run.
+Adds a signature to a bundle that a trusted key has signed. Verify it before you sign
+it. The bundle's id does not change. The next run repairs an interrupted one.
+
+With --to the signature goes to another file, for media that cannot be written to.
+Every command finds it in BUNDLE.sig.
 
 Example:
   modmirror verify --deep team.tar && modmirror sign --key approver.key team.tar
   modmirror sign --key ssh-agent:alice@example.com --to team.tar.sig team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringSliceVar(&keys, "key", nil, "signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
-			fs.StringVar(&passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default it is asked for)")
+			fs.StringSliceVar(&keys, "key", nil,
+				"signing key `file`, or ssh-agent:COMMENT (default key in the config folder)")
+			fs.StringVar(&passphraseFile, "passphrase-file", "",
+				"`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
-			fs.StringVar(&to, "to", "", "`file` for the signature, or to add it to")
+			fs.StringVar(&to, "to", "", "`file` to write the signature to, or to add it to")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 || to != "" && len(args) != 1 {
@@ -64,35 +60,35 @@ Example:
 				signers = append(signers, key)
 			}
 			for _, file := range args {
-				var m bundle.Manifest
-				var err error
-				if to != "" {
-					m, err = bundle.SignDetached(file, to, keyring, signers...)
-				} else {
-					m, err = bundle.Sign(file, keyring, signers...)
-				}
-				if errors.Is(err, fs.ErrPermission) && to == "" {
-					return &hintError{err, "--to " + file + ".sig writes the signature beside it"}
-				}
+				m, err := sign(file, to, keyring, signers)
 				if err != nil {
 					return err
 				}
 				if asJSON {
-					result := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
-					for _, key := range signers {
-						result.SignedBy = append(result.SignedBy, key.Verifier)
-					}
-					if err := writeJSON(e.stdout, result); err != nil {
+					if err := writeJSON(e.stdout, newSignResult(file, to, m, signers)); err != nil {
 						return err
 					}
 				}
 				for _, key := range signers {
-					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(), key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
+					e.say("%s: signed by %s+%08x: %s, sequence %d, id %.16s", file, key.Signer.Name(),
+						key.Signer.KeyHash(), m.Name, m.Sequence, m.ID())
 				}
 			}
 			return nil
 		},
 	}
+}
+
+// sign adds signatures to a bundle, in its file or, if to is not empty, in that file.
+func sign(file, to string, keyring *trust.Keyring, signers []*trust.Key) (bundle.Manifest, error) {
+	if to != "" {
+		return bundle.SignDetached(file, to, keyring, signers...)
+	}
+	m, err := bundle.Sign(file, keyring, signers...)
+	if errors.Is(err, fs.ErrPermission) {
+		err = &hint.Error{Err: err, Hint: "--to " + file + ".sig writes the signature beside it"}
+	}
+	return m, err
 }
 
 // signResult is what sign prints of a bundle with --json.
@@ -105,47 +101,10 @@ type signResult struct {
 	SignedBy []string `json:"signedBy"` // public keys that signed now
 }
 
-// readKey reads a key from a file, or finds it in ssh-agent.
-func (e *env) readKey(name, passphraseFile string) (*trust.Key, error) {
-	if name == agentPrefix || strings.HasPrefix(name, agentPrefix+":") {
-		key, err := trust.AgentKey(strings.TrimPrefix(strings.TrimPrefix(name, agentPrefix), ":"))
-		if err != nil {
-			return nil, &hintError{err, "ssh-add -l lists the agent's keys; --key ssh-agent:COMMENT names one, or ssh-agent:SHA256:FINGERPRINT"}
-		}
-		return key, nil
+func newSignResult(file, to string, m bundle.Manifest, signers []*trust.Key) signResult {
+	r := signResult{File: file, To: to, Name: m.Name, Sequence: m.Sequence, ID: m.ID()}
+	for _, key := range signers {
+		r.SignedBy = append(r.SignedBy, key.Verifier)
 	}
-	key, err := trust.ReadKey(name, func() ([]byte, error) { return e.passphrase(passphraseFile, "passphrase of "+name+": ") })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &hintError{fmt.Errorf("there is no key %s", name), "modmirror key new --file " + name}
-	}
-	return key, err
-}
-
-// passphrase reads a passphrase from a file or, without one, from the terminal.
-func (e *env) passphrase(file, prompt string) ([]byte, error) {
-	if file != "" {
-		var data []byte
-		var err error
-		if file == "-" {
-			data = make([]byte, 4096)
-			var n int
-			n, err = e.stdin.Read(data)
-			data = data[:n]
-		} else {
-			data, err = os.ReadFile(file)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the passphrase: %w", err)
-		}
-		line, _, _ := bytes.Cut(data, []byte("\n"))
-		return bytes.TrimSuffix(line, []byte("\r")), nil
-	}
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return nil, &hintError{errors.New("the key has a passphrase, and there is no terminal to ask for it"), "--passphrase-file FILE reads it"}
-	}
-	defer tty.Close()
-	fmt.Fprint(tty, prompt)
-	defer fmt.Fprintln(tty)
-	return term.ReadPassword(int(tty.Fd()))
+	return r
 }

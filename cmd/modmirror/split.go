@@ -71,7 +71,7 @@ Example:
 			if s.packaging.Plain() {
 				return usagef("want --split SIZE, --encrypt-to RECIPIENT, or both")
 			}
-			return hinted(s.run(ctx, e, args[0]))
+			return s.run(ctx, e, args[0])
 		},
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/goenv"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/rehearse"
 	"github.com/modmirror/modmirror/mirror"
@@ -165,7 +166,7 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 	if o.Created, err = creationTime(); err != nil {
 		return o, err
 	}
-	settings, err := readGoEnv(ctx)
+	settings, err := goenv.Read(ctx)
 	if err != nil {
 		return o, err
 	}
@@ -248,7 +249,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	e := report.e
 	up, err := upstream.New(settings.GOPROXY, settings.GOAUTH, f.parallel)
 	if err != nil {
-		return c, &hintError{err, proxiesHint}
+		return c, &hint.Error{Err: err, Hint: proxiesHint}
 	}
 	db, err := proof.ParseGOSUMDB(settings.GOSUMDB)
 	if err != nil {
@@ -282,7 +283,7 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Job, 
 	}
 	src, err := sources.Options{ModFile: modFile, GoWork: os.Getenv("GOWORK")}.Parse(args, e.stdin)
 	if bad, ok := errors.AsType[*sources.Error](err); ok && bad.Hint != "" {
-		return nil, &hintError{err, bad.Hint}
+		return nil, &hint.Error{Err: err, Hint: bad.Hint}
 	}
 	if err != nil {
 		return nil, err

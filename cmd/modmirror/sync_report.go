@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/modmirror/modmirror/internal/assemble"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/modgraph"
@@ -235,18 +236,18 @@ func explainSync(ctx context.Context, e *env, err error) error {
 		if n := len(unverified.Mods) - some; n > 0 {
 			e.complain("unverified: %d more", n)
 		}
-		return &hintError{err, upstream.SumDBHint + "; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
+		return &hint.Error{Err: err, Hint: upstream.SumDBHint + "; GONOSUMDB names modules that nothing but go.sum and your signature vouches for"}
 	}
 	if errors.Is(err, upstream.ErrOff) || errors.Is(err, upstream.ErrDirect) {
-		return &hintError{err, proxiesHint}
+		return &hint.Error{Err: err, Hint: proxiesHint}
 	}
 	if up, ok := errors.AsType[*upstream.Error](err); ok && ctx.Err() == nil {
 		return upstreamHint(up, err)
 	}
 	if _, ok := errors.AsType[*mirror.GoSumError](err); ok {
-		return &hintError{err, "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
+		return &hint.Error{Err: err, Hint: "the checksum database agrees with what was fetched: go.sum is wrong, or the module was tagged again after it was written"}
 	}
-	return hinted(err)
+	return err
 }
 
 // upstreamHint adds the next step to err, of which up is the reason.
@@ -256,13 +257,13 @@ func upstreamHint(up *upstream.Error, err error) error {
 		module, version = r.Path, cmp.Or(r.Version, "latest")
 	}
 	if none, ok := errors.AsType[*upstream.NoVCSError](err); ok {
-		return &hintError{err, "install " + none.Name}
+		return &hint.Error{Err: err, Hint: "install " + none.Name}
 	}
 	switch layer, advice := upstream.Diagnose(err); {
 	case strings.HasPrefix(up.URL, "direct:"):
-		return &hintError{err, fmt.Sprintf(`GOPRIVATE or GONOPROXY has it fetched directly: does "go mod download %s@%s" work here with GOPROXY=direct?`, module, version)}
+		return &hint.Error{Err: err, Hint: fmt.Sprintf(`GOPRIVATE or GONOPROXY has it fetched directly: does "go mod download %s@%s" work here with GOPROXY=direct?`, module, version)}
 	case up.Status == 0 || layer == upstream.LayerCredentials:
-		return &hintError{err, advice + " (modmirror doctor tells more)"}
+		return &hint.Error{Err: err, Hint: advice + " (modmirror doctor tells more)"}
 	}
 	return err
 }

@@ -65,24 +65,3 @@ func TestCleanLine(t *testing.T) {
 		}
 	}
 }
-
-func TestNumber(t *testing.T) {
-	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries", 12345: "12345 entries"} {
-		if got := number(n, "entry"); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	if got := number(int64(3), "module version"); got != "3 module versions" {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{
-		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 346 << 20: "346.0 MiB", 4_700_000_000: "4.38 GiB",
-	} {
-		if got := bytesText(n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
-		}
-	}
-}

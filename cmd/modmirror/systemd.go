@@ -7,16 +7,17 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/hint"
 )
 
-// listen listens on addr, or takes the socket that systemd listens on.
+// listen listens on addr, or takes the socket that systemd passes (sd_listen_fds(3)).
 func listen(addr string) (net.Listener, error) {
 	switch given, err := activation.Listeners(); {
 	case err != nil:
@@ -24,58 +25,57 @@ func listen(addr string) (net.Listener, error) {
 	case len(given) == 1 && given[0] != nil:
 		return given[0], nil
 	case len(given) > 0:
-		return nil, &hintError{fmt.Errorf("systemd hands over %d sockets", len(given)), "want one stream socket: a single ListenStream= in the .socket unit"}
+		return nil, &hint.Error{Err: fmt.Errorf("systemd hands over %d sockets", len(given)), Hint: "want one stream socket: a single ListenStream= in the .socket unit"}
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &hintError{fmt.Errorf("%s is in use by another program", addr), "--addr 127.0.0.1:0 takes any free port"}
+		return nil, &hint.Error{Err: fmt.Errorf("%s is in use by another program", addr), Hint: "--addr 127.0.0.1:0 takes any free port"}
 	}
 	if bad, ok := errors.AsType[*net.AddrError](err); ok {
 		return nil, usagef("--addr %s: %s, want HOST:PORT", addr, bad.Err)
 	}
 	if err != nil {
-		return nil, &hintError{fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), "--addr HOST:PORT says where to listen"}
+		return nil, &hint.Error{Err: fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), Hint: "--addr HOST:PORT says where to listen"}
 	}
 	return l, nil
 }
 
-// notify tells systemd, if it started us, of a state (sd_notify(3)).
+// notify tells systemd a state of this process, if systemd started it (sd_notify(3)).
 func notify(log *slog.Logger, state ...string) {
 	if _, err := daemon.SdNotify(false, strings.Join(state, "\n")); err != nil {
 		log.Warn("cannot tell systemd", "err", err)
 	}
 }
 
-// notifyReady tells systemd that a view is served.
+// notifyReady tells systemd that the server is ready, and which bundles it serves.
 func notifyReady(log *slog.Logger, v *bundle.View) {
 	notify(log, daemon.SdNotifyReady, "STATUS=serving "+v.Title())
 }
 
-// watchdog keeps telling systemd that we live, if it wants to know, until ctx is done, and then that we are stopping.
+// watchdog keeps telling systemd that the process lives, if systemd asks for it. Once ctx is done
+// or stop is called, it tells systemd that the process is stopping.
 func watchdog(ctx context.Context, log *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	every, err := daemon.SdWatchdogEnabled(false)
+	timeout, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the watchdog of systemd", "err", err)
+		log.Warn("cannot read what the watchdog of systemd wants", "err", err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		var tick <-chan time.Time
-		if every > 0 {
-			t := time.NewTicker(every / 2)
-			defer t.Stop()
-			tick = t.C
-		}
-		for {
-			select {
-			case <-tick:
-				notify(log, daemon.SdNotifyWatchdog)
-			case <-ctx.Done():
-				notify(log, daemon.SdNotifyStopping)
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-ended }
+	stopTelling := func() {}
+	if timeout > 0 {
+		stopTelling = every(timeout/2, func() { notify(log, daemon.SdNotifyWatchdog) })
+	}
+	stop = sync.OnceFunc(func() {
+		stopTelling()
+		notify(log, daemon.SdNotifyStopping)
+	})
+	context.AfterFunc(ctx, stop)
+	return stop
+}
+
+// unwrapOp returns the cause of a *net.OpError, which would name the address again, and other
+// errors as they are.
+func unwrapOp(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		return op.Err
+	}
+	return err
 }

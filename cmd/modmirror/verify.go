@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,24 +16,35 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
-	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// byWeight are the results of verifying a bundle, the worst last.
-var byWeight = []error{nil, errIncomplete, errFailed, errDamaged}
+// severity lists the results of verifying a bundle, the worst last.
+var severity = []error{nil, errIncomplete, errFailed, errDamaged}
 
-// maxDamages is how many damaged entries are named on the terminal.
-const maxDamages = 20
+// worse returns the worse of two results.
+func worse(a, b error) error {
+	if slices.Index(severity, b) > slices.Index(severity, a) {
+		return b
+	}
+	return a
+}
+
+const (
+	// maxDamages is how many damaged entries of a bundle are named on the terminal.
+	maxDamages = 20
+
+	// maxDamagesJSON is how many damaged entries are in a verifyResult.
+	maxDamagesJSON = 10_000
+)
 
 func verifyCommand() *command {
-	var deep bool
-	var require int
-	var bad, gosumdb string
+	v := new(verification)
+	var gosumdb, list string
 	var private []string
-	var asJSON bool
+	var require int
 	guard := new(outputGuard)
 	return &command{
 		name:    "verify",
@@ -43,132 +52,115 @@ func verifyCommand() *command {
 		usage: `
 Usage: modmirror verify [flags] BUNDLE|STORE...
 
-Checks the signature, the index and every byte. With --deep also the h1 of every
-zip and go.mod, and that every public module's hashes stand in the checksum
-database, by proofs under the database's own key. Ends with 3 when something
-does not verify.
+Verifies the signature, the index and every byte. With --deep it also verifies the h1
+of every zip and go.mod, and proves under the checksum database's own key that the
+hashes of every public module are in that database. Ends with 3 when something does
+not verify.
 
 Example:
   modmirror verify --deep team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.BoolVar(&deep, "deep", false, "check every h1 and every inclusion proof again")
+			fs.BoolVar(&v.deep, "deep", false, "check every h1 and every inclusion proof again")
 			requireFlag(fs, &require)
-			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
-			fs.StringVar(&bad, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
+			fs.BoolVar(&v.asJSON, "json", false, "print a JSON object for each bundle")
+			fs.StringVar(&list, "bad", "", "write damaged entries to `file` as a list for sync, to be carried again")
 			guard.flags(fs)
 			fs.StringVar(&gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
-			fs.StringSliceVar(&private, "private", nil, "no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
+			fs.StringSliceVar(&private, "private", nil,
+				"no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
-		run: func(ctx context.Context, e *env, args []string) error {
+		run: func(ctx context.Context, e *env, args []string) (err error) {
 			if len(args) == 0 {
 				return usagef("want a bundle")
 			}
-			if bad != "" {
+			if list != "" {
 				for _, file := range args {
 					guard.reads(append(media.Pieces(file), file)...)
 				}
-				if err := guard.check(bad, isBadList); err != nil {
+				if err := guard.check(list, isBadList); err != nil {
 					return err
 				}
 			}
-			var db *proof.Database
-			var err error
-			if deep {
-				if db, err = pinnedDatabase(ctx, gosumdb); err != nil {
+			if v.deep {
+				if v.db, err = pinnedDatabase(ctx, gosumdb); err != nil {
 					return err
 				}
 			}
-			v := &verification{asJSON: asJSON, deep: deep, db: db, private: strings.Join(private, ","), files: args}
 			if v.keyring, err = e.keyring(require); err != nil {
 				return err
 			}
-			var worst error // every bundle is looked at, whatever the one before it was
-			for _, file := range args {
-				err := v.file(ctx, e, file)
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if err != nil && !errors.Is(err, errDamaged) {
-					switch e.report(ctx, "verify", err) {
-					case exitNotVerified:
-						err = errDamaged
-					case exitIncomplete:
-						err = errIncomplete
-					default:
-						err = errFailed
-					}
-				}
-				if slices.Index(byWeight, err) > slices.Index(byWeight, worst) {
-					worst = err
-				}
+			v.e, v.files, v.private = e, args, strings.Join(private, ",")
+			worst, err := v.all(ctx)
+			if err != nil {
+				return err
 			}
-			if bad != "" {
-				text := v.bad.text()
-				if err := safefile.Write(bad, text, 0o666); err != nil {
-					return err
+			if list == "" {
+				if len(v.bad.lines) > 0 {
+					e.hint("modmirror verify --bad FILE writes a list of them for sync, to be carried again")
 				}
-				e.say("wrote %s, a list of %s for sync", bad, number(len(v.bad.lines), "entry"))
-			} else if len(v.bad.lines) > 0 {
-				e.hint("modmirror verify --bad FILE writes a list of them for sync, to be carried again")
+				return worst
 			}
+			if err := safefile.Write(list, v.bad.text(), 0o666); err != nil {
+				return err
+			}
+			e.say("wrote %s, a list of %s for sync", list, number(len(v.bad.lines), "entry"))
 			return worst
 		},
 	}
 }
 
-// pinnedDatabase returns the checksum database whose key is known here. "off" does not
-// turn verification off: it means that of Go's own.
-func pinnedDatabase(ctx context.Context, gosumdb string) (*proof.Database, error) {
-	if gosumdb == "" {
-		settings, err := readGoEnv(ctx)
-		if err != nil {
-			return nil, err
-		}
-		gosumdb = settings.GOSUMDB
-	}
-	if gosumdb == "off" {
-		gosumdb = "sum.golang.org"
-	}
-	return proof.ParseGOSUMDB(gosumdb)
-}
-
-// openBundle opens a bundle under the trusted keys, or the newest one in a store of one line.
-func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
-	keyring, err := e.keyring(1)
-	if err != nil {
-		return nil, err
-	}
-	if st, err := os.Stat(file); err == nil && st.IsDir() {
-		return bundle.OpenNewest(ctx, file, keyring)
-	}
-	b, err := bundle.Open(ctx, file, keyring, "")
-	if err == nil {
-		e.sayOther(file, b.OtherSignature)
-	}
-	return b, err
-}
-
-// sayOther says what a file beside a bundle is that has the name of its signatures and is none for
-// modmirror.
-func (e *env) sayOther(file, what string) {
-	if what != "" {
-		e.say("%s: the .sig file beside it is %s; modmirror does not", file, what)
-	}
-}
-
-// A verification is what verify is to do, and what it found to be damaged.
+// A verification verifies bundles and collects the damaged entries.
 type verification struct {
+	e       *env
 	asJSON  bool
-	deep    bool
-	db      *proof.Database
-	private string // patterns of what may be outside the checksum database, "" for anything
+	deep    bool            // verify every h1 and proof too
+	db      *proof.Database // whose key is known here; for deep
+	private string          // patterns of modules that may be outside the checksum database, "" for all
 	keyring *trust.Keyring
-	files   []string // all that are verified: a delta needs those before it
+	files   []string // bundles and stores to verify; a delta may need the others
 	bad     badList
 }
 
-// open opens a bundle, and those of the others that a deep look at a delta needs.
+// all verifies all files, whatever the results of the others, and returns the worst result. An
+// error ends it: it was interrupted.
+func (v *verification) all(ctx context.Context) (worst, err error) {
+	for _, file := range v.files {
+		err := v.file(ctx, file)
+		if ctx.Err() != nil {
+			return worst, ctx.Err()
+		}
+		if err != nil && !errors.Is(err, errDamaged) {
+			switch v.e.report(ctx, "verify", err) {
+			case exitNotVerified:
+				err = errDamaged
+			case exitIncomplete:
+				err = errIncomplete
+			default:
+				err = errFailed
+			}
+		}
+		worst = worse(worst, err)
+	}
+	return worst, nil
+}
+
+// file verifies a bundle or a store and prints the result. errDamaged says that it has named what
+// is damaged.
+func (v *verification) file(ctx context.Context, file string) error {
+	if isFolder(file) {
+		return v.store(ctx, file)
+	}
+	b, done, err := v.open(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer done()
+	v.e.sayOther(file, b.OtherSignature)
+	return v.bundle(ctx, b, file, v.deep)
+}
+
+// open opens a bundle and, for a deep verification of a delta, the other bundles that it may need.
 func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle, done func(), err error) {
 	if b, err = bundle.Open(ctx, file, v.keyring, ""); err != nil {
 		return nil, nil, err
@@ -186,7 +178,7 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 		if other == file {
 			continue
 		}
-		if list, err := bundle.Fronts(other, v.keyring, nil); err == nil { // it is verified for itself
+		if list, err := bundle.Fronts(other, v.keyring, nil); err == nil { // all reports its error
 			opened = append(opened, list...)
 		}
 	}
@@ -194,12 +186,13 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 	return b, done, nil
 }
 
-// store verifies all bundles of a store, and deep the newest of each line with what it needs of the others and of packs.
-func (v *verification) store(ctx context.Context, e *env, dir string) error {
+// store verifies all bundles of a store. A deep verification is of the newest bundle of each line,
+// with the contents that it needs from other bundles and from packs.
+func (v *verification) store(ctx context.Context, dir string) error {
 	bad := 0
 	fail := func(file string, err error) {
 		bad++
-		e.complain("%s: %s", file, oneLine(err))
+		v.e.complain("%s: %s", file, oneLine(err))
 	}
 	fronts, err := bundle.Fronts(dir, v.keyring, fail)
 	if err != nil {
@@ -211,18 +204,15 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 		defer view.Close()
 	}
 	newest := func(file string) bool {
-		return viewErr == nil && slices.ContainsFunc(view.Lines, func(b *bundle.Bundle) bool { return b.Path() == file })
+		return viewErr == nil && slices.ContainsFunc(view.Lines,
+			func(b *bundle.Bundle) bool { return b.Path() == file })
 	}
 	for _, front := range fronts {
 		front.Close()
 		if v.deep && newest(front.Path()) { // verified below
 			continue
 		}
-		b, err := bundle.Open(ctx, front.Path(), v.keyring, "")
-		if err == nil {
-			err = v.check(ctx, e, b, front.Path(), false)
-			b.Close()
-		}
+		err := v.bytes(ctx, front.Path())
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -238,14 +228,13 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 	for _, err := range view.Passed {
 		fail(dir, err)
 	}
-	for _, b := range view.Lines {
-		if !v.deep {
-			continue
-		}
-		if err := v.check(ctx, e, b, b.Path(), true); errors.Is(err, errDamaged) {
-			bad++
-		} else if err != nil {
-			return err
+	if v.deep {
+		for _, b := range view.Lines {
+			if err := v.bundle(ctx, b, b.Path(), true); errors.Is(err, errDamaged) {
+				bad++
+			} else if err != nil {
+				return err
+			}
 		}
 	}
 	if bad > 0 {
@@ -254,44 +243,33 @@ func (v *verification) store(ctx context.Context, e *env, dir string) error {
 	return nil
 }
 
-// file verifies a bundle and names what is damaged.
-func (v *verification) file(ctx context.Context, e *env, file string) error {
-	if st, err := os.Stat(file); err == nil && st.IsDir() {
-		return v.store(ctx, e, file)
-	}
-	b, done, err := v.open(ctx, file)
+// bytes verifies the bytes of a bundle, not deep.
+func (v *verification) bytes(ctx context.Context, file string) error {
+	b, err := bundle.Open(ctx, file, v.keyring, "")
 	if err != nil {
 		return err
 	}
-	e.sayOther(file, b.OtherSignature)
-	defer done()
-	return v.check(ctx, e, b, file, v.deep)
+	defer b.Close()
+	return v.bundle(ctx, b, file, false)
 }
 
-// check verifies an open bundle and names what is damaged.
-func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file string, deep bool) error {
-	n := 0
-	result := verifyResult{File: file, Name: b.Manifest.Name, Sequence: b.Manifest.Sequence, ID: b.ID(), SignedBy: b.Signers, Deep: deep, Damaged: []verifyDamage{}, Private: []string{}}
+// bundle verifies an open bundle and prints the result.
+func (v *verification) bundle(ctx context.Context, b *bundle.Bundle, file string, deep bool) error {
+	damaged := 0
+	result := verifyResult{
+		File: file, Name: b.Manifest.Name, Sequence: b.Manifest.Sequence, ID: b.ID(),
+		SignedBy: b.Signers, Deep: deep, Damaged: []verifyDamage{}, Private: []string{},
+	}
 	report := func(d bundle.Damage) {
 		v.bad.add(d.Path)
 		if len(result.Damaged) < maxDamagesJSON {
 			result.Damaged = append(result.Damaged, verifyDamage{d.Path, oneLine(d.Err)})
 		}
-		if n++; n <= maxDamages {
-			e.complain("%s: %s: %s", file, d.Path, oneLine(d.Err))
+		if damaged++; damaged <= maxDamages {
+			v.e.complain("%s: %s: %s", file, d.Path, oneLine(d.Err))
 		}
 	}
-	total := b.Manifest.Size
-	if deep {
-		total *= 2
-	}
-	bar := e.bar(total, "verifying")
-	err := b.Verify(ctx, bar.add, report)
-	if err == nil && deep {
-		err = b.Deep(ctx, v.db, nil, bar.add, report)
-	}
-	bar.done()
-	if err != nil {
+	if err := v.read(ctx, b, deep, report); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if v.asJSON {
@@ -301,38 +279,62 @@ func (v *verification) check(ctx context.Context, e *env, b *bundle.Bundle, file
 			}
 			result.Private = append(result.Private, path)
 		}
-		private := v.checkPrivate(ctx, e, b, file, io.Discard)
-		result.Verified = n == 0 && private == nil
-		if err := writeJSON(e.stdout, result); err != nil || n == 0 {
+		private := v.checkPrivate(ctx, b, file, io.Discard)
+		result.Verified = damaged == 0 && private == nil
+		if err := writeJSON(v.e.stdout, result); err != nil || damaged == 0 {
 			return cmp.Or(err, private)
 		}
 	}
-	if n > 0 {
-		if n > maxDamages {
-			e.complain("%s: and %d more", file, n-maxDamages)
+	if damaged > 0 {
+		if damaged > maxDamages {
+			v.e.complain("%s: and %d more", file, damaged-maxDamages)
 		}
-		e.complain("verify: %s: %s damaged", file, number(n, "entry"))
+		v.e.complain("verify: %s: %s damaged", file, number(damaged, "entry"))
 		return errDamaged
 	}
-	m := b.Manifest
-	fmt.Fprintf(e.stdout, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size), strings.Join(b.Signers, ", "))
-	if !deep {
-		return v.checkPrivate(ctx, e, b, file, io.Discard)
+	v.printVerified(b, file, deep)
+	list := io.Discard
+	if deep {
+		list = v.e.stdout
 	}
-	fmt.Fprintf(e.stdout, "%s: deep: %s with the right h1; ", file, number(m.Counts.Versions+m.Counts.ModOnly, "module version"))
-	if m.DB != "" {
-		fmt.Fprintf(e.stdout, "%d proven to be in %s under its own key, tree %d\n", m.Counts.Versions+m.Counts.ModOnly-m.Counts.Private, m.DB, m.Head.N)
-	} else {
-		fmt.Fprintln(e.stdout, "nothing is proven, since there is no checksum database")
-	}
-	if m.Counts.Private > 0 {
-		fmt.Fprintf(e.stdout, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file, number(m.Counts.Private, "version"))
-	}
-	return v.checkPrivate(ctx, e, b, file, e.stdout)
+	return v.checkPrivate(ctx, b, file, list)
 }
 
-// maxDamagesJSON is how many damaged entries are in a verifyResult.
-const maxDamagesJSON = 10_000
+// read verifies an open bundle under a progress bar.
+func (v *verification) read(ctx context.Context, b *bundle.Bundle, deep bool, report func(bundle.Damage)) error {
+	total := b.Manifest.Size
+	if deep {
+		total *= 2
+	}
+	bar := v.e.bar(total, "verifying")
+	defer bar.done()
+	err := b.Verify(ctx, bar.add, report)
+	if err == nil && deep {
+		err = b.Deep(ctx, v.db, nil, bar.add, report)
+	}
+	return err
+}
+
+// printVerified prints what was verified about a bundle without damage.
+func (v *verification) printVerified(b *bundle.Bundle, file string, deep bool) {
+	m, w := b.Manifest, v.e.stdout
+	fmt.Fprintf(w, "%s: verified: %s, %s, signed by %s\n", file, number(m.Counts.Files, "file"), bytesText(m.Size),
+		strings.Join(b.Signers, ", "))
+	if !deep {
+		return
+	}
+	versions := m.Counts.Versions + m.Counts.ModOnly
+	fmt.Fprintf(w, "%s: deep: %s with the right h1; ", file, number(versions, "module version"))
+	if m.DB != "" {
+		fmt.Fprintf(w, "%d proven to be in %s under its own key, tree %d\n", versions-m.Counts.Private, m.DB, m.Head.N)
+	} else {
+		fmt.Fprintln(w, "nothing is proven, since there is no checksum database")
+	}
+	if m.Counts.Private > 0 {
+		fmt.Fprintf(w, "%s: %s outside of it, for which only the bundle's signature vouches:\n", file,
+			number(m.Counts.Private, "version"))
+	}
+}
 
 // verifyResult is what verify prints of a bundle with --json.
 type verifyResult struct {
@@ -343,7 +345,7 @@ type verifyResult struct {
 	Sequence int64          `json:"sequence"`
 	ID       string         `json:"id"`
 	SignedBy []string       `json:"signedBy"`
-	Damaged  []verifyDamage `json:"damaged"`
+	Damaged  []verifyDamage `json:"damaged"` // maxDamagesJSON at most
 	Private  []string       `json:"private"` // modules outside the checksum database
 }
 
@@ -353,8 +355,9 @@ type verifyDamage struct {
 	Error string `json:"error"`
 }
 
-// checkPrivate lists the modules outside the checksum database on w, and names those that may not be.
-func (v *verification) checkPrivate(ctx context.Context, e *env, b *bundle.Bundle, file string, w io.Writer) error {
+// checkPrivate prints the modules outside the checksum database on w. It returns errDamaged when it
+// has named some that --private does not allow.
+func (v *verification) checkPrivate(ctx context.Context, b *bundle.Bundle, file string, w io.Writer) error {
 	wrong := 0
 	for path, err := range b.Index.Private(ctx) {
 		if err != nil {
@@ -362,7 +365,8 @@ func (v *verification) checkPrivate(ctx context.Context, e *env, b *bundle.Bundl
 		}
 		fmt.Fprintf(w, "%s:   %s\n", file, path)
 		if v.private != "" && !module.MatchPrefixPatterns(v.private, path) {
-			e.complain("verify: %s: %s is outside the checksum database, and --private does not say that it may be", file, path)
+			v.e.complain("verify: %s: %s is outside the checksum database, and --private does not allow that", file,
+				path)
 			wrong++
 		}
 	}
@@ -372,27 +376,29 @@ func (v *verification) checkPrivate(ctx context.Context, e *env, b *bundle.Bundl
 	return nil
 }
 
-// badList collects damaged entries as lines of a list file.
+// badList collects damaged entries as lines of a list file for sync.
 type badList struct{ lines []string }
 
+// add adds the entry at a GOPROXY path.
 func (l *badList) add(path string) {
-	line := "# " + path // made anew with every bundle
+	line := "# " + path // sync makes it for every bundle
 	if r, err := modpath.Parse(path); err == nil && r.Version != "" {
 		line = "only " + r.Path + "@" + r.Version
 	}
 	l.lines = append(l.lines, line)
 }
 
+// text returns the sorted list.
 func (l *badList) text() []byte {
 	slices.Sort(l.lines)
 	l.lines = slices.Compact(l.lines)
 	return []byte(badListStart + strings.Join(append(l.lines, ""), "\n"))
 }
 
-// badListStart begins a list of what is damaged.
+// badListStart begins every list that verify --bad writes.
 const badListStart = "# To be carried again: modmirror sync -o again.tar FILE\n"
 
-// isBadList is a check for outputGuard.check.
+// isBadList returns nil for a list that verify --bad wrote. It is a check for outputGuard.check.
 func isBadList(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -401,150 +407,7 @@ func isBadList(name string) error {
 	defer f.Close()
 	start := make([]byte, len(badListStart))
 	if _, err := io.ReadFull(f, start); err != nil || string(start) != badListStart {
-		return errors.New("it is no list that verify --bad wrote")
-	}
-	return nil
-}
-
-func extractCommand() *command {
-	dir := "."
-	var catalog, asJSON bool
-	guard := new(outputGuard)
-	return &command{
-		name:    "extract",
-		summary: "write files of a bundle to a folder, verified",
-		usage: `
-Usage: modmirror extract [flags] BUNDLE|STORE [PATH...]
-       modmirror extract --catalog [flags] BUNDLE|STORE
-
-Writes the files at the GOPROXY paths, or all, below a folder. Unlike tar it checks
-each file's hash on the way. The result works as GOPROXY=file:///FOLDER; deltas are
-extracted in their order, one over the other. With --catalog it writes the two small
-files that the next sync needs of a bundle, or of each line in a store.
-
-Example:
-  modmirror extract -d /srv/go team.tar
-  modmirror extract --catalog -d /media/usb /srv/modmirror
-`,
-		flags: func(fs *pflag.FlagSet) {
-			fs.StringVarP(&dir, "dir", "d", ".", "`folder` to write to")
-			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each file that was written")
-			guard.flags(fs)
-			fs.BoolVar(&catalog, "catalog", false, "write NAME.manifest and NAME.index.sqlite, a base for the next sync")
-		},
-		run: func(ctx context.Context, e *env, args []string) error {
-			if len(args) == 0 {
-				return usagef("want a bundle")
-			}
-			if st, err := os.Stat(dir); err == nil && !st.IsDir() {
-				return usagef("%s: not a folder", dir)
-			}
-			if catalog {
-				if len(args) > 1 {
-					return usagef("--catalog takes one bundle or store")
-				}
-				return extractCatalog(ctx, e, guard, args[0], dir)
-			}
-			b, err := openBundle(ctx, e, args[0])
-			if err != nil {
-				return err
-			}
-			defer b.Close()
-			keyring, err := e.keyring(1)
-			if err != nil {
-				return err
-			}
-			tree, err := bundle.OpenPlainTree(dir)
-			if err != nil {
-				return err
-			}
-			defer tree.Close()
-			tree.Replace = guard.Overwrite
-			n, err := b.Extract(ctx, tree, args[1:], keyring, func(f index.File) error {
-				if !asJSON {
-					return nil
-				}
-				return json.NewEncoder(e.stdout).Encode(extracted{f.Path, f.Size, hex.EncodeToString(f.SHA256[:])})
-			})
-			if err != nil {
-				if n > 0 {
-					e.say("wrote %s below %s, and then:", number(n, "file"), dir)
-				}
-				err = fmt.Errorf("%s: %w", args[0], err)
-				if _, older := errors.AsType[*bundle.RollbackError](err); older {
-					return &hintError{err, "extract it to another folder; or --overwrite writes it over the newer one"}
-				}
-				if _, occupied := errors.AsType[*bundle.OccupiedError](err); noSuchFile(err) && !occupied {
-					err = &hintError{err, "tar tf " + args[0] + " lists the paths"}
-				}
-				return err
-			}
-			e.say("wrote %s below %s", number(n, "file"), dir)
-			return nil
-		},
-	}
-}
-
-// extracted is what extract prints with --json.
-type extracted struct {
-	Path   string `json:"path"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256"`
-}
-
-// extractCatalog writes the catalogue of a bundle, or of each line of a store.
-func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	var lines []*bundle.Bundle
-	var passed []error
-	if st, err := os.Stat(name); err == nil && st.IsDir() {
-		keyring, err := e.keyring(1)
-		if err != nil {
-			return err
-		}
-		store, err := bundle.OpenStore(name, keyring, stateDir())
-		if err != nil {
-			return err
-		}
-		v, err := store.View(ctx, func(file string, err error) { passed = append(passed, fmt.Errorf("%s: %w", file, err)) })
-		if err != nil {
-			return err
-		}
-		defer v.Close()
-		lines, passed = v.Lines, append(passed, v.Passed...)
-	} else {
-		b, err := openBundle(ctx, e, name)
-		if err != nil {
-			return err
-		}
-		defer b.Close()
-		lines = []*bundle.Bundle{b}
-	}
-	for _, b := range lines {
-		manifest, index := b.CatalogFiles(dir)
-		guard.reads(b.Path(), name)
-		if err := guard.check(manifest, e.bundleOfLine(b.Manifest.Name)); err != nil {
-			return err
-		}
-		// The index belongs to the manifest beside it.
-		if err := guard.check(index, func(string) error { return e.bundleOfLine(b.Manifest.Name)(manifest) }); err != nil {
-			return err
-		}
-	}
-	for _, b := range lines {
-		file, err := b.WriteCatalogue(dir)
-		if err != nil {
-			return err
-		}
-		e.say("wrote %s and the index beside it: %s, sequence %d", file, b.Manifest.Name, b.Manifest.Sequence)
-	}
-	for _, err := range passed {
-		e.complain("not in the catalogues: %s", oneLine(err))
-	}
-	if len(passed) > 0 {
-		return errIncomplete
+		return errors.New("verify --bad did not write it")
 	}
 	return nil
 }

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/internal/hint"
 )
 
-// A chain is a way from what was asked for to a module version: each requires the next one.
+// A chain is a list of module versions from a source to a version. Each requires the next one.
 type chain []string
 
 func whyCommand() *command {
@@ -23,9 +24,9 @@ func whyCommand() *command {
 		usage: `
 Usage: modmirror why [flags] BUNDLE MODULE[@VERSION]
 
-Prints, for each version of the module that is carried whole, a shortest chain of
-requirements that leads to it, from a project or from a version that was asked for;
-with a version, for that one, also when only its go.mod is carried.
+Prints a shortest chain of requirements to each version of the module that is carried
+whole, from a project or from a version that was asked for. With VERSION it prints the
+chain to that version, even if only its go.mod is carried.
 
 Example:
   modmirror why team.tar golang.org/x/text
@@ -59,7 +60,7 @@ Example:
 				chains = append(chains, c)
 			}
 			if len(chains) == 0 {
-				return &hintError{fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]), "modmirror list --all " + args[0] + " shows what it carries"}
+				return &hint.Error{Err: fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]), Hint: "modmirror list --all " + args[0] + " shows what it carries"}
 			}
 			if asJSON {
 				return writeJSON(e.stdout, chains)
@@ -72,12 +73,12 @@ Example:
 	}
 }
 
-// why returns a shortest chain to m. It goes backwards over the requirements of the whole bundle, once for each step, so that
-// no more is in memory than the versions on the way.
+// why returns a shortest chain to m. It searches backwards, reading all requirements of the bundle
+// once for each step, so that it keeps only the versions on the way in memory.
 func why(ctx context.Context, b *bundle.Bundle, m module.Version) (chain, error) {
-	next := map[module.Version]module.Version{} // where a version on the way leads to
+	next := map[module.Version]module.Version{} // the next version in the chain of a version
 	level := map[module.Version]bool{m: true}
-	var far []module.Version // reached last, with nothing that requires it
+	var far []module.Version // reached last, and required by nothing
 	for len(level) > 0 {
 		before := make(map[module.Version]bool)
 		required := make(map[module.Version]bool)
@@ -86,7 +87,8 @@ func why(ctx context.Context, b *bundle.Bundle, m module.Version) (chain, error)
 			if err != nil {
 				return nil, err
 			}
-			to, from := module.Version{Path: r.Requires, Version: r.Wanted}, module.Version{Path: r.Path, Version: r.Version}
+			to, from := module.Version{Path: r.Requires, Version: r.Wanted}, module.Version{Path: r.Path,
+				Version: r.Version}
 			if !level[to] {
 				continue
 			}
@@ -113,13 +115,13 @@ func why(ctx context.Context, b *bundle.Bundle, m module.Version) (chain, error)
 		}
 		level = before
 	}
-	if far == nil { // a cycle that nothing leads into but its name
+	if far == nil { // a cycle, and m was asked for by name
 		far = []module.Version{m}
 	}
 	start := slices.MinFunc(far, func(a, b module.Version) int { return strings.Compare(a.String(), b.String()) })
 	var c chain
 	for v := start; ; v = next[v] {
-		c = append(c, oneLine(fmt.Errorf("%s", v)))
+		c = append(c, cleanText(v.String()))
 		if v == m {
 			return c, nil
 		}
