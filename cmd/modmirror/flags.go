@@ -42,8 +42,8 @@ func parseAge(text string) (time.Duration, error) {
 
 // flagVariables are the environment variables that set flags, by the flag's name.
 var flagVariables = map[string]string{
-	"config": "MODmirror.CONFIG", "store": "MODmirror.STORE", "mirror": "MODmirror.MIRROR",
-	"state": "MODmirror.STATE", "key": "MODmirror.KEY",
+	"config": "MODMIRROR_CONFIG", "store": "MODMIRROR_STORE", "mirror": "MODMIRROR_MIRROR",
+	"state": "MODMIRROR_STATE", "key": "MODMIRROR_KEY",
 }
 
 // applyVariables sets flags from their variables, except those that the command line has set.

@@ -30,7 +30,7 @@ func TestParseAge(t *testing.T) {
 // TestApplyVariables sets flags by their variables: the command line goes before them, and prune
 // does not take its store from one.
 func TestApplyVariables(t *testing.T) {
-	t.Setenv("MODmirror.STORE", "from-variable")
+	t.Setenv("MODMIRROR_STORE", "from-variable")
 	for _, tt := range []struct {
 		command string
 		args    []string
@@ -50,7 +50,7 @@ func TestApplyVariables(t *testing.T) {
 			t.Errorf("%s %v: %q, %v, want %q", tt.command, tt.args, *store, err, tt.want)
 		}
 	}
-	t.Setenv("MODmirror.STATE", "x")
+	t.Setenv("MODMIRROR_STATE", "x")
 	fs := pflag.NewFlagSet("import", pflag.ContinueOnError)
 	fs.Int("state", 0, "")
 	if err := applyVariables("import", fs); err == nil {

@@ -35,7 +35,7 @@ Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
        modmirror key show [--file FILE|ssh-agent:COMMENT]
 
 new makes an Ed25519 key that only you can read. show prints its public part, for those
-who use your bundles: they keyring it with modmirror keyring add.
+who use your bundles: they trust it with modmirror trust add.
 
 Example:
   modmirror key show

@@ -21,16 +21,16 @@ func trustCommand() *command {
 		name:    "trust",
 		summary: "choose the keys whose bundles are accepted here",
 		usage: `
-Usage: modmirror keyring add KEY|FILE
-       modmirror keyring list [BUNDLE|STORE...]
-       modmirror keyring remove NAME|KEY
+Usage: modmirror trust add KEY|FILE
+       modmirror trust list [BUNDLE|STORE...]
+       modmirror trust remove NAME|KEY
 
 modmirror opens a bundle only if a trusted key signed it. Get the key from the person
 who makes the bundles, by a way that you keyring. With bundles or stores, list prints
 which of them each key signed, and which no other trusted key signed.
 
 Example:
-  modmirror keyring add team.pub
+  modmirror trust add team.pub
 `,
 		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
 		run: func(_ context.Context, e *env, args []string) error {
