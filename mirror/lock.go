@@ -156,7 +156,7 @@ func (l *Lock) check(c *Closure) error {
 			return fail("the .info of %s is not the one in the lock (SHA-256 %.16s…, was %.16s…); "+
 				"no proof says which is right", m, y.Info, x.Info)
 		case (x.Zip == "") != (y.Zip == ""):
-			return fail("the zip of %s is carried in one of now and the lock only: the sources changed", m)
+			return fail("the zip of %s is carried either now or in the lock, not in both: the sources changed", m)
 		case x.Zip != y.Zip: // the h1 covers the contents
 			c.Repacked++
 		}
@@ -167,7 +167,7 @@ func (l *Lock) check(c *Closure) error {
 		}
 	}
 	if l.Files != now.Files {
-		return fail("the vulnerability database, or what is carried for hosts that have nothing, is not that of the lock")
+		return fail("the vulnerability database or a bootstrap tar differs from the lock")
 	}
 	what := func(list []Missing) (names []string) {
 		for _, m := range list {

@@ -1,10 +1,62 @@
 package mirror
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/module"
 )
+
+// TestLock syncs again by a lock, after the upstream has changed.
+func TestLock(t *testing.T) {
+	w := newWorld(t)
+	args := []string{"example.com/hello@v1", "example.com/none@latest"}
+	first, err := w.sync(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := NewLock(first)
+	text, err := lock.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lock, err = ParseLock(text); err != nil {
+		t.Fatal(err)
+	}
+	w.add("example.com/hello@v1.9.0", "go 1.20\n", "h.go", "package hello\n")
+	if err := w.up.Grow(); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.Dir = t.TempDir()
+	j := job(t, args...)
+	j.Lock = lock
+	again, err := w.open().Sync(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(zips(first), zips(again)); diff != "" || again.Head.N != first.Head.N {
+		t.Errorf("head of %d, was %d; (-first +again):\n%s", again.Head.N, first.Head.N, diff)
+	}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"example.com/hello@latest"}, "was not asked for when the lock was made"},
+		{append(args, "example.com/old@v0.1.0"), "is carried now and is not in the lock"},
+		{args[:1], "missing is , and was example.com/none@latest list"},
+		{args[1:], "is in the lock and is not carried now"},
+	} {
+		w.cfg.Dir = t.TempDir()
+		j := job(t, tc.args...)
+		j.Lock = lock
+		_, err := w.open().Sync(t.Context(), j)
+		if _, ok := errors.AsType[*LockError](err); !ok || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%q: %v, want %s", tc.args, err, tc.want)
+		}
+	}
+}
 
 // FuzzParseLock checks that every version in an accepted lock is a module version.
 func FuzzParseLock(f *testing.F) {

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +15,30 @@ import (
 
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
+
+// TestNear has versions that do not exist, and what may be meant by them.
+func TestNear(t *testing.T) {
+	w := newWorld(t)
+	w.add("example.com/major/v2@v2.1.0", "go 1.20\n", "m.go", "package major\n")
+	w.up.Override("example.com/tagless/@v/list", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Write([]byte("v0.0.0-20200102030405-0123456789ab\n"))
+	})
+	for arg, want := range map[string]string{
+		"example.com/text@v1.0.1":    "did you mean example.com/text@v1.1.0?",
+		"example.com/text@1.1.0":     "did you mean example.com/text@v1.1.0? Versions begin with v",
+		"example.com/text@1.0.9":     "did you mean example.com/text@v1.1.0? Versions begin with v",
+		"example.com/text@main":      "it has versions: example.com/text@latest, or one of them",
+		"example.com/tagless@main":   "it has no tags; its newest commit is example.com/tagless@v0.0.0-20200102030405-0123456789ab",
+		"example.com/major@v2.1.0":   "did you mean example.com/major/v2@v2.1.0?",
+		"example.com/text/sub@v1":    "is that a package of the module example.com/text? Name the module, or a command with a line: tool example.com/text/sub@v1",
+		"elsewhere.example/x@latest": "",
+	} {
+		c, err := w.sync(arg)
+		if err != nil || len(c.Missing) != 1 || !c.Missing[0].Named || c.Missing[0].Near != want {
+			t.Errorf("%s: %+v, %v, want %s", arg, c, err, want)
+		}
+	}
+}
 
 func TestRefusedIsMissing(t *testing.T) {
 	for _, tc := range []struct{ path, what string }{

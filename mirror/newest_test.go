@@ -11,6 +11,24 @@ import (
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
 
+// TestRetraction asks about versions that are not carried.
+func TestRetraction(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync("example.com/hello@v1.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason, is, known := c.Retraction("example.com/hello", "v1.0.0"); reason != "said the wrong thing" || !is || !known {
+		t.Errorf("v1.0.0: %q, %v, %v", reason, is, known)
+	}
+	if _, is, known := c.Retraction("example.com/hello", "v1.1.0"); is || !known {
+		t.Errorf("v1.1.0: %v, %v", is, known)
+	}
+	if _, _, known := c.Retraction("example.com/none", "v1.1.0"); known {
+		t.Error("a module that is not there")
+	}
+}
+
 func TestRetractedAndDeprecated(t *testing.T) {
 	w := newWorld(t)
 	c, err := w.sync("example.com/hello@v1.0.0", "example.com/hello@v1.2.0")

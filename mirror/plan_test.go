@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +10,72 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/mirror/modgraph"
 )
+
+// TestPlan compares what Plan says with what Sync does then.
+func TestPlan(t *testing.T) {
+	w := newWorld(t)
+	w.up.Override("example.com/diff/@v/v1.0.0.zip", testproxy.Status(404, "gone"))
+	m, j := w.open(), job(t, "example.com/hello@v1.1.0", "example.com/none@latest")
+	none := func(module.Version) (bool, error) { return false, nil }
+	plan, err := m.Plan(t.Context(), j, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plan.Versions != 4 || plan.ModOnly != 0 || plan.Fetch != 4 || plan.Unknown != 0 || plan.Carried != 0 || len(plan.Missing) != 2 {
+		t.Errorf("%+v", plan)
+	}
+	var planned modgraph.Size
+	m.cfg.Planned = func(_, all modgraph.Size) { planned = all }
+	c, err := m.Sync(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bytes int64
+	for _, v := range c.Versions {
+		if v.Zip != nil {
+			bytes += v.Zip.Size
+		}
+	}
+	if planned != plan.Size || bytes != plan.ToFetch || bytes != plan.Bytes {
+		t.Errorf("planned %+v with %d bytes; synced %+v with %d", plan.Size, plan.ToFetch, planned, bytes)
+	}
+	what := func(list []Missing) (names []string) {
+		for _, m := range list {
+			names = append(names, m.Mod.String()+" "+m.What)
+		}
+		slices.Sort(names)
+		return names
+	}
+	if diff := gocmp.Diff(what(plan.Missing), what(c.Missing)); diff != "" {
+		t.Errorf("missing (-plan +sync):\n%s", diff)
+	}
+	plan, err = m.Plan(t.Context(), j, func(m module.Version) (bool, error) { return m.Path == "example.com/hello", nil })
+	if err != nil || plan.Carried != 1 || plan.Versions != 3 || plan.Fetch != 1 || plan.ToFetch != 0 {
+		t.Errorf("with a bundle: %+v, %v", plan, err)
+	}
+}
+
+func TestDeny(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.sync(list(t, "example.com/hello@v1.1.0", "deny example.com/text"))
+	denied, ok := errors.AsType[*DeniedError](err)
+	if !ok || len(denied.Modules) != 1 || denied.Modules[0].Mod.String() != "example.com/text@v1.1.0" || denied.Modules[0].Line != "example.com/text" {
+		t.Fatalf("%+v, %v", denied, err)
+	}
+	if chain := strings.Join(denied.Modules[0].Chain, " → "); !strings.HasSuffix(chain, "hello@v1.1.0 → example.com/text@v1.1.0") {
+		t.Errorf("chain %s", chain)
+	}
+	// What may be absent is left out instead.
+	c, err := w.sync(list(t, "example.com/check@v1.0.0", "maybe example.com/text@v1.0.0", "maybe example.com/none@latest", "deny example.com/text"))
+	if err != nil || len(c.Notes) != 2 || !strings.Contains(c.Notes[0], "text@v1.0.0 is not carried, since it is denied") || !strings.HasPrefix(c.Notes[1], "left out: maybe ") {
+		t.Errorf("notes %q, %v", c.Notes, err)
+	}
+}
 
 var goMods = []struct{ name, goMod string }{
 	{"leaf", head + "require example.com/text v1.0.0\n"},

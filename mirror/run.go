@@ -208,7 +208,7 @@ func (r *run) versions(ctx context.Context, list []*modgraph.Wanted) error {
 			r.cfg.Progress.Done.Add(1)
 			if n := len(missing[i]); n > 0 && gone.Add(int64(n)) > maxMissing {
 				m := missing[i][0]
-				return fmt.Errorf("more than %d versions cannot be had, among them %s, wanted by %s: %s",
+				return fmt.Errorf("more than %d versions cannot be had, for instance %s, required by %s: %s",
 					maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
 			}
 			return err

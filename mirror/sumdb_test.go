@@ -12,6 +12,32 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
+// TestTrees has heads that clients inside remember.
+func TestTrees(t *testing.T) {
+	w := newWorld(t)
+	c, err := w.sync(list(t, "example.com/text@v1.0.0", "head "+testproxy.DBName+" 3", "head "+testproxy.DBName+" 100000", "head sum.example 5"))
+	if err != nil || len(c.Notes) != 2 {
+		t.Fatalf("notes %q, %v", c.Notes, err)
+	}
+	if !strings.Contains(c.Notes[0]+c.Notes[1], "sync again later") || !strings.Contains(c.Notes[0]+c.Notes[1], "the checksum database is "+testproxy.DBName) {
+		t.Errorf("notes %q", c.Notes)
+	}
+	w.cfg.NoSumDB = "example.com"
+	if c, err = w.sync(list(t, "example.com/text@v1.0.0", "head "+testproxy.DBName+" 3")); err != nil || len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "no module of a checksum database") {
+		t.Errorf("notes %q, %v", c.Notes, err)
+	}
+}
+
+// TestUnverified has a proxy that refuses to pass the checksum database on.
+func TestUnverified(t *testing.T) {
+	w := newWorld(t)
+	w.up.Override("sumdb/"+testproxy.DBName+"/supported", testproxy.Status(400, "no"))
+	_, err := w.sync("example.com/text@v1.0.0")
+	if e, ok := errors.AsType[*UnverifiedError](err); !ok || len(e.Mods) != 1 || e.Mods[0].Path != "example.com/text" {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestManyHeads has a database whose answers carry different heads. The largest one counts.
 func TestManyHeads(t *testing.T) {
 	w := newYoungWorld(t)

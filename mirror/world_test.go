@@ -23,6 +23,37 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
+// job returns the job of sources.
+func job(t *testing.T, args ...string) *Job {
+	t.Helper()
+	src, err := sources.Parse(args, strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Job{Sources: *src}
+}
+
+// open opens the mirror directory of a world.
+func (w *world) open() *Mirror {
+	w.t.Helper()
+	m, err := Open(w.t.Context(), w.cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// list writes a list file and returns its name.
+func list(t *testing.T, lines ...string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "list.txt")
+	if err := os.WriteFile(name, []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // A world is an upstream and an empty mirror directory.
 type world struct {
 	t   *testing.T

@@ -59,7 +59,7 @@ func checkLock(name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is there and is no lock of modmirror: name another folder", name)
+	return fmt.Errorf("%s exists and is not a lock of modmirror: name another folder", name)
 }
 
 // Sweep removes the temporary files of killed runs from dir, where no process may be writing.

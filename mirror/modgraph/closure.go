@@ -129,7 +129,7 @@ func (c *Closure) AddProject(ctx context.Context, p Project) ([]module.Version, 
 	g, err := c.Loader.loadConsistent(ctx, v, m, func(g *graph) { c.take(g, p.Name, false) })
 	// Without the workspace, no go command can work on such a module.
 	if _, ok := errors.AsType[*folderError](err); ok && p.Workspace != nil {
-		c.Notes = append(c.Notes, fmt.Sprintf("%s is carried as a part of the workspace only: %v", p.Name, err))
+		c.Notes = append(c.Notes, fmt.Sprintf("%s is carried only as a member of its workspace: %v", p.Name, err))
 		return nil, nil
 	}
 	if err != nil {

@@ -56,8 +56,8 @@ func (s *Sources) addFolder(name, dir string) error {
 		s.works[abs] = true
 	}
 	if name != filepath.Dir(work) && !sameFile(dir, filepath.Dir(work)) {
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: taken is the workspace %s, as go commands take it there; "+
-			"GOWORK=off takes the module alone", name, work))
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: its workspace %s is carried, as go commands use that there; "+
+			"GOWORK=off carries the module alone", name, work))
 	}
 	return s.addWorkspace(name, work)
 }
@@ -94,7 +94,7 @@ func (s *Sources) addProject(name, file, from string) error {
 		if filepath.Ext(alternate) != ".mod" {
 			return fmt.Errorf("-modfile in GOFLAGS is %s: its name must end in .mod", s.options.ModFile)
 		}
-		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s is read in the place of go.mod, as GOFLAGS says",
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %s is read instead of go.mod, as GOFLAGS says",
 			name, alternate))
 		file = alternate
 	}

@@ -26,7 +26,8 @@ func tree(t *testing.T, files ...string) string {
 	return dir
 }
 
-// names returns the sources of a folder as "project PATH", "member PATH" and "workspace", relative to it.
+// names returns the sources of a folder as "project PATH", "member PATH" and "workspace", relative
+// to it.
 func names(s *Sources, dir string) (list []string) {
 	for _, src := range s.List {
 		kind := "project "

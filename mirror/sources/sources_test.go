@@ -147,8 +147,8 @@ func TestToolchains(t *testing.T) {
 	}
 }
 
-// TestMatcher has queries and what they allow (cmd/go/internal/modload/query_test.go). TestQueriesAreGos
-// of package mirror asks the go command.
+// TestMatcher has queries and what they allow (cmd/go/internal/modload/query_test.go).
+// TestQueriesAreGos of package mirror asks the go command.
 func TestMatcher(t *testing.T) {
 	versions := []string{"v0.9.0", "v1.0.0", "v1.2.0-pre", "v1.2.0", "v1.2.5", "v1.9.0"}
 	for query, want := range map[string]string{

@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 var ctx = context.Background()
@@ -152,5 +156,76 @@ func TestNameThatDoesNotResolve(t *testing.T) {
 		if (err == nil) != test.ok || tries.Load() != test.want || err != nil && !strings.Contains(err.Error(), "proxy.example") {
 			t.Errorf("%s: %v after %d policy.Tries", test.fail.Err, err, tries.Load())
 		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/known":
+			w.Header().Set("Content-Length", "12345")
+		case "/unknown":
+			w.(http.Flusher).Flush()
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	for path, want := range map[string]int64{"known": 12345, "unknown": -1} {
+		if n, err := newClient(t, url).Size(ctx, path); err != nil || n != want {
+			t.Errorf("%s: %d, %v, want %d", path, n, err, want)
+		}
+	}
+	if _, err := newClient(t, url).Size(ctx, "absent"); !IsNotFound(err) {
+		t.Errorf("absent: %v", err)
+	}
+	if n, err := newClient(t, url+"/absent,"+url).Size(ctx, "known"); err != nil || n != 12345 {
+		t.Errorf("at the second proxy: %d, %v", n, err)
+	}
+}
+
+// TestErrorSaysWhat checks the texts of errors, which people and Missing.Reason show.
+func TestErrorSaysWhat(t *testing.T) {
+	for _, tc := range []struct {
+		err          *Error
+		text, reason string
+	}{
+		{&Error{URL: "http://x/y", Status: 404, Text: "not here"}, "GET http://x/y: 404 Not Found: not here", "404 Not Found: not here"},
+		{&Error{URL: "http://x/y", Status: 401, Err: errors.New("no token")}, "GET http://x/y: 401 Unauthorized: no token", "401 Unauthorized: no token"},
+		{&Error{URL: "http://x/y", Err: io.ErrUnexpectedEOF}, "GET http://x/y: unexpected EOF", "unexpected EOF"},
+	} {
+		if tc.err.Error() != tc.text || tc.err.Reason() != tc.reason {
+			t.Errorf("%q and %q, want %q and %q", tc.err, tc.err.Reason(), tc.text, tc.reason)
+		}
+	}
+	if got := Redact("https://ann:secret@x.example/y?z"); got != "https://x.example/y?z" {
+		t.Errorf("Redact: %s", got)
+	}
+	if got := Redact("https://ann:secret@x\x7f/"); strings.Contains(got, "secret") {
+		t.Errorf("Redact: %s", got)
+	}
+}
+
+// TestLongBodiesOneByOne has more long bodies at once than may be in memory.
+func TestLongBodiesOneByOne(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), bigBody+1000)
+	c := newClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(long) }))
+	var eg errgroup.Group
+	for range 4 {
+		eg.Go(func() error {
+			data, err := c.Get(ctx, "x", 0)
+			if err == nil && !bytes.Equal(data, long) {
+				err = errors.New("another body")
+			}
+			return err
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		t.Error(err)
+	}
+	c.big <- struct{}{} // somebody has a long body, and keeps it
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Get(ctx, "x", 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("while there is no room: %v", err)
 	}
 }

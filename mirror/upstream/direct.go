@@ -165,7 +165,7 @@ func (d *Direct) file(ctx context.Context, r modpath.Request) (string, error) {
 		modpath.Info: a.answer.Info, modpath.Latest: a.answer.Info, modpath.Mod: a.answer.GoMod, modpath.Zip: a.answer.Zip,
 	}[r.Kind]
 	if name == "" && a.err == nil {
-		return "", fmt.Errorf("go mod download %s@%s says nothing of the %s", r.Path, query, r.Kind)
+		return "", fmt.Errorf("go mod download %s@%s returned no %s", r.Path, query, r.Kind)
 	}
 	if name == "" {
 		return "", a.err

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -50,5 +51,41 @@ func TestListRules(t *testing.T) {
 	}
 	if c, err := New("proxy.example/x", "", 1); err != nil || c.proxies[0].url != "https://proxy.example/x" {
 		t.Errorf("a host without a scheme: %v", err)
+	}
+}
+
+// TestSumDB is the table of where a checksum database is asked (cmd/go/internal/modfetch/sumdb.go
+// initBase): through the first proxy that supports it, and directly only after 404, 410 or a pipe.
+func TestSumDB(t *testing.T) {
+	good := serve(t, answer(200, ""))
+	missing := serve(t, answer(404, "missing"))
+	forbidden := serve(t, answer(403, "forbidden"))
+	broken := serve(t, answer(500, "broken"))
+	const name = "sum.invalid"
+	for _, tc := range []struct{ goproxy, want, proxy, wantErr string }{
+		{good, good, "", ""},
+		{missing + "," + good, good, "", ""},
+		{forbidden + "|" + good, good, "", ""},
+		{broken + "|" + good, good, "", ""},
+		{forbidden + "," + good, "", forbidden, "the proxy does not pass checksum database sum.invalid on"},
+		{broken + "," + good, "", "", "500 Internal Server Error"},
+		{missing, "", "", "no proxy of GOPROXY passes checksum database sum.invalid on, and it cannot be asked directly"},
+		{"direct," + good, "", "", "cannot be asked directly"},
+	} {
+		base, err := newClient(t, tc.goproxy).SumDB(ctx, name)
+		if tc.want != "" {
+			if err != nil || base != tc.want+"/sumdb/"+name {
+				t.Errorf("%s: %s, %v", tc.goproxy, base, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), tc.wantErr) {
+			t.Errorf("%s: %v, want %s", tc.goproxy, err, tc.wantErr)
+		}
+		if e, ok := errors.AsType[*SumDBError](err); ok && tc.proxy != strings.TrimSuffix(e.Proxy, "/sumdb/"+name) {
+			t.Errorf("%s: the proxy that refuses is %q, want %q", tc.goproxy, e.Proxy, tc.proxy)
+		} else if !ok && tc.proxy != "" {
+			t.Errorf("%s: %T", tc.goproxy, err)
+		}
 	}
 }
