@@ -144,9 +144,9 @@ func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok
 	return found(scanVersion(x.lookup.QueryRowContext(brief(ctx), path, version)))
 }
 
-// FileOf returns the file at a path, which is one of a version of a module, and the time of the
-// version. ok is false when there is no file. known is false when the index has no such version, as
-// for the file of a branch.
+// FileOf returns the file at a path, and the time of the version of a module that the path belongs
+// to. ok is false when there is no file. known is false when the index has no such version: the file
+// may be of a branch.
 func (x *Index) FileOf(
 	ctx context.Context, path, module, version string,
 ) (f File, time string, known, ok bool, err error) {

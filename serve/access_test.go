@@ -209,3 +209,26 @@ func TestAccessBehindAProxy(t *testing.T) {
 		}
 	}
 }
+
+// TestBearerTokens lets in a client with a token of the file, by its name, and no other.
+func TestBearerTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("# ours\nci:0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	a := &Access{Tokens: file}
+	if err := a.open(slog.New(slog.DiscardHandler), func(string) { refused++ }); err != nil {
+		t.Fatal(err)
+	}
+	for token, want := range map[string]verdict{"0123456789abcdef": reader, "0123456789abcdeg": nobody, "": nobody} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		if name, v := a.who(r, someone); v != want || (name == "ci") != (want == reader) {
+			t.Errorf("%q: %q, %v", token, name, v)
+		}
+	}
+	if refused != 2 {
+		t.Errorf("%d tokens were counted as refused", refused)
+	}
+}

@@ -157,7 +157,8 @@ type source interface {
 	// readAt reads bytes. They may be wrong until check returns nil.
 	readAt(ctx context.Context, p []byte, at int64) (int, error)
 
-	// verify verifies the file without readAt.
+	// verify returns nil once all of the file is known to be right, also of a file that the caller
+	// has not read.
 	verify(ctx context.Context) error
 
 	// check returns nil when all bytes that readAt returned are right. It may be called after

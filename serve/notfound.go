@@ -223,7 +223,7 @@ func (h *handler) wanted(ctx context.Context, req modpath.Request) (bool, error)
 	return true, nil
 }
 
-// advise says how to have it carried, or what is wrong with the request.
+// advise adds the line for the list of a sync, or says what is wrong with the request.
 func advise(l *lines, req modpath.Request, carried []string) {
 	want := cmp.Or(req.Version, "latest")
 	switch typed := strings.TrimRight(want, ",;:#.)]}'\"\\ "); {

@@ -36,3 +36,32 @@ func TestNotFoundSaysWhatAndHow(t *testing.T) {
 		t.Errorf("misses: %q", s.misses)
 	}
 }
+
+// TestAdvice asks for what no list can name, for a platform without Go, and for modules of the
+// network inside.
+func TestAdvice(t *testing.T) {
+	inside := &Inside{Patterns: "corp.example/git"}
+	if err := inside.Open(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(s *Server) { s.Inside = inside })
+	for path, want := range map[string]string{
+		"/golang.org/toolchain/@v/v0.0.1-go1.27.linux-amd64.zip": "no Go of that name was released",
+		"/example.com/hello/@v/v1.1.0,.info":                     "did you mean example.com/hello@v1.1.0?",
+		"/self/plan9-mips.tar":                                   "add a line to the list outside: self plan9/mips",
+		"/corp.example/git/x/@v/list":                            "corp.example/git/x is a module of your own network",
+		"/vulndb/ID/GO-2021-9999.json":                           "has no such entry",
+	} {
+		resp, body, err := s.do("GET", path)
+		if err != nil || resp.StatusCode != 404 || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %v, want %q in\n%s", path, err, want, body)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, path := range s.misses {
+		if strings.HasPrefix(path, "corp.example/") {
+			t.Errorf("%s is wanted, which clients fetch elsewhere", path)
+		}
+	}
+}
