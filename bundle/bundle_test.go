@@ -19,7 +19,6 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/trust"
-	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
@@ -27,29 +26,9 @@ const modfiles = "../testdata/mod"
 
 var ctx = context.Background()
 
-// verify opens and verifies a bundle, deep, and returns the first thing that is wrong.
-func verify(path string, trusted *trust.Keyring, db *proof.Database) error {
-	b, err := bundle.Open(ctx, path, trusted, "")
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	var damage error
-	report := func(d bundle.Damage) {
-		if damage == nil {
-			damage = &bundle.NotVerifiedError{What: d.Path, Err: d.Err}
-		}
-	}
-	err = b.Verify(ctx, nil, report)
-	if err == nil && damage == nil && db != nil {
-		err = b.Deep(ctx, db, nil, nil, report)
-	}
-	return errors.Join(err, damage)
-}
-
 func TestGoodBundle(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	if err := verify(tb.Path, tb.Trusted, tb.DB); err != nil {
+	if err := testbundle.Verify(tb.Path, tb.Trusted, tb.DB); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -101,7 +80,7 @@ func TestTarAgrees(t *testing.T) {
 	if n != b.Manifest.Counts.Files {
 		t.Errorf("tar has %d files, the manifest %d", n, b.Manifest.Counts.Files)
 	}
-	if err := verify(tb.Path, tb.Trusted, nil); err != nil {
+	if err := testbundle.Verify(tb.Path, tb.Trusted, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -151,7 +130,7 @@ func TestEveryByte(t *testing.T) {
 				continue
 			}
 			f.WriteAt([]byte{b}, int64(i))
-			if err := verify(path, tb.Trusted, nil); !refused(err) {
+			if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
 				t.Fatalf("byte %d changed to %d: %v", i, b, err)
 			}
 		}
@@ -161,7 +140,7 @@ func TestEveryByte(t *testing.T) {
 		if err := os.WriteFile(path, good[:n], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := verify(path, tb.Trusted, nil); !refused(err) {
+		if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
 			t.Errorf("cut to %d bytes: %v", n, err)
 		}
 	}
@@ -169,16 +148,10 @@ func TestEveryByte(t *testing.T) {
 		if err := os.WriteFile(path, append(bytes.Clone(good), more...), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := verify(path, tb.Trusted, nil); !refused(err) {
+		if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
 			t.Errorf("%d bytes longer: %v", len(more), err)
 		}
 	}
-}
-
-// refused reports whether an error is one of verification.
-func refused(err error) bool {
-	_, ok := errors.AsType[*bundle.NotVerifiedError](err)
-	return ok
 }
 
 // TestHostileIndex has a thief of the bundle key sign indexes that are not what they should be (threats.md, I).
@@ -199,70 +172,70 @@ func TestHostileIndex(t *testing.T) {
 		"UTF-16":                  setU32(56, 2),
 		"page size":               func(b []byte) []byte { b[16], b[17] = 2, 0; return b },
 		"b-tree loop":             testbundle.Loop,
-		"view":                    sqlite(t, "DROP TABLE query; CREATE VIEW query AS SELECT 1 AS id"),
-		"trigger":                 sqlite(t, "CREATE TRIGGER t AFTER INSERT ON file BEGIN SELECT 1; END"),
-		"virtual table":           sqlite(t, "CREATE VIRTUAL TABLE v USING rtree(a, b, c)"),
-		"recursive view":          sqlite(t, "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r"),
-		"expression index":        sqlite(t, "CREATE INDEX e ON file (abs(size))"),
-		"generated column":        sqlite(t, "ALTER TABLE query ADD COLUMN g INTEGER GENERATED ALWAYS AS (1) VIRTUAL"),
-		"extra table":             sqlite(t, "CREATE TABLE extra (id INTEGER)"),
-		"missing table":           sqlite(t, "DROP TABLE requirement"),
-		"offset negative":         sqlite(t, "UPDATE file SET offset = -512 WHERE id = 3"),
-		"offset past end":         sqlite(t, "UPDATE file SET offset = 9223372036854775807 WHERE id = 3"),
-		"size overflow":           sqlite(t, "UPDATE file SET size = 9223372036854775807 WHERE id = 3"),
-		"overlap":                 sqlite(t, "UPDATE file SET size = size + 512 WHERE id = 3"),
-		"over the header":         sqlite(t, "UPDATE file SET offset = 0 WHERE path = 'README.txt'"),
-		"row without entry":       sqlite(t, "INSERT INTO file (path, bundle, offset, size, sha256) SELECT 'zzz', 1, max(offset + size) + 1024, 1, zeroblob(32) FROM file"),
-		"entry without row":       sqlite(t, "DELETE FROM file WHERE id = 5"),
-		"last entry, no row":      sqlite(t, "DELETE FROM file WHERE offset = (SELECT max(offset) FROM file)"),
-		"traversal":               sqlite(t, "UPDATE file SET path = '../../../etc/x' WHERE id = 3"),
-		"absolute":                sqlite(t, "UPDATE file SET path = '/etc/x' WHERE id = 3"),
-		"control characters":      sqlite(t, "UPDATE file SET path = 'a' || char(10) || 'b' WHERE id = 3"),
-		"other bundle":            sqlite(t, "UPDATE bundle SET name = 'other'"),
-		"no bundle":               sqlite(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle"),
-		"dangling module":         sqlite(t, "PRAGMA foreign_keys = OFF; UPDATE version SET module = 999 WHERE id = 1"),
-		"missing row, count":      sqlite(t, "DELETE FROM missing"),
-		"wrong type":              sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET size = 'big' WHERE id = 3"),
-		"unsorted path":           sqlite(t, "UPDATE file SET path = 'aaa' WHERE id = 30"),
-		"rows of a 2nd bundle":    sqlite(t, "INSERT INTO bundle (id, digest, name, sequence, payload) VALUES (0, 'x', 'test', 1, 0)"),
-		"file of a 2nd bundle":    sqlite(t, "INSERT INTO bundle (id, digest, name, sequence, payload) VALUES (0, 'x', 'test', 1, 0); UPDATE file SET bundle = 0 WHERE id = 3"),
-		"no tree, yet a record":   sqlite(t, "UPDATE version SET record = 1000000 WHERE id = 2"),
-		"negative record":         sqlite(t, "UPDATE version SET record = -1 WHERE id = 2"),
-		"neither":                 sqlite(t, "UPDATE version SET record = NULL WHERE id = 2"),
-		"private, with a record":  sqlite(t, "UPDATE module SET private = 1"),
-		"private, no version":     sqlite(t, "INSERT INTO module (path, private, deprecated, latest) VALUES ('example.com', 1, '', '')"),
-		"private, a pattern":      sqlite(t, "UPDATE module SET path = '*' WHERE private"),
-		"private, two patterns":   sqlite(t, "UPDATE module SET path = 'corp.example,*' WHERE private"),
-		"long path":               sqlite(t, "UPDATE module SET path = 'example.com/' || hex(zeroblob(300000)) WHERE id = 2"),
-		"long text":               sqlite(t, "UPDATE module SET deprecated = hex(zeroblob(300000)) WHERE id = 2"),
-		"very long text":          sqlite(t, "UPDATE module SET deprecated = hex(zeroblob(1000000)) WHERE id = 2"),
-		"terminal, deprecated":    sqlite(t, "UPDATE module SET deprecated = char(27) || '[2J' WHERE id = 2"),
-		"terminal, chain":         sqlite(t, "UPDATE missing SET chain = 'a' || char(8238) || 'b'"),
-		"terminal, missing":       sqlite(t, "UPDATE missing SET path = 'a' || char(10) || 'b'"),
-		"terminal, NUL before":    sqlite(t, "UPDATE missing SET path = CAST(x'61001b' AS TEXT)"),
-		"terminal, requirement":   sqlite(t, "INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b' || char(155), 'v1', 0)"),
-		"not UTF-8":               sqlite(t, "UPDATE missing SET reason = CAST(x'ff' AS TEXT)"),
-		"not an h1":               sqlite(t, "UPDATE version SET h1 = 'h1:x' WHERE id = 3"),
-		"time with an offset":     sqlite(t, "UPDATE version SET time = '2020-01-02T03:04:05+02:00' WHERE id = 3"),
-		"time with a fraction":    sqlite(t, "UPDATE version SET time = '2020-01-02T03:04:05.5Z' WHERE id = 3"),
-		"bytes for a text":        sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE module SET deprecated = x'41' WHERE id = 2"),
-		"text for a number":       sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE requirement SET indirect = 'no'; INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b', 'v1', 7)"),
-		"short hash":              sqlite(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET sha256 = x'41' WHERE id = 3"),
-		"missing what":            sqlite(t, "UPDATE missing SET what = 'else'"),
-		"missing, status":         sqlite(t, "UPDATE missing SET status = -1"),
-		"no time":                 sqlite(t, "UPDATE version SET time = 'yesterday' WHERE id = 3"),
-		"negative size":           sqlite(t, "UPDATE version SET zip_size = -1 WHERE id = 3"),
-		"version of another path": sqlite(t, "UPDATE version SET version = 'v3.0.0' WHERE id = 3"),
-		"negative file id":        sqlite(t, "UPDATE file SET id = -5 WHERE id = 3"),
-		"file id of another":      sqlite(t, "UPDATE file SET id = 1000 WHERE id = 3"),
-		"not a file of a proxy":   sqlite(t, "UPDATE file SET path = 'evil.sh' WHERE id = (SELECT max(id) FROM file)"),
-		"MANIFEST again":          sqlite(t, "UPDATE file SET path = 'MANIFEST' WHERE id = 2"),
-		"freelist with secret":    sqlite(t, "CREATE TABLE x (y); INSERT INTO x VALUES (zeroblob(100000)); DROP TABLE x; CREATE TABLE x (z)"),
+		"view":                    testbundle.ChangeSQL(t, "DROP TABLE query; CREATE VIEW query AS SELECT 1 AS id"),
+		"trigger":                 testbundle.ChangeSQL(t, "CREATE TRIGGER t AFTER INSERT ON file BEGIN SELECT 1; END"),
+		"virtual table":           testbundle.ChangeSQL(t, "CREATE VIRTUAL TABLE v USING rtree(a, b, c)"),
+		"recursive view":          testbundle.ChangeSQL(t, "CREATE VIEW v AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n FROM r"),
+		"expression index":        testbundle.ChangeSQL(t, "CREATE INDEX e ON file (abs(size))"),
+		"generated column":        testbundle.ChangeSQL(t, "ALTER TABLE query ADD COLUMN g INTEGER GENERATED ALWAYS AS (1) VIRTUAL"),
+		"extra table":             testbundle.ChangeSQL(t, "CREATE TABLE extra (id INTEGER)"),
+		"missing table":           testbundle.ChangeSQL(t, "DROP TABLE requirement"),
+		"offset negative":         testbundle.ChangeSQL(t, "UPDATE file SET offset = -512 WHERE id = 3"),
+		"offset past end":         testbundle.ChangeSQL(t, "UPDATE file SET offset = 9223372036854775807 WHERE id = 3"),
+		"size overflow":           testbundle.ChangeSQL(t, "UPDATE file SET size = 9223372036854775807 WHERE id = 3"),
+		"overlap":                 testbundle.ChangeSQL(t, "UPDATE file SET size = size + 512 WHERE id = 3"),
+		"over the header":         testbundle.ChangeSQL(t, "UPDATE file SET offset = 0 WHERE path = 'README.txt'"),
+		"row without entry":       testbundle.ChangeSQL(t, "INSERT INTO file (path, bundle, offset, size, sha256) SELECT 'zzz', 1, max(offset + size) + 1024, 1, zeroblob(32) FROM file"),
+		"entry without row":       testbundle.ChangeSQL(t, "DELETE FROM file WHERE id = 5"),
+		"last entry, no row":      testbundle.ChangeSQL(t, "DELETE FROM file WHERE offset = (SELECT max(offset) FROM file)"),
+		"traversal":               testbundle.ChangeSQL(t, "UPDATE file SET path = '../../../etc/x' WHERE id = 3"),
+		"absolute":                testbundle.ChangeSQL(t, "UPDATE file SET path = '/etc/x' WHERE id = 3"),
+		"control characters":      testbundle.ChangeSQL(t, "UPDATE file SET path = 'a' || char(10) || 'b' WHERE id = 3"),
+		"other bundle":            testbundle.ChangeSQL(t, "UPDATE bundle SET name = 'other'"),
+		"no bundle":               testbundle.ChangeSQL(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle"),
+		"dangling module":         testbundle.ChangeSQL(t, "PRAGMA foreign_keys = OFF; UPDATE version SET module = 999 WHERE id = 1"),
+		"missing row, count":      testbundle.ChangeSQL(t, "DELETE FROM missing"),
+		"wrong type":              testbundle.ChangeSQL(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET size = 'big' WHERE id = 3"),
+		"unsorted path":           testbundle.ChangeSQL(t, "UPDATE file SET path = 'aaa' WHERE id = 30"),
+		"rows of a 2nd bundle":    testbundle.ChangeSQL(t, "INSERT INTO bundle (id, digest, name, sequence, payload) VALUES (0, 'x', 'test', 1, 0)"),
+		"file of a 2nd bundle":    testbundle.ChangeSQL(t, "INSERT INTO bundle (id, digest, name, sequence, payload) VALUES (0, 'x', 'test', 1, 0); UPDATE file SET bundle = 0 WHERE id = 3"),
+		"no tree, yet a record":   testbundle.ChangeSQL(t, "UPDATE version SET record = 1000000 WHERE id = 2"),
+		"negative record":         testbundle.ChangeSQL(t, "UPDATE version SET record = -1 WHERE id = 2"),
+		"neither":                 testbundle.ChangeSQL(t, "UPDATE version SET record = NULL WHERE id = 2"),
+		"private, with a record":  testbundle.ChangeSQL(t, "UPDATE module SET private = 1"),
+		"private, no version":     testbundle.ChangeSQL(t, "INSERT INTO module (path, private, deprecated, latest) VALUES ('example.com', 1, '', '')"),
+		"private, a pattern":      testbundle.ChangeSQL(t, "UPDATE module SET path = '*' WHERE private"),
+		"private, two patterns":   testbundle.ChangeSQL(t, "UPDATE module SET path = 'corp.example,*' WHERE private"),
+		"long path":               testbundle.ChangeSQL(t, "UPDATE module SET path = 'example.com/' || hex(zeroblob(300000)) WHERE id = 2"),
+		"long text":               testbundle.ChangeSQL(t, "UPDATE module SET deprecated = hex(zeroblob(300000)) WHERE id = 2"),
+		"very long text":          testbundle.ChangeSQL(t, "UPDATE module SET deprecated = hex(zeroblob(1000000)) WHERE id = 2"),
+		"terminal, deprecated":    testbundle.ChangeSQL(t, "UPDATE module SET deprecated = char(27) || '[2J' WHERE id = 2"),
+		"terminal, chain":         testbundle.ChangeSQL(t, "UPDATE missing SET chain = 'a' || char(8238) || 'b'"),
+		"terminal, missing":       testbundle.ChangeSQL(t, "UPDATE missing SET path = 'a' || char(10) || 'b'"),
+		"terminal, NUL before":    testbundle.ChangeSQL(t, "UPDATE missing SET path = CAST(x'61001b' AS TEXT)"),
+		"terminal, requirement":   testbundle.ChangeSQL(t, "INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b' || char(155), 'v1', 0)"),
+		"not UTF-8":               testbundle.ChangeSQL(t, "UPDATE missing SET reason = CAST(x'ff' AS TEXT)"),
+		"not an h1":               testbundle.ChangeSQL(t, "UPDATE version SET h1 = 'h1:x' WHERE id = 3"),
+		"time with an offset":     testbundle.ChangeSQL(t, "UPDATE version SET time = '2020-01-02T03:04:05+02:00' WHERE id = 3"),
+		"time with a fraction":    testbundle.ChangeSQL(t, "UPDATE version SET time = '2020-01-02T03:04:05.5Z' WHERE id = 3"),
+		"bytes for a text":        testbundle.ChangeSQL(t, "PRAGMA ignore_check_constraints = ON; UPDATE module SET deprecated = x'41' WHERE id = 2"),
+		"text for a number":       testbundle.ChangeSQL(t, "PRAGMA ignore_check_constraints = ON; UPDATE requirement SET indirect = 'no'; INSERT INTO requirement (path, version, requires, wanted, indirect) VALUES ('a', 'v1', 'b', 'v1', 7)"),
+		"short hash":              testbundle.ChangeSQL(t, "PRAGMA ignore_check_constraints = ON; UPDATE file SET sha256 = x'41' WHERE id = 3"),
+		"missing what":            testbundle.ChangeSQL(t, "UPDATE missing SET what = 'else'"),
+		"missing, status":         testbundle.ChangeSQL(t, "UPDATE missing SET status = -1"),
+		"no time":                 testbundle.ChangeSQL(t, "UPDATE version SET time = 'yesterday' WHERE id = 3"),
+		"negative size":           testbundle.ChangeSQL(t, "UPDATE version SET zip_size = -1 WHERE id = 3"),
+		"version of another path": testbundle.ChangeSQL(t, "UPDATE version SET version = 'v3.0.0' WHERE id = 3"),
+		"negative file id":        testbundle.ChangeSQL(t, "UPDATE file SET id = -5 WHERE id = 3"),
+		"file id of another":      testbundle.ChangeSQL(t, "UPDATE file SET id = 1000 WHERE id = 3"),
+		"not a file of a proxy":   testbundle.ChangeSQL(t, "UPDATE file SET path = 'evil.sh' WHERE id = (SELECT max(id) FROM file)"),
+		"MANIFEST again":          testbundle.ChangeSQL(t, "UPDATE file SET path = 'MANIFEST' WHERE id = 2"),
+		"freelist with secret":    testbundle.ChangeSQL(t, "CREATE TABLE x (y); INSERT INTO x VALUES (zeroblob(100000)); DROP TABLE x; CREATE TABLE x (z)"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			path := tb.Forge(t, change)
-			if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+			if err := testbundle.Verify(path, tb.Trusted, tb.DB); !testbundle.Refused(err) {
 				t.Errorf("got %v, want it refused", err)
 			}
 			if d := time.Since(start); d > 5*time.Second {
@@ -271,10 +244,10 @@ func TestHostileIndex(t *testing.T) {
 		})
 	}
 	// The same way of forging, with nothing changed, is accepted: the cases above were refused for their change.
-	if err := verify(tb.Forge(t, func(b []byte) []byte { return b }), tb.Trusted, tb.DB); err != nil {
+	if err := testbundle.Verify(tb.Forge(t, func(b []byte) []byte { return b }), tb.Trusted, tb.DB); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
-	if err := verify(tb.Forge(t, sqlite(t, "UPDATE version SET license = 'MIT' WHERE id = 1")), tb.Trusted, tb.DB); err != nil {
+	if err := testbundle.Verify(tb.Forge(t, testbundle.ChangeSQL(t, "UPDATE version SET license = 'MIT' WHERE id = 1")), tb.Trusted, tb.DB); err != nil {
 		t.Errorf("harmless change: %v", err)
 	}
 }
@@ -324,10 +297,10 @@ func TestForgedModule(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tb := testbundle.Make(t, modfiles, change)
-			if err := verify(tb.Path, tb.Trusted, nil); err != nil && !strings.Contains(name, "head") {
+			if err := testbundle.Verify(tb.Path, tb.Trusted, nil); err != nil && !strings.Contains(name, "head") {
 				t.Fatalf("signed properly, so plain verification accepts it: %v", err)
 			}
-			if err := verify(tb.Path, tb.Trusted, tb.DB); err == nil || (!refused(err) && !strings.Contains(err.Error(), "not exist")) {
+			if err := testbundle.Verify(tb.Path, tb.Trusted, tb.DB); err == nil || (!testbundle.Refused(err) && !strings.Contains(err.Error(), "not exist")) {
 				t.Errorf("deep verification says %v", err)
 			}
 		})
@@ -356,7 +329,7 @@ func TestForgedLookupFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	copy(data[len(data)-50:], strings.Repeat("A", 48))
-	path := tb.Forge(t, sqlite(t, fmt.Sprintf("UPDATE file SET sha256 = x'%x' WHERE id = %d", sha256.Sum256(data), f.ID)))
+	path := tb.Forge(t, testbundle.ChangeSQL(t, fmt.Sprintf("UPDATE file SET sha256 = x'%x' WHERE id = %d", sha256.Sum256(data), f.ID)))
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -365,33 +338,12 @@ func TestForgedLookupFile(t *testing.T) {
 	if _, err := file.WriteAt(data, place.Offset); err != nil {
 		t.Fatal(err)
 	}
-	if err := verify(path, tb.Trusted, nil); err != nil {
+	if err := testbundle.Verify(path, tb.Trusted, nil); err != nil {
 		t.Fatalf("signed properly, so plain verification accepts it: %v", err)
 	}
-	if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+	if err := testbundle.Verify(path, tb.Trusted, tb.DB); !testbundle.Refused(err) {
 		t.Errorf("deep verification says %v", err)
 	}
-}
-
-// sqlite returns a change of an index by SQL, by a SQLite that does what it is told.
-func sqlite(t *testing.T, text string) func([]byte) []byte {
-	return func(b []byte) []byte {
-		out, err := testbundle.SQL(t.TempDir(), b, text)
-		if err != nil {
-			t.Fatalf("%s: %v", text, err)
-		}
-		return out
-	}
-}
-
-// renamed returns a key with another name.
-func renamed(t *testing.T, k *trust.Key, name string) *trust.Key {
-	t.Helper()
-	out, err := testbundle.Renamed(k, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // TestSignatures are the vectors S1 to S15 of threats.md that a single bundle can have.
@@ -457,13 +409,13 @@ func TestSignatures(t *testing.T) {
 		{"base64 with spaces", pad(strings.Replace(good, sig, sig[:20]+" "+sig[20:], 1)), false},
 	} {
 		_, err := bundle.OpenManifest(tc.data, tb.Trusted)
-		if (err == nil) != tc.ok || (err != nil && !refused(err)) {
+		if (err == nil) != tc.ok || (err != nil && !testbundle.Refused(err)) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
 	// How many have signed: a public key counts once, whatever it is called (S9, S10).
 	a, b, c := key("a"), key("b"), key("c")
-	alias := renamed(t, a, "alias")
+	alias := testbundle.Renamed(t, a, "alias")
 	for _, tc := range []struct {
 		name    string
 		signers []*trust.Key
@@ -481,7 +433,7 @@ func TestSignatures(t *testing.T) {
 		keyring := trust.NewKeyring(a.Verifier, alias.Verifier, b.Verifier, c.Verifier)
 		keyring.Require = tc.require
 		_, err := bundle.OpenManifest(sign(tc.signers...), keyring)
-		if (err == nil) != tc.ok || (err != nil && !refused(err)) {
+		if (err == nil) != tc.ok || (err != nil && !testbundle.Refused(err)) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
@@ -495,7 +447,7 @@ func TestSignatures(t *testing.T) {
 	if err := bundle.Resign(f, m, tb.Key); err != nil {
 		t.Fatal(err)
 	}
-	if err := verify(other.Path, tb.Trusted, nil); !refused(err) {
+	if err := testbundle.Verify(other.Path, tb.Trusted, nil); !testbundle.Refused(err) {
 		t.Errorf("manifest of another bundle: %v", err)
 	}
 }
@@ -605,5 +557,5 @@ func TestPlainSQLiteOpens(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := 512 + bundle.ManifestSize + 512
-	sqlite(t, "SELECT path, version FROM version JOIN module ON module.id = module")(data[at : at+int(tb.Draft.Manifest.IndexSize)])
+	testbundle.ChangeSQL(t, "SELECT path, version FROM version JOIN module ON module.id = module")(data[at : at+int(tb.Draft.Manifest.IndexSize)])
 }

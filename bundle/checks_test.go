@@ -3,7 +3,6 @@ package bundle_test
 import (
 	"archive/zip"
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,8 +14,6 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -56,13 +53,7 @@ func TestOthersMayNotWrite(t *testing.T) {
 	chmod(folder, 0o700)
 	chmod(state, 0o777)
 	refused("the state folder", open())
-	_, err := bundle.ReadState(state)
-	refused("what was seen", err)
 	chmod(state, 0o700)
-	cache := t.TempDir()
-	chmod(cache, 0o777)
-	_, err = media.OpenCache(cache, media.MinCache)
-	refused("the cache", err)
 
 	// A copy that others can write to is not used; it is made anew.
 	name := filepath.Join(folder, tb.Draft.Manifest.ID()+".sqlite")
@@ -105,16 +96,16 @@ func TestForgedContent(t *testing.T) {
 		z := bundle.DataSource(v.Zip.Path, otherZip(t, module.Version{Path: v.Path, Version: v.Version.Version}, string(v.GoMod.Data)))
 		v.Zip, v.ZipSize = &z, &z.Size
 	})
-	if err := verify(tb.Path, tb.Trusted, nil); err != nil {
+	if err := testbundle.Verify(tb.Path, tb.Trusted, nil); err != nil {
 		t.Fatalf("signed properly, so plain verification accepts it: %v", err)
 	}
-	if err := verify(tb.Path, tb.Trusted, tb.DB); !refused(err) {
+	if err := testbundle.Verify(tb.Path, tb.Trusted, tb.DB); !testbundle.Refused(err) {
 		t.Errorf("deep verification says %v", err)
 	}
 	// The index says another size than the file has.
 	tb = testbundle.Make(t, modfiles, nil)
-	path := tb.Forge(t, sqlite(t, "UPDATE version SET zip_size = zip_size + 1 WHERE id = 3"))
-	if err := verify(path, tb.Trusted, tb.DB); !refused(err) {
+	path := tb.Forge(t, testbundle.ChangeSQL(t, "UPDATE version SET zip_size = zip_size + 1 WHERE id = 3"))
+	if err := testbundle.Verify(path, tb.Trusted, tb.DB); !testbundle.Refused(err) {
 		t.Errorf("another zip_size: %v", err)
 	}
 }
@@ -138,7 +129,7 @@ func TestForkSigned(t *testing.T) {
 	}
 	defer b.Close()
 	head := tb.Contents.Head
-	older, err := olderTree(b, head, head.N-1)
+	older, err := testbundle.OlderTree(ctx, b, head, head.N-1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +176,15 @@ func TestForkSigned(t *testing.T) {
 		head tlog.Tree
 		ok   bool
 	}{{"an earlier head", older, true}, {"a fork", fork, false}} {
-		bad := variant(t, tb, func(c *bundle.Contents) {
+		bad := tb.Variant(t, func(c *bundle.Contents) {
 			c.Head = sign(head.Tree)
 			c.Heads = []proof.Head{sign(test.head)}
 			if !test.ok {
 				c.Tiles = append(slices.Clone(c.Tiles), forged)
 			}
 		})
-		err := verify(bad.Path, bad.Trusted, db)
-		if (err == nil) != test.ok || err != nil && !refused(err) {
+		err := testbundle.Verify(bad.Path, bad.Trusted, db)
+		if (err == nil) != test.ok || err != nil && !testbundle.Refused(err) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
@@ -204,112 +195,23 @@ func TestForkSigned(t *testing.T) {
 func TestLatestOfAnotherNote(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	// The same tree with a signature more: true, and not the note that clients get.
-	path := tb.Forge(t, sqlite(t, "UPDATE head SET note = note || '— other.example AAAAAAAA' || char(10)"))
-	if err := verify(path, tb.Trusted, tb.DB); !refused(err) || !strings.Contains(err.Error(), "not the head") {
+	path := tb.Forge(t, testbundle.ChangeSQL(t, "UPDATE head SET note = note || '— other.example AAAAAAAA' || char(10)"))
+	if err := testbundle.Verify(path, tb.Trusted, tb.DB); !testbundle.Refused(err) || !strings.Contains(err.Error(), "not the head") {
 		t.Error(err)
 	}
 }
 
-// TestLineOfAnotherDatabase: a line does not change its checksum database.
-func TestLineOfAnotherDatabase(t *testing.T) {
+// TestHostileCatalog: what a catalogue alone says is believed as far as its signature goes, and has no files.
+func TestHostileCatalog(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	head := tb.Contents.Head
-	for _, test := range []struct {
-		db   string
-		tree bundle.Tree
-		ok   bool
-	}{
-		{tb.DB.Name, bundle.Tree{Size: head.N, Hash: head.Hash.String()}, true},
-		{"sum.other.example", bundle.Tree{Size: head.N, Hash: head.Hash.String()}, false},
-		{"", bundle.Tree{}, true}, // it had none
-		{tb.DB.Name, bundle.Tree{Size: head.N + 1, Hash: head.Hash.String()}, false},
-	} {
-		state := bundle.NoState()
-		state.Lines["test"] = bundle.Seen{Sequence: 1, ID: strings.Repeat("0", 64), DB: test.db, Head: test.tree}
-		for what, b := range map[string]*bundle.Bundle{"open": b, "before its index is read": {Manifest: b.Manifest}} {
-			err := state.Check(ctx, b)
-			if _, back := errors.AsType[*bundle.RollbackError](err); back == test.ok || err != nil && !back {
-				t.Errorf("after %+v, %s: %v", test, what, err)
-			}
-		}
-	}
-}
-
-// TestRollbackAgainstTheStore: what the store has is newer, although the state remembers nothing.
-func TestRollbackAgainstTheStore(t *testing.T) {
-	tb := testbundle.Make(t, modfiles, nil)
-	s := newStore(t, tb.Trusted)
-	if err := take(t, s, tb, nil); err != nil {
-		t.Fatal(err)
-	}
-	older := variant(t, tb, func(c *bundle.Contents) { c.Sequence = 3 })
-	s = reopened(t, s, tb.Trusted, t.TempDir())
-	err := take(t, s, older, nil)
-	if _, back := errors.AsType[*bundle.RollbackError](err); !back {
-		t.Errorf("an older bundle beside a newer one: %v", err)
-	}
-}
-
-// TestSignaturesOfABase: the bundle before a delta has as many signatures as are required, each
-// public key counted once, also when the store has another line that would be served without it.
-func TestSignaturesOfABase(t *testing.T) {
-	tb := testbundle.Make(t, modfiles, nil)
-	approver, err := trust.EphemeralKey("approver")
-	if err != nil {
-		t.Fatal(err)
-	}
-	alias := renamed(t, tb.Key, "alias")
-	both := trust.NewKeyring(tb.Key.Verifier, alias.Verifier, approver.Verifier)
-	sign := func(tb *testbundle.TB, keys ...*trust.Key) *testbundle.TB {
-		if _, err := bundle.Sign(tb.Path, both, keys...); err != nil {
-			t.Fatal(err)
-		}
-		return tb
-	}
-	for _, test := range []struct {
-		name string
-		keys []*trust.Key
-		ok   bool
-	}{
-		{"one", nil, false},
-		{"one under two names", []*trust.Key{alias}, false},
-		{"two", []*trust.Key{approver}, true},
-	} {
-		s := newStore(t, both)
-		base := sign(variant(t, tb, func(c *bundle.Contents) {}), test.keys...)
-		delta := sign(next(t, base, 8, vulns(1)), approver)
-		other := sign(variant(t, tb, func(c *bundle.Contents) { c.Name = "other" }), approver)
-		for _, x := range []*testbundle.TB{base, other} {
-			if err := take(t, s, x, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		strict := trust.NewKeyring(both.Keys...)
-		strict.Require = 2
-		s = reopened(t, s, strict, stateOf(s))
-		err := take(t, s, delta, nil)
-		if _, few := errors.AsType[*trust.TooFewError](err); few == test.ok || (err == nil) != test.ok {
-			t.Errorf("%s: %v", test.name, err)
-		}
-	}
-}
-
-// TestHostileCatalogue: what a catalogue alone says is believed as far as its signature goes, and has no files.
-func TestHostileCatalogue(t *testing.T) {
-	tb := testbundle.Make(t, modfiles, nil)
-	other := variant(t, tb, func(c *bundle.Contents) { c.Sequence = 8 })
+	other := tb.Variant(t, func(c *bundle.Contents) { c.Sequence = 8 })
 	catalogue := func(tb *testbundle.TB) string {
 		b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		file, err := b.WriteCatalogue(t.TempDir())
+		file, err := b.WriteCatalog(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -331,45 +233,25 @@ func TestHostileCatalogue(t *testing.T) {
 		t.Error("a catalogue verifies as if it had files")
 	}
 	b.Close()
-	manifest, index := read(t, good), read(t, idx)
+	manifest, index := testbundle.Read(t, good), testbundle.Read(t, idx)
 	for name, spoil := range map[string]func(){
 		"the index of another bundle": func() {
-			write(t, idx, read(t, strings.TrimSuffix(second, ".manifest")+".index.sqlite"))
+			testbundle.WriteFile(t, idx, testbundle.Read(t, strings.TrimSuffix(second, ".manifest")+".index.sqlite"))
 		},
-		"the manifest of another bundle": func() { write(t, good, read(t, second)) },
-		"a bit of the index":             func() { index := bytes.Clone(index); index[5000] ^= 1; write(t, idx, index) },
-		"a shorter index":                func() { write(t, idx, index[:len(index)-4096]) },
-		"a bit of the manifest":          func() { m := bytes.Clone(manifest); m[30] ^= 1; write(t, good, m) },
-		"a long manifest":                func() { write(t, good, append(bytes.Clone(manifest), '\n')) },
+		"the manifest of another bundle": func() { testbundle.WriteFile(t, good, testbundle.Read(t, second)) },
+		"a bit of the index":             func() { index := bytes.Clone(index); index[5000] ^= 1; testbundle.WriteFile(t, idx, index) },
+		"a shorter index":                func() { testbundle.WriteFile(t, idx, index[:len(index)-4096]) },
+		"a bit of the manifest":          func() { m := bytes.Clone(manifest); m[30] ^= 1; testbundle.WriteFile(t, good, m) },
+		"a long manifest":                func() { testbundle.WriteFile(t, good, append(bytes.Clone(manifest), '\n')) },
 		"an index that is a folder":      func() { os.Remove(idx); os.Mkdir(idx, 0o700) },
 	} {
 		os.RemoveAll(idx)
-		write(t, good, manifest)
-		write(t, idx, index)
+		testbundle.WriteFile(t, good, manifest)
+		testbundle.WriteFile(t, idx, index)
 		spoil()
 		if b, err := bundle.Open(ctx, good, tb.Trusted, ""); err == nil {
 			b.Close()
 			t.Errorf("%s: opened", name)
-		}
-	}
-}
-
-// TestRecordOfAnotherDatabase: a record is one of the database that it was logged in, and of no
-// other.
-func TestRecordOfAnotherDatabase(t *testing.T) {
-	tb := testbundle.Make(t, modfiles, nil)
-	s := newStore(t, tb.Trusted)
-	if err := take(t, s, tb, nil); err != nil {
-		t.Fatal(err)
-	}
-	v, err := s.View(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.Close()
-	for db, want := range map[string]bool{tb.DB.Name: true, "sum.other.example": false, "": false} {
-		if _, ok, err := v.Record(ctx, db, "example.com/hello", "v1.1.0"); ok != want || err != nil {
-			t.Errorf("in %q: %v, %v", db, ok, err)
 		}
 	}
 }

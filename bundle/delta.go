@@ -12,10 +12,10 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// A NeedError says that a delta needs the content of a file that an earlier bundle of its line has.
+// A NeedError reports a file of a delta whose content only an earlier bundle of the line has.
 type NeedError struct {
 	Path          string // of the file
-	Module, Query string // the version whose .info it is
+	Module, Query string // version whose .info the file is
 }
 
 // Error names the file.
@@ -23,82 +23,29 @@ func (e *NeedError) Error() string {
 	return fmt.Sprintf("%s is made anew, of the .info of %s@%s, which this run did not fetch", e.Path, e.Module, e.Query)
 }
 
-// merge adds to c what the line of c.Base has besides: versions, questions, the graph, tiles, and the vulnerability database unless there is a
-// new one. The sources of files that are only there have no content.
+// merge adds the rest of the line of c.Base to c: versions, queries, requirements, tiles, and the
+// vulnerability database unless c has a new one. Sources of files that the line already has get no
+// content.
 func (c *Contents) merge(ctx context.Context) error {
 	base := c.Base
 	if base.Manifest.DB != c.DB {
 		return fmt.Errorf("the line's checksum database is %q, and that of this run is %q: make a full bundle", base.Manifest.DB, c.DB)
 	}
-	have := make(map[[2]string]int, len(c.Versions))
-	first := make(map[string]int)
-	for i, v := range slices.Backward(c.Versions) {
-		have[[2]string{v.Path, v.Version.Version}] = i
-		first[v.Path] = i
-	}
-	dropped, anew := make(map[[2]string]bool), make(map[[2]string]bool)
-	advice := make(map[string]index.Version) // of modules of which nothing is known now
-	news := len(c.Versions)
 	platforms, err := c.carriedSelfs(ctx)
 	if err != nil {
 		return err
 	}
+	m := newMerger(c, platforms)
 	for old, err := range base.Index.Versions(ctx, "") {
+		if err == nil {
+			err = m.version(ctx, old)
+		}
 		if err != nil {
 			return err
 		}
-		key := [2]string{old.Path, old.Version}
-		i, again := have[key]
-		switch {
-		case c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(platforms, old):
-			if again { // it is carried as it is now
-				anew[key] = true
-				if c.Versions[i].Zip != nil {
-					if err := c.carryZip(ctx, &c.Versions[i], old); err != nil {
-						return err
-					}
-				}
-				continue
-			}
-			dropped[key] = true
-			c.Dropped = append(c.Dropped, old.Path+"@"+old.Version)
-			continue
-		case again && (c.Versions[i].GoModH1 != old.GoModH1 || c.Versions[i].H1 != "" && old.H1 != "" && c.Versions[i].H1 != old.H1):
-			return fmt.Errorf("%s@%s is not what the line has: it was tagged again (its h1 was %s, of the go.mod %s); --drop %[1]s@%[2]s lets the new one in",
-				old.Path, old.Version, old.H1, old.GoModH1)
-		case !again:
-			if j, ok := first[old.Path]; ok {
-				if c.Versions[j].Private != old.Private {
-					return fmt.Errorf("%s is outside the checksum database in one of line and this run only: make a full bundle", old.Path)
-				}
-			}
-			i = len(c.Versions)
-			c.Versions = append(c.Versions, Version{Version: old})
-		}
-		v := &c.Versions[i]
-		if reason, known := c.advice(old.Path, old.Version); known {
-			v.Retracted = reason
-		} else {
-			v.Retracted, advice[old.Path] = old.Retracted, old
-		}
-		if err := c.carry(ctx, v, old, again); err != nil {
-			return err
-		}
 	}
-	for i := range c.Versions { // what is said of a module is said of all its versions
-		v := &c.Versions[i]
-		if old, ok := advice[v.Path]; ok {
-			v.Deprecated, v.Latest = old.Deprecated, old.Latest
-		} else if j, ok := first[v.Path]; ok {
-			v.Deprecated, v.Latest = c.Versions[j].Deprecated, c.Versions[j].Latest
-		}
-	}
-	if len(c.Versions) > news {
-		slices.SortFunc(c.Versions, func(a, b Version) int {
-			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version.Version, b.Version.Version))
-		})
-	}
-	if err := c.mergeRows(ctx, base, dropped, anew); err != nil {
+	m.finish()
+	if err := c.mergeRows(ctx, base, m.dropped, m.anew); err != nil {
 		return err
 	}
 	heads, err := base.Heads(ctx)
@@ -106,6 +53,102 @@ func (c *Contents) merge(ctx context.Context) error {
 		return err
 	}
 	c.Heads = proof.MergeHeads(c.Head.N, c.Heads, heads)
+	return c.mergeFiles(ctx)
+}
+
+// A merger adds the versions of a line to those of a new bundle.
+type merger struct {
+	c         *Contents
+	platforms []string          // of carried toolchains that --drop must not remove
+	news      int               // versions before the merge
+	have      map[[2]string]int // position of a version in c.Versions, by path and version
+	first     map[string]int    // position of a module's first version
+	dropped   map[[2]string]bool
+	anew      map[[2]string]bool       // dropped versions that the new bundle carries as they are now
+	advice    map[string]index.Version // of modules whose retractions are not known now
+}
+
+func newMerger(c *Contents, platforms []string) *merger {
+	m := &merger{
+		c: c, platforms: platforms, news: len(c.Versions),
+		have:    make(map[[2]string]int, len(c.Versions)),
+		first:   make(map[string]int),
+		dropped: make(map[[2]string]bool),
+		anew:    make(map[[2]string]bool),
+		advice:  make(map[string]index.Version),
+	}
+	for i, v := range slices.Backward(c.Versions) {
+		m.have[[2]string{v.Path, v.Version.Version}] = i
+		m.first[v.Path] = i
+	}
+	return m
+}
+
+// version merges a version of the line.
+func (m *merger) version(ctx context.Context, old index.Version) error {
+	c := m.c
+	key := [2]string{old.Path, old.Version}
+	i, again := m.have[key]
+	if c.Drop != nil && c.Drop(old.Path, old.Version) && !keeps(m.platforms, old) {
+		return m.drop(ctx, key, old)
+	}
+	if again {
+		if v := &c.Versions[i]; v.GoModH1 != old.GoModH1 || v.H1 != "" && old.H1 != "" && v.H1 != old.H1 {
+			return fmt.Errorf("%s@%s is not what the line has: it was tagged again (its h1 was %s, of the go.mod %s); --drop %[1]s@%[2]s lets the new one in",
+				old.Path, old.Version, old.H1, old.GoModH1)
+		}
+	} else {
+		if j, ok := m.first[old.Path]; ok && c.Versions[j].Private != old.Private {
+			return fmt.Errorf("%s is outside the checksum database in one of line and this run only: make a full bundle", old.Path)
+		}
+		i = len(c.Versions)
+		c.Versions = append(c.Versions, Version{Version: old})
+	}
+	v := &c.Versions[i]
+	if reason, known := c.advice(old.Path, old.Version); known {
+		v.Retracted = reason
+	} else {
+		v.Retracted, m.advice[old.Path] = old.Retracted, old
+	}
+	return c.carry(ctx, v, old, again)
+}
+
+// drop leaves a version out. One that the new bundle has too is carried as it is now.
+func (m *merger) drop(ctx context.Context, key [2]string, old index.Version) error {
+	c := m.c
+	i, again := m.have[key]
+	if !again {
+		m.dropped[key] = true
+		c.Dropped = append(c.Dropped, old.Path+"@"+old.Version)
+		return nil
+	}
+	m.anew[key] = true
+	if c.Versions[i].Zip == nil {
+		return nil
+	}
+	return c.carryZip(ctx, &c.Versions[i], old)
+}
+
+// finish gives all versions of a module its newest deprecation, and sorts the versions.
+func (m *merger) finish() {
+	c := m.c
+	for i := range c.Versions {
+		v := &c.Versions[i]
+		if old, ok := m.advice[v.Path]; ok {
+			v.Deprecated, v.Latest = old.Deprecated, old.Latest
+		} else if j, ok := m.first[v.Path]; ok {
+			v.Deprecated, v.Latest = c.Versions[j].Deprecated, c.Versions[j].Latest
+		}
+	}
+	if len(c.Versions) > m.news {
+		slices.SortFunc(c.Versions, func(a, b Version) int {
+			return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Version.Version, b.Version.Version))
+		})
+	}
+}
+
+// mergeFiles adds the line's files that belong to no version.
+func (c *Contents) mergeFiles(ctx context.Context) error {
 	paths := make(map[string]bool)
 	for _, list := range [][]Source{c.Tiles, c.Vulns, c.Selfs} {
 		for _, s := range list {
@@ -115,7 +158,7 @@ func (c *Contents) merge(ctx context.Context) error {
 	for _, part := range []struct {
 		folder string
 		list   *[]Source
-		whole  bool // what is new replaces all of it
+		whole  bool // new files replace all of the folder
 	}{
 		{"sumdb/" + c.DB + "/tile/", &c.Tiles, false},
 		{"vulndb/", &c.Vulns, true},
@@ -124,7 +167,7 @@ func (c *Contents) merge(ctx context.Context) error {
 		if part.whole && len(*part.list) > 0 {
 			continue
 		}
-		for f, err := range base.Index.FilesBelow(ctx, part.folder) {
+		for f, err := range c.Base.Index.FilesBelow(ctx, part.folder) {
 			if err != nil {
 				return err
 			}
@@ -136,7 +179,7 @@ func (c *Contents) merge(ctx context.Context) error {
 	return nil
 }
 
-// carry has the files of v be those that the line has, of the same version.
+// carry gives v the files that the line has of old, which is the same version.
 func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, again bool) error {
 	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Info} {
 		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version.Version}.String()
@@ -153,9 +196,9 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 			if !again {
 				v.GoMod = s
 			}
-		case modpath.Info: // what clients have seen stays
+		case modpath.Info: // clients have seen the line's
 			if v.Info.SHA256 != f.SHA256 {
-				if again && v.Info.Path != "" { // for answers under other names
+				if again && v.Info.Path != "" { // other names may answer with the new one
 					fresh := v.Info
 					s.fresh = &fresh
 				}
@@ -166,8 +209,8 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 	return c.carryZip(ctx, v, old)
 }
 
-// carryZip has the zip of v be the one that the line has, if that has the same h1: it may be packed
-// in another way, and is not carried again.
+// carryZip gives v the line's zip if its h1 is the same. The zips may still differ, in how they are
+// compressed.
 func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) error {
 	f, ok, err := c.Base.Index.File(ctx, modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version.Version}.String())
 	if err == nil && ok && (v.H1 == old.H1 || v.H1 == "") {
@@ -177,7 +220,8 @@ func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) 
 	return err
 }
 
-// carriedSelfs returns for which platforms, as they end the versions of toolchains, the line has a modmirror and Go that are not made anew.
+// carriedSelfs returns the platforms of the line's bootstraps that this bundle does not replace, as
+// they end the versions of toolchains: ".linux-amd64".
 func (c *Contents) carriedSelfs(ctx context.Context) (platforms []string, err error) {
 	list, err := c.Base.Index.Bootstraps(ctx)
 	for _, p := range list {
@@ -190,12 +234,12 @@ func (c *Contents) carriedSelfs(ctx context.Context) (platforms []string, err er
 	return platforms, err
 }
 
-// keeps reports whether a version is a toolchain that is needed to verify the Go of a carried self.
+// keeps reports whether v is a toolchain that the Go of a carried bootstrap is verified against.
 func keeps(platforms []string, v index.Version) bool {
 	return v.Path == modpath.Toolchain && slices.ContainsFunc(platforms, func(p string) bool { return strings.HasSuffix(v.Version, p) })
 }
 
-// mergeWhole adds to a full bundle what the line's index says besides versions and files.
+// mergeWhole adds to a full bundle the rows of the line's index but for versions and files.
 func (c *Contents) mergeWhole(ctx context.Context) error {
 	have := make(map[[2]string]bool, len(c.Versions))
 	for _, v := range c.Versions {
@@ -213,7 +257,7 @@ func (c *Contents) mergeWhole(ctx context.Context) error {
 	return c.mergeRows(ctx, c.Whole, gone, nil)
 }
 
-// advice returns whether a version of the line is retracted, if that is known now.
+// advice returns why a version is retracted, nil if it is not, and whether this is known now.
 func (c *Contents) advice(path, version string) (reason *string, known bool) {
 	if c.Retracted == nil {
 		return nil, false
@@ -221,8 +265,8 @@ func (c *Contents) advice(path, version string) (reason *string, known bool) {
 	return c.Retracted(path, version)
 }
 
-// mergeRows adds what the index of the line's last bundle says besides versions and files. What dropped versions say is left out, and the
-// requirements of those that were made anew.
+// mergeRows adds the rows of base's index but for versions and files. It leaves out rows of dropped
+// versions, and requirements of versions that are carried anew.
 func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped, anew map[[2]string]bool) error {
 	x := base.Index
 	asked := make(map[[2]string]bool)
@@ -263,7 +307,7 @@ func (c *Contents) mergeRows(ctx context.Context, base *Bundle, dropped, anew ma
 	return c.mergeMissing(ctx, base, dropped)
 }
 
-// mergeMissing adds what the line is missing and is not carried now either.
+// mergeMissing adds the line's missing files that are still missing.
 func (c *Contents) mergeMissing(ctx context.Context, base *Bundle, dropped map[[2]string]bool) error {
 	known := make(map[[3]string]bool)
 	for _, m := range c.Missing {
@@ -288,8 +332,8 @@ func (c *Contents) mergeMissing(ctx context.Context, base *Bundle, dropped map[[
 	return nil
 }
 
-// place says which of the payload's entries go into this bundle, and which the line has already, with the numbers that their bundles
-// have in the new index.
+// place sorts the entries into those that this bundle carries and those that the line has already.
+// numbers are the numbers of the line's bundles in the new index, by their numbers in base.
 func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbers map[int64]int64) error {
 	carried := func(s Source) (bool, error) {
 		if base == nil || s.Path == readmeName {
@@ -308,7 +352,7 @@ func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbe
 		if err != nil {
 			return err
 		}
-		if !has && s.fresh != nil { // what this run fetched is as good under another name
+		if !has && s.fresh != nil { // the .info that this run fetched answers as well
 			fresh := *s.fresh
 			fresh.Path = s.Path
 			s = fresh
@@ -326,7 +370,7 @@ func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbe
 			}
 			if f, ok, err := sameAnswer(ctx, base, r, s.of); err != nil {
 				return err
-			} else if ok { // in other words
+			} else if ok { // with other bytes
 				f.Bundle = numbers[f.Bundle]
 				d.carried = append(d.carried, f)
 				continue
@@ -338,7 +382,7 @@ func (d *Draft) place(ctx context.Context, base *Bundle, entries []Source, numbe
 	return nil
 }
 
-// sameAnswer returns the file of the line that answers @latest or a query with the same version as now.
+// sameAnswer returns the line's answer to @latest or a query when it names the same version as now.
 func sameAnswer(ctx context.Context, base *Bundle, r modpath.Request, version string) (f index.File, ok bool, err error) {
 	was := ""
 	switch r.Kind {
@@ -347,7 +391,7 @@ func sameAnswer(ctx context.Context, base *Bundle, r modpath.Request, version st
 			if err != nil {
 				return f, false, err
 			}
-			if v.ZipSize != nil && (was == "" || laterThan(v.Version, was)) {
+			if v.ZipSize != nil && (was == "" || modpath.Later(v.Version, was)) {
 				was = v.Version
 			}
 		}

@@ -1,28 +1,24 @@
 package bundle
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"strings"
 	"unicode/utf8"
-
-	"filippo.io/age/armor"
 )
 
-// A ForeignError says that a file is something else than a bundle, or than signatures of one, and
-// what it is.
+// A ForeignError reports a file that is neither a bundle nor signatures of one, and says what it
+// is.
 type ForeignError struct {
 	File string
 	What string // such as "a zip archive"
-	undo string // a command that gets at what is in it, with %s for the name of the file; "" for none
+	undo string // command that gets at what is in it, with %s for the file; "" for none
 }
 
-// Error says what it is.
+// Error says what the file is.
 func (e *ForeignError) Error() string { return "it is " + e.What + ", and no bundle" }
 
-// Hint returns the command that undoes it, "" when there is none.
+// Hint returns a command that gets at what is in the file, "" for none.
 func (e *ForeignError) Hint() string {
 	if e.undo == "" {
 		return ""
@@ -30,32 +26,8 @@ func (e *ForeignError) Hint() string {
 	return fmt.Sprintf(e.undo, e.File)
 }
 
-// ageArmor begins an encrypted file in its form for texts (https://c2sp.org/age, ASCII armor).
-const ageArmor = "-----BEGIN AGE ENCRYPTED FILE-----"
-
-// isAge reports whether a file that begins so is encrypted with age.
-func isAge(begin []byte) bool {
-	return bytes.HasPrefix(begin, []byte(AgeHeader)) || bytes.HasPrefix(bytes.TrimLeft(begin, " \t\r\n"), []byte(ageArmor))
-}
-
-// IsAge reports whether what r reads is encrypted with age, in either form. Nothing is taken from
-// r.
-func IsAge(r *bufio.Reader) bool {
-	begin, _ := r.Peek(2 * len(ageArmor)) // what there is of it
-	return isAge(begin)
-}
-
-// AgeReader returns a reader of an encrypted file in its binary form.
-func AgeReader(r io.Reader) io.Reader {
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	if begin, _ := buffered.Peek(len(AgeHeader)); string(begin) == AgeHeader {
-		return buffered
-	}
-	return armor.NewReader(buffered)
-}
-
-// formats are what people make of a file on its way, by the first bytes: those of gzip are from RFC
-// 1952, of zstd RFC 8878, of xz its file format 1.2.1, of zip APPNOTE 4.3.7.
+// formats are what people turn a bundle into on its way, by the first bytes: gzip (RFC 1952), zstd
+// (RFC 8878), xz (its file format 1.2.1), zip (APPNOTE 4.3.7), and others.
 var formats = []struct{ begin, what, undo string }{
 	{"\x1f\x8b", "compressed with gzip", "gunzip %s"},
 	{"\x28\xb5\x2f\xfd", "compressed with zstd", "unzstd %s"},
@@ -70,13 +42,13 @@ var formats = []struct{ begin, what, undo string }{
 	{"\x7fELF", "a program", ""},
 }
 
-// openPGP reports whether a file that begins so is a binary OpenPGP message: its first packet holds
-// an encrypted session key or, in the new format, encrypted data (RFC 9580, section 4.2).
+// openPGP reports whether a file that begins so is a binary OpenPGP message: its first packet is an
+// encrypted session key or, in the new format, encrypted data (RFC 9580, section 4.2).
 func openPGP(begin []byte) bool {
 	if len(begin) < 4 || begin[0]&0x80 == 0 {
 		return false
 	}
-	tag, version := begin[0]>>2&0xf, begin[min(1+1<<(begin[0]&3), 3)] // behind a length of 1, 2 or 4 bytes
+	tag, version := begin[0]>>2&0xf, begin[min(1+1<<(begin[0]&3), 3)] // after a length of 1, 2 or 4 bytes
 	if begin[0]&0x40 != 0 {
 		tag, version = begin[0]&0x3f, begin[2]
 		if begin[1] >= 192 {
@@ -86,8 +58,8 @@ func openPGP(begin []byte) bool {
 	return tag == 1 && version >= 2 && version <= 6 || tag == 3 && version >= 4 && version <= 6
 }
 
-// foreign returns what a file that does not begin like a bundle is, nil when that cannot be told:
-// it may be a damaged bundle.
+// foreign returns what a file that does not begin like a bundle is, nil when it may be a damaged
+// bundle.
 func foreign(file string, begin []byte) *ForeignError {
 	for _, f := range formats {
 		if bytes.HasPrefix(begin, []byte(f.begin)) {
@@ -97,7 +69,7 @@ func foreign(file string, begin []byte) *ForeignError {
 	switch {
 	case openPGP(begin):
 		return &ForeignError{file, "encrypted with OpenPGP", "gpg --output team.tar --decrypt %s"}
-	case likeBundle(begin):
+	case LooksLike(begin):
 		return nil
 	case len(begin) > 262 && string(begin[257:262]) == "ustar":
 		return &ForeignError{file, "another tar archive", "if a bundle is in it: tar tf %s"}
@@ -125,8 +97,8 @@ func isText(begin []byte) bool {
 // isSignatures reports whether a file beside a bundle is a signed note, and so meant for modmirror.
 func isSignatures(data []byte) bool { return bytes.Contains(data, []byte("\n\n\u2014 ")) }
 
-// foreignSignature returns what a file beside a bundle is that has its name for signatures and is
-// no signed note.
+// foreignSignature returns what a file of signatures beside a bundle is when it is not a signed
+// note.
 func foreignSignature(data []byte) string {
 	for _, f := range []struct{ begin, what string }{
 		{"-----BEGIN PGP SIGNATURE-----", "an OpenPGP signature: gpg --verify checks it"},
@@ -148,4 +120,24 @@ func foreignSignature(data []byte) string {
 		return "an OpenPGP signature: gpg --verify checks it"
 	}
 	return "in a format that modmirror does not know"
+}
+
+// LooksLike reports whether a file that begins so is a bundle, perhaps a damaged one.
+func LooksLike(begin []byte) bool {
+	want := Header(manifestName, ManifestSize)
+	if len(begin) < len(want) {
+		return false
+	}
+	// Bytes that other tar archives share do not count: size, time and checksum tell a MANIFEST from
+	// other entries.
+	same, all := 0, 0
+	for i, c := range want[:156] {
+		if i >= 16 && (c == 0 || c == '0' || i >= 100 && i < 124) {
+			continue
+		}
+		if all++; begin[i] == c {
+			same++
+		}
+	}
+	return 6*same >= 5*all
 }

@@ -8,18 +8,18 @@ import (
 // TestLikeBundle tells a bundle with damage in its first block from other tar archives.
 func TestLikeBundle(t *testing.T) {
 	whole := Header(manifestName, ManifestSize)
-	if !likeBundle(whole) || likeBundle(whole[:100]) || likeBundle(make([]byte, len(whole))) {
+	if !LooksLike(whole) || LooksLike(whole[:100]) || LooksLike(make([]byte, len(whole))) {
 		t.Error("a whole header, a short one or zeros")
 	}
 	for i := range whole {
 		bad := bytes.Clone(whole)
 		bad[i] ^= 0x55
-		if !likeBundle(bad) {
+		if !LooksLike(bad) {
 			t.Errorf("with byte %d damaged it is no bundle any more", i)
 		}
 	}
 	for _, name := range []string{"MANIFEST.txt", "team.tar", "manifest"} {
-		if likeBundle(Header(name, 12345678)) {
+		if LooksLike(Header(name, 12345678)) {
 			t.Errorf("a tar archive that begins with %s is taken for a bundle", name)
 		}
 	}

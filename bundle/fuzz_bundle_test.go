@@ -40,7 +40,7 @@ func FuzzTar(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := verify(path, tb.Trusted, nil); (err == nil) != bytes.Equal(data, good) {
+		if err := testbundle.Verify(path, tb.Trusted, nil); (err == nil) != bytes.Equal(data, good) {
 			t.Errorf("%d bytes at %d for %d: %v", len(put), at, drop, err)
 		}
 	})
@@ -60,7 +60,7 @@ func FuzzIndex(f *testing.F) {
 			return b
 		})
 		defer os.Remove(path)
-		if err := verify(path, tb.Trusted, nil); err != nil && !refused(err) {
+		if err := testbundle.Verify(path, tb.Trusted, nil); err != nil && !testbundle.Refused(err) {
 			t.Errorf("%x at %d: %v", put, at, err)
 		}
 	})
@@ -107,8 +107,8 @@ func FuzzRows(f *testing.F) {
 		}
 		path := tb.Forge(t, func([]byte) []byte { return changed })
 		defer os.Remove(path)
-		err = verify(path, tb.Trusted, nil)
-		if err != nil && !refused(err) {
+		err = testbundle.Verify(path, tb.Trusted, nil)
+		if err != nil && !testbundle.Refused(err) {
 			t.Errorf("%v = %q: %v", c, value, err)
 		}
 		if err == nil && !bytes.Equal(changed, seed) && (index.CleanText(value) != value || strings.ContainsRune(value, '\x1b')) {

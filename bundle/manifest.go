@@ -18,20 +18,20 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/plaintree"
 )
 
-// ManifestSize is the size in bytes of the MANIFEST entry, padding included:
-// room for a hundred signatures.
+// ManifestSize is the size of the MANIFEST entry in bytes, with padding. A hundred signatures fit.
 const ManifestSize = 16 << 10
 
-// Format names the format of bundles and its version: the first line of every manifest.
+// Format is the first line of every manifest: the format of bundles and its version.
 const Format = "modmirror bundle v1"
 
-// A Manifest says what a bundle is. It is the text that is signed.
+// A Manifest is the signed text of a bundle.
 //
-// The text is one "key value" line for each field in the order below, after a first line
-// that names the format. base and head are left out when empty. There is exactly one
-// text for a manifest: Parse refuses every other.
+// After a first line that names the format, the text has one "key value" line for each field, in
+// the order below. Empty base and head are left out. A manifest has exactly one text: ParseManifest
+// refuses any other.
 type Manifest struct {
 	Name      string    // of the line, such as "team"
 	Sequence  int64     // higher is newer; Unix seconds unless set by hand
@@ -41,16 +41,16 @@ type Manifest struct {
 	IndexSize int64     // in bytes
 	Base      string    // id of the bundle before it, for a delta
 
-	DB   string    // name of the checksum database; "" when there is none
-	Head tlog.Tree // its head, under which all records are proven
+	DB   string    // name of the checksum database; "" for none
+	Head tlog.Tree // its tree head, which proves all records
 
 	Counts index.Counts
 }
 
-// reName is what a name may be: safe in file names and lines.
+// reName matches names of lines, which are safe in file names and in lines of text.
 var reName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
 
-// CheckName checks the name of a line of bundles.
+// CheckName returns an error unless name can be the name of a line.
 func CheckName(name string) error {
 	if !reName.MatchString(name) {
 		return fmt.Errorf("bad bundle name %.120q: want letters, digits, dots, dashes and underscores, 100 at most", name)
@@ -58,7 +58,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Text returns the text to be signed.
+// Text returns the text that is signed.
 func (m Manifest) Text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -83,12 +83,12 @@ func (m Manifest) Text() string {
 	return b.String()
 }
 
-// ID returns the bundle's id: the SHA-256 of the text, in hex. Signatures do not change it.
+// ID returns the bundle's id: the SHA-256 of its text, in hex. It does not depend on signatures.
 func (m Manifest) ID() string {
 	return hashText(m.Text())
 }
 
-// ParseManifest parses a text, strictly: it must be the one that Text gives.
+// ParseManifest parses a text that Text returned.
 func ParseManifest(text string) (Manifest, error) {
 	var m Manifest
 	fail := func(format string, args ...any) (Manifest, error) {
@@ -152,6 +152,7 @@ func ParseManifest(text string) (Manifest, error) {
 	return m, nil
 }
 
+// parseHex decodes s, which must have exactly as many hex digits as dst needs.
 func parseHex(dst []byte, s string) error {
 	if hex.DecodedLen(len(s)) != len(dst) {
 		return fmt.Errorf("want %d hex digits", hex.EncodedLen(len(dst)))
@@ -169,7 +170,7 @@ func (m Manifest) Sign(signers ...note.Signer) ([]byte, error) {
 	return padManifest(msg), nil
 }
 
-// signNote adds signatures to those that a manifest has. The signed note fits into the MANIFEST entry.
+// signNote adds signatures to a note. The result fits into the MANIFEST entry.
 func signNote(n *note.Note, signers ...note.Signer) ([]byte, error) {
 	msg, err := note.Sign(n, signers...)
 	if err != nil {
@@ -191,15 +192,17 @@ func padManifest(msg []byte) []byte {
 // A NotVerifiedError says which part of a bundle does not verify, and why.
 type NotVerifiedError = media.NotVerifiedError
 
-// OpenManifest checks the signatures on the content of a MANIFEST entry under the trusted
-// keys and parses it. As many keys as trust requires must have signed; a bad signature of
-// any trusted key is refused; those of other keys are ignored.
+// An OccupiedError reports something that is in the way of a file, and stays as it is.
+type OccupiedError = plaintree.OccupiedError
+
+// OpenManifest verifies the signatures on a MANIFEST entry, as Keyring.Open does, and parses it.
+// Errors are *NotVerifiedError.
 func OpenManifest(data []byte, keyring *trust.Keyring) (Manifest, error) {
 	m, _, err := openManifest(data, nil, keyring)
 	return m, err
 }
 
-// openManifest is OpenManifest with further signatures: a note of the same text, or nil.
+// openManifest is OpenManifest with more signatures: a signed note of the same text, or nil.
 func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.Note, error) {
 	if len(data) != ManifestSize {
 		return Manifest{}, nil, &NotVerifiedError{What: "MANIFEST", Err: fmt.Errorf("%d bytes, want %d", len(data), ManifestSize)}
@@ -231,5 +234,11 @@ func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.No
 	return m, n, nil
 }
 
-// errOtherSignatures is the error about detached signatures beside a bundle that are of another one.
+// errOtherSignatures reports detached signatures of another bundle.
 var errOtherSignatures = errors.New("it has signatures of another bundle")
+
+// hashText returns the SHA-256 of text in hex.
+func hashText(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}

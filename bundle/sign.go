@@ -18,25 +18,23 @@ import (
 )
 
 const (
-	// journalExt ends the name of the file in which a manifest with a new signature waits while it is written into the bundle.
+	// journalExt ends the name of the file in which a manifest with a new signature waits while it
+	// is written into the bundle.
 	journalExt = ".signing"
-
-	// signaturesExt ends the name of the file beside a bundle that has detached signatures.
-	signaturesExt = ".sig"
 )
 
-// signaturesFile returns where detached signatures of the bundle at path are looked for.
-func signaturesFile(path string) string {
+// SignaturesFile returns the path of the file of detached signatures of the bundle at path.
+func SignaturesFile(path string) string {
 	if base, _, ok := media.PieceOf(path); ok {
 		path = base
 	}
-	return strings.TrimSuffix(path, manifestExt) + signaturesExt
+	return strings.TrimSuffix(path, manifestExt) + media.SignaturesExt
 }
 
-// readSignatures reads a file of detached signatures: a signed note of the same text as the
-// manifest. It returns nil when there is none. What is there and no signed note is not ours, and
-// said in other.
-func readSignatures(name string) (data []byte, other string, err error) {
+// ReadSignatures reads a file of detached signatures: a signed note of the same text as the
+// manifest. It returns nil when the file does not exist. other says what a file is that is not a
+// signed note, and so belongs to another tool.
+func ReadSignatures(name string) (data []byte, other string, err error) {
 	f, err := media.OpenBeside(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
@@ -56,7 +54,7 @@ func readSignatures(name string) (data []byte, other string, err error) {
 	return data, "", nil
 }
 
-// signatureLines returns the lines of signatures of a note, and its text.
+// signatureLines returns the text of a signed note and the lines of its signatures.
 func signatureLines(msg []byte) (text, lines []byte) {
 	i := bytes.LastIndex(msg, []byte("\n\n"))
 	if i < 0 {
@@ -65,8 +63,9 @@ func signatureLines(msg []byte) (text, lines []byte) {
 	return msg[:i+1], msg[i+2:]
 }
 
-// Sign adds signatures of keys to those that the bundle at path has, in place: written beside it first, so that an interruption at any
-// byte is repaired by the next Sign. The bundle must be one that trust believes, so that nobody signs what he cannot tell from a forgery.
+// Sign adds signatures of keys to the bundle at path, in place. They are written beside the bundle
+// first, so that the next Sign repairs an interruption at any byte. keyring must trust the bundle,
+// so that nobody signs what could be a forgery.
 func Sign(path string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
 	m, err := openMedia(path)
 	if err != nil {
@@ -97,7 +96,7 @@ func Sign(path string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, er
 	return b.Manifest, install(path, data)
 }
 
-// repair finishes what an interrupted Sign began.
+// repair finishes an interrupted Sign.
 func repair(ctx context.Context, path string, keyring *trust.Keyring) error {
 	data, err := media.ReadBeside(path+journalExt, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,15 +106,16 @@ func repair(ctx context.Context, path string, keyring *trust.Keyring) error {
 		return err
 	}
 	b := newBundle(path, nil)
-	if err := b.believe(data, keyring); err != nil {
+	if err := b.verifyManifest(data, keyring); err != nil {
 		return fmt.Errorf("%s: %w", path+journalExt, err)
 	}
 	if b.media, err = openMedia(path); err != nil {
 		return err
 	}
 	defer b.media.Close()
-	// It must be of this very bundle, whose manifest may be half written: its index, which covers all the rest, says so, and the manifest too
-	// when it is whole. Else a journal that somebody put there would have another bundle signed.
+	// The journal must be of this very bundle, whose manifest may be half written: the index must
+	// match, and the manifest too if it is whole. Else anybody's journal could have another bundle
+	// signed.
 	other := &NotVerifiedError{What: path + journalExt, Err: errors.New("it is of another bundle; remove it")}
 	if b.media.Size() != b.Manifest.Size || b.checkIndexBytes(ctx) != nil {
 		return other
@@ -127,7 +127,7 @@ func repair(ctx context.Context, path string, keyring *trust.Keyring) error {
 	return install(path, data)
 }
 
-// checkIndexBytes checks that the index in the file is the one that the manifest names.
+// checkIndexBytes compares the index in the file with the hash in the manifest.
 func (b *Bundle) checkIndexBytes(ctx context.Context) error {
 	src := b.indexBytes(ctx)
 	defer src.Close()
@@ -138,7 +138,7 @@ func (b *Bundle) checkIndexBytes(ctx context.Context) error {
 	return b.checkIndexSum(sum)
 }
 
-// install writes a manifest that stands in the journal into the bundle, and removes the journal.
+// install writes the manifest in the journal into the bundle, and removes the journal.
 func install(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -151,10 +151,10 @@ func install(path string, data []byte) error {
 	return os.Remove(path + journalExt)
 }
 
-// addSignatures adds the signatures of a signed manifest to those that a bundle of a store, of the same manifest, has: beside it, since a server may be
-// sending its bytes.
-func addSignatures(have *Bundle, msg []byte, keyring *trust.Keyring) error {
-	_, n, err := openManifest(padManifest(have.note), msg, keyring.Lenient())
+// AddSignatures adds the signatures on other, which has the same manifest, to b's: in the file
+// beside it, since a server may be sending the bundle's own bytes.
+func (b *Bundle) AddSignatures(other *Bundle, keyring *trust.Keyring) error {
+	_, n, err := openManifest(padManifest(b.note), other.note, keyring.Lenient())
 	if err != nil {
 		return err
 	}
@@ -162,11 +162,11 @@ func addSignatures(have *Bundle, msg []byte, keyring *trust.Keyring) error {
 	if err != nil {
 		return err
 	}
-	return safefile.Write(signaturesFile(have.path), signed, 0o666)
+	return safefile.Write(SignaturesFile(b.path), signed, 0o666)
 }
 
-// SignDetached adds signatures of keys to a file of detached signatures, making it when it is not there. Every command that
-// reads the bundle finds it as FILE.sig beside the bundle FILE.
+// SignDetached adds signatures of keys to a file of detached signatures, and makes the file if
+// needed. Commands read FILE.sig beside the bundle FILE.
 func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (Manifest, error) {
 	ctx := context.Background()
 	b := newBundle(path, nil)
@@ -174,7 +174,7 @@ func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (
 	if strings.HasSuffix(path, manifestExt) {
 		var data []byte
 		if data, err = media.ReadSmall(path, ManifestSize); err == nil {
-			err = b.believe(data, keyring)
+			err = b.verifyManifest(data, keyring)
 		}
 	} else if b.media, err = openMedia(path); err == nil {
 		defer b.media.Close()
@@ -185,20 +185,20 @@ func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (
 	}
 	if a, err := os.Stat(to); err == nil {
 		if b, err := os.Stat(path); err == nil && os.SameFile(a, b) {
-			return Manifest{}, &OccupiedError{to, "it is the bundle"}
+			return Manifest{}, &OccupiedError{File: to, Reason: "it is the bundle"}
 		}
 	}
-	old, other, err := readSignatures(to)
+	old, other, err := ReadSignatures(to)
 	if err != nil {
 		return Manifest{}, err
 	}
 	if other != "" {
-		return Manifest{}, &OccupiedError{to, "it is " + other}
+		return Manifest{}, &OccupiedError{File: to, Reason: "it is " + other}
 	}
 	n := &note.Note{Text: b.Manifest.Text()}
 	if old != nil {
 		if text, _ := signatureLines(old); string(text) != n.Text {
-			return Manifest{}, &OccupiedError{to, "it has signatures of another bundle"}
+			return Manifest{}, &OccupiedError{File: to, Reason: "it has signatures of another bundle"}
 		}
 		if n, err = trust.OpenUnverified(old); err != nil {
 			return Manifest{}, fmt.Errorf("%s: %w", to, err)
@@ -211,7 +211,8 @@ func SignDetached(path, to string, keyring *trust.Keyring, keys ...*trust.Key) (
 	return b.Manifest, safefile.Write(to, data, 0o666)
 }
 
-// countersign returns the content of a MANIFEST entry: the note with the signatures it has, and those of keys.
+// countersign returns the content of a MANIFEST entry: the note with its signatures and those of
+// keys.
 func countersign(msg []byte, keyring *trust.Keyring, keys []*trust.Key) ([]byte, error) {
 	n, err := note.Open(msg, keyring.Verifiers())
 	if err != nil {

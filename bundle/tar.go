@@ -7,28 +7,29 @@ import (
 	"github.com/modmirror/modmirror/bundle/media"
 )
 
-// The tar inside a bundle has one spelling for each entry: its header is a
-// function of name and size alone. So a reader does not parse headers; it makes
-// them again and compares bytes, and no two tools can disagree about what is in the file.
+// Each entry of the tar has one spelling: its header is a function of name and size alone. A reader
+// does not parse headers. It makes them again and compares bytes, so that no two tools can disagree
+// about the entries.
 //
-// Headers are ustar (POSIX.1-2001, pax); a name that does not fit is in a pax
-// record before it. Mode 0644, no owner, regular files only.
+// Headers are ustar (POSIX.1-2001, pax). A name that does not fit is in a pax record before it. All
+// entries are regular files of mode 0644 without an owner.
 const (
 	blockSize = 512
 
-	// mtime is 2000-01-01T00:00:00Z: GNU tar warns about 1970.
+	// mtime is 2000-01-01T00:00:00Z, since GNU tar warns about 1970.
 	mtime = 946684800
 
-	// maxSize is the largest size of an entry that ustar can say, and the largest bundle:
-	// 8 GiB an entry, 8 TiB in all.
+	// maxEntry is the largest entry that ustar allows, and maxSize the largest bundle: 8 GiB and
+	// 8 TiB.
 	maxEntry = 1<<33 - 1
 	maxSize  = media.MaxSize
 
-	// endSize is the size of the end of archive: two empty blocks.
+	// endSize is the size of the end of the archive: two empty blocks.
 	endSize = 2 * blockSize
 )
 
-// Header returns the bytes before the content of an entry, its tar header or headers.
+// Header returns the bytes before the content of an entry: its tar header, or two with a pax
+// record.
 func Header(name string, size int64) []byte {
 	prefix, rest, ok := splitName(name)
 	if ok {

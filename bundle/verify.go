@@ -12,34 +12,33 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/tlog"
 	modzip "golang.org/x/mod/zip"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
+	"golang.org/x/mod/module"
+	"golang.org/x/sync/errgroup"
 )
 
-// A Damage is a file of a bundle that is not what the index says.
+// A Damage is an entry of a bundle that does not verify.
 type Damage struct {
 	Path string
 	Err  error
 }
 
-// Verify reads every byte of the bundle and tells report of each damaged entry, in the
-// order of the file. Manifest and index were verified by Open. It fails only when
-// it cannot go on reading.
+// Verify reads every byte of the bundle and calls report for each damaged entry, in the order of
+// the file. Open has verified the manifest and the index. progress, which may be nil, is told of
+// verified bytes. The error is that of reading.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
 	if b.media == nil {
-		return errCatalogue
+		return ErrCatalog
 	}
 	check := func(path string, err error) error {
 		if unread, ok := errors.AsType[*media.UnreadError](err); ok {
-			if errors.Is(err, io.EOF) { // everything behind it would be damaged too
+			if errors.Is(err, io.EOF) { // else all entries behind it would be reported
 				return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
 			}
 			return unread
@@ -49,7 +48,7 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 		}
 		return nil
 	}
-	// The copy of the index that is read may be one that was checked before.
+	// Open may have read a copy of the index.
 	if err := check(indexName, b.checkIndexBytes(ctx)); err != nil {
 		return err
 	}
@@ -97,6 +96,7 @@ func (b *Bundle) verifyEntry(ctx context.Context, f index.File, buf []byte) erro
 
 var errBytes = errors.New("not the bytes that must be there")
 
+// checkBytes compares bytes of the file.
 func (b *Bundle) checkBytes(ctx context.Context, at int64, want []byte) error {
 	got := make([]byte, len(want))
 	if _, err := b.media.ReadAt(ctx, got, at); err != nil {
@@ -108,15 +108,15 @@ func (b *Bundle) checkBytes(ctx context.Context, at int64, want []byte) error {
 	return nil
 }
 
-// Deep checks what the signature alone vouches for in Verify: that every zip and
-// go.mod has the h1 that the index gives, and that every h1 of a public module stands in
-// the checksum database, by a proof under the database's own key; and that the database's head continues all earlier ones of
-// the line. db may be nil only for a bundle without a database. A stolen bundle key does not pass this with a forged
-// public module. It calls progress with the bytes of each version.
+// VerifyDeep checks what Verify takes on the word of the bundle's signature: that every zip and
+// go.mod has the h1 in the index; that the checksum database has every h1 of a public module, by a
+// proof under the database's own key; and that its tree head continues all earlier ones of the
+// line. So a stolen bundle key cannot forge a public module. db may be nil for a bundle without a
+// database. progress, which may be nil, is told of the bytes of each version.
 //
-// Of a delta everything that its line has is checked, so the bundles before it must be attached; but for files that are those of before, a bundle
-// of the line that passed Deep, or nil.
-func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, progress func(n int64), report func(Damage)) error {
+// Of a delta the whole line is checked, so that earlier bundles must be attached. Files that are
+// the same in before, a bundle of the line that passed VerifyDeep, are skipped; before may be nil.
+func (b *Bundle) VerifyDeep(ctx context.Context, db *proof.Database, before *Bundle, progress func(n int64), report func(Damage)) error {
 	var mu sync.Mutex
 	damage := func(path string, err error) {
 		mu.Lock()
@@ -139,10 +139,10 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, p
 	if err := b.explainFiles(ctx, heads, before, damage); err != nil {
 		return err
 	}
-	if err := b.checkCarried(ctx, before, damage); err != nil {
+	if err := b.CheckCarried(ctx, before, damage); err != nil {
 		return err
 	}
-	if err := b.deepSelfs(ctx, damage); err != nil {
+	if err := b.checkBootstraps(ctx, damage); err != nil {
 		return err
 	}
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
@@ -177,9 +177,63 @@ func (b *Bundle) Deep(ctx context.Context, db *proof.Database, before *Bundle, p
 	return eg.Wait()
 }
 
-// checkCarried checks that the files of earlier bundles are where the index says, with the SHA-256 that it says; those of which before
-// says the same are.
-func (b *Bundle) checkCarried(ctx context.Context, before *Bundle, damage func(string, error)) error {
+// deepVersion compares the files of a version with its h1. It returns the number of bytes read, and
+// the path of a file that does not verify.
+func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Version) (n int64, path string, err error) {
+	m := module.Version{Path: v.Path, Version: v.Version}
+	path = modpath.Request{Kind: modpath.Mod, Path: v.Path, Version: v.Version}.String()
+	data, err := b.ReadFile(ctx, path, modzip.MaxGoMod)
+	if err != nil {
+		return 0, path, err
+	}
+	if sum := h1.GoMod(data); sum != v.GoModH1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", sum, v.GoModH1)
+	}
+	if err != nil || v.ZipSize == nil {
+		return v.ModSize, path, err
+	}
+	path = modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
+	f, ok, err := b.Index.File(ctx, path)
+	if err != nil {
+		return v.ModSize, path, err
+	}
+	if !ok || f.Size != *v.ZipSize {
+		return v.ModSize, path, errors.New("the index has no such file of that size")
+	}
+	content, err := b.Content(ctx, f)
+	if err != nil {
+		return v.ModSize, path, err
+	}
+	z, err := h1.Zip(ctx, cpu, m, content, f.Size)
+	if err == nil && z.H1 != v.H1 {
+		err = fmt.Errorf("its h1 is %s, the index says %s", z.H1, v.H1)
+	}
+	return v.ModSize + f.Size, path, err
+}
+
+// unchanged reports whether before has the version with the same hashes and the same files.
+func (b *Bundle) unchanged(ctx context.Context, before *Bundle, v index.Version) (bool, error) {
+	if before == nil {
+		return false, nil
+	}
+	old, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
+	if err != nil || !ok || old.H1 != v.H1 || old.GoModH1 != v.GoModH1 || (old.ZipSize == nil) != (v.ZipSize == nil) {
+		return false, err
+	}
+	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Zip} {
+		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version}.String()
+		f1, ok1, err1 := before.Index.File(ctx, path)
+		f2, ok2, err2 := b.Index.File(ctx, path)
+		if err := errors.Join(err1, err2); err != nil || ok1 != ok2 || f1.SHA256 != f2.SHA256 || f1.Size != f2.Size {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// CheckCarried compares the files of earlier bundles with the SHA-256 in the index. It skips files
+// that before, which may be nil, has at the same place.
+func (b *Bundle) CheckCarried(ctx context.Context, before *Bundle, damage func(string, error)) error {
 	buf := make([]byte, 256<<10)
 	for _, x := range b.Line() {
 		for f, err := range b.Index.FilesIn(ctx, x.ID) {
@@ -216,27 +270,8 @@ func (b *Bundle) checkCarried(ctx context.Context, before *Bundle, damage func(s
 	return nil
 }
 
-// unchanged reports whether before has a version with the same hashes and the same files.
-func (b *Bundle) unchanged(ctx context.Context, before *Bundle, v index.Version) (bool, error) {
-	if before == nil {
-		return false, nil
-	}
-	old, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
-	if err != nil || !ok || old.H1 != v.H1 || old.GoModH1 != v.GoModH1 || (old.ZipSize == nil) != (v.ZipSize == nil) {
-		return false, err
-	}
-	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Zip} {
-		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version}.String()
-		f1, ok1, err1 := before.Index.File(ctx, path)
-		f2, ok2, err2 := b.Index.File(ctx, path)
-		if err := errors.Join(err1, err2); err != nil || ok1 != ok2 || f1.SHA256 != f2.SHA256 || f1.Size != f2.Size {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// proveHeads checks the signatures on all heads, that each is what the tiles say, and that the last one continues all others.
+// proveHeads verifies the signatures on all tree heads, proves each from the tiles, and proves that
+// the last one continues the others.
 func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.Head, error) {
 	heads, err := b.Heads(ctx)
 	if err != nil {
@@ -273,15 +308,15 @@ func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.He
 	return heads, err
 }
 
-// proveRecords proves all records under the head, in batches.
+// proveRecords proves all records under a head, in batches.
 func (b *Bundle) proveRecords(ctx context.Context, head proof.Head, damage func(string, error)) error {
 	p := &proof.Prover{Head: head, Source: Tiles(ctx, b)}
-	return b.eachRecords(ctx, func(batch []proof.Record) error {
+	return b.EachRecords(ctx, func(batch []proof.Record) error {
 		err := p.Records(batch)
 		if err == nil {
 			return nil
 		}
-		for _, r := range batch { // find out which
+		for _, r := range batch { // to find out which
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -297,53 +332,15 @@ func (b *Bundle) proveRecords(ctx context.Context, head proof.Head, damage func(
 	})
 }
 
-// eachRecords calls f with the records of the checksum database, some at a time.
-func (b *Bundle) eachRecords(ctx context.Context, f func([]proof.Record) error) error {
-	const together = 1000
-	var batch []proof.Record
-	for v, err := range b.Index.Versions(ctx, "") {
-		if err != nil {
-			return wrapBad(ctx, err)
-		}
-		if v.Record == nil {
-			continue
-		}
-		if batch = append(batch, recordOf(v)); len(batch) == together {
-			if err := f(batch); err != nil {
-				return err
-			}
-			batch = batch[:0]
-		}
-	}
-	if len(batch) == 0 {
-		return nil
-	}
-	return f(batch)
-}
-
-// recordOf returns the record of a version that has one.
-func recordOf(v index.Version) proof.Record {
-	return proof.Record{Mod: module.Version{Path: v.Path, Version: v.Version}, ID: *v.Record, H1: v.H1, GoModH1: v.GoModH1}
-}
-
-// Records returns the records of the checksum database that the bundle's line has.
-func (b *Bundle) Records(ctx context.Context) (list []proof.Record, err error) {
-	err = b.eachRecords(ctx, func(batch []proof.Record) error {
-		list = append(list, batch...)
-		return nil
-	})
-	return list, err
-}
-
-// explainFiles checks that every .mod, .zip and lookup file belongs to a version of the index, whose
-// hashes are checked: a file that no version names would be served and was never proven. A lookup file
-// must be the record under one of the heads, and nothing else.
+// explainFiles checks that every .mod, .zip and lookup file belongs to a version in the index: a
+// file of no version would be served although nothing proved it. A lookup file must be the record
+// under one of the heads, and nothing else.
 func (b *Bundle) explainFiles(ctx context.Context, heads []proof.Head, before *Bundle, damage func(string, error)) error {
 	for f, err := range b.Index.Files(ctx) {
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
-		r, _ := modpath.Parse(f.Path) // README.txt is the one that is none
+		r, _ := modpath.Parse(f.Path) // README.txt is no such path
 		switch r.Kind {
 		case modpath.Mod, modpath.Zip, modpath.SumLookup:
 		default:
@@ -389,103 +386,4 @@ func (b *Bundle) sameLookup(ctx context.Context, before *Bundle, f index.File, v
 	}
 	w, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
 	return ok && w.Record != nil && recordOf(w) == recordOf(v), err
-}
-
-// tiles reads tiles out of bundles.
-type tiles struct {
-	ctx     context.Context
-	bundles []*Bundle
-}
-
-// Tiles returns a source of the checksum database's tiles that bundles have, each as it is or cut from a wider one.
-func Tiles(ctx context.Context, bundles ...*Bundle) proof.TileSource { return tiles{ctx, bundles} }
-
-// ReadTiles reads tiles; what is in them is checked by who asks.
-func (t tiles) ReadTiles(list []tlog.Tile) ([][]byte, error) {
-	var data [][]byte
-	for _, tile := range list {
-		d, err := t.read(tile)
-		if err != nil {
-			return nil, err
-		}
-		data = append(data, d)
-	}
-	return data, nil
-}
-
-func (t tiles) read(tile tlog.Tile) (data []byte, err error) {
-	for _, b := range t.bundles {
-		f, width, ok, err := b.Tile(t.ctx, tile)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		data, err := b.Read(t.ctx, f, int64(width)*tlog.HashSize)
-		if err != nil {
-			return nil, err
-		}
-		return data[:tile.W*tlog.HashSize], nil
-	}
-	return nil, fmt.Errorf("%s: %w", tile.Path(), fs.ErrNotExist)
-}
-
-func (t tiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }
-
-// Tile returns the file of a tile, or of a wider one in the same place, whose first hashes are the same.
-func (b *Bundle) Tile(ctx context.Context, tile tlog.Tile) (f index.File, width int, ok bool, err error) {
-	path := func(t tlog.Tile) string {
-		return modpath.Request{Kind: modpath.SumTile, DB: b.Manifest.DB, Tile: t}.String()
-	}
-	full := proof.FullTile(tile)
-	for _, t := range []tlog.Tile{tile, full} {
-		if f, ok, err := b.Index.File(ctx, path(t)); ok || err != nil {
-			return f, t.W, ok && f.Size == int64(t.W)*tlog.HashSize, err
-		}
-	}
-	for f, err := range b.Index.FilesBelow(ctx, path(full)+".p/") {
-		if err != nil {
-			return f, 0, false, err
-		}
-		r, err := modpath.Parse(f.Path)
-		if err == nil && r.Tile.W >= tile.W && f.Size == int64(r.Tile.W)*tlog.HashSize {
-			return f, r.Tile.W, true, nil
-		}
-	}
-	return f, 0, false, nil
-}
-
-// deepVersion checks the files of a version against its hashes. It returns the
-// bytes read and the path of what is wrong.
-func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Version) (n int64, path string, err error) {
-	m := module.Version{Path: v.Path, Version: v.Version}
-	path = modpath.Request{Kind: modpath.Mod, Path: v.Path, Version: v.Version}.String()
-	data, err := b.ReadFile(ctx, path, modzip.MaxGoMod)
-	if err != nil {
-		return 0, path, err
-	}
-	if sum := h1.GoMod(data); sum != v.GoModH1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", sum, v.GoModH1)
-	}
-	if err != nil || v.ZipSize == nil {
-		return v.ModSize, path, err
-	}
-	path = modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
-	f, ok, err := b.Index.File(ctx, path)
-	if err != nil {
-		return v.ModSize, path, err
-	}
-	if !ok || f.Size != *v.ZipSize {
-		return v.ModSize, path, errors.New("the index has no such file of that size")
-	}
-	content, err := b.Content(ctx, f)
-	if err != nil {
-		return v.ModSize, path, err
-	}
-	z, err := h1.Zip(ctx, cpu, m, content, f.Size)
-	if err == nil && z.H1 != v.H1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", z.H1, v.H1)
-	}
-	return v.ModSize + f.Size, path, err
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
@@ -26,25 +25,25 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
-// A Source is a file to be put into a bundle: in the file system, or in memory.
+// A Source is a file to be put into a bundle, from the file system or from memory.
 type Source struct {
-	Path   string   // GOPROXY path
+	Path   string   // in the GOPROXY tree
 	Size   int64    // in bytes
-	SHA256 [32]byte // checked when the file is written
-	File   string   // where it is; "" when it is Data
+	SHA256 [32]byte // compared when the file is written
+	File   string   // path in the file system; "" for Data
 	Data   []byte
 
-	absent bool    // its content is in an earlier bundle of the line
-	fresh  *Source // an .info of the same version that was fetched now, when that of the line is another one
-	of     string  // the version whose .info it is, under another name
+	absent bool    // the content is in an earlier bundle of the line
+	fresh  *Source // .info of the same version that this run fetched, when the line's is another
+	of     string  // version whose .info this is, under another name
 }
 
-// DataSource returns a file in memory.
+// DataSource returns the source of a file in memory.
 func DataSource(path string, data []byte) Source {
 	return Source{Path: path, Size: int64(len(data)), SHA256: sha256.Sum256(data), Data: data}
 }
 
-// FileSource returns a file of the file system, having hashed it.
+// FileSource returns the source of a file in the file system, which it hashes.
 func FileSource(path, file string) (Source, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -65,8 +64,7 @@ type Version struct {
 	Zip         *Source // nil when only .mod and .info are carried
 }
 
-// Contents is what a bundle is made of. Lists, @latest answers, lookups and the README
-// are made from it.
+// Contents is what a bundle is made of. NewDraft adds lists, @latest answers, lookups and the README.
 type Contents struct {
 	Name     string
 	Sequence int64
@@ -85,17 +83,28 @@ type Contents struct {
 	Vulns []Source // files of the vulnerability database
 	Selfs []Source // modmirror and Go for hosts that have nothing yet
 
-	Base *Bundle                         // the bundle before it in a line of deltas, perhaps its catalogue alone; nil for a full bundle
-	Drop func(path, version string) bool // which versions of the line leave it when they are none of Versions; nil for none
+	// Base is the bundle that a delta follows, or its catalog; nil for a full bundle.
+	Base *Bundle
 
-	Whole      *Bundle                                                 // the last bundle of the line that a full bundle begins again; nil for none
-	DropUnused bool                                                    // what only earlier projects needed leaves the line too
-	Retracted  func(path, version string) (reason *string, known bool) // what is known now of a version of the line; may be nil
-	Dropped    []string                                                // set by NewDraft: the versions that left
+	// Drop reports whether a version of the line leaves it, unless it is in Versions; nil for none.
+	Drop func(path, version string) bool
+
+	// Whole is the last bundle of the line that a full bundle begins again; nil for none.
+	Whole *Bundle
+
+	// DropUnused removes requirements and missing files of earlier projects from the line.
+	DropUnused bool
+
+	// Retracted returns why a version of the line is retracted, nil if it is not, and whether this
+	// is known now. It may be nil.
+	Retracted func(path, version string) (reason *string, known bool)
+
+	// Dropped is set by NewDraft: the versions that left the line, as "path@version".
+	Dropped []string
 }
 
-// Digest returns the SHA-256, in hex, over what is said of the contents, but for how zips are
-// packed: what is in those their h1 covers.
+// Digest returns the SHA-256, in hex, over the contents. Of zips it covers the h1 alone, and not how
+// they are compressed.
 func (c *Contents) Digest() (string, error) {
 	type file struct {
 		Path   string
@@ -131,16 +140,17 @@ func (c *Contents) Digest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// A Draft is a bundle that is ready to be written: everything is known but the signature.
+// A Draft is a bundle that is complete but for its signature.
 type Draft struct {
 	Manifest Manifest
 
 	index   string       // path of the index
 	entries []Source     // the payload, in the order of the tar
-	carried []index.File // what earlier bundles of the line have of the tree
+	carried []index.File // files that earlier bundles of the line have
 }
 
-// NewDraft makes the index of a bundle, in the folder tmp. With c.Base it is a delta: c then gets what the line has besides.
+// NewDraft makes the index of a bundle, in the folder tmp. With c.Base it makes a delta, and adds the
+// rest of the line to c. The caller closes the draft.
 func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 	d := &Draft{index: filepath.Join(tmp, indexName)}
 	d.Manifest = Manifest{Name: c.Name, Sequence: c.Sequence, Created: c.Created.UTC().Truncate(time.Second)}
@@ -164,7 +174,7 @@ func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Nobody behind the gap is to learn that a bundle is refused there.
+	// An index that would be refused is refused here.
 	x, err := index.Open(d.index)
 	if err != nil {
 		return nil, err
@@ -186,85 +196,20 @@ func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 
 // entries returns the payload in the order of the tar.
 func (c *Contents) entries(ctx context.Context) ([]Source, error) {
-	var list []Source
-	add := func(req modpath.Request, data []byte) { list = append(list, DataSource(req.String(), data)) }
-	aliases := make(map[string]bool)
-	alias := func(info Source, path, query, version string) { // the answer to a query, as a file
-		info.of = version
-		info.Path = modpath.Request{Kind: modpath.Info, Path: path, Version: query}.String()
-		if info.Path != "" && !aliases[info.Path] {
-			aliases[info.Path] = true
-			list = append(list, info)
-		}
-	}
+	e := entries{aliases: make(map[string]bool)}
 	for i := 0; i < len(c.Versions); {
-		path := c.Versions[i].Path
-		var versions []string
-		latest := -1
-		for ; i < len(c.Versions) && c.Versions[i].Path == path; i++ {
-			v := &c.Versions[i]
-			list = append(list, v.GoMod)
-			if v.Info.Path != "" {
-				list = append(list, v.Info)
-			}
-			if v.Zip == nil {
-				continue
-			}
-			if tag, ok := strings.CutSuffix(v.Version.Version, "+incompatible"); ok && v.Info.Path != "" {
-				alias(v.Info, path, tag, v.Version.Version) // go get MODULE@v2.0.0 asks so, and takes the version that it says
-			}
-			list = append(list, *v.Zip)
-			if !module.IsPseudoVersion(v.Version.Version) { // as proxies do: a list has tags
-				versions = append(versions, v.Version.Version)
-			}
-			if latest < 0 || laterThan(v.Version.Version, c.Versions[latest].Version.Version) {
-				latest = i
-			}
+		n := i + 1
+		for n < len(c.Versions) && c.Versions[n].Path == c.Versions[i].Path {
+			n++
 		}
-		if latest >= 0 {
-			add(modpath.Request{Kind: modpath.List, Path: path}, modpath.ListText(versions))
-			info := c.Versions[latest].Info
-			info.of = c.Versions[latest].Version.Version
-			info.Path = modpath.Request{Kind: modpath.Latest, Path: path}.String()
-			list = append(list, info)
-		}
+		e.module(c.Versions[i:n])
+		i = n
 	}
-	for _, q := range c.Queries {
-		// A branch or a commit is answered inside as it was outside; what asks about a list is not asked as a file.
-		if modpath.IsListQuery(q.Query) {
-			continue
-		}
-		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })
-		if i >= 0 && c.Versions[i].Info.Path != "" {
-			alias(c.Versions[i].Info, q.Path, q.Query, q.Version)
-		}
+	e.queries(c)
+	if err := e.records(ctx, c); err != nil {
+		return nil, err
 	}
-	if c.DB != "" {
-		add(modpath.Request{Kind: modpath.SumSupported, DB: c.DB}, nil)
-		add(modpath.Request{Kind: modpath.SumLatest, DB: c.DB}, c.Head.Note)
-		for _, v := range c.Versions {
-			if v.Record == nil {
-				continue
-			}
-			req, r := modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: v.Path, Version: v.Version.Version}, recordOf(v.Version)
-			if c.Base != nil { // an answer with an older head is as good
-				old, ok, err := c.Base.Index.Lookup(ctx, v.Path, v.Version.Version)
-				if err != nil {
-					return nil, err
-				}
-				if f, has, err := c.Base.Index.File(ctx, req.String()); err != nil {
-					return nil, err
-				} else if ok && has && old.Record != nil && recordOf(old) == r {
-					list = append(list, Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, absent: true})
-					continue
-				}
-			}
-			add(req, r.Lookup(c.Head))
-		}
-		list = append(list, c.Tiles...)
-	}
-	list = append(list, c.Vulns...)
-	list = append(list, c.Selfs...)
+	list := slices.Concat(e.list, c.Vulns, c.Selfs)
 	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
 	for i, s := range list {
 		if err := checkPath(s.Path, c.DB); err != nil {
@@ -280,25 +225,122 @@ func (c *Contents) entries(ctx context.Context) ([]Source, error) {
 	return append([]Source{DataSource(readmeName, []byte(readme))}, list...), nil
 }
 
+// entries collects the files of a bundle, in any order.
+type entries struct {
+	list    []Source
+	aliases map[string]bool // paths of answers to queries
+}
+
+// data adds a file that is made here.
+func (e *entries) data(req modpath.Request, data []byte) {
+	e.list = append(e.list, DataSource(req.String(), data))
+}
+
+// answer adds the .info of a version as the answer to a query.
+func (e *entries) answer(info Source, path, query, version string) {
+	info.of = version
+	info.Path = modpath.Request{Kind: modpath.Info, Path: path, Version: query}.String()
+	if info.Path != "" && !e.aliases[info.Path] {
+		e.aliases[info.Path] = true
+		e.list = append(e.list, info)
+	}
+}
+
+// module adds the files of a module's versions, its list and its @latest.
+func (e *entries) module(versions []Version) {
+	path := versions[0].Path
+	var tags []string
+	var latest *Version
+	for i := range versions {
+		v := &versions[i]
+		e.list = append(e.list, v.GoMod)
+		if v.Info.Path != "" {
+			e.list = append(e.list, v.Info)
+		}
+		if v.Zip == nil {
+			continue
+		}
+		if tag, ok := strings.CutSuffix(v.Version.Version, "+incompatible"); ok && v.Info.Path != "" {
+			e.answer(v.Info, path, tag, v.Version.Version) // go get MODULE@v2.0.0 asks for the tag
+		}
+		e.list = append(e.list, *v.Zip)
+		if !module.IsPseudoVersion(v.Version.Version) { // lists of proxies have tags alone
+			tags = append(tags, v.Version.Version)
+		}
+		if latest == nil || modpath.Later(v.Version.Version, latest.Version.Version) {
+			latest = v
+		}
+	}
+	if latest == nil {
+		return
+	}
+	e.data(modpath.Request{Kind: modpath.List, Path: path}, modpath.ListText(tags))
+	info := latest.Info
+	info.of = latest.Version.Version
+	info.Path = modpath.Request{Kind: modpath.Latest, Path: path}.String()
+	e.list = append(e.list, info)
+}
+
+// queries adds the answers to branches, commits and other queries that the go command asks for as
+// files.
+func (e *entries) queries(c *Contents) {
+	for _, q := range c.Queries {
+		if modpath.IsListQuery(q.Query) { // answered from the list
+			continue
+		}
+		i := slices.IndexFunc(c.Versions, func(v Version) bool { return v.Path == q.Path && v.Version.Version == q.Version })
+		if i >= 0 && c.Versions[i].Info.Path != "" {
+			e.answer(c.Versions[i].Info, q.Path, q.Query, q.Version)
+		}
+	}
+}
+
+// records adds the files of the checksum database, unless c has none.
+func (e *entries) records(ctx context.Context, c *Contents) error {
+	if c.DB == "" {
+		return nil
+	}
+	e.data(modpath.Request{Kind: modpath.SumSupported, DB: c.DB}, nil)
+	e.data(modpath.Request{Kind: modpath.SumLatest, DB: c.DB}, c.Head.Note)
+	for _, v := range c.Versions {
+		if v.Record == nil {
+			continue
+		}
+		req := modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: v.Path, Version: v.Version.Version}
+		old, ok, err := c.sameRecord(ctx, req.String(), v.Version)
+		if err != nil {
+			return err
+		}
+		if ok { // with an older head, which clients accept too
+			e.list = append(e.list, old)
+		} else {
+			e.data(req, recordOf(v.Version).Lookup(c.Head))
+		}
+	}
+	e.list = append(e.list, c.Tiles...)
+	return nil
+}
+
+// sameRecord returns the line's lookup file of a version with the same record.
+func (c *Contents) sameRecord(ctx context.Context, path string, v index.Version) (s Source, ok bool, err error) {
+	if c.Base == nil {
+		return s, false, nil
+	}
+	old, ok, err := c.Base.Index.Lookup(ctx, v.Path, v.Version)
+	if err != nil {
+		return s, false, err
+	}
+	f, has, err := c.Base.Index.File(ctx, path)
+	if err != nil || !ok || !has || old.Record == nil || recordOf(old) != recordOf(v) {
+		return s, false, err
+	}
+	return Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, absent: true}, true, nil
+}
+
 //go:embed README.txt
 var readme string
 
-// laterThan orders versions as @latest chooses: releases before prereleases
-// before pseudo-versions, and the higher first.
-func laterThan(a, b string) bool {
-	rank := func(v string) int {
-		switch {
-		case module.IsPseudoVersion(v):
-			return 0
-		case semver.Prerelease(v) != "":
-			return 1
-		}
-		return 2
-	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), semver.Compare(a, b)) > 0
-}
-
-// writeIndex writes the index and returns where the payload ends, from its start.
+// writeIndex writes the index and returns the size of the payload in bytes.
 func (d *Draft) writeIndex(ctx context.Context, c *Contents) (end int64, err error) {
 	entries, err := c.entries(ctx)
 	if err != nil {
@@ -313,7 +355,7 @@ func (d *Draft) writeIndex(ctx context.Context, c *Contents) (end int64, err err
 			w.Discard()
 		}
 	}()
-	numbers := make(map[int64]int64) // of the line's bundles, by their numbers in the base
+	numbers := make(map[int64]int64) // numbers of the line's bundles, by those in the base
 	if c.Base != nil {
 		for _, x := range c.Base.line {
 			old := x.ID
@@ -376,7 +418,7 @@ func (d *Draft) writeIndex(ctx context.Context, c *Contents) (end int64, err err
 	return end, w.Close()
 }
 
-// A ChangedError says that a file is not what it was when it was verified.
+// A ChangedError reports a file that changed after it was verified.
 type ChangedError struct{ File string }
 
 // Error names the file.
@@ -384,7 +426,8 @@ func (e *ChangedError) Error() string {
 	return e.File + ": the file changed since it was verified"
 }
 
-// Write writes the bundle, signed, to w. Each file's hash is checked on the way.
+// Write writes the bundle, signed, to w. A file whose SHA-256 is not that of its source is a
+// *ChangedError.
 func (d *Draft) Write(ctx context.Context, w io.Writer, key *trust.Key) error {
 	manifest, err := d.Manifest.Sign(key.Signer)
 	if err != nil {
@@ -407,6 +450,7 @@ func (d *Draft) Write(ctx context.Context, w io.Writer, key *trust.Key) error {
 	return err
 }
 
+// writeEntry writes the header, content and padding of a file.
 func writeEntry(w io.Writer, s Source, buf []byte) error {
 	if _, err := w.Write(Header(s.Path, s.Size)); err != nil {
 		return err
@@ -421,7 +465,7 @@ func writeEntry(w io.Writer, s Source, buf []byte) error {
 		r = f
 	}
 	h := sha256.New()
-	// Not more than the header says, whatever the file has become.
+	// The file may have grown: no more than the header says is written.
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.TeeReader(io.LimitReader(r, s.Size), h), buf)
 	if err != nil {
 		return err
@@ -433,8 +477,7 @@ func writeEntry(w io.Writer, s Source, buf []byte) error {
 	return err
 }
 
-// Resign replaces the signatures of the bundle in f by those of key, over the same text or
-// another manifest m of the same file.
+// Resign replaces the manifest of the bundle in f by m, signed with key alone.
 func Resign(f io.WriterAt, m Manifest, key *trust.Key) error {
 	data, err := m.Sign(key.Signer)
 	if err != nil {

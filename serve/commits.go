@@ -10,7 +10,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
@@ -24,7 +24,7 @@ var reCommit = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
 // byCommit returns the .info file of the carried version of a commit. ok is false when no version
 // is of that commit, and when versions of several commits match its abbreviation. Of several tags
 // of one commit it takes the highest, as the go command does.
-func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f bundle.Ref, ok bool, err error) {
+func (h *handler) byCommit(ctx context.Context, req modpath.Request) (f store.Ref, ok bool, err error) {
 	tagged, ok, err := h.commitVersions(ctx, req.Path, req.Version)
 	if err != nil || !ok {
 		return f, false, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -25,7 +26,7 @@ func TestCommitsSideBySide(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", func(c *bundle.Contents) {
 		c.Queries = append(c.Queries, index.Query{Path: "example.com/tip", Query: "0123456789ab", Version: "v0.0.0-20200102030405-0123456789ab"})
 	})
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +101,7 @@ func TestAbbreviatedCommits(t *testing.T) {
 		}
 		slices.SortStableFunc(c.Versions, func(a, b bundle.Version) int { return strings.Compare(a.Path, b.Path) })
 	})
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

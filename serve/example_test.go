@@ -11,7 +11,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -23,7 +23,7 @@ func ExampleNewHandler() {
 	file, key, remove := makeBundle()
 	defer remove()
 
-	view, err := bundle.OpenFiles(context.Background(), []string{file}, trust.NewKeyring(key), bundle.NoState())
+	view, err := store.OpenFiles(context.Background(), []string{file}, trust.NewKeyring(key), store.NoState())
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
@@ -54,7 +55,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 // find returns the file at a path, and an entry for it without its data.
 func (h *handler) find(
 	ctx context.Context, path string, req modpath.Request,
-) (f bundle.Ref, e *entry, ok bool, err error) {
+) (f store.Ref, e *entry, ok bool, err error) {
 	f, when, known, ok, err := h.view.FileOf(ctx, path, req.Path, req.Version)
 	if err == nil && !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
 		f, ok, err = h.byCommit(ctx, req)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
@@ -207,7 +207,7 @@ func (s *sink) WriteHeader(int) {}
 // BenchmarkSmall answers a request for a small file that was verified before.
 func BenchmarkSmall(b *testing.B) {
 	tb := testbundle.Make(b, "../testdata/mod", nil)
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
@@ -70,7 +70,7 @@ func (i *Inside) read() (string, error) {
 
 // List returns the patterns, separated by commas, "" for none. A changed file that cannot be read,
 // or that covers a public module of v, is logged and leaves the list as it was.
-func (i *Inside) List(ctx context.Context, v *bundle.View, log *slog.Logger) string {
+func (i *Inside) List(ctx context.Context, v *store.View, log *slog.Logger) string {
 	if i == nil {
 		return ""
 	}
@@ -85,18 +85,18 @@ func (i *Inside) List(ctx context.Context, v *bundle.View, log *slog.Logger) str
 }
 
 // covers reports whether clients fetch a module within their own network.
-func (i *Inside) covers(ctx context.Context, v *bundle.View, log *slog.Logger, path string) bool {
+func (i *Inside) covers(ctx context.Context, v *store.View, log *slog.Logger, path string) bool {
 	return i != nil && module.MatchPrefixPatterns(i.List(ctx, v, log), path)
 }
 
 // Check returns a *CoveredError when the patterns cover a public module of v, which is to be
 // served.
-func (i *Inside) Check(ctx context.Context, v *bundle.View) error {
+func (i *Inside) Check(ctx context.Context, v *store.View) error {
 	return covered(ctx, v, i.list.last())
 }
 
 // covered returns a *CoveredError when patterns, separated by commas, cover a public module of v.
-func covered(ctx context.Context, v *bundle.View, list string) error {
+func covered(ctx context.Context, v *store.View, list string) error {
 	if list == "" {
 		return nil
 	}

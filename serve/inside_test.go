@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
@@ -17,7 +17,7 @@ import (
 // and one that cannot be read, leave the list of before.
 func TestInsideFile(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", nil)
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestInsideFile(t *testing.T) {
 // TestInsideIsChecked has patterns and URLs that cannot go into the settings of clients.
 func TestInsideIsChecked(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", nil)
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,10 +140,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descConns, float64(s.conns.open()))
 	}
 	gauge(descActive, float64(s.active.Load()))
-	if s.Remote != nil {
-		_, err := s.Remote.Bucket.Failing()
+	if c, ok := (*Server)(s).shelf().Stats(); ok {
+		_, err := (*Server)(s).shelf().Failing()
 		flag(descStore, err == nil)
-		c := s.Remote.Cache.Stats()
 		gauge(descCacheSize, float64(c.Bytes))
 		counter := func(d *prometheus.Desc, n int64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n))
@@ -153,7 +152,7 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		counter(descFailures, c.Failures)
 	}
 	h := (*Server)(s).current()
-	flag(descReady, h != nil && (h.Damage() == "" || s.Remote != nil))
+	flag(descReady, h != nil && (h.Damage() == "" || (*Server)(s).shelf().Heals()))
 	flag(descStale, s.stale.Load() != nil)
 	flag(descDamaged, h != nil && h.Damage() != "")
 	if h == nil {
@@ -167,8 +166,8 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descCreated, float64(m.Created.Unix()), m.Name)
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
 	}
-	gauge(descSkipped, float64(len(h.view.Passed)))
-	if s.Scrub && s.Remote == nil {
+	gauge(descSkipped, float64(len(h.view.Skipped)))
+	if s.Scrub && !(*Server)(s).shelf().Heals() {
 		gauge(descScrubbed, float64(h.scrubbed.Load()))
 		gauge(descScrubOf, float64(h.files))
 		gauge(descScrubEnd, float64(s.scrubEnd.Load()))

@@ -29,13 +29,14 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // A handler serves the GOPROXY protocol, the checksum database included, from one view of bundles.
 // It is safe for concurrent use.
 type handler struct {
-	view   *bundle.View
+	view   *store.View
 	log    *slog.Logger
 	wants  Recorder
 	inside *Inside // nil for none
@@ -62,7 +63,7 @@ type handler struct {
 
 // newHandler returns a handler for a view. wants records requests for what is not carried; nil for
 // nobody.
-func newHandler(v *bundle.View, log *slog.Logger, wants Recorder, m *metrics) *handler {
+func newHandler(v *store.View, log *slog.Logger, wants Recorder, m *metrics) *handler {
 	h := &handler{
 		view: v, log: log, wants: wants, metrics: m,
 		compressing: make(chan struct{}, 1),

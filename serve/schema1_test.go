@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 )
 
@@ -51,7 +52,7 @@ func TestSchema1(t *testing.T) {
 		}
 		b.Close()
 	}
-	v, err := bundle.OpenFiles(ctx, []string{name}, keyring, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{name}, keyring, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

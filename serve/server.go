@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 )
 
 const (
@@ -50,15 +50,15 @@ const (
 type Server struct {
 	// Open opens the bundles. Serve calls it after it began to listen: /healthz answers from the
 	// start, everything else once Open has returned. The server closes the view.
-	Open func(context.Context) (*bundle.View, error)
+	Open func(context.Context) (*store.View, error)
 
 	// Reload is called every ReloadInterval; nil for never. It returns a new view to serve, or nil
 	// as long as nothing changed. It returns an error as long as what is in the store cannot be
 	// served. Transfers from the old view go on to their end. The server closes the views.
-	Reload func(context.Context) (*bundle.View, error)
+	Reload func(context.Context) (*store.View, error)
 
-	Ready func(v *bundle.View) // called when a view begins to be served; may be nil
-	Log   *slog.Logger         // nil for slog.Default()
+	Ready func(v *store.View) // called when a view begins to be served; may be nil
+	Log   *slog.Logger        // nil for slog.Default()
 
 	// Wants records what clients ask for and do not get: *Wants in a file, MissFunc otherwise. nil
 	// records nothing.
@@ -77,9 +77,9 @@ type Server struct {
 	// server believes.
 	Proxies []netip.Prefix
 
-	Remote   *bundle.Remote // the bucket that the bundles are in; nil for a disk
-	MaxConns int            // connections at a time; 0 for the constant MaxConns
-	Scrub    bool           // verify all files in the background, but those in a bucket, which costs money
+	Shelf    media.Shelf // where the bundles lie; nil for a disk
+	MaxConns int         // connections at a time; 0 for the constant MaxConns
+	Scrub    bool        // verify all files in the background, but those in a bucket, which costs money
 
 	handler  atomic.Pointer[handler]
 	opening  atomic.Pointer[string] // why nothing is served yet; nil while the bundle is being verified
@@ -96,7 +96,7 @@ type Server struct {
 // from a view, for an HTTP server of one's own. It has no landing page, limits or metrics: those
 // are a Server's. wants records requests for what is not carried, and may be nil. The caller closes
 // v after the last request.
-func NewHandler(v *bundle.View, log *slog.Logger, wants Recorder) http.Handler {
+func NewHandler(v *store.View, log *slog.Logger, wants Recorder) http.Handler {
 	return newHandler(v, log, wants, newMetrics())
 }
 
@@ -178,7 +178,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // show serves a view from now on, and retires the one before.
-func (s *Server) show(ctx context.Context, v *bundle.View) {
+func (s *Server) show(ctx context.Context, v *store.View) {
 	h := newHandler(v, s.Log, s.Wants, s.metrics)
 	h.inside = s.Inside
 	ctx, h.retire = context.WithCancel(ctx)
@@ -190,7 +190,7 @@ func (s *Server) show(ctx context.Context, v *bundle.View) {
 	if s.Ready != nil {
 		s.Ready(v)
 	}
-	if s.Scrub && s.Remote == nil && h.acquire() {
+	if s.Scrub && !s.shelf().Heals() && h.acquire() {
 		go func() {
 			defer h.release()
 			s.scrub(ctx, h)
@@ -366,6 +366,14 @@ func (s *Server) answerHealth(x *exchange, h *handler) bool {
 // Waiting has /readyz say why nothing is served yet. Open may call it.
 func (s *Server) Waiting(why string) { s.opening.Store(&why) }
 
+// shelf returns where the bundles lie.
+func (s *Server) shelf() media.Shelf {
+	if s.Shelf == nil {
+		return media.Folder("")
+	}
+	return s.Shelf
+}
+
 // readiness returns the answer to /readyz. h is nil while nothing is served.
 func (s *Server) readiness(h *handler) (status int, words string) {
 	if h == nil {
@@ -376,20 +384,18 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 	}
 	words = "ready"
 	if damage := h.Damage(); damage != "" {
-		if s.Remote == nil {
+		if !s.shelf().Heals() {
 			return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", damage)
 		}
 		// All replicas read it from one bucket: if all were unready, none would serve.
 		words += fmt.Sprintf(", but %s does not verify; publish the bundle again if that stays", damage)
 	}
-	if len(h.view.Passed) > 0 {
-		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Passed[0])
+	if len(h.view.Skipped) > 0 {
+		words += fmt.Sprintf(", but not all of it is served: %v", h.view.Skipped[0])
 	}
-	if s.Remote != nil {
-		if since, err := s.Remote.Bucket.Failing(); err != nil {
-			return http.StatusOK, words + fmt.Sprintf(", but the storage has not answered since %s, "+
-				"so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
-		}
+	if since, err := s.shelf().Failing(); err != nil {
+		return http.StatusOK, words + fmt.Sprintf(", but the storage has not answered since %s, "+
+			"so only what is cached here is served: %v", since.UTC().Format(time.RFC3339), err)
 	}
 	if why := s.stale.Load(); why != nil {
 		words += ", but what is in the store now is not served: " + *why

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -49,11 +50,11 @@ func newSite(t *testing.T, set ...func(*Server)) *site {
 	}), t: t}
 	ready := make(chan struct{})
 	s.server = &Server{
-		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, []string{s.Path}, s.Trusted, bundle.NoState())
+		Open: func(ctx context.Context) (*store.View, error) {
+			return store.OpenFiles(ctx, []string{s.Path}, s.Trusted, store.NoState())
 		},
 		Log:   slog.New(slog.DiscardHandler),
-		Ready: func(v *bundle.View) { s.bundle = v.Lines[0]; close(ready) },
+		Ready: func(v *store.View) { s.bundle = v.Lines[0]; close(ready) },
 		Wants: MissFunc(func(r modpath.Request, _ netip.Addr) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -142,7 +143,7 @@ func flip(t *testing.T, f *os.File, at int64) {
 // freshHandler returns a handler over the same bundle that has seen nothing yet.
 func freshHandler(t *testing.T, s *site) *handler {
 	t.Helper()
-	v, err := bundle.OpenFiles(ctx, []string{s.Path}, s.Trusted, bundle.NoState())
+	v, err := store.OpenFiles(ctx, []string{s.Path}, s.Trusted, store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func first[T any](v T, _ bool, _ error) T { return v }
 func TestHealthBeforeReady(t *testing.T) {
 	release := make(chan struct{})
 	s := &Server{
-		Open: func(ctx context.Context) (*bundle.View, error) {
+		Open: func(ctx context.Context) (*store.View, error) {
 			<-release
 			return nil, errors.New("cannot be opened")
 		},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"sync/atomic"
 
 	"golang.org/x/mod/module"
@@ -18,22 +19,44 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/plaintree"
 )
 
-// A Static publishes the files of a bundle as a plain tree, for a web server or a CDN. Set Dir or
-// Bucket.
+// A Tree is where a plain tree is written: a folder, or a bucket of package object. Different files
+// may be written concurrently.
+type Tree interface {
+	// ReadFile returns the content of a file of at most limit bytes. The error wraps fs.ErrNotExist
+	// when the tree has no such file.
+	ReadFile(ctx context.Context, name string, limit int64) ([]byte, error)
+
+	// CheckFree returns a *bundle.OccupiedError when something is in the way of files.
+	CheckFree(ctx context.Context, files iter.Seq2[plaintree.File, error]) error
+
+	// SetReplace lets Put replace files of other contents.
+	SetReplace()
+
+	// Put writes f unless the tree has it, and reports whether it wrote.
+	Put(ctx context.Context, f plaintree.File, src io.ReaderAt) (wrote bool, err error)
+
+	// Sync makes the written files survive a crash.
+	Sync() error
+
+	// Close releases the tree.
+	Close() error
+}
+
+// A Static publishes the files of a bundle as a plain tree, for a web server or a CDN.
 type Static struct {
-	Dir    string         // a folder
-	Bucket *bucket.Bucket // each object gets its Content-Type and Cache-Control
+	Dir string // folder of the tree, made if needed
+	To  Tree   // tree in a bucket, instead of Dir
 
 	AllowRollback bool // write an older bundle over a newer one, or one of another line
 	Overwrite     bool // replace files although no marker says that they are a tree of bundles
 
 	Wrote func(path string, size int64) // called for each file in the tree, by several goroutines; may be nil
 
-	tree           *bundle.PlainTree // in Dir; nil for a bucket
+	tree           Tree // To, or that in Dir
 	files, written atomic.Int64
 }
 
@@ -50,12 +73,14 @@ const (
 // answers of the checksum database, and its head last. Publish returns how many files the tree has
 // of the bundle, and how many of them it wrote.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
-	if s.Bucket == nil {
-		if s.tree, err = bundle.OpenPlainTree(s.Dir); err != nil {
+	if s.tree = s.To; s.tree == nil {
+		t, err := plaintree.Open(s.Dir)
+		if err != nil {
 			return 0, 0, err
 		}
-		defer s.tree.Close()
+		s.tree = t
 	}
+	defer s.tree.Close()
 	marked, err := s.checkMarker(ctx, b)
 	if err != nil {
 		return 0, 0, err
@@ -69,9 +94,7 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 			return 0, 0, err
 		}
 	}
-	if s.tree != nil {
-		s.tree.Replace = true
-	}
+	s.tree.SetReplace()
 	const passes = 3
 	for pass := range passes {
 		eg, ctx := errgroup.WithContext(ctx)
@@ -91,19 +114,11 @@ func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written 
 			return s.files.Load(), s.written.Load(), err
 		}
 	}
-	if err := s.sync(); err != nil {
+	if err := s.tree.Sync(); err != nil {
 		return s.files.Load(), s.written.Load(), err
 	}
 	err = s.mark(ctx, marker{b.Manifest.Name, b.Manifest.Sequence, b.ID()})
-	return s.files.Load(), s.written.Load(), errors.Join(err, s.sync())
-}
-
-// sync flushes a tree in a folder to the disk.
-func (s *Static) sync() error {
-	if s.tree == nil {
-		return nil
-	}
-	return s.tree.Sync()
+	return s.files.Load(), s.written.Load(), errors.Join(err, s.tree.Sync())
 }
 
 // mark writes the marker.
@@ -113,11 +128,9 @@ func (s *Static) mark(ctx context.Context, m marker) error {
 		return err
 	}
 	data = append(data, '\n')
-	if s.tree != nil {
-		s.tree.Replace = true
-	}
+	s.tree.SetReplace()
 	req := modpath.Request{Kind: modpath.Latest} // for its Content-Type and Cache-Control
-	_, err = s.put(ctx, markerName, req, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	_, err = s.tree.Put(ctx, fileOf(markerName, req, int64(len(data)), sha256.Sum256(data)), bytes.NewReader(data))
 	return err
 }
 
@@ -126,24 +139,25 @@ func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	if s.Overwrite {
 		return nil
 	}
-	if s.Bucket != nil {
-		objects, err := s.Bucket.List(ctx)
-		if err == nil && len(objects) > 0 {
-			err = &bundle.OccupiedError{
-				File:   objects[0].String(),
-				Reason: "no " + markerName + " beside it says that it is of a tree of modmirror",
+	return s.tree.CheckFree(ctx, func(yield func(plaintree.File, error) bool) {
+		err := b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
+			if !yield(plaintree.File{Path: f.Path, SHA256: f.SHA256}, nil) {
+				return errStop
 			}
+			// file writes those of the vulnerability database compressed too.
+			if req, _ := modpath.Parse(f.Path); req.Kind == modpath.Vuln && !yield(plaintree.File{Path: f.Path + ".gz"}, nil) {
+				return errStop
+			}
+			return nil
+		})
+		if err != nil && err != errStop {
+			yield(plaintree.File{}, err)
 		}
-		return err
-	}
-	return b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
-		_, err := s.tree.Has(f.Path, f.SHA256)
-		if req, _ := modpath.Parse(f.Path); err == nil && req.Kind == modpath.Vuln { // file writes it compressed too
-			_, err = s.tree.Has(f.Path+".gz", [32]byte{})
-		}
-		return err
 	})
 }
+
+// errStop ends EachFile.
+var errStop = errors.New("stop")
 
 // markerName is a file that says which bundle a tree is of, so that Publish does not write an older
 // one over it. It is not a path of the GOPROXY protocol.
@@ -158,24 +172,10 @@ type marker struct {
 	ID       string `json:"id"`
 }
 
-// readMarker returns the content of the marker. The error wraps fs.ErrNotExist when there is none.
-func (s *Static) readMarker(ctx context.Context) ([]byte, error) {
-	if s.Bucket == nil {
-		return s.tree.Read(markerName, maxMarker)
-	}
-	o, err := s.Bucket.Stat(ctx, markerName)
-	if err != nil {
-		return nil, err
-	}
-	data := make([]byte, min(o.Size, maxMarker))
-	_, err = o.ReadAt(ctx, data, 0)
-	return data, err
-}
-
 // checkMarker returns a *bundle.RollbackError for a bundle that is older than the tree, or of
 // another line. It reports whether there is a marker.
 func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error) {
-	data, err := s.readMarker(ctx)
+	data, err := s.tree.ReadFile(ctx, markerName, maxMarker)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -186,18 +186,10 @@ func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error
 	if err := json.Unmarshal(data, &m); err != nil {
 		return false, fmt.Errorf("%s says what the tree is of, and cannot be read: %w", markerName, err)
 	}
-	reason := ""
-	switch {
-	case s.AllowRollback:
-		return true, nil
-	case m.Name != b.Manifest.Name:
-		reason = fmt.Sprintf("it is of the line %s, and the tree of %s", b.Manifest.Name, m.Name)
-	case m.Sequence > b.Manifest.Sequence:
-		reason = fmt.Sprintf("its sequence is %d, and the tree is of %d", b.Manifest.Sequence, m.Sequence)
-	default:
+	if s.AllowRollback {
 		return true, nil
 	}
-	return true, &bundle.RollbackError{Bundle: b.Path(), Reason: reason}
+	return true, b.Manifest.Accept(b.Path(), bundle.Known{Name: m.Name, Sequence: m.Sequence, What: "that of the tree"})
 }
 
 // passOf returns the pass, from 0, in which Publish writes files of a kind.
@@ -229,7 +221,7 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 	if [32]byte(h.Sum(nil)) != f.SHA256 {
 		return &bundle.NotVerifiedError{What: f.Path, Err: media.ErrHash}
 	}
-	if err := s.write(ctx, f.Path, req, src, f.Size, f.SHA256); err != nil {
+	if err := s.write(ctx, fileOf(f.Path, req, f.Size, f.SHA256), src); err != nil {
 		return err
 	}
 	if req.Kind != modpath.Vuln {
@@ -240,14 +232,12 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 		return err
 	}
 	req.Gzip = true
-	return s.write(ctx, f.Path+".gz", req, bytes.NewReader(data), int64(len(data)), sha256.Sum256(data))
+	return s.write(ctx, fileOf(f.Path+".gz", req, int64(len(data)), sha256.Sum256(data)), bytes.NewReader(data))
 }
 
-// write writes size bytes to a path, unless the tree has them, and counts the file.
-func (s *Static) write(
-	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte,
-) error {
-	wrote, err := s.put(ctx, path, req, src, size, sum)
+// write writes a file, unless the tree has it, and counts it.
+func (s *Static) write(ctx context.Context, f plaintree.File, src io.ReaderAt) error {
+	wrote, err := s.tree.Put(ctx, f, src)
 	if err != nil {
 		return err
 	}
@@ -256,42 +246,16 @@ func (s *Static) write(
 		s.written.Add(1)
 	}
 	if s.Wrote != nil {
-		s.Wrote(path, size)
+		s.Wrote(f.Path, f.Size)
 	}
 	return nil
 }
 
-// put writes a file, unless the tree has it, and reports whether it wrote.
-func (s *Static) put(
-	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64, sum [32]byte,
-) (wrote bool, err error) {
-	if s.Bucket != nil {
-		return s.upload(ctx, path, req, src, size)
-	}
-	return s.tree.Write(path, io.NewSectionReader(src, 0, size), sum, nil)
-}
-
-// upload writes an object, unless the bucket has it, and reports whether it wrote. It removes an
-// object that was not sent whole.
-func (s *Static) upload(
-	ctx context.Context, path string, req modpath.Request, src io.ReaderAt, size int64,
-) (wrote bool, err error) {
-	etag, err := bucket.ETag(src, size)
-	if err != nil {
-		return false, err
-	}
-	if o, err := s.Bucket.Stat(ctx, path); err == nil && o.Size == size && o.ETag == etag {
-		return false, nil
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	meta := bucket.Meta{
+// fileOf returns the file of a request, as web servers serve it.
+func fileOf(path string, req modpath.Request, size int64, sum [32]byte) plaintree.File {
+	return plaintree.File{
+		Path: path, Size: size, SHA256: sum,
 		ContentType:  contentType(req),
 		CacheControl: cacheControl(req.Kind, module.CanonicalVersion(req.Version) == req.Version),
 	}
-	sent, err := s.Bucket.Upload(ctx, path, src, size, meta, nil)
-	if err == nil && sent != etag {
-		err = errors.Join(fmt.Errorf("%s: the bundle changed while it was read", path), s.Bucket.Remove(ctx, path))
-	}
-	return true, err
 }

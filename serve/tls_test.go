@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
@@ -65,10 +65,10 @@ func TestClientCertificates(t *testing.T) {
 	tb := testbundle.Make(t, "../testdata/mod", nil)
 	ready := make(chan struct{})
 	s := &Server{
-		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+		Open: func(ctx context.Context) (*store.View, error) {
+			return store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 		},
-		Log: slog.New(slog.DiscardHandler), Ready: func(*bundle.View) { close(ready) },
+		Log: slog.New(slog.DiscardHandler), Ready: func(*store.View) { close(ready) },
 		TLS: &TLS{CertFile: certFile, KeyFile: keyFile, ClientCA: caFile},
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -217,6 +217,17 @@ func TestCacheKeepsItsBound(t *testing.T) {
 	}
 }
 
+// TestCacheOthersMayWrite has others be allowed to write to the folder: it is not used.
+func TestCacheOthersMayWrite(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenCache(dir, MinCache); err == nil || !strings.Contains(err.Error(), "who could exchange what was verified") {
+		t.Error(err)
+	}
+}
+
 func isNotVerified(err error) bool {
 	_, ok := errors.AsType[*NotVerifiedError](err)
 	return ok

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/hint"
 )
@@ -66,18 +67,14 @@ Example:
 			if err != nil {
 				return err
 			}
-			tree, err := bundle.OpenPlainTree(dir)
-			if err != nil {
-				return err
-			}
-			defer tree.Close()
-			tree.Replace = guard.Overwrite
-			n, err := b.Extract(ctx, tree, args[1:], keyring, func(f index.File) error {
+			wrote := func(f index.File) error {
 				if !asJSON {
 					return nil
 				}
 				return json.NewEncoder(e.stdout).Encode(extracted{f.Path, f.Size, hex.EncodeToString(f.SHA256[:])})
-			})
+			}
+			x := bundle.Extraction{Paths: args[1:], Replace: guard.Overwrite, Trust: keyring, Wrote: wrote}
+			n, err := b.Extract(ctx, dir, x)
 			if err == nil || n > 0 {
 				then := ""
 				if err != nil {
@@ -138,7 +135,7 @@ func extractCatalog(ctx context.Context, e *env, guard *outputGuard, name, dir s
 		}
 	}
 	for _, b := range lines {
-		file, err := b.WriteCatalogue(dir)
+		file, err := b.WriteCatalog(dir)
 		if err != nil {
 			return err
 		}
@@ -168,7 +165,7 @@ func openForCatalog(ctx context.Context, e *env, name string) (
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	store, err := bundle.OpenStore(name, keyring, stateDir())
+	store, err := store.Open(name, keyring, stateDir())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -178,5 +175,5 @@ func openForCatalog(ctx context.Context, e *env, name string) (
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return v.Lines, append(skipped, v.Passed...), v.Close, nil
+	return v.Lines, append(skipped, v.Skipped...), v.Close, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -109,17 +110,17 @@ var outcomes = []outcome{
 		}
 		return "name the storage with --s3-endpoint or $AWS_ENDPOINT_URL, if it is not Amazon's"
 	}),
-	of(exitFailed, always[*bundle.MinSequenceError](
+	of(exitFailed, always[*store.MinSequenceError](
 		"carry the newest bundle, or lower --min-sequence if this one is meant")),
 	of(exitNotVerified, always[*bundle.RollbackError](
 		"carry the newest bundle; or accept this one with --allow-rollback, unless the store has another bundle of its sequence")),
-	of(exitNotVerified, always[*bundle.UnshownError](
+	of(exitNotVerified, always[*store.UnshownError](
 		"make the bundle with --base and the catalog of the store (modmirror extract --catalog); or accept this one with --allow-rollback")),
 	of(exitIncomplete, always[*bundle.MissingBaseError](
 		"import the earlier bundles of this line first, oldest first; or make one that needs no others: modmirror sync --full")),
 	of(exitIncomplete, always[*bundle.NotAtHandError](
 		"name a store that has the whole line; verify takes all bundles of a line together")),
-	of(exitFailed, func(_ string, err *bundle.StateError) string {
+	of(exitFailed, func(_ string, err *store.StateError) string {
 		return fmt.Sprintf("restore %s from a backup; without it modmirror cannot tell an older bundle from the newest",
 			err.File)
 	}),

@@ -13,6 +13,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/hint"
@@ -61,15 +62,15 @@ func TestReport(t *testing.T) {
 		{name: "foreign", err: &bundle.NotVerifiedError{What: "x", Err: &bundle.ForeignError{File: "x"}}, code: 3},
 		{name: "foreign, undone", err: &bundle.NotVerifiedError{What: "x", Err: gzipped(t)}, code: 3, hint: "gunzip"},
 		{name: "rollback", err: &bundle.RollbackError{}, code: 3, hint: rollback},
-		{name: "below --min-sequence", command: "serve", err: &bundle.MinSequenceError{}, code: 3,
+		{name: "below --min-sequence", command: "serve", err: &store.MinSequenceError{}, code: 3,
 			hint: "carry the newest bundle, or lower --min-sequence if this one is meant"},
-		{name: "unshown", err: &bundle.UnshownError{}, code: 3, hint: unshown},
+		{name: "unshown", err: &store.UnshownError{}, code: 3, hint: unshown},
 		{name: "mismatch of a proof", err: proof.ErrMismatch, code: 3},
 		{name: "missing base", err: &bundle.MissingBaseError{Bundle: line}, code: 4, hint: earlier},
 		{name: "not at hand", err: &bundle.NotAtHandError{Bundle: line}, code: 4,
 			hint: "name a store that has the whole line; verify takes all bundles of a line together"},
 		{name: "missing piece", err: &media.MissingPieceError{Names: []string{"x.002"}}, code: 4},
-		{name: "state", err: &bundle.StateError{File: "lines.json", Err: plain}, code: 1,
+		{name: "state", err: &store.StateError{File: "lines.json", Err: plain}, code: 1,
 			hint: "restore lines.json from a backup; without it modmirror cannot tell an older bundle from the newest"},
 		{name: "occupied", err: &bundle.OccupiedError{}, code: 2,
 			hint: "name another file or folder, or move what is there away"},
@@ -79,9 +80,9 @@ func TestReport(t *testing.T) {
 			hint: "name another folder; or --overwrite replaces plain files"},
 		{name: "need", command: "sync", err: &bundle.NeedError{}, code: 1},
 		{name: "changed", command: "sync", err: &bundle.ChangedError{File: "x"}, code: 1},
-		{name: "already", err: &bundle.AlreadyError{File: "x"}, code: 1},
-		{name: "damaged", err: bundle.ErrDamaged, code: 1},
-		{name: "empty", err: bundle.ErrEmpty, code: 1},
+		{name: "already", err: &store.AlreadyError{File: "x"}, code: 1},
+		{name: "damaged", err: store.ErrDamaged, code: 1},
+		{name: "empty", err: store.ErrEmpty, code: 1},
 		{name: "passphrase", err: trust.ErrPassphrase, code: 1},
 		{name: "bad index", err: index.ErrBad, code: 1},
 		{name: "owner", err: &safefile.OwnerError{}, code: 1},

@@ -10,6 +10,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/internal/hint"
 )
 
@@ -35,7 +36,7 @@ func decrypt(name string, r io.Reader, ids []age.Identity) (io.Reader, error) {
 	if len(ids) == 0 {
 		return nil, &hint.Error{Err: fmt.Errorf("%s is encrypted", name), Hint: "--identity FILE names the age identity that opens it"}
 	}
-	plain, err := age.Decrypt(bundle.AgeReader(r), ids...)
+	plain, err := age.Decrypt(media.AgeReader(r), ids...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
 		return nil, &hint.Error{Err: fmt.Errorf("%s is encrypted to other identities than the given ones", name), Hint: "--identity FILE names the age identity that opens it"}
 	}

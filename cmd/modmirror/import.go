@@ -19,6 +19,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 )
@@ -28,7 +29,7 @@ func importCommand() *command {
 	var asJSON bool
 	var identities []string
 	var require int
-	im := new(bundle.Import)
+	im := new(store.Import)
 	return &command{
 		name:    "import",
 		summary: "verify carried bundles and add them to a store (inside)",
@@ -80,19 +81,19 @@ Example:
 			if err != nil {
 				return err
 			}
-			store, unlock, err := lockStore(ctx, e, dir, keyring, state)
+			s, unlock, err := lockStore(ctx, e, dir, keyring, state)
 			if err != nil {
 				return err
 			}
 			defer unlock()
 			imp := &importer{
-				e: e, store: store, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
-				staged: make(map[string]*bundle.Staging),
+				e: e, store: s, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
+				staged: make(map[string]*store.Staging),
 			}
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
-			return e.reportUnproven(ctx, store)
+			return e.reportUnproven(ctx, s)
 		},
 	}
 }
@@ -100,14 +101,14 @@ Example:
 // An importer adds files to a store that it has locked.
 type importer struct {
 	e       *env
-	store   *bundle.Store
-	im      *bundle.Import
+	store   *store.Store
+	im      *store.Import
 	ids     []age.Identity // open encrypted bundles
 	keyring *trust.Keyring
 	age     time.Duration // from which warnAge warns
 	asJSON  bool
-	early   []*bundle.Manifest         // imported because the newest of their line was to follow
-	staged  map[string]*bundle.Staging // complete pieces in the store, by the first piece
+	early   []*bundle.Manifest        // imported because the newest of their line was to follow
+	staged  map[string]*store.Staging // complete pieces in the store, by the first piece
 }
 
 // all adds bundles to the store, in the order of their lines and sequences. Pieces of a bundle that
@@ -165,7 +166,7 @@ func (i *importer) withdraw() {
 // pieces that are missing. It copies pieces that must wait for others into the store.
 func (i *importer) gather(ctx context.Context, args []string) (files, missing []string, err error) {
 	var seen []string
-	waiting := make(map[string]*bundle.Staging)
+	waiting := make(map[string]*store.Staging)
 	for _, file := range args {
 		pieces := media.Pieces(file)
 		if slices.Contains(seen, file) { // belongs to pieces that were named before
@@ -186,7 +187,7 @@ func (i *importer) gather(ctx context.Context, args []string) (files, missing []
 			continue
 		}
 		err = i.store.HasPieces(ctx, pieces)
-		if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
+		if already, ok := errors.AsType[*store.AlreadyError](err); ok {
 			i.e.say("%s: %v", pieces[0], already)
 			continue
 		}
@@ -230,7 +231,7 @@ func inOrder(files []string, keyring *trust.Keyring) []string {
 		if st, err := os.Stat(file); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
-		if list, err := bundle.Fronts(file, keyring.Lenient(), nil); err == nil {
+		if list, err := store.OpenManifests(file, keyring.Lenient(), nil); err == nil {
 			at[file] = place{list[0].Manifest.Name, list[0].Manifest.Sequence}
 			list[0].Close()
 		}
@@ -250,7 +251,7 @@ func (i *importer) open(file string) (in io.Reader, name string, done func() err
 		return nil, name, nil, err
 	}
 	buffered := bufio.NewReaderSize(raw, 64<<10)
-	if !bundle.IsAge(buffered) {
+	if !media.IsAge(buffered) {
 		return buffered, name, raw.Close, nil
 	}
 	if in, err = decrypt(name, buffered, i.ids); err != nil {
@@ -285,12 +286,12 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 	run.OtherSignature = func(what string) { e.sayOther(name, what) }
 	m, err := i.store.Import(ctx, name, in, &run)
 	progress.done()
-	already, isThere := errors.AsType[*bundle.AlreadyError](err)
+	already, isThere := errors.AsType[*store.AlreadyError](err)
 	switch {
 	case isThere:
 		e.say("%s: %v", name, already)
 		return nil, i.report(importResult{File: name, Status: "already", Store: already.File})
-	case errors.Is(err, bundle.ErrDamaged):
+	case errors.Is(err, store.ErrDamaged):
 		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
 		e.hint(carryAgain)
 		return nil, errDamaged
@@ -325,13 +326,13 @@ func (i *importer) report(r importResult) error {
 
 // reportUnproven names the versions of the store that have no proof under the tree head that a
 // server would choose, and says how to get the proofs.
-func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
-	v, err := store.View(ctx, nil)
+func (e *env) reportUnproven(ctx context.Context, s *store.Store) error {
+	v, err := s.View(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer v.Close()
-	for _, err := range v.Passed {
+	for _, err := range v.Skipped {
 		e.complain("not served: %s", oneLine(err))
 	}
 	n := 0
@@ -355,7 +356,7 @@ func (e *env) reportUnproven(ctx context.Context, store *bundle.Store) error {
 		if n == 0 {
 			e.complain("no consistency proof connects the tree heads of the store's lines")
 		}
-		e.hint("carry the catalogs of the store to the next sync: modmirror extract --catalog -d DIR %s; then modmirror sync --base LINE.manifest --base OTHER.manifest …", store.Dir)
+		e.hint("carry the catalogs of the store to the next sync: modmirror extract --catalog -d DIR %s; then modmirror sync --base LINE.manifest --base OTHER.manifest …", s.Dir)
 	}
 	return nil
 }

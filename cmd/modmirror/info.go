@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 )
 
@@ -67,7 +68,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			v, err := bundle.OpenLines(ctx, args[0], keyring)
+			v, err := store.OpenLines(ctx, args[0], keyring)
 			if err != nil {
 				return err
 			}

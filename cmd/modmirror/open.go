@@ -12,6 +12,7 @@ import (
 	"github.com/adrg/xdg"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -43,7 +44,7 @@ func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error
 		return nil, err
 	}
 	if isFolder(file) {
-		return bundle.OpenNewest(ctx, file, keyring)
+		return store.OpenNewest(ctx, file, keyring)
 	}
 	b, err := bundle.Open(ctx, file, keyring, "")
 	if err == nil {
@@ -76,15 +77,15 @@ func warnAge(log *slog.Logger, m bundle.Manifest, max time.Duration) {
 	if max > 0 && age > max {
 		log.Warn("bundle is old", "name", m.Name, "created", created, "days", int(age.Hours()/24))
 	}
-	if age < -bundle.MaxDrift {
+	if age < -store.MaxDrift {
 		log.Warn("bundle is dated in the future: is the clock right? Beside other lines it counts as of the day when it was first seen here", "name", m.Name, "created", created)
 	}
 }
 
 // lockStore opens a store and locks it for changes. It waits while another process has the lock.
 func lockStore(ctx context.Context, e *env, dir string, keyring *trust.Keyring, state string) (
-	s *bundle.Store, unlock func() error, err error) {
-	if s, err = bundle.OpenStore(dir, keyring, state); err != nil {
+	s *store.Store, unlock func() error, err error) {
+	if s, err = store.Open(dir, keyring, state); err != nil {
 		return nil, nil, err
 	}
 	unlock, err = s.Lock(ctx, e.waiting("the store "+dir))

@@ -10,9 +10,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/media/object"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -57,7 +58,7 @@ Example:
 				return usagef("want --to s3://BUCKET/PREFIX or, with --static, a folder")
 			case len(args) == 0:
 				return usagef("want a bundle or a store")
-			case !static && !bucket.IsURL(to):
+			case !static && !object.IsURL(to):
 				return usagef("--to %s: bundles are published to s3://BUCKET/PREFIX; for a plain tree add --static", to)
 			case static && len(args) > 1:
 				return usagef("--static takes one bundle or store")
@@ -67,14 +68,17 @@ Example:
 				return err
 			}
 			p := &publisher{e: e, to: to, keyring: keyring, asJSON: asJSON}
-			if bucket.IsURL(to) {
-				if p.bucket, err = bucket.Open(to, endpoint); err != nil {
-					return usagef("%v", err)
-				}
-			}
 			if static {
-				return p.tree(ctx, args[0],
-					&serve.Static{Dir: to, Bucket: p.bucket, AllowRollback: allowRollback, Overwrite: guard.Overwrite})
+				tree := &serve.Static{Dir: to, AllowRollback: allowRollback, Overwrite: guard.Overwrite}
+				if object.IsURL(to) {
+					if tree.To, err = object.OpenTree(to, endpoint); err != nil {
+						return usagef("%v", err)
+					}
+				}
+				return p.tree(ctx, args[0], tree)
+			}
+			if p.bucket, err = object.Open(to, endpoint, nil); err != nil {
+				return usagef("%v", err)
 			}
 			return p.bundles(ctx, args)
 		},
@@ -85,7 +89,7 @@ Example:
 type publisher struct {
 	e       *env
 	to      string         // as --to names it
-	bucket  *bucket.Bucket // nil for a folder
+	bucket  *object.Bucket // nil for a tree
 	keyring *trust.Keyring
 	asJSON  bool
 }
@@ -94,7 +98,7 @@ type publisher struct {
 func (p *publisher) bundles(ctx context.Context, args []string) error {
 	var fronts []*bundle.Bundle
 	for _, name := range args {
-		found, err := bundle.Fronts(name, p.keyring,
+		found, err := store.OpenManifests(name, p.keyring,
 			func(file string, err error) { p.e.complain("skipped %s: %v", file, err) })
 		if err != nil {
 			return err
@@ -109,7 +113,7 @@ func (p *publisher) bundles(ctx context.Context, args []string) error {
 	if len(fronts) == 0 {
 		return errors.New("no bundle in it is signed by a trusted key")
 	}
-	slices.SortStableFunc(fronts, bundle.CompareLines)
+	slices.SortStableFunc(fronts, store.CompareLines)
 	for _, front := range fronts {
 		if err := p.bundle(ctx, front.Path()); err != nil {
 			return err
@@ -127,9 +131,9 @@ func (p *publisher) bundle(ctx context.Context, file string) error {
 	defer b.Close()
 	m := &b.Manifest
 	bar := p.e.bar(2*m.Size, "verifying and uploading "+m.Name)
-	err = bundle.Publish(ctx, b, p.bucket, p.keyring, bar.add)
+	err = store.Publish(ctx, b, p.bucket, p.keyring, bar.add)
 	bar.done()
-	if already, ok := errors.AsType[*bundle.AlreadyError](err); ok {
+	if already, ok := errors.AsType[*store.AlreadyError](err); ok {
 		p.e.say("%s is there already: %s", file, already.File)
 		return p.result(publishResult{Name: m.Name, Sequence: m.Sequence, ID: m.ID(), To: already.File,
 			Status: "already"})
@@ -168,7 +172,7 @@ func (p *publisher) result(r publishResult) error {
 func (p *publisher) tree(ctx context.Context, name string, to *serve.Static) error {
 	open := func() (*bundle.Bundle, error) { return bundle.Open(ctx, name, p.keyring, "") }
 	if isFolder(name) {
-		open = func() (*bundle.Bundle, error) { return bundle.OpenNewest(ctx, name, p.keyring) }
+		open = func() (*bundle.Bundle, error) { return store.OpenNewest(ctx, name, p.keyring) }
 	}
 	b, err := open()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testproxy"
 	"github.com/modmirror/modmirror/serve"
@@ -111,8 +111,8 @@ func TestSchema1(t *testing.T) {
 	run("", "verify", "--deep", "team-3.tar")
 
 	// A go command gets modules of both bundles from one server, and their proofs.
-	v, err := bundle.OpenFiles(t.Context(), []string{filepath.Join(dir, "team-1.tar"), delta},
-		trust.NewKeyring(strings.TrimSpace(string(key)), public), bundle.NoState())
+	v, err := store.OpenFiles(t.Context(), []string{filepath.Join(dir, "team-1.tar"), delta},
+		trust.NewKeyring(strings.TrimSpace(string(key)), public), store.NoState())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,8 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/bundle/media/object"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -183,24 +184,28 @@ func (f *serveFlags) openAudit(e *env, log *slog.Logger) (audit *serve.Audit, er
 }
 
 // follower returns a Follower of the bundles, the store or the bucket that args name.
-func (f *serveFlags) follower(e *env, args []string, log *slog.Logger) (*bundle.Follower, error) {
+// done releases what it holds.
+func (f *serveFlags) follower(e *env, args []string, log *slog.Logger) (follow *store.Follower, done func() error, err error) {
 	keyring, err := e.keyring(f.require)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	follow := &bundle.Follower{
+	done = func() error { return nil }
+	follow = &store.Follower{
 		Paths: args, Trust: keyring, StateDir: f.state, Log: log,
 		AllowRollback: f.allowRollback, MinSequence: f.minSequence,
 	}
-	if bucket.IsURL(args[0]) {
+	if object.IsURL(args[0]) {
 		if len(args) > 1 {
-			return nil, usagef("want one s3://BUCKET/PREFIX")
+			return nil, nil, usagef("want one s3://BUCKET/PREFIX")
 		}
-		if follow.Remote, err = f.storage.open(args[0], f.state); err != nil {
-			return nil, err
+		b, err := f.storage.open(args[0], f.state)
+		if err != nil {
+			return nil, nil, err
 		}
+		follow.Shelf, done = b, b.Close
 	}
-	return follow, nil
+	return follow, done, nil
 }
 
 // restrict gives up the files that serving does not need, if the kernel can do that.
@@ -214,8 +219,8 @@ func (f *serveFlags) restrict(log *slog.Logger, args []string) {
 			f.inside.File}, inStores(args)...),
 		write: []string{f.state, f.audit, f.storage.dir},
 	}
-	if bucket.IsURL(args[0]) {
-		need.read = append(need.read, bucket.CredentialFiles()...)
+	if object.IsURL(args[0]) {
+		need.read = append(need.read, object.CredentialFiles()...)
 	}
 	restrict(log, need)
 }
@@ -257,13 +262,12 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	follow, err := f.follower(e, args, log)
+	follow, done, err := f.follower(e, args, log)
 	if err != nil {
 		return err
 	}
-	if s.Remote = follow.Remote; s.Remote != nil {
-		defer s.Remote.Cache.Close()
-	}
+	defer done()
+	s.Shelf = follow.Shelf
 	if s.Inside != nil {
 		follow.Accept = s.Inside.Check
 	}
@@ -275,7 +279,7 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 	follow.Waiting = func(why error) { say.waiting(args[0], why) }
 	s.Log, s.Open, s.Ready = log, follow.Open, say.serving
 	if follow.IsStore() {
-		s.Reload = func(ctx context.Context) (*bundle.View, error) {
+		s.Reload = func(ctx context.Context) (*store.View, error) {
 			say.start = time.Now()
 			return follow.Reload(ctx)
 		}
@@ -308,7 +312,7 @@ func (a *announcer) scheme() string {
 // waiting says why nothing is served yet.
 func (a *announcer) waiting(place string, why error) {
 	text := why.Error()
-	if errors.Is(why, bundle.ErrEmpty) {
+	if errors.Is(why, store.ErrEmpty) {
 		text = place + " has no bundle yet: modmirror import or publish brings one"
 	}
 	a.server.Waiting(text)
@@ -323,7 +327,7 @@ func (a *announcer) waiting(place string, why error) {
 }
 
 // serving says which view is served from now on, and warns of old bundles.
-func (a *announcer) serving(v *bundle.View) {
+func (a *announcer) serving(v *store.View) {
 	defer notifyReady(a.log, v)
 	for _, b := range v.Lines {
 		a.line(b, time.Since(a.start))

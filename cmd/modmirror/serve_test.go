@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/serve"
 )
@@ -55,7 +55,7 @@ func TestAnnounceWaiting(t *testing.T) {
 		json bool
 		want string
 	}{
-		{bundle.ErrEmpty, false, "modmirror: waiting at http://127.0.0.1:8080: /srv/x has no bundle yet: modmirror import or publish brings one\n"},
+		{store.ErrEmpty, false, "modmirror: waiting at http://127.0.0.1:8080: /srv/x has no bundle yet: modmirror import or publish brings one\n"},
 		{down, false, "modmirror: waiting at http://127.0.0.1:8080: waiting for the storage: listing: no answer\n"},
 		{down, true, `level=WARN msg="nothing is served yet" why="waiting for the storage: listing: no answer" url=http://127.0.0.1:8080` + "\n"},
 	} {

@@ -5,9 +5,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/internal/bucket"
+	"github.com/modmirror/modmirror/bundle/media/object"
 	"github.com/modmirror/modmirror/internal/hint"
 )
 
@@ -25,15 +24,13 @@ func endpointFlag(fs *pflag.FlagSet, endpoint *string) {
 	fs.StringVar(endpoint, "s3-endpoint", "", "`URL` of the storage of s3://; default $AWS_ENDPOINT_URL, else Amazon's")
 }
 
-// open opens a bucket with a cache, by default below the state directory. The caller closes the
-// cache.
-func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
+// open opens a bucket with a cache, by default below the state directory. The caller closes it.
+func (f *storageFlags) open(url, state string) (*object.Bucket, error) {
 	size, err := media.ParseSize(f.size)
 	if err != nil {
 		return nil, usagef("--cache-size: %v", err)
 	}
-	b, err := bucket.Open(url, f.endpoint)
-	if err != nil {
+	if _, err := object.Open(url, f.endpoint, nil); err != nil { // before a folder is made
 		return nil, usagef("%v", err)
 	}
 	if f.dir == "" {
@@ -46,5 +43,5 @@ func (f *storageFlags) open(url, state string) (*bundle.Remote, error) {
 	if err != nil {
 		return nil, &hint.Error{Err: err, Hint: "--cache-dir and --cache-size say where, and how large"}
 	}
-	return &bundle.Remote{Bucket: b, Cache: cache}, nil
+	return object.Open(url, f.endpoint, cache)
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/goenv"
@@ -306,7 +307,7 @@ func sayLine(e *env, run *assemble.Run, key *trust.Key) error {
 	if !run.NewLine() || run.Output() == "-" {
 		return nil
 	}
-	if beside := bundle.LinesBeside(run.Name(), filepath.Dir(run.Output()), keyring); beside != nil {
+	if beside := store.LinesBeside(run.Name(), filepath.Dir(run.Output()), keyring); beside != nil {
 		e.say("%s begins a new line, %s, beside %s in its folder; a store serves all lines, each forever",
 			run.Output(), run.Name(), strings.Join(beside, ", "))
 		e.sayHint("--base FILE continues a line; --name %s gives a full bundle its name", beside[0])

@@ -13,7 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/hint"
 )
 
@@ -48,7 +48,7 @@ func notify(log *slog.Logger, state ...string) {
 }
 
 // notifyReady tells systemd that the server is ready, and which bundles it serves.
-func notifyReady(log *slog.Logger, v *bundle.View) {
+func notifyReady(log *slog.Logger, v *store.View) {
 	notify(log, daemon.SdNotifyReady, "STATUS=serving "+v.Title())
 }
 

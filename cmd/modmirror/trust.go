@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/hint"
 )
@@ -104,7 +105,7 @@ func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error
 		}
 	}()
 	for _, name := range args {
-		list, err := bundle.Fronts(name, keyring,
+		list, err := store.OpenManifests(name, keyring,
 			func(file string, err error) { e.complain("%s: %s", file, oneLine(err)) })
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -178,7 +179,7 @@ func (v *verification) open(ctx context.Context, file string) (b *bundle.Bundle,
 		if other == file {
 			continue
 		}
-		if list, err := bundle.Fronts(other, v.keyring, nil); err == nil { // all reports its error
+		if list, err := store.OpenManifests(other, v.keyring, nil); err == nil { // all reports its error
 			opened = append(opened, list...)
 		}
 	}
@@ -194,11 +195,11 @@ func (v *verification) store(ctx context.Context, dir string) error {
 		bad++
 		v.e.complain("%s: %s", file, oneLine(err))
 	}
-	fronts, err := bundle.Fronts(dir, v.keyring, fail)
+	fronts, err := store.OpenManifests(dir, v.keyring, fail)
 	if err != nil {
 		return err
 	}
-	s := bundle.Store{Dir: dir, Trust: v.keyring, State: bundle.NoState()}
+	s := store.Stateless(dir, v.keyring)
 	view, viewErr := s.View(ctx, nil)
 	if viewErr == nil {
 		defer view.Close()
@@ -225,7 +226,7 @@ func (v *verification) store(ctx context.Context, dir string) error {
 	if viewErr != nil {
 		return viewErr
 	}
-	for _, err := range view.Passed {
+	for _, err := range view.Skipped {
 		fail(dir, err)
 	}
 	if v.deep {
@@ -310,7 +311,7 @@ func (v *verification) read(ctx context.Context, b *bundle.Bundle, deep bool, re
 	defer bar.done()
 	err := b.Verify(ctx, bar.add, report)
 	if err == nil && deep {
-		err = b.Deep(ctx, v.db, nil, bar.add, report)
+		err = b.VerifyDeep(ctx, v.db, nil, bar.add, report)
 	}
 	return err
 }

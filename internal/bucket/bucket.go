@@ -164,23 +164,10 @@ func (b *Bucket) Failing() (time.Time, error) {
 	return b.since, b.failing
 }
 
-// An UnavailableError says that the storage gave no usable answer. A later request may succeed.
-type UnavailableError struct {
-	What   string // was being done
-	Err    error
-	Denied bool // access is denied, or there is no such bucket: trying again at once is no use
-}
-
-// Error says what was being done, and the cause.
-func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %v", e.What, e.Err) }
-
-// Unwrap returns the cause.
-func (e *UnavailableError) Unwrap() error { return e.Err }
-
 // ErrChanged is wrapped by the error about an object that was replaced after List or Stat.
 var ErrChanged = errors.New("the object was replaced since it was listed")
 
-// done notes the end of a request for Failing. It returns an *UnavailableError for a storage that
+// done notes the end of a request for Failing. It returns an *media.UnavailableError for a storage that
 // gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
 func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/modmirror/modmirror/bundle/media"
 )
 
 // open returns a bucket whose storage is a handler.
@@ -55,7 +56,7 @@ func TestErrors(t *testing.T) {
 		status  int
 		code    string
 		is      error // that it wraps
-		gone    bool  // it is an *UnavailableError
+		gone    bool  // it is an *media.UnavailableError
 		denied  bool
 		failing bool
 	}{
@@ -81,7 +82,7 @@ func TestErrors(t *testing.T) {
 			if err == nil || test.is != nil && !errors.Is(err, test.is) || !strings.Contains(err.Error(), "reading x (s3://bucket/prefix)") {
 				t.Errorf("%v, want one that wraps %v", err, test.is)
 			}
-			gone, ok := errors.AsType[*UnavailableError](err)
+			gone, ok := errors.AsType[*media.UnavailableError](err)
 			if ok != test.gone || ok && gone.Denied != test.denied {
 				t.Errorf("%v: unavailable %v, %+v", err, ok, gone)
 			}

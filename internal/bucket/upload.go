@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/modmirror/modmirror/bundle/media"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -225,7 +226,7 @@ func (b *Bucket) put(
 func again(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
 		err := try()
-		if gone, ok := errors.AsType[*UnavailableError](err); !ok || gone.Denied || n == partTries {
+		if gone, ok := errors.AsType[*media.UnavailableError](err); !ok || gone.Denied || n == partTries {
 			return err
 		}
 		select {

@@ -11,19 +11,36 @@ import (
 const modmirror = "github.com/modmirror/modmirror/"
 
 // leaves are packages of internal that any package may import, and that import only each other.
-var leaves = []string{"bucket", "h1", "modpath", "proof", "retry", "safefile", "selftar"}
+var leaves = []string{"h1", "hint", "modpath", "proof", "retry", "safefile", "selftar"}
 
 // directions has, for each package, the packages of this module that it may import besides leaves.
 // A package that is not in the table may import any. To extend it, add a row.
 var directions = map[string][]string{
-	"mirror":             {"mirror/modgraph", "mirror/sources", "mirror/upstream"},
-	"mirror/modgraph":    {},
-	"mirror/sources":     {},
-	"mirror/upstream":    {},
-	"index":              {},
-	"bundle":             {"index"},
-	"serve":              {"bundle", "index"},
-	"internal/testproxy": {},
+	"mirror":              {"mirror/modgraph", "mirror/sources", "mirror/upstream"},
+	"mirror/modgraph":     {},
+	"mirror/sources":      {},
+	"mirror/upstream":     {},
+	"index":               {},
+	"bundle":              {"bundle/media", "bundle/trust", "index", "internal/plaintree"},
+	"bundle/media":        {},
+	"bundle/media/object": {"bundle/media", "internal/bucket", "internal/plaintree"},
+	"bundle/store":        {"bundle", "bundle/media", "bundle/trust", "index"},
+	"bundle/trust":        {},
+	"serve":               {"bundle", "bundle/media", "bundle/store", "index", "internal/plaintree"},
+	"internal/assemble":   {"bundle", "bundle/media", "bundle/store", "bundle/trust", "index", "mirror", "mirror/sources"},
+	"internal/bucket":     {"bundle/media"},
+	"internal/goenv":      {},
+	"internal/plaintree":  {"bundle/media"},
+	"internal/rehearse":   {"bundle", "bundle/store", "bundle/trust", "mirror", "mirror/sources", "serve"},
+	"internal/testproxy":  {},
+}
+
+// only has, for a package, the packages that may import it. A program that uses no bucket does not
+// link the S3 client.
+var only = map[string][]string{
+	"internal/bucket":            {"bundle/media/object"},
+	"bundle/media/object":        {"cmd/modmirror"},
+	"github.com/minio/minio-go/": {"internal/bucket"},
 }
 
 // pure are packages that ask no network and read no disk, so they must not import these of the
@@ -63,6 +80,16 @@ func TestDirections(t *testing.T) {
 		for _, path := range imports[pkg] {
 			if slices.Contains(forbidden, path) {
 				t.Errorf("%s imports %s, and has to be pure", pkg, path)
+			}
+		}
+	}
+	for pkg, list := range imports {
+		for _, path := range list {
+			for of, allowed := range only {
+				path = strings.TrimPrefix(path, modmirror)
+				if (path == of || strings.HasSuffix(of, "/") && strings.HasPrefix(path, of)) && !slices.Contains(allowed, pkg) {
+					t.Errorf("%s imports %s, which only %v may", pkg, path, allowed)
+				}
 			}
 		}
 	}

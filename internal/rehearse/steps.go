@@ -19,7 +19,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/sources"
@@ -130,12 +130,12 @@ func Inside(ctx context.Context, in io.Reader, out io.Writer) error {
 	var misses missList
 	ready := make(chan struct{})
 	s := &serve.Server{
-		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, append(p.Bases, p.Bundle), trust.NewKeyring(p.Keys...), bundle.NoState())
+		Open: func(ctx context.Context) (*store.View, error) {
+			return store.OpenFiles(ctx, append(p.Bases, p.Bundle), trust.NewKeyring(p.Keys...), store.NoState())
 		},
 		Log:   slog.New(slog.NewTextHandler(out, nil)),
 		Wants: serve.MissFunc(misses.add),
-		Ready: func(*bundle.View) { close(ready) },
+		Ready: func(*store.View) { close(ready) },
 	}
 	ctx, stop := context.WithCancel(ctx)
 	served := make(chan error, 1)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	_ "github.com/mattn/go-sqlite3" // the driver that does what it is told
 	"golang.org/x/mod/sumdb/note"
@@ -59,17 +60,15 @@ func Loop(b []byte) []byte {
 }
 
 // Renamed returns a key with another name: its id differs, and its public key does not.
-func Renamed(k *trust.Key, name string) (*trust.Key, error) {
+func Renamed(t testing.TB, k *trust.Key, name string) *trust.Key {
+	t.Helper()
 	public, err := base64.StdEncoding.DecodeString(strings.SplitN(k.Verifier, "+", 3)[2])
-	if err != nil {
-		return nil, err
-	}
+	check(t, err)
 	text, err := note.NewEd25519VerifierKey(name, public[1:])
-	if err != nil {
-		return nil, err
-	}
+	check(t, err)
 	v, err := note.NewVerifier(text)
-	return &trust.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}, err
+	check(t, err)
+	return &trust.Key{Signer: renamedSigner{v, k.Signer}, Verifier: text}
 }
 
 // renamedSigner signs by a key of another name.

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -188,4 +190,80 @@ func (h *httpTiles) SaveTiles(tiles []tlog.Tile, data [][]byte) error {
 		h.c.Tiles = append(h.c.Tiles, bundle.DataSource(h.path(t), data[i]))
 	}
 	return nil
+}
+
+// Variant writes a bundle of the same contents after change.
+func (b *TB) Variant(t testing.TB, change func(*bundle.Contents)) *TB {
+	t.Helper()
+	out := *b
+	c := *b.Contents
+	c.Versions = slices.Clone(c.Versions)
+	change(&c)
+	out.Contents = &c
+	out.Write(t)
+	return &out
+}
+
+// OlderTree returns the tree of the first n records of the log under head, computed from the tiles
+// of a bundle.
+func OlderTree(ctx context.Context, b *bundle.Bundle, head proof.Head, n int64) (tlog.Tree, error) {
+	h, err := tlog.TreeHash(n, tlog.TileHashReader(head.Tree, tileReader{bundle.Tiles(ctx, b)}))
+	return tlog.Tree{N: n, Hash: h}, err
+}
+
+type tileReader struct{ proof.TileSource }
+
+func (tileReader) Height() int                     { return 8 }
+func (tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
+
+// Verify opens and verifies a bundle, deeply unless db is nil, and returns the first error.
+func Verify(path string, keyring *trust.Keyring, db *proof.Database) error {
+	ctx := context.Background()
+	b, err := bundle.Open(ctx, path, keyring, "")
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	var damage error
+	report := func(d bundle.Damage) {
+		if damage == nil {
+			damage = &bundle.NotVerifiedError{What: d.Path, Err: d.Err}
+		}
+	}
+	err = b.Verify(ctx, nil, report)
+	if err == nil && damage == nil && db != nil {
+		err = b.VerifyDeep(ctx, db, nil, nil, report)
+	}
+	return errors.Join(err, damage)
+}
+
+// Refused reports whether err is a *bundle.NotVerifiedError.
+func Refused(err error) bool {
+	_, ok := errors.AsType[*bundle.NotVerifiedError](err)
+	return ok
+}
+
+// ChangeSQL returns a change of an index by SQL statements.
+func ChangeSQL(t testing.TB, text string) func([]byte) []byte {
+	return func(b []byte) []byte {
+		out, err := SQL(t.TempDir(), b, text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		return out
+	}
+}
+
+// Read returns the content of a file.
+func Read(t testing.TB, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	check(t, err)
+	return data
+}
+
+// WriteFile writes a file.
+func WriteFile(t testing.TB, file string, data []byte) {
+	t.Helper()
+	check(t, os.WriteFile(file, data, 0o644))
 }

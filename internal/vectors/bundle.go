@@ -63,9 +63,7 @@ func NewMaker(t testing.TB, modfiles string) *Maker {
 	if m.keys["impostor"], err = trust.EphemeralKey("tester"); err != nil { // the same name, another key
 		t.Fatal(err)
 	}
-	if m.keys["alias"], err = testbundle.Renamed(m.keys["second"], "alias"); err != nil { // the same key, another name
-		t.Fatal(err)
-	}
+	m.keys["alias"] = testbundle.Renamed(t, m.keys["second"], "alias") // the same key, another name
 	b, err := bundle.Open(context.Background(), m.tb.Path, m.tb.Trusted, "")
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testbundle"
 	"github.com/modmirror/modmirror/serve"
@@ -374,10 +375,10 @@ func TestRequests(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	s := &serve.Server{
-		Open: func(ctx context.Context) (*bundle.View, error) {
-			return bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, bundle.NoState())
+		Open: func(ctx context.Context) (*store.View, error) {
+			return store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, store.NoState())
 		},
-		Ready: func(*bundle.View) { close(ready) },
+		Ready: func(*store.View) { close(ready) },
 		Log:   slog.New(slog.DiscardHandler),
 	}
 	go func() { done <- s.Serve(ctx, l) }()

@@ -1,4 +1,4 @@
-package bundle
+package store
 
 import (
 	"bufio"
@@ -7,25 +7,25 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sort"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A pack holds contents of files by their SHA-256: those of bundles that were pruned and are still named by a newer one. It is made in a
-// store, by nobody's signature; each content is believed by its hash in a signed index.
+// A pack has contents of pruned bundles, by their SHA-256, that newer bundles still refer to. Nobody
+// signs it: each content is verified by its hash in a signed index.
 //
-//	contents, one behind the other
+//	contents, one after another
 //	table: SHA-256 and offset (8 bytes, big endian) of each, sorted by SHA-256
 //	footer: number of contents and offset of the table (8 bytes each), packMagic
 type pack struct {
 	media media.Media
 	table int64 // offset
-	count int64
+	count int64 // of contents
 }
 
 const (
@@ -35,46 +35,45 @@ const (
 	packFooter = 8 + 8 + len(packMagic)
 )
 
-// openPack opens a pack. Nothing in it is believed but where things may be.
-func openPack(path string) (*pack, error) {
-	m, err := openMedia(path)
-	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
-	}
+// openPack opens a pack in m, which it closes on an error. The table is not verified: it only says
+// where contents may be.
+func openPack(m media.Media) (*pack, error) {
 	p := &pack{media: m}
 	footer := make([]byte, packFooter)
-	_, err = m.ReadAt(context.Background(), footer, max(m.Size()-int64(packFooter), 0))
+	_, err := m.ReadAt(context.Background(), footer, max(m.Size()-int64(packFooter), 0))
 	p.count, p.table = int64(binary.BigEndian.Uint64(footer)), int64(binary.BigEndian.Uint64(footer[8:]))
-	if err != nil || string(footer[16:]) != packMagic || p.count < 0 || p.table < 0 || p.count > m.Size()/packRecord || p.table != m.Size()-int64(packFooter)-p.count*packRecord {
+	if err != nil || string(footer[16:]) != packMagic || p.count < 0 || p.table < 0 ||
+		p.count > m.Size()/packRecord || p.table != m.Size()-int64(packFooter)-p.count*packRecord {
 		m.Close()
-		return nil, &NotVerifiedError{What: path, Err: errors.New("not a pack")}
+		return nil, &bundle.NotVerifiedError{What: m.Name(), Err: errors.New("not a pack")}
 	}
 	return p, nil
 }
 
-// find returns where the content with a hash is.
-func (p *pack) find(sum [32]byte) (offset int64, ok bool, err error) {
+// Find returns the place of the content with a SHA-256.
+func (p *pack) Find(sum [32]byte) (place bundle.Place, ok bool, err error) {
+	ctx := context.Background() // a local file
 	record := make([]byte, packRecord)
 	i := sort.Search(int(p.count), func(i int) bool {
 		if err == nil {
-			_, err = p.media.ReadAt(context.Background(), record, p.table+int64(i)*packRecord)
+			_, err = p.media.ReadAt(ctx, record, p.table+int64(i)*packRecord)
 		}
 		return err != nil || bytes.Compare(record[:32], sum[:]) >= 0
 	})
 	if err != nil || i == int(p.count) {
-		return 0, false, err
+		return bundle.Place{}, false, err
 	}
-	if _, err := p.media.ReadAt(context.Background(), record, p.table+int64(i)*packRecord); err != nil || !bytes.Equal(record[:32], sum[:]) {
-		return 0, false, err
+	if _, err := p.media.ReadAt(ctx, record, p.table+int64(i)*packRecord); err != nil || !bytes.Equal(record[:32], sum[:]) {
+		return bundle.Place{}, false, err
 	}
-	return int64(binary.BigEndian.Uint64(record[32:])), true, nil
+	return bundle.Place{Media: p.media, Offset: int64(binary.BigEndian.Uint64(record[32:]))}, true, nil
 }
 
 // A packWriter writes a pack.
 type packWriter struct {
 	f     *safefile.File
 	w     *bufio.Writer
-	at    int64
+	at    int64 // offset of the next content
 	table []packEntry
 }
 
@@ -83,6 +82,7 @@ type packEntry struct {
 	offset int64
 }
 
+// newPack begins to write a pack.
 func newPack(path string) (*packWriter, error) {
 	f, err := safefile.Create(path, 0o666)
 	if err != nil {
@@ -91,7 +91,7 @@ func newPack(path string) (*packWriter, error) {
 	return &packWriter{f: f, w: bufio.NewWriterSize(f, 256<<10)}, nil
 }
 
-// add adds a content, which the caller verifies before commit.
+// add appends a content. The caller verifies it before commit.
 func (p *packWriter) add(sum [32]byte, size int64, content io.Reader, buf []byte) error {
 	n, err := io.CopyBuffer(struct{ io.Writer }{p.w}, content, buf)
 	if err == nil && n != size {
@@ -102,7 +102,7 @@ func (p *packWriter) add(sum [32]byte, size int64, content io.Reader, buf []byte
 	return err
 }
 
-// commit finishes the pack.
+// commit writes the table and gives the pack its name.
 func (p *packWriter) commit() error {
 	slices.SortFunc(p.table, func(a, b packEntry) int {
 		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.offset, b.offset))
@@ -120,5 +120,5 @@ func (p *packWriter) commit() error {
 	return p.f.Commit()
 }
 
-// discard gives the pack up.
+// discard removes the pack unless it was committed.
 func (p *packWriter) discard() { p.f.Discard() }

@@ -1,34 +1,36 @@
-package bundle
+// Package plaintree writes files of bundles to a folder, as a GOPROXY tree for a web server.
+package plaintree
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
 
 	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A PlainTree is a folder to which files of bundles are written, verified. Nothing is written
-// outside of it, wherever links in it lead, and what modmirror did not make is not replaced. Files
-// of different paths may be written by several goroutines.
-type PlainTree struct {
+// A Tree is a folder of verified files. Nothing is written outside of it, wherever links in it lead,
+// and files of other contents are not replaced unless Replace is set. Different files may be written
+// concurrently.
+type Tree struct {
 	Dir     string
-	Replace bool // regular files with other contents may be replaced: those of an earlier bundle of the line
+	Replace bool // regular files of other contents may be replaced
 
 	root *os.Root
 }
 
-// An OccupiedError says that something else is where a file is to be written.
+// An OccupiedError reports something that is in the way of a file, and stays as it is.
 type OccupiedError struct {
 	File   string
-	Reason string // what is there
+	Reason string // what is in the way
 }
 
 // Error names the file.
@@ -36,8 +38,8 @@ func (e *OccupiedError) Error() string {
 	return fmt.Sprintf("%s is there already and stays as it is: %s", e.File, e.Reason)
 }
 
-// OpenPlainTree opens the folder dir, which is made when it is not there.
-func OpenPlainTree(dir string) (*PlainTree, error) {
+// Open opens the folder dir, and makes it if needed. The caller closes it.
+func Open(dir string) (*Tree, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -48,15 +50,15 @@ func OpenPlainTree(dir string) (*PlainTree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &PlainTree{Dir: dir, root: root}, nil
+	return &Tree{Dir: dir, root: root}, nil
 }
 
 // Close closes the folder.
-func (t *PlainTree) Close() error { return t.root.Close() }
+func (t *Tree) Close() error { return t.root.Close() }
 
 // Read returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist
-// when there is none.
-func (t *PlainTree) Read(name string, limit int64) ([]byte, error) {
+// when the file does not exist.
+func (t *Tree) Read(name string, limit int64) ([]byte, error) {
 	if err := t.regular(name); err != nil {
 		return nil, err
 	}
@@ -72,8 +74,8 @@ func (t *PlainTree) Read(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// regular returns an *OccupiedError when what is at a path is no regular file.
-func (t *PlainTree) regular(name string) error {
+// regular returns an *OccupiedError when something else than a regular file is at a path.
+func (t *Tree) regular(name string) error {
 	st, err := t.root.Lstat(filepath.FromSlash(name))
 	switch {
 	case err != nil:
@@ -86,9 +88,9 @@ func (t *PlainTree) regular(name string) error {
 	return &OccupiedError{filepath.Join(t.Dir, name), "it is not a regular file"}
 }
 
-// Has reports whether a file with a SHA-256 is at a path. When something else is there that may not
-// be replaced, the error is an *OccupiedError.
-func (t *PlainTree) Has(name string, sum [32]byte) (bool, error) {
+// Has reports whether a file with a SHA-256 is at a path. The error is an *OccupiedError when
+// something else is there that may not be replaced.
+func (t *Tree) Has(name string, sum [32]byte) (bool, error) {
 	err := t.regular(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -108,8 +110,8 @@ func (t *PlainTree) Has(name string, sum [32]byte) (bool, error) {
 	return have == sum, err
 }
 
-// escape has a link that leads out of the tree be an *OccupiedError.
-func (t *PlainTree) escape(name string, err error) error {
+// escape returns err, or an *OccupiedError when a folder of the path is a link or a file.
+func (t *Tree) escape(name string, err error) error {
 	if _, ok := errors.AsType[*OccupiedError](err); ok {
 		return err
 	}
@@ -121,9 +123,10 @@ func (t *PlainTree) escape(name string, err error) error {
 	return err
 }
 
-// Write writes a file whose SHA-256 must be sum, unless it is there already, and reports whether it
-// was not. It survives a crash after Sync.
-func (t *PlainTree) Write(name string, content io.Reader, sum [32]byte, buf []byte) (wrote bool, err error) {
+// Write writes a file whose SHA-256 must be sum, unless it exists already, and reports whether it
+// did. Another SHA-256 is a *media.NotVerifiedError, and nothing is written. The file survives a crash
+// after Sync.
+func (t *Tree) Write(name string, content io.Reader, sum [32]byte, buf []byte) (wrote bool, err error) {
 	if same, err := t.Has(name, sum); same || err != nil {
 		return false, err
 	}
@@ -137,13 +140,13 @@ func (t *PlainTree) Write(name string, content io.Reader, sum [32]byte, buf []by
 		return false, err
 	}
 	if [32]byte(h.Sum(nil)) != sum {
-		return false, &NotVerifiedError{What: name, Err: media.ErrHash}
+		return false, &media.NotVerifiedError{What: name, Err: media.ErrHash}
 	}
 	return true, out.CommitNoSync()
 }
 
-// Sync makes what was written survive a crash.
-func (t *PlainTree) Sync() error {
+// Sync makes the written files survive a crash.
+func (t *Tree) Sync() error {
 	if ok, err := safefile.SyncAll(t.Dir); ok {
 		return err
 	}
@@ -155,25 +158,37 @@ func (t *PlainTree) Sync() error {
 	})
 }
 
-// continueTree finds out whether t is the tree of an earlier bundle of b's line, which the MANIFEST
-// in it says, so that its files may be replaced. A tree of a newer one is a *RollbackError.
-func (b *Bundle) continueTree(t *PlainTree, keyring *trust.Keyring) error {
-	data, err := t.Read(manifestName, ManifestSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// A File is a file of a tree.
+type File struct {
+	Path   string
+	Size   int64 // in bytes
+	SHA256 [32]byte
+
+	ContentType, CacheControl string // for storage that keeps them
+}
+
+// Put writes f unless the tree has it, and reports whether it wrote. See Write.
+func (t *Tree) Put(_ context.Context, f File, src io.ReaderAt) (wrote bool, err error) {
+	return t.Write(f.Path, io.NewSectionReader(src, 0, f.Size), f.SHA256, nil)
+}
+
+// CheckFree returns an *OccupiedError when a file is in the way of files, which may have an error.
+func (t *Tree) CheckFree(_ context.Context, files iter.Seq2[File, error]) error {
+	for f, err := range files {
+		if err == nil {
+			_, err = t.Has(f.Path, f.SHA256)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	m, err := OpenManifest(data, keyring.Lenient())
-	switch {
-	case err != nil:
-		return &OccupiedError{filepath.Join(t.Dir, manifestName), "it is not the MANIFEST of a bundle that a trusted key signed"}
-	case m.Name != b.Manifest.Name:
-		return &OccupiedError{filepath.Join(t.Dir, manifestName), fmt.Sprintf("the tree is of the line %s, not of %s", m.Name, b.Manifest.Name)}
-	case m.Sequence > b.Manifest.Sequence:
-		return &RollbackError{b.path, fmt.Sprintf("its sequence is %d, and the tree in %s is of %d", b.Manifest.Sequence, t.Dir, m.Sequence)}
-	}
-	t.Replace = true
 	return nil
 }
+
+// ReadFile is Read for a tree that may be in a bucket.
+func (t *Tree) ReadFile(_ context.Context, name string, limit int64) ([]byte, error) {
+	return t.Read(name, limit)
+}
+
+// SetReplace sets Replace.
+func (t *Tree) SetReplace() { t.Replace = true }

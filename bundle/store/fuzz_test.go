@@ -1,4 +1,4 @@
-package bundle
+package store
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/modmirror/modmirror/bundle"
 )
 
 // FuzzPack looks contents up in packs that may be anything: each that is found lies in the file.
@@ -35,12 +37,12 @@ func FuzzPack(f *testing.F) {
 		if err := os.WriteFile(file, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := openPack(file)
+		p, err := openPackFile(file)
 		if err != nil {
 			return
 		}
 		defer p.media.Close()
-		if _, ok, err := p.find(sha256.Sum256(content)); ok && err != nil {
+		if _, ok, err := p.Find(sha256.Sum256(content)); ok && err != nil {
 			t.Error("found, with an error")
 		}
 	})
@@ -64,7 +66,7 @@ func FuzzState(f *testing.F) {
 			t.Error("a part of the state is not there")
 		}
 		for name, seen := range s.Lines {
-			if CheckName(name) != nil || seen.Sequence < 0 {
+			if bundle.CheckName(name) != nil || seen.Sequence < 0 {
 				t.Errorf("line %q, sequence %d", name, seen.Sequence)
 			}
 		}

@@ -1,4 +1,4 @@
-package bundle_test
+package store_test
 
 import (
 	"context"
@@ -16,16 +16,17 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/media/object"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
-	"github.com/modmirror/modmirror/internal/bucket"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
 // follower returns a Follower of the store in a new folder, and the folder.
-func follower(t *testing.T, keyring *trust.Keyring) (*bundle.Follower, string) {
+func follower(t *testing.T, keyring *trust.Keyring) (*store.Follower, string) {
 	t.Helper()
 	dir := t.TempDir()
-	return &bundle.Follower{Paths: []string{dir}, Trust: keyring, StateDir: t.TempDir(),
+	return &store.Follower{Paths: []string{dir}, Trust: keyring, StateDir: t.TempDir(),
 		Log: slog.New(slog.DiscardHandler)}, dir
 }
 
@@ -33,12 +34,12 @@ func follower(t *testing.T, keyring *trust.Keyring) (*bundle.Follower, string) {
 func put(t *testing.T, dir, name string, tb *testbundle.TB) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
-	write(t, file, read(t, tb.Path))
+	testbundle.WriteFile(t, file, testbundle.Read(t, tb.Path))
 	return file
 }
 
 // sequences returns the sequences of the lines of a view, which it closes; nil for no view.
-func sequences(t *testing.T, v *bundle.View, err error) (list []int64) {
+func sequences(t *testing.T, v *store.View, err error) (list []int64) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -61,9 +62,9 @@ func sequence(n int64) func(*bundle.Contents) {
 }
 
 func TestFollowerReload(t *testing.T) {
-	tb := smallBundle(t)
-	newer := variant(t, tb, sequence(8))
-	other := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
+	newer := tb.Variant(t, sequence(8))
+	other := tb.Variant(t, func(c *bundle.Contents) { c.Name = "other" })
 	f, dir := follower(t, tb.Trusted)
 	put(t, dir, "test-7.tar", tb)
 	reload := func(want ...int64) {
@@ -83,13 +84,13 @@ func TestFollowerReload(t *testing.T) {
 	reload()
 	put(t, dir, "other-7.tar", other)
 	reload(7, 8)
-	write(t, filepath.Join(dir, "notes.txt"), nil) // a change that is no bundle
+	testbundle.WriteFile(t, filepath.Join(dir, "notes.txt"), nil) // a change that is no bundle
 	reload(7, 8)
 }
 
 // TestFollowerWaits has a store filled while Open waits for it.
 func TestFollowerWaits(t *testing.T) {
-	tb := smallBundle(t)
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	for _, made := range []bool{false, true} {
 		f, dir := follower(t, tb.Trusted)
 		f.Paths[0] = filepath.Join(dir, "store")
@@ -101,7 +102,7 @@ func TestFollowerWaits(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			start, waited := time.Now(), 0
 			f.Waiting = func(why error) {
-				if waited++; why != bundle.ErrEmpty {
+				if waited++; why != store.ErrEmpty {
 					t.Errorf("waits because of: %v", why)
 				}
 				time.AfterFunc(2*time.Second+time.Millisecond, func() {
@@ -135,10 +136,10 @@ func TestFollowerStopsWaiting(t *testing.T) {
 }
 
 func TestFollowerIsStore(t *testing.T) {
-	tb := smallBundle(t)
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	dir := t.TempDir()
 	pieces := filepath.Join(dir, "pieces")
-	write(t, pieces+".001", nil)
+	testbundle.WriteFile(t, pieces+".001", nil)
 	for _, tt := range []struct {
 		paths []string
 		want  bool
@@ -151,9 +152,9 @@ func TestFollowerIsStore(t *testing.T) {
 		{[]string{pieces}, false},
 		{[]string{dir, dir}, false},
 	} {
-		f := &bundle.Follower{Paths: tt.paths}
+		f := &store.Follower{Paths: tt.paths}
 		if got := f.IsStore(); got != tt.want {
-			t.Errorf("%v: is a store: %v, want %v", tt.paths, got, tt.want)
+			t.Errorf("%v: is a dir: %v, want %v", tt.paths, got, tt.want)
 		}
 		if err := f.MakeStore(); err != nil {
 			t.Errorf("%v: %v", tt.paths, err)
@@ -163,7 +164,7 @@ func TestFollowerIsStore(t *testing.T) {
 			t.Errorf("%v: is a folder: %v, want %v", tt.paths, folder, tt.want)
 		}
 	}
-	f := &bundle.Follower{Paths: []string{filepath.Join(tb.Path, "store")}}
+	f := &store.Follower{Paths: []string{filepath.Join(tb.Path, "store")}}
 	if err := f.MakeStore(); f.IsStore() && err == nil {
 		t.Error("a folder was made in a file")
 	}
@@ -172,9 +173,9 @@ func TestFollowerIsStore(t *testing.T) {
 // TestFollowerKeepsView takes a line away under a running server, or damages its newest bundle: the
 // last view stays until the store is whole again.
 func TestFollowerKeepsView(t *testing.T) {
-	tb := smallBundle(t)
-	other := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
-	newer := variant(t, tb, sequence(8))
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
+	other := tb.Variant(t, func(c *bundle.Contents) { c.Name = "other" })
+	newer := tb.Variant(t, sequence(8))
 	synctest.Test(t, func(t *testing.T) {
 		f, dir := follower(t, tb.Trusted)
 		put(t, dir, "test-7.tar", tb)
@@ -184,7 +185,7 @@ func TestFollowerKeepsView(t *testing.T) {
 			t.Fatalf("opened sequences %v, want two lines", got)
 		}
 		accepted := 0
-		f.Accept = func(context.Context, *bundle.View) error { accepted++; return nil }
+		f.Accept = func(context.Context, *store.View) error { accepted++; return nil }
 		refused := func(after time.Duration, opened int, text string) {
 			t.Helper()
 			time.Sleep(after)
@@ -203,7 +204,7 @@ func TestFollowerKeepsView(t *testing.T) {
 		refused(time.Second, 1, "the line other is not in the store any more")
 		refused(30*time.Second, 2, "the line other is not in the store any more") // perhaps it was something else
 
-		state, err := bundle.ReadState(f.StateDir)
+		state, err := store.ReadState(f.StateDir)
 		if err != nil || len(state.Lines) != 2 {
 			t.Errorf("remembered: %v, %v", state, err)
 		}
@@ -222,8 +223,8 @@ func TestFollowerKeepsView(t *testing.T) {
 // TestFollowerRollback takes the newest bundle out of a store under a server whose state folder
 // forgot what was served, as one does that cannot be written to: what was served before goes on.
 func TestFollowerRollback(t *testing.T) {
-	tb := smallBundle(t)
-	newer := variant(t, tb, sequence(8))
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
+	newer := tb.Variant(t, sequence(8))
 	for _, allow := range []bool{false, true} {
 		f, dir := follower(t, tb.Trusted)
 		f.AllowRollback = allow
@@ -249,11 +250,11 @@ func TestFollowerRollback(t *testing.T) {
 
 // TestFollowerRemembers opens an older bundle than the state has seen.
 func TestFollowerRemembers(t *testing.T) {
-	tb := smallBundle(t)
-	newer := variant(t, tb, sequence(8))
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
+	newer := tb.Variant(t, sequence(8))
 	state := t.TempDir()
 	open := func(allow bool, files ...string) ([]int64, error) {
-		f := &bundle.Follower{Paths: files, Trust: tb.Trusted, StateDir: state, AllowRollback: allow,
+		f := &store.Follower{Paths: files, Trust: tb.Trusted, StateDir: state, AllowRollback: allow,
 			Log: slog.New(slog.DiscardHandler)}
 		v, err := f.Open(t.Context())
 		if err != nil {
@@ -277,15 +278,15 @@ func TestFollowerRemembers(t *testing.T) {
 }
 
 func TestFollowerMinSequence(t *testing.T) {
-	tb := smallBundle(t)
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	for least, ok := range map[int64]bool{0: true, 7: true, 8: false} {
-		f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(), MinSequence: least,
+		f := &store.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(), MinSequence: least,
 			Log: slog.New(slog.DiscardHandler)}
 		v, err := f.Open(t.Context())
 		if v != nil {
 			v.Close()
 		}
-		_, below := errors.AsType[*bundle.MinSequenceError](err)
+		_, below := errors.AsType[*store.MinSequenceError](err)
 		_, back := errors.AsType[*bundle.RollbackError](err)
 		if (v != nil) != ok || below == ok || back == ok {
 			t.Errorf("at least %d: %v, %v", least, v, err)
@@ -295,11 +296,11 @@ func TestFollowerMinSequence(t *testing.T) {
 
 // TestFollowerAccept refuses a view for a reason of the server's own: nothing is remembered of it.
 func TestFollowerAccept(t *testing.T) {
-	tb := smallBundle(t)
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	refusal := errors.New("no")
-	f := &bundle.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(),
+	f := &store.Follower{Paths: []string{tb.Path}, Trust: tb.Trusted, StateDir: t.TempDir(),
 		Log: slog.New(slog.DiscardHandler)}
-	f.Accept = func(_ context.Context, v *bundle.View) error {
+	f.Accept = func(_ context.Context, v *store.View) error {
 		if len(v.Lines) != 1 || v.Lines[0].Manifest.Sequence != 7 {
 			t.Errorf("asked about %v", v.Lines)
 		}
@@ -308,7 +309,7 @@ func TestFollowerAccept(t *testing.T) {
 	if v, err := f.Open(t.Context()); v != nil || !errors.Is(err, refusal) {
 		t.Errorf("%v, %v, want the refusal", v, err)
 	}
-	state, err := bundle.ReadState(f.StateDir)
+	state, err := store.ReadState(f.StateDir)
 	if err != nil || len(state.Lines) > 0 {
 		t.Errorf("remembered: %v, %v", state, err)
 	}
@@ -316,12 +317,12 @@ func TestFollowerAccept(t *testing.T) {
 
 // TestFollowerErrors meets what waiting does not help against.
 func TestFollowerErrors(t *testing.T) {
-	tb := smallBundle(t)
+	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	damaged := t.TempDir()
-	write(t, filepath.Join(damaged, "lines.json"), []byte("{"))
+	testbundle.WriteFile(t, filepath.Join(damaged, "lines.json"), []byte("{"))
 	stranger := trust.NewKeyring()
-	store := t.TempDir()
-	put(t, store, "test-7.tar", tb)
+	dir := t.TempDir()
+	put(t, dir, "test-7.tar", tb)
 	for _, tt := range []struct {
 		name    string
 		path    string
@@ -329,13 +330,13 @@ func TestFollowerErrors(t *testing.T) {
 		state   string
 		is      func(error) bool
 	}{
-		{"no such file", filepath.Join(store, "gone.tar"), tb.Trusted, t.TempDir(), os.IsNotExist},
+		{"no such file", filepath.Join(dir, "gone.tar"), tb.Trusted, t.TempDir(), os.IsNotExist},
 		{"a bundle of a stranger", tb.Path, stranger, t.TempDir(), isA[*trust.UntrustedError]},
-		{"a store of a stranger's", store, stranger, t.TempDir(), isA[*trust.UntrustedError]},
-		{"a damaged state", tb.Path, tb.Trusted, damaged, isA[*bundle.StateError]},
-		{"a damaged state for a store", store, tb.Trusted, damaged, isA[*bundle.StateError]},
+		{"a store of a stranger's", dir, stranger, t.TempDir(), isA[*trust.UntrustedError]},
+		{"a damaged state", tb.Path, tb.Trusted, damaged, isA[*store.StateError]},
+		{"a damaged state for a store", dir, tb.Trusted, damaged, isA[*store.StateError]},
 	} {
-		f := &bundle.Follower{Paths: []string{tt.path}, Trust: tt.keyring, StateDir: tt.state,
+		f := &store.Follower{Paths: []string{tt.path}, Trust: tt.keyring, StateDir: tt.state,
 			Log: slog.New(slog.DiscardHandler)}
 		f.Waiting = func(why error) { t.Errorf("%s: waits: %v", tt.name, why) }
 		v, err := f.Open(t.Context())
@@ -343,9 +344,9 @@ func TestFollowerErrors(t *testing.T) {
 			t.Errorf("%s: %v, %v", tt.name, v, err)
 		}
 	}
-	f := &bundle.Follower{Paths: []string{store}, Trust: tb.Trusted, StateDir: damaged,
+	f := &store.Follower{Paths: []string{dir}, Trust: tb.Trusted, StateDir: damaged,
 		Log: slog.New(slog.DiscardHandler)}
-	if v, err := f.Reload(t.Context()); v != nil || !isA[*bundle.StateError](err) {
+	if v, err := f.Reload(t.Context()); v != nil || !isA[*store.StateError](err) {
 		t.Errorf("reload with a damaged state: %v, %v", v, err)
 	}
 }
@@ -366,16 +367,16 @@ func TestFollowerBucketDenied(t *testing.T) {
 	defer srv.Close()
 	t.Setenv("AWS_ACCESS_KEY_ID", "k")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "s")
-	b, err := bucket.Open("s3://modules/team", srv.URL)
+	b, err := object.Open("s3://modules/team", srv.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &bundle.Follower{Remote: &bundle.Remote{Bucket: b}, Trust: trust.NewKeyring(), StateDir: t.TempDir(),
+	f := &store.Follower{Shelf: b, Trust: trust.NewKeyring(), StateDir: t.TempDir(),
 		Log: slog.New(slog.DiscardHandler)}
 	if !f.IsStore() {
 		t.Error("a bucket is no store")
 	}
-	denied := func(v *bundle.View, err error) {
+	denied := func(v *store.View, err error) {
 		t.Helper()
 		if gone, ok := errors.AsType[*media.UnavailableError](err); v != nil || !ok || !gone.Denied {
 			t.Errorf("%v, %v, want that access is denied", v, err)

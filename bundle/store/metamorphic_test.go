@@ -1,4 +1,4 @@
-package bundle_test
+package store_test
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/internal/testbundle"
@@ -92,7 +93,7 @@ func TestStoreMetamorphic(t *testing.T) {
 
 func metamorphic(t *testing.T, seed uint64, steps int) {
 	r := rand.New(rand.NewPCG(seed, 0))
-	root := smallBundle(t)
+	root := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +119,7 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 			did = "a full bundle"
 			serial++
 			c := &carried{number: 10 * serial, text: fmt.Sprintf(`{"modified":%d}`, serial)}
-			c.tb = variant(t, root, func(x *bundle.Contents) {
+			c.tb = root.Variant(t, func(x *bundle.Contents) {
 				x.Name, x.Sequence = l.name, int64(c.number)
 				x.Vulns = []bundle.Source{bundle.DataSource("vulndb/index/db.json", []byte(c.text))}
 			})
@@ -141,7 +142,7 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 			}
 			ok := l.accepts(c)
 			err := take(t, s, c.tb, nil)
-			_, already := errors.AsType[*bundle.AlreadyError](err)
+			_, already := errors.AsType[*store.AlreadyError](err)
 			switch {
 			case l.store[c.number] != nil && !already:
 				fail("%d is there, and import says %v", c.number, err)
@@ -155,7 +156,7 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 		case op < 75:
 			did = "a broken import"
 			c := pick()
-			data := read(t, c.tb.Path)
+			data := testbundle.Read(t, c.tb.Path)
 			if r.IntN(2) == 0 {
 				data = data[:r.IntN(len(data))]
 			} else {
@@ -163,9 +164,9 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 			}
 			bad := *c.tb
 			bad.Path = filepath.Join(t.TempDir(), "bad.tar")
-			write(t, bad.Path, data)
+			testbundle.WriteFile(t, bad.Path, data)
 			err := take(t, s, &bad, nil)
-			if _, already := errors.AsType[*bundle.AlreadyError](err); err == nil || already && l.store[c.number] == nil {
+			if _, already := errors.AsType[*store.AlreadyError](err); err == nil || already && l.store[c.number] == nil {
 				fail("%v", err)
 			}
 		case op < 80:
@@ -173,7 +174,7 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 			if err := os.MkdirAll(s.Dir, 0o777); err != nil {
 				fail("%v", err)
 			}
-			write(t, filepath.Join(s.Dir, safefile.TempPrefix+"LEFT"), []byte("half a bundle"))
+			testbundle.WriteFile(t, filepath.Join(s.Dir, safefile.TempPrefix+"LEFT"), []byte("half a bundle"))
 			s = reopened(t, s, both, stateOf(s))
 		case op < 88:
 			did = "a signature"
@@ -222,14 +223,14 @@ func metamorphic(t *testing.T, seed uint64, steps int) {
 
 		// What is served is what the model says.
 		v, err := s.View(ctx, func(file string, err error) { fail("%s is not served: %v", file, err) })
-		if (errors.Is(err, bundle.ErrEmpty) || errors.Is(err, os.ErrNotExist)) && lines[0].newest()+lines[1].newest() == 0 {
+		if (errors.Is(err, store.ErrEmpty) || errors.Is(err, os.ErrNotExist)) && lines[0].newest()+lines[1].newest() == 0 {
 			continue
 		}
 		if err != nil {
 			fail("the view: %v", err)
 		}
-		if len(v.Passed) > 0 {
-			fail("passed over: %v", v.Passed)
+		if len(v.Skipped) > 0 {
+			fail("passed over: %v", v.Skipped)
 		}
 		served := make(map[string]*bundle.Bundle)
 		for _, b := range v.Lines {

@@ -1,4 +1,4 @@
-package bundle
+package store
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/modmirror/modmirror/bundle/media"
 )
 
 // TestPackTable has footers that lie about the table: none is a pack.
@@ -32,7 +34,7 @@ func TestPackTable(t *testing.T) {
 		if err := os.WriteFile(file, append(data, packMagic...), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := openPack(file)
+		p, err := openPackFile(file)
 		if err == nil {
 			p.media.Close()
 		}
@@ -40,4 +42,13 @@ func TestPackTable(t *testing.T) {
 			t.Errorf("%d contents, table at %d: %v", int64(test.count), int64(test.table), err)
 		}
 	}
+}
+
+// openPackFile opens the pack in a file.
+func openPackFile(file string) (*pack, error) {
+	m, err := media.OpenFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return openPack(m)
 }

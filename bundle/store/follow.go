@@ -1,4 +1,4 @@
-package bundle
+package store
 
 import (
 	"cmp"
@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
 )
@@ -39,7 +40,7 @@ type Follower struct {
 	// and is not named like a bundle is a store that will be made later.
 	Paths []string
 
-	Remote   *Remote        // bucket to follow instead of Paths; nil for none
+	Shelf    media.Shelf    // bucket to follow instead of Paths; nil for none
 	Trust    *trust.Keyring // keys that must have signed the bundles
 	StateDir string         // state directory, see State
 
@@ -68,18 +69,12 @@ type refusal struct {
 	when        time.Time
 }
 
-// A MinSequenceError says that a bundle's sequence is below MinSequence. It wraps a *RollbackError.
-type MinSequenceError struct{ RollbackError }
-
-// Unwrap returns the error as a *RollbackError.
-func (e *MinSequenceError) Unwrap() error { return &e.RollbackError }
-
 // bundleName matches the names of bundles, of their pieces and of catalogs. A store has another.
 var bundleName = regexp.MustCompile(`\.(tar|age|manifest|[0-9]{3})$`)
 
 // IsStore reports whether f follows a store, which may change and which may not exist yet.
 func (f *Follower) IsStore() bool {
-	if f.Remote != nil {
+	if f.Shelf != nil {
 		return true
 	}
 	if len(f.Paths) != 1 {
@@ -91,7 +86,7 @@ func (f *Follower) IsStore() bool {
 
 // isMissing reports whether f follows a folder that does not exist yet.
 func (f *Follower) isMissing() bool {
-	if f.Remote != nil || len(f.Paths) != 1 || len(media.Pieces(f.Paths[0])) > 0 {
+	if f.Shelf != nil || len(f.Paths) != 1 || len(media.Pieces(f.Paths[0])) > 0 {
 		return false
 	}
 	_, err := os.Lstat(f.Paths[0])
@@ -115,7 +110,7 @@ func (f *Follower) MakeStore() error {
 // error, a *media.UnavailableError. A rollback is a *RollbackError.
 func (f *Follower) Open(ctx context.Context) (*View, error) {
 	interval := storeInterval
-	if f.Remote != nil {
+	if f.Shelf != nil {
 		interval = bucketInterval
 	}
 	for said := ""; ; {
@@ -151,7 +146,7 @@ func (f *Follower) worthWaiting(err error) error {
 // not. It returns an error as long as the store must not be served as it is; the server keeps the
 // last view. Reload is cheap enough to be called every second. It must not be called for files.
 func (f *Follower) Reload(ctx context.Context) (*View, error) {
-	if f.Remote != nil && time.Since(f.listed) < bucketInterval {
+	if f.Shelf != nil && time.Since(f.listed) < bucketInterval {
 		return nil, f.refused.err
 	}
 	f.listed = time.Now()
@@ -178,10 +173,10 @@ func (f *Follower) reload(ctx context.Context) (*View, error) {
 
 // store returns the store that f follows.
 func (f *Follower) store() (*Store, error) {
-	if f.Remote != nil {
-		return OpenRemote(f.Remote, f.Trust, f.StateDir)
+	if f.Shelf != nil {
+		return OpenShelf(f.Shelf, f.Trust, f.StateDir)
 	}
-	return OpenStore(f.Paths[0], f.Trust, f.StateDir)
+	return Open(f.Paths[0], f.Trust, f.StateDir)
 }
 
 // open opens the bundles, checks that they may be served, and remembers that they are.
@@ -190,7 +185,7 @@ func (f *Follower) open(ctx context.Context) (*View, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, err := range v.Passed {
+	for _, err := range v.Skipped {
 		f.log().Error("not served", "err", err)
 	}
 	if err := f.accept(ctx, v, s.State); err != nil {
@@ -219,7 +214,7 @@ func (f *Follower) view(ctx context.Context) (v *View, s *Store, fingerprint str
 		if v, err = OpenFiles(ctx, f.Paths, f.Trust, state); err != nil {
 			return nil, nil, "", err
 		}
-		return v, &Store{State: state, place: v.Place()}, "", nil
+		return v, &Store{State: state, audience: v.Audience()}, "", nil
 	}
 	if s, err = f.store(); err != nil {
 		return nil, nil, "", err
@@ -234,14 +229,13 @@ func (f *Follower) view(ctx context.Context) (v *View, s *Store, fingerprint str
 // accept returns why a view must not be served.
 func (f *Follower) accept(ctx context.Context, v *View, state *State) error {
 	for _, b := range v.Lines {
-		if b.Manifest.Sequence < f.MinSequence {
-			reason := fmt.Sprintf("its sequence is %d, and %d is the least", b.Manifest.Sequence, f.MinSequence)
-			return &MinSequenceError{RollbackError{b.Path(), reason}}
+		if err := checkLowest(b, f.MinSequence); err != nil {
+			return err
 		}
 		err := state.Check(ctx, b)
 		if _, ok := errors.AsType[*UnshownError](err); ok { // safe: every client verifies it
 			f.log().Warn("clients that remember an earlier tree may refuse this one", "err", err)
-		} else if _, ok := errors.AsType[*RollbackError](err); ok && f.AllowRollback {
+		} else if _, ok := errors.AsType[*bundle.RollbackError](err); ok && f.AllowRollback {
 			f.log().Warn("rollback allowed", "err", err)
 		} else if err != nil {
 			return err
@@ -258,23 +252,20 @@ func (f *Follower) accept(ctx context.Context, v *View, state *State) error {
 // acceptAfter returns why a view must not follow the last one: it lacks a line, or has an older
 // bundle of a line. The state cannot tell if it could not be written.
 func (f *Follower) acceptAfter(v *View) error {
-	now := make(map[string]int64)
+	now := make(map[string]*bundle.Bundle)
 	for _, b := range v.Lines {
-		now[b.Manifest.Name] = b.Manifest.Sequence
+		now[b.Manifest.Name] = b
 	}
 	for name, before := range f.opened {
-		sequence, ok := now[name]
 		var err error
-		switch {
-		case !ok: // the last bundle of the line is better than none
-			err = cmp.Or(errors.Join(v.Passed...), fmt.Errorf("the line %s is not in the store any more", name))
-		case sequence < before && !f.AllowRollback:
-			err = &RollbackError{Bundle: name,
-				Reason: fmt.Sprintf("its sequence is %d, and %d is served", sequence, before)}
-		default:
-			continue
+		if b := now[name]; b == nil { // the last bundle of the line is better than none
+			err = cmp.Or(errors.Join(v.Skipped...), fmt.Errorf("the line %s is not in the store any more", name))
+		} else if !f.AllowRollback {
+			err = b.Manifest.Accept(name, bundle.Known{Sequence: before, What: "that of the bundle served now"})
 		}
-		return fmt.Errorf("still serving the earlier bundles: %w", err)
+		if err != nil {
+			return fmt.Errorf("still serving the earlier bundles: %w", err)
+		}
 	}
 	return nil
 }

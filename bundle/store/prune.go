@@ -1,4 +1,4 @@
-package bundle
+package store
 
 import (
 	"cmp"
@@ -12,22 +12,23 @@ import (
 	"slices"
 	"time"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
-	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// Pruned is what Prune removed, or would remove.
+// Pruned says what Prune removed, or would remove.
 type Pruned struct {
 	Bundles []string // files
-	Bytes   int64    // of them, and of packs that were replaced
-	Packed  int      // files that the newest indexes still name, in the new pack
-	Pack    int64    // its size in bytes
+	Bytes   int64    // of these files and of replaced packs
+	Packed  int      // contents in the new pack: those that the newest indexes still refer to
+	Pack    int64    // size of the new pack in bytes
 }
 
-// Prune removes all but the newest keep bundles of each line. What the newest index of a line names of those that go is packed
-// first, verified. The store must be locked; what is being served of a removed file is served to its end.
+// Prune removes all but the newest keep bundles of each line. Contents of removed bundles that the
+// newest indexes refer to are first packed, verified. The store must be locked. Transfers from
+// removed files go on to their end.
 func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, error) {
-	var skipped error // what it needs nobody can tell
+	var skipped error // nobody can tell what a skipped bundle refers to
 	have, err := s.open(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
 	if err != nil {
 		return nil, err
@@ -38,7 +39,7 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 		return nil, err
 	}
 	defer v.Close()
-	if skipped = cmp.Or(skipped, errors.Join(v.Passed...)); skipped != nil {
+	if skipped = cmp.Or(skipped, errors.Join(v.Skipped...)); skipped != nil {
 		return nil, fmt.Errorf("nothing is pruned while a bundle of the store cannot be served: %w", skipped)
 	}
 	p := &Pruned{}
@@ -48,12 +49,12 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 	}
 	for _, b := range have.bundles {
 		if goes[b] {
-			p.Bundles = append(p.Bundles, b.path)
-			p.Bytes += b.media.Size()
+			p.Bundles = append(p.Bundles, b.Path())
+			p.Bytes += b.Manifest.Size
 		}
 	}
 	for _, old := range have.packs {
-		p.Bytes += old.media.Size()
+		p.Bytes += old.(*pack).media.Size()
 	}
 	name := filepath.Join(s.Dir, fmt.Sprintf("pruned-%d%s", time.Now().UnixNano(), packExt))
 	if err := s.repack(ctx, v, goes, name, p, dryRun); err != nil || dryRun {
@@ -62,19 +63,19 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 	var errs []error
 	for _, b := range have.bundles {
 		if goes[b] {
-			errs = append(errs, b.media.Remove(), safefile.Remove(signaturesFile(b.path)))
-			s.State.forgetIndex(b.ID())
+			errs = append(errs, b.Remove())
+			bundle.ForgetIndex(s.State.dir, b.ID())
 		}
 	}
 	for _, old := range have.packs {
-		errs = append(errs, old.media.Remove())
+		errs = append(errs, old.(*pack).media.Remove())
 	}
 	return p, errors.Join(errs...)
 }
 
-// older returns the bundles that go: those below the newest keep of their line, and none that is served.
-func (v *View) older(keep int) map[*Bundle]bool {
-	goes := make(map[*Bundle]bool)
+// older returns the bundles below the newest keep of their line, but none that is served.
+func (v *View) older(keep int) map[*bundle.Bundle]bool {
+	goes := make(map[*bundle.Bundle]bool)
 	for _, b := range v.have.bundles {
 		newer := 0
 		for _, o := range v.have.bundles {
@@ -89,8 +90,9 @@ func (v *View) older(keep int) map[*Bundle]bool {
 	return goes
 }
 
-// repack writes what the newest indexes name and no bundle that stays has. Nothing is written when there is no such file.
-func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name string, p *Pruned, dryRun bool) error {
+// repack writes a pack of the contents that the newest indexes refer to and that are in no bundle
+// that stays. Without such contents it writes nothing.
+func (s *Store) repack(ctx context.Context, v *View, goes map[*bundle.Bundle]bool, name string, p *Pruned, dryRun bool) error {
 	var w *packWriter
 	packed := make(map[[32]byte]bool)
 	buf := make([]byte, 256<<10)
@@ -102,7 +104,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 			if err != nil {
 				return err
 			}
-			if o := b.parts[f.Bundle]; f.Bundle == b.own() || o != nil && !goes[o] || packed[f.SHA256] {
+			if o := b.Holder(f.Bundle); o != nil && !goes[o] || packed[f.SHA256] {
 				continue
 			}
 			packed[f.SHA256] = true
@@ -126,7 +128,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 				return err
 			}
 			if [32]byte(h.Sum(nil)) != f.SHA256 {
-				return &NotVerifiedError{What: f.Path, Err: media.ErrHash}
+				return &bundle.NotVerifiedError{What: f.Path, Err: media.ErrHash}
 			}
 		}
 	}
@@ -136,7 +138,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*Bundle]bool, name
 	return w.commit()
 }
 
-// AbandonedPieces returns the folders of pieces that have waited for others for longer than an age.
+// AbandonedPieces returns the folders of pieces that have waited for the others longer than age.
 func (s *Store) AbandonedPieces(age time.Duration) ([]string, error) {
 	dirs, err := filepath.Glob(filepath.Join(s.Dir, incomingDir, "*"))
 	if err != nil {

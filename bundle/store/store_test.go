@@ -1,4 +1,4 @@
-package bundle_test
+package store_test
 
 import (
 	"bytes"
@@ -8,44 +8,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
-
-// variant writes a bundle of the same contents after change.
-func variant(t testing.TB, tb *testbundle.TB, change func(*bundle.Contents)) *testbundle.TB {
-	t.Helper()
-	out := *tb
-	c := *tb.Contents
-	c.Versions = slices.Clone(c.Versions)
-	change(&c)
-	out.Contents = &c
-	out.Write(t)
-	return &out
-}
-
-func read(t testing.TB, file string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-func write(t testing.TB, file string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // later is a change that makes another bundle.
 func later(c *bundle.Contents) { c.Created = c.Created.Add(time.Second) }
@@ -58,9 +30,9 @@ func vulns(i int) func(*bundle.Contents) {
 }
 
 // reopened returns the store as another process sees it.
-func reopened(t testing.TB, s *bundle.Store, keyring *trust.Keyring, state string) *bundle.Store {
+func reopened(t testing.TB, s *store.Store, keyring *trust.Keyring, state string) *store.Store {
 	t.Helper()
-	again, err := bundle.OpenStore(s.Dir, keyring, state)
+	again, err := store.Open(s.Dir, keyring, state)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,27 +42,27 @@ func reopened(t testing.TB, s *bundle.Store, keyring *trust.Keyring, state strin
 // TestForeignJournal puts the manifest of another bundle beside one that is signed: what is signed stays the one that was verified.
 func TestForeignJournal(t *testing.T) {
 	good := testbundle.Make(t, modfiles, nil)
-	evil := variant(t, good, later)
-	before := read(t, good.Path)
-	write(t, good.Path+".signing", read(t, evil.Path)[512:512+bundle.ManifestSize])
+	evil := good.Variant(t, later)
+	before := testbundle.Read(t, good.Path)
+	testbundle.WriteFile(t, good.Path+".signing", testbundle.Read(t, evil.Path)[512:512+bundle.ManifestSize])
 	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !refused(err) {
+	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !testbundle.Refused(err) {
 		t.Errorf("signing beside a foreign journal: %v", err)
 	}
-	if !bytes.Equal(read(t, good.Path), before) {
+	if !bytes.Equal(testbundle.Read(t, good.Path), before) {
 		t.Error("the bundle was changed")
 	}
 	// And one whose index is not the one in the manifest is not signed at all.
 	data := bytes.Clone(before)
 	data[512+bundle.ManifestSize+512+5000] ^= 1
-	write(t, good.Path, data)
+	testbundle.WriteFile(t, good.Path, data)
 	if err := os.Remove(good.Path + ".signing"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !refused(err) {
+	if _, err := bundle.Sign(good.Path, good.Trusted, approver); !testbundle.Refused(err) {
 		t.Errorf("signing a damaged bundle: %v", err)
 	}
 }
@@ -100,11 +72,11 @@ func TestDetachedSignatures(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	text := tb.Draft.Manifest.Text()
 	room := (bundle.ManifestSize - len(text) - 20) / 4 * 4
-	write(t, tb.Path+".sig", []byte(text+"\n— x "+strings.Repeat("AAAA", room/4)+"\n"))
+	testbundle.WriteFile(t, tb.Path+".sig", []byte(text+"\n— x "+strings.Repeat("AAAA", room/4)+"\n"))
 	if err := take(t, newStore(t, tb.Trusted), tb, nil); err != nil {
 		t.Errorf("a long signature of an unknown key: %v", err)
 	}
-	other := variant(t, tb, later)
+	other := tb.Variant(t, later)
 	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
@@ -112,8 +84,8 @@ func TestDetachedSignatures(t *testing.T) {
 	if _, err := bundle.SignDetached(other.Path, other.Path+".sig", tb.Trusted, approver); err != nil {
 		t.Fatal(err)
 	}
-	write(t, tb.Path+".sig", read(t, other.Path+".sig"))
-	if _, err := bundle.Open(ctx, tb.Path, tb.Trusted, ""); !refused(err) {
+	testbundle.WriteFile(t, tb.Path+".sig", testbundle.Read(t, other.Path+".sig"))
+	if _, err := bundle.Open(ctx, tb.Path, tb.Trusted, ""); !testbundle.Refused(err) {
 		t.Errorf("signatures of another bundle: %v", err)
 	}
 }
@@ -129,9 +101,9 @@ func TestImportReadsIndex(t *testing.T) {
 	b.Close()
 	bad := *tb
 	bad.Path = filepath.Join(t.TempDir(), "bad.tar")
-	data := read(t, tb.Path)
+	data := testbundle.Read(t, tb.Path)
 	data[512+bundle.ManifestSize+512+3000] ^= 1
-	write(t, bad.Path, data)
+	testbundle.WriteFile(t, bad.Path, data)
 	if err := take(t, s, &bad, nil); err == nil {
 		t.Error("imported with a damaged index")
 	}
@@ -144,7 +116,7 @@ func TestImportReadsIndex(t *testing.T) {
 func TestStoreIsNotOverwritten(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	delta := next(t, tb, 8, vulns(1))
-	other := variant(t, tb, later) // under the number of the base
+	other := tb.Variant(t, later) // under the number of the base
 	s := newStore(t, tb.Trusted)
 	waiting := reopened(t, s, tb.Trusted, stateOf(s)) // it has read the state, and waits for the lock
 	for _, x := range []*testbundle.TB{tb, delta} {
@@ -152,15 +124,15 @@ func TestStoreIsNotOverwritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, store := range map[string]*bundle.Store{"waited": waiting, "another state": reopened(t, s, tb.Trusted, t.TempDir())} {
+	for name, s := range map[string]*store.Store{"waited": waiting, "another state": reopened(t, s, tb.Trusted, t.TempDir())} {
 		for _, allow := range []bool{false, true} {
-			err := take(t, store, other, func(im *bundle.Import) { im.AllowRollback = allow })
+			err := take(t, s, other, func(im *store.Import) { im.AllowRollback = allow })
 			if _, ok := errors.AsType[*bundle.RollbackError](err); !ok {
 				t.Errorf("%s, allowed %v: %v", name, allow, err)
 			}
 		}
 	}
-	if !bytes.Equal(read(t, filepath.Join(s.Dir, "test-7.tar")), read(t, tb.Path)) {
+	if !bytes.Equal(testbundle.Read(t, filepath.Join(s.Dir, "test-7.tar")), testbundle.Read(t, tb.Path)) {
 		t.Error("the base was overwritten")
 	}
 	// Two deltas to one base: the second would take away what the first brought.
@@ -179,17 +151,17 @@ func TestCarriedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(s.Dir, "test-7.tar")
-	data := read(t, name)
+	data := testbundle.Read(t, name)
 	data[len(data)-100000] ^= 1
-	write(t, name, data)
+	testbundle.WriteFile(t, name, data)
 	if err := take(t, s, tb, nil); err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(read(t, name), read(t, tb.Path)) {
+	if !bytes.Equal(testbundle.Read(t, name), testbundle.Read(t, tb.Path)) {
 		t.Error("it is still damaged")
 	}
 	err := take(t, s, tb, nil)
-	if _, ok := errors.AsType[*bundle.AlreadyError](err); !ok {
+	if _, ok := errors.AsType[*store.AlreadyError](err); !ok {
 		t.Errorf("once more: %v", err)
 	}
 }
@@ -202,7 +174,7 @@ func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := trust.NewKeyring(tb.Key.Verifier, keyB.Verifier)
-	b1 := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
+	b1 := tb.Variant(t, func(c *bundle.Contents) { c.Name = "other" })
 	b1.Key, b1.Trusted = keyB, both
 	b1.Write(t)
 	s := newStore(t, both)
@@ -211,7 +183,7 @@ func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := reopened(t, s, tb.Trusted, stateOf(s)).Prune(ctx, 1, false); !refused(err) {
+	if _, err := reopened(t, s, tb.Trusted, stateOf(s)).Prune(ctx, 1, false); !testbundle.Refused(err) {
 		t.Errorf("pruned without knowing a line: %v", err)
 	}
 	p, err := reopened(t, s, both, stateOf(s)).Prune(ctx, 1, false)
@@ -249,16 +221,16 @@ func TestConflictingLines(t *testing.T) {
 			}
 		}
 	}
-	other := variant(t, tb, secret)
+	other := tb.Variant(t, secret)
 	for _, order := range [][]*testbundle.TB{{tb, other}, {other, tb}} {
 		s := newStore(t, tb.Trusted)
-		if err := s.State.SetDeep(other.Draft.Manifest.ID()); err != nil { // what it says of itself is not the question here
+		if err := s.State.SetDeepVerified(other.Draft.Manifest.ID()); err != nil { // what it says of itself is not the question here
 			t.Fatal(err)
 		}
 		if err := take(t, s, order[0], nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := take(t, s, order[1], nil); !refused(err) {
+		if err := take(t, s, order[1], nil); !testbundle.Refused(err) {
 			t.Errorf("%s after %s: %v", order[1].Contents.Name, order[0].Contents.Name, err)
 		}
 	}
@@ -268,23 +240,23 @@ func TestConflictingLines(t *testing.T) {
 func TestStateNeverGoesBack(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	s := newStore(t, tb.Trusted)
-	state, err := bundle.ReadState(stateOf(s))
+	state, err := store.ReadState(stateOf(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := bundle.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, state)
+	v, err := store.OpenFiles(ctx, []string{tb.Path}, tb.Trusted, state)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	if err := take(t, s, variant(t, tb, func(c *bundle.Contents) { c.Sequence = 8 }), nil); err != nil {
+	if err := take(t, s, tb.Variant(t, func(c *bundle.Contents) { c.Sequence = 8 }), nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, allow := range []bool{false, true} {
-		if err := state.Remember(v, v.Place(), allow); err != nil {
+		if err := state.Remember(v, v.Audience(), allow); err != nil {
 			t.Fatal(err)
 		}
-		now, err := bundle.ReadState(stateOf(s))
+		now, err := store.ReadState(stateOf(s))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,11 +269,11 @@ func TestStateNeverGoesBack(t *testing.T) {
 // TestHostilePieces: names that leave the store's folder, pieces without end, and what is no file at all.
 func TestHostilePieces(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	data := read(t, tb.Path)
+	data := testbundle.Read(t, tb.Path)
 	s := newStore(t, tb.Trusted)
 	for _, name := range []string{"...001", "..001", ".001", "-x.001", "a\nb.001"} {
 		piece := filepath.Join(t.TempDir(), name)
-		write(t, piece, data)
+		testbundle.WriteFile(t, piece, data)
 		if len(media.Pieces(piece)) > 0 {
 			t.Errorf("%q is taken for a piece", name)
 		}
@@ -311,9 +283,9 @@ func TestHostilePieces(t *testing.T) {
 	}
 	// A manifest that is signed, behind a piece of one byte: there would be millions.
 	dir := t.TempDir()
-	write(t, dir+"/team.tar.001", data[:1])
-	write(t, dir+"/team.tar.002", data[1:20000])
-	if _, err := bundle.Open(ctx, dir+"/team.tar.001", tb.Trusted, ""); !refused(err) {
+	testbundle.WriteFile(t, dir+"/team.tar.001", data[:1])
+	testbundle.WriteFile(t, dir+"/team.tar.002", data[1:20000])
+	if _, err := bundle.Open(ctx, dir+"/team.tar.001", tb.Trusted, ""); !testbundle.Refused(err) {
 		t.Errorf("pieces of a byte: %v", err)
 	}
 	// A piece that was damaged behind its beginning is replaced by the good one.
@@ -323,7 +295,7 @@ func TestHostilePieces(t *testing.T) {
 	bad[len(bad)-20000] ^= 1
 	stage := func(name string, content []byte) (missing []string) {
 		t.Helper()
-		write(t, filepath.Join(dir, name), content)
+		testbundle.WriteFile(t, filepath.Join(dir, name), content)
 		_, missing, err := s.Stage(t.Context(), filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -354,12 +326,12 @@ func TestHostilePieces(t *testing.T) {
 // piece or in its place, brings none of it into the store.
 func TestLinksOnAMedium(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	data := read(t, tb.Path)
+	data := testbundle.Read(t, tb.Path)
 	secret := filepath.Join(t.TempDir(), "shadow")
-	write(t, secret, []byte("root:secret\n"))
+	testbundle.WriteFile(t, secret, []byte("root:secret\n"))
 	for _, name := range []string{"team.tar.001", "team.tar.sha256", "team.tar.sig"} {
 		dir, s := t.TempDir(), newStore(t, tb.Trusted)
-		write(t, dir+"/team.tar.001", data)
+		testbundle.WriteFile(t, dir+"/team.tar.001", data)
 		os.Remove(filepath.Join(dir, name))
 		if err := os.Symlink(secret, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
@@ -371,7 +343,7 @@ func TestLinksOnAMedium(t *testing.T) {
 	}
 	// Nor are detached signatures of a whole bundle read through one, nor a journal.
 	whole := filepath.Join(t.TempDir(), "team.tar")
-	write(t, whole, data)
+	testbundle.WriteFile(t, whole, data)
 	for _, ext := range []string{".sig", ".signing"} {
 		if err := os.Symlink(secret, whole+ext); err != nil {
 			t.Fatal(err)
@@ -384,9 +356,9 @@ func TestLinksOnAMedium(t *testing.T) {
 	}
 	// Nor is a file copied that is no list.
 	dir, s := t.TempDir(), newStore(t, tb.Trusted)
-	write(t, dir+"/team.tar.001", data)
-	write(t, dir+"/team.tar.sha256", []byte("root  secret\n"))
-	if _, _, err := s.Stage(t.Context(), dir+"/team.tar.001"); !refused(err) {
+	testbundle.WriteFile(t, dir+"/team.tar.001", data)
+	testbundle.WriteFile(t, dir+"/team.tar.sha256", []byte("root  secret\n"))
+	if _, _, err := s.Stage(t.Context(), dir+"/team.tar.001"); !testbundle.Refused(err) {
 		t.Errorf("no list: %v", err)
 	}
 	nothingOf(t, s.Dir, "secret")
@@ -396,7 +368,7 @@ func TestLinksOnAMedium(t *testing.T) {
 func nothingOf(t *testing.T, dir, text string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() && bytes.Contains(read(t, name), []byte(text)) {
+		if err == nil && e.Type().IsRegular() && bytes.Contains(testbundle.Read(t, name), []byte(text)) {
 			t.Errorf("%s has %q in it", name, text)
 		}
 		return err
@@ -408,7 +380,7 @@ func nothingOf(t *testing.T, dir, text string) {
 
 // TestLineIsRepaired: a bundle that is damaged or gone, and that a newer one of its line names, is carried again.
 func TestLineIsRepaired(t *testing.T) {
-	tb := variant(t, testbundle.Make(t, modfiles, nil), func(c *bundle.Contents) { c.Sequence = 9 }) // before 10 as a number, and not as a name
+	tb := testbundle.Make(t, modfiles, nil).Variant(t, func(c *bundle.Contents) { c.Sequence = 9 }) // before 10 as a number, and not as a name
 	delta := next(t, tb, 10, vulns(1))
 	s := newStore(t, tb.Trusted)
 	for _, x := range []*testbundle.TB{tb, delta} {
@@ -417,18 +389,18 @@ func TestLineIsRepaired(t *testing.T) {
 		}
 	}
 	err := take(t, s, tb, nil)
-	if _, ok := errors.AsType[*bundle.AlreadyError](err); !ok {
+	if _, ok := errors.AsType[*store.AlreadyError](err); !ok {
 		t.Errorf("what is there, again: %v", err)
 	}
 	name := filepath.Join(s.Dir, "test-9.tar")
-	data := read(t, name)
+	data := testbundle.Read(t, name)
 	data[len(data)-100000] ^= 1
-	write(t, name, data)
+	testbundle.WriteFile(t, name, data)
 	for _, trouble := range []string{"damaged", "gone"} {
 		if err := take(t, s, tb, nil); err != nil {
 			t.Errorf("%s: %v", trouble, err)
 		}
-		if !bytes.Equal(read(t, name), read(t, tb.Path)) {
+		if !bytes.Equal(testbundle.Read(t, name), testbundle.Read(t, tb.Path)) {
 			t.Errorf("%s: it was not replaced", trouble)
 		}
 		if err := os.Remove(name); err != nil {
@@ -440,7 +412,7 @@ func TestLineIsRepaired(t *testing.T) {
 // TestLinesApart: what is wrong with one line is no reason to refuse, or not to serve, another one.
 func TestLinesApart(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
-	other := variant(t, tb, func(c *bundle.Contents) { c.Name = "other" })
+	other := tb.Variant(t, func(c *bundle.Contents) { c.Name = "other" })
 	approver, err := trust.EphemeralKey("approver")
 	if err != nil {
 		t.Fatal(err)
@@ -460,15 +432,15 @@ func TestLinesApart(t *testing.T) {
 		t.Errorf("beside a line with one signature: %v", err)
 	}
 	// The second signature comes later: the bundle itself, which may be on its way to a client, stays as it is.
-	before := read(t, filepath.Join(s.Dir, "test-7.tar"))
+	before := testbundle.Read(t, filepath.Join(s.Dir, "test-7.tar"))
 	if _, err := bundle.Sign(tb.Path, two, approver); err != nil {
 		t.Fatal(err)
 	}
 	err = take(t, s, tb, nil)
-	if already, ok := errors.AsType[*bundle.AlreadyError](err); !ok || len(already.Signed) != 1 {
+	if already, ok := errors.AsType[*store.AlreadyError](err); !ok || len(already.Signed) != 1 {
 		t.Errorf("signed since: %v", err)
 	}
-	if !bytes.Equal(before, read(t, filepath.Join(s.Dir, "test-7.tar"))) {
+	if !bytes.Equal(before, testbundle.Read(t, filepath.Join(s.Dir, "test-7.tar"))) {
 		t.Error("the bundle in the store was written to")
 	}
 	v, err := s.View(ctx, nil)
@@ -477,16 +449,16 @@ func TestLinesApart(t *testing.T) {
 	}
 	v.Close()
 	name := filepath.Join(s.Dir, "test-7.tar")
-	data := read(t, name)
+	data := testbundle.Read(t, name)
 	data[512+bundle.ManifestSize+512+5000] ^= 1 // of the index
-	write(t, name, data)
+	testbundle.WriteFile(t, name, data)
 	fresh := reopened(t, s, strict, t.TempDir())
 	v, err = fresh.View(ctx, nil)
-	if err != nil || len(v.Lines) != 1 || v.Lines[0].Manifest.Name != "other" || len(v.Passed) != 1 {
+	if err != nil || len(v.Lines) != 1 || v.Lines[0].Manifest.Name != "other" || len(v.Skipped) != 1 {
 		t.Fatal(v, err)
 	}
 	v.Close()
-	if _, err := bundle.OpenNewest(ctx, s.Dir, strict); err == nil {
+	if _, err := store.OpenNewest(ctx, s.Dir, strict); err == nil {
 		t.Error("the newest bundle of a store is told although one cannot be read")
 	}
 }
@@ -496,7 +468,7 @@ func TestLinesApart(t *testing.T) {
 func TestFutureDates(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	dated := func(name string, when time.Time) *testbundle.TB {
-		return variant(t, tb, func(c *bundle.Contents) { c.Name, c.Created = name, when })
+		return tb.Variant(t, func(c *bundle.Contents) { c.Name, c.Created = name, when })
 	}
 	s := newStore(t, tb.Trusted)
 	order := func() string {

@@ -1,6 +1,7 @@
-package bundle
+package store
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -14,17 +15,19 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A Staging is the place in a store where the pieces of a bundle wait for one another.
+// A Staging is a folder in a store where the pieces of a bundle wait for one another.
 type Staging struct {
 	Dir  string
 	base string // name of the bundle
 }
 
-// MustStage reports whether pieces are not all there, or some of their bundle wait in the store already, so that Stage must collect them.
+// MustStage reports whether Stage must collect the pieces: some are missing, or others of the bundle
+// wait in the store.
 func (s *Store) MustStage(ctx context.Context, pieces []string) (bool, error) {
 	base, _, _ := media.PieceOf(pieces[0])
 	if left, err := filepath.Glob(filepath.Join(s.Dir, incomingDir, filepath.Base(base), "*.[0-9][0-9][0-9]")); err == nil && len(left) > 0 {
@@ -34,8 +37,8 @@ func (s *Store) MustStage(ctx context.Context, pieces []string) (bool, error) {
 	return len(missing) > 0, err
 }
 
-// HasPieces returns an *AlreadyError when the store has the bundle of some pieces, whole, and the first piece, which says so, is among them. Pieces that
-// wait are removed then.
+// HasPieces returns an *AlreadyError, and removes waiting pieces, when the store has the bundle of
+// the pieces. Without the first piece, whose manifest tells, it returns nil.
 func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
 	base, n, _ := media.PieceOf(pieces[0])
 	if n != 1 {
@@ -45,12 +48,12 @@ func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", pieces[0], err)
 	}
-	b := newBundle(pieces[0], m)
-	defer b.Close()
-	fixed := make([]byte, ManifestSize)
-	if _, err := b.media.ReadAt(ctx, fixed, manifestAt); err != nil || b.believe(fixed, s.Trust.Lenient()) != nil {
-		return nil // who reads it all says why
+	b, err := bundle.OpenFrontIn(ctx, pieces[0], firstPiece{m}, bundle.SignaturesFile(pieces[0]), s.Trust.Lenient())
+	if err != nil {
+		m.Close()
+		return nil // reading all pieces says why
 	}
+	defer b.Close()
 	have, err := s.lenient().open(ctx, nil)
 	if err != nil {
 		return err
@@ -63,7 +66,8 @@ func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
 	return err
 }
 
-// missingOf returns the pieces of a bundle that are not there: by the list beside them or, without one, by the manifest in the first.
+// missingOf returns the names of the missing pieces of a bundle: by the list beside them or, without
+// one, by the manifest in the first piece.
 func (s *Store) missingOf(ctx context.Context, base string) ([]string, error) {
 	there := func(name string) bool {
 		_, err := os.Stat(filepath.Join(filepath.Dir(base), filepath.Base(name)))
@@ -84,10 +88,10 @@ func (s *Store) missingOf(ctx context.Context, base string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if encrypted(first) { // nothing but a list tells how many there are; age tells whether the last one is there
+	if encrypted(first) { // only a list tells how many there are; decrypting notices a missing end
 		return nil, nil
 	}
-	b, err := s.front(ctx, first)
+	b, err := bundle.OpenFront(ctx, first, s.Trust)
 	if missing, ok := errors.AsType[*media.MissingPieceError](err); ok {
 		names := slices.Clone(missing.Names)
 		for i := range names {
@@ -102,23 +106,24 @@ func (s *Store) missingOf(ctx context.Context, base string) ([]string, error) {
 	return media.MissingPieces(filepath.Base(base), media.PieceCount(b.Manifest.Size, st.Size()), there), nil
 }
 
-// AgeHeader begins an encrypted file (https://c2sp.org/age).
-const AgeHeader = "age-encryption.org/v1\n"
+// A firstPiece is the first of several pieces, whose manifest is read without the others.
+type firstPiece struct{ media.Media }
 
-// encrypted reports whether a file begins as an encrypted one.
+// CheckSize accepts any size.
+func (firstPiece) CheckSize(int64) error { return nil }
+
+// encrypted reports whether a file is encrypted with age.
 func encrypted(file string) bool {
 	f, err := os.Open(file)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	head := make([]byte, 2*len(ageArmor)) // with room for empty lines before it
-	n, err := io.ReadFull(f, head)
-	return (err == nil || err == io.ErrUnexpectedEOF) && isAge(head[:n])
+	return media.IsAge(bufio.NewReader(f))
 }
 
-// Stage copies a piece, from a disk that will be taken out, into the store, and returns which pieces are still missing. With none
-// missing the staging can be opened as a bundle. The store must be locked.
+// Stage copies a piece into the store, and returns the names of the pieces that are still missing.
+// When none is missing, First can be imported. The store must be locked.
 func (s *Store) Stage(ctx context.Context, piece string) (*Staging, []string, error) {
 	base, _, ok := media.PieceOf(piece)
 	if !ok {
@@ -136,10 +141,10 @@ func (s *Store) Stage(ctx context.Context, piece string) (*Staging, []string, er
 	if err != nil {
 		return nil, nil, err
 	}
-	if sigs, _, err := readSignatures(base + signaturesExt); err != nil {
+	if sigs, _, err := bundle.ReadSignatures(base + media.SignaturesExt); err != nil {
 		return nil, nil, err
 	} else if sigs != nil {
-		if err := safefile.Write(filepath.Join(st.Dir, name+signaturesExt), sigs, 0o666); err != nil {
+		if err := safefile.Write(filepath.Join(st.Dir, name+media.SignaturesExt), sigs, 0o666); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -151,7 +156,7 @@ func (s *Store) Stage(ctx context.Context, piece string) (*Staging, []string, er
 	defer in.Close()
 	want := list[filepath.Base(piece)]
 	if list != nil && want == "" {
-		return nil, nil, &NotVerifiedError{What: piece, Err: fmt.Errorf("the list of %s names no such piece", name)}
+		return nil, nil, &bundle.NotVerifiedError{What: piece, Err: fmt.Errorf("the list of %s names no such piece", name)}
 	}
 	if same, err := staged(to, in); err != nil {
 		return nil, nil, err
@@ -176,7 +181,7 @@ func (s *Store) Stage(ctx context.Context, piece string) (*Staging, []string, er
 	return st, missing, err
 }
 
-// staged reports whether a piece is there already, with the same contents. What they are is verified in the end.
+// staged reports whether the store has the piece already, byte for byte.
 func staged(to string, in *os.File) (bool, error) {
 	f, err := os.Open(to)
 	if err != nil {
@@ -208,14 +213,15 @@ func staged(to string, in *os.File) (bool, error) {
 	return true, nil
 }
 
-// takeList takes over the list of pieces from a disk that has it, unless there is one, which must then be the same.
+// takeList copies the list of pieces into the staging and returns it. A list that is there already
+// must be the same.
 func (st *Staging) takeList(file string) (map[string]string, error) {
 	own := filepath.Join(st.Dir, st.base+media.ListExt)
 	data, err := media.ReadBeside(file, media.MaxList)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err == nil { // what is no list is not copied
+	if err == nil { // only a list is copied
 		if _, err := media.ParseList(file, data); err != nil {
 			return nil, err
 		}
@@ -232,7 +238,7 @@ func (st *Staging) takeList(file string) (map[string]string, error) {
 	return media.ReadList(own)
 }
 
-// MissingOf returns which pieces are still missing of those that wait.
+// MissingOf returns the names of the pieces that are still missing.
 func (s *Store) MissingOf(ctx context.Context, st *Staging) ([]string, error) {
 	return s.missingOf(ctx, filepath.Join(st.Dir, st.base))
 }
@@ -240,5 +246,5 @@ func (s *Store) MissingOf(ctx context.Context, st *Staging) ([]string, error) {
 // First returns the path of the first piece.
 func (st *Staging) First() string { return filepath.Join(st.Dir, media.FirstPiece(st.base)) }
 
-// Remove removes the pieces, which the store has as a bundle now.
+// Remove removes the staging.
 func (st *Staging) Remove() error { return os.RemoveAll(st.Dir) }

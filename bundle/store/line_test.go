@@ -1,4 +1,4 @@
-package bundle_test
+package store_test
 
 import (
 	"bytes"
@@ -19,10 +19,15 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
+
+const modfiles = "../../testdata/mod"
+
+var ctx = context.Background()
 
 // next writes the delta that follows tb in its line: the same contents under the same head, after change.
 func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.Contents)) *testbundle.TB {
@@ -45,9 +50,9 @@ func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.C
 }
 
 // store returns an empty store.
-func newStore(t testing.TB, keyring *trust.Keyring) *bundle.Store {
+func newStore(t testing.TB, keyring *trust.Keyring) *store.Store {
 	t.Helper()
-	s, err := bundle.OpenStore(filepath.Join(t.TempDir(), "store"), keyring, filepath.Join(t.TempDir(), "state"))
+	s, err := store.Open(filepath.Join(t.TempDir(), "store"), keyring, filepath.Join(t.TempDir(), "state"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +60,7 @@ func newStore(t testing.TB, keyring *trust.Keyring) *bundle.Store {
 }
 
 // take imports a bundle as the command does.
-func take(t testing.TB, s *bundle.Store, tb *testbundle.TB, change func(*bundle.Import)) error {
+func take(t testing.TB, s *store.Store, tb *testbundle.TB, change func(*store.Import)) error {
 	t.Helper()
 	unlock, err := s.Lock(ctx, nil)
 	if err != nil {
@@ -67,7 +72,7 @@ func take(t testing.TB, s *bundle.Store, tb *testbundle.TB, change func(*bundle.
 		t.Fatal(err)
 	}
 	defer in.Close()
-	im := &bundle.Import{DB: tb.DB, Report: func(d bundle.Damage) { t.Logf("%s: %v", d.Path, d.Err) }, Warn: func(err error) { t.Log(err) }}
+	im := &store.Import{DB: tb.DB, Report: func(d bundle.Damage) { t.Logf("%s: %v", d.Path, d.Err) }, Warn: func(err error) { t.Log(err) }}
 	if change != nil {
 		change(im)
 	}
@@ -111,7 +116,7 @@ func TestSequences(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := take(t, s, tc.next, nil)
-			if already, ok := errors.AsType[*bundle.AlreadyError](err); ok && tc.next == tb {
+			if already, ok := errors.AsType[*store.AlreadyError](err); ok && tc.next == tb {
 				err = nil
 				_ = already
 			}
@@ -123,7 +128,7 @@ func TestSequences(t *testing.T) {
 				return
 			}
 			// After a restart, and with another store, too.
-			state, stateErr := bundle.ReadState(stateOf(s))
+			state, stateErr := store.ReadState(stateOf(s))
 			if stateErr != nil {
 				t.Fatal(stateErr)
 			}
@@ -136,11 +141,11 @@ func TestSequences(t *testing.T) {
 				t.Error("accepted after a restart")
 			}
 			warned := false
-			other, otherErr := bundle.OpenStore(filepath.Join(t.TempDir(), "other"), tb.Trusted, stateOf(s))
+			other, otherErr := store.Open(filepath.Join(t.TempDir(), "other"), tb.Trusted, stateOf(s))
 			if otherErr != nil {
 				t.Fatal(otherErr)
 			}
-			if err := take(t, other, tc.next, func(im *bundle.Import) { im.AllowRollback, im.Warn = true, func(error) { warned = true } }); err != nil || !warned {
+			if err := take(t, other, tc.next, func(im *store.Import) { im.AllowRollback, im.Warn = true, func(error) { warned = true } }); err != nil || !warned {
 				t.Errorf("allowed: %v, warned %v", err, warned)
 			}
 		})
@@ -155,20 +160,20 @@ func TestSequences(t *testing.T) {
 		if err := os.WriteFile(file, []byte(damage), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := bundle.ReadState(stateOf(s))
-		if _, ok := errors.AsType[*bundle.StateError](err); !ok {
+		_, err := store.ReadState(stateOf(s))
+		if _, ok := errors.AsType[*store.StateError](err); !ok {
 			t.Errorf("state %q: %v", damage, err)
 		}
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := bundle.ReadState(stateOf(s)); err != nil || len(state.Lines) != 0 {
+	if state, err := store.ReadState(stateOf(s)); err != nil || len(state.Lines) != 0 {
 		t.Errorf("no state: %v", err)
 	}
 }
 
-func stateOf(s *bundle.Store) string { return s.State.Dir() }
+func stateOf(s *store.Store) string { return s.State.Dir() }
 
 // TestLog are the vectors D12 to D15 of threats.md: what the checksum database's heads in a line of bundles may be.
 func TestLog(t *testing.T) {
@@ -179,18 +184,18 @@ func TestLog(t *testing.T) {
 		change(&tree)
 		return proof.Head{Tree: tree, Note: forgedNote(t, tree)}
 	}
-	remember := func(t *testing.T, seen tlog.Tree) *bundle.State {
+	remember := func(t *testing.T, seen tlog.Tree) *store.State {
 		t.Helper()
 		s := newStore(t, tb.Trusted)
 		if err := take(t, s, tb, nil); err != nil {
 			t.Fatal(err)
 		}
-		state, err := bundle.ReadState(stateOf(s))
+		state, err := store.ReadState(stateOf(s))
 		if err != nil {
 			t.Fatal(err)
 		}
 		was := state.Lines["test"]
-		was.Sequence, was.Head = 1, bundle.Tree{Size: seen.N, Hash: seen.Hash.String()}
+		was.Sequence, was.Head = 1, store.Tree{Size: seen.N, Hash: seen.Hash.String()}
 		state.Lines["test"] = was
 		return state
 	}
@@ -201,7 +206,7 @@ func TestLog(t *testing.T) {
 	defer b.Close()
 	fork := mark(head.N, func(t *tlog.Tree) { t.Hash[0] ^= 1 })
 	smaller := mark(head.N+5, func(*tlog.Tree) {})
-	older, err := olderTree(b, head, 9)
+	older, err := testbundle.OlderTree(ctx, b, head, 9)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +248,7 @@ func TestLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			bad.Write(t)
-			if err := verify(bad.Path, bad.Trusted, bad.DB); err == nil {
+			if err := testbundle.Verify(bad.Path, bad.Trusted, bad.DB); err == nil {
 				t.Error("accepted")
 			}
 			if err := take(t, newStore(t, tb.Trusted), &bad, nil); err == nil {
@@ -252,17 +257,6 @@ func TestLog(t *testing.T) {
 		})
 	}
 }
-
-// olderTree returns an earlier tree of the log, computed from the tiles of a bundle.
-func olderTree(b *bundle.Bundle, head proof.Head, n int64) (tlog.Tree, error) {
-	h, err := tlog.TreeHash(n, tlog.TileHashReader(head.Tree, tileReader{bundle.Tiles(ctx, b)}))
-	return tlog.Tree{N: n, Hash: h}, err
-}
-
-type tileReader struct{ proof.TileSource }
-
-func (tileReader) Height() int                     { return 8 }
-func (tileReader) SaveTiles([]tlog.Tile, [][]byte) {}
 
 // forgedNote returns the note of a tree, signed by a key that nobody knows in the name of the database.
 func forgedNote(t *testing.T, tree tlog.Tree) []byte {
@@ -293,34 +287,34 @@ func TestHostileLine(t *testing.T) {
 		c.Vulns = []bundle.Source{bundle.DataSource("vulndb/index/db.json", []byte("{}"))}
 	})
 	for name, change := range map[string]func([]byte) []byte{
-		"base of another name":     sqlite(t, "UPDATE bundle SET name = 'other' WHERE id = 1"),
-		"base of another id":       sqlite(t, "UPDATE bundle SET digest = replace(digest, substr(digest, 1, 1), 'f') || '' WHERE id = 1; UPDATE bundle SET digest = '0' || substr(digest, 2) WHERE id = 1"),
-		"base with no id":          sqlite(t, "UPDATE bundle SET digest = NULL WHERE id = 1"),
-		"base that is newer":       sqlite(t, "UPDATE bundle SET sequence = 9 WHERE id = 1"),
-		"base with a wild payload": sqlite(t, "UPDATE bundle SET payload = 9223372036854775295 WHERE id = 1"),
-		"base without a payload":   sqlite(t, "UPDATE bundle SET payload = NULL WHERE id = 1"),
-		"base left out":            sqlite(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle WHERE id = 1"),
-		"files of no bundle":       sqlite(t, "PRAGMA foreign_keys = OFF; UPDATE file SET bundle = 7 WHERE bundle = 1"),
-		"own file in the base":     sqlite(t, "UPDATE file SET bundle = 1, offset = 1000000 WHERE path LIKE 'vulndb/%'"),
-		"overlap in the base":      sqlite(t, "UPDATE file SET size = size + 100000 WHERE id = 3"),
-		"offset in the base":       sqlite(t, "UPDATE file SET offset = -512 WHERE id = 3"),
-		"README in the base":       sqlite(t, "UPDATE file SET path = 'README.tx' WHERE path = 'README.txt'; UPDATE file SET path = 'README.txt' WHERE id = 3"),
-		"head of another size":     sqlite(t, "UPDATE head SET size = size - 1"),
-		"head without note":        sqlite(t, "UPDATE head SET note = ''"),
-		"head of another hash":     sqlite(t, "UPDATE head SET hash = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"),
-		"no head":                  sqlite(t, "DELETE FROM head"),
+		"base of another name":     testbundle.ChangeSQL(t, "UPDATE bundle SET name = 'other' WHERE id = 1"),
+		"base of another id":       testbundle.ChangeSQL(t, "UPDATE bundle SET digest = replace(digest, substr(digest, 1, 1), 'f') || '' WHERE id = 1; UPDATE bundle SET digest = '0' || substr(digest, 2) WHERE id = 1"),
+		"base with no id":          testbundle.ChangeSQL(t, "UPDATE bundle SET digest = NULL WHERE id = 1"),
+		"base that is newer":       testbundle.ChangeSQL(t, "UPDATE bundle SET sequence = 9 WHERE id = 1"),
+		"base with a wild payload": testbundle.ChangeSQL(t, "UPDATE bundle SET payload = 9223372036854775295 WHERE id = 1"),
+		"base without a payload":   testbundle.ChangeSQL(t, "UPDATE bundle SET payload = NULL WHERE id = 1"),
+		"base left out":            testbundle.ChangeSQL(t, "PRAGMA foreign_keys = OFF; DELETE FROM bundle WHERE id = 1"),
+		"files of no bundle":       testbundle.ChangeSQL(t, "PRAGMA foreign_keys = OFF; UPDATE file SET bundle = 7 WHERE bundle = 1"),
+		"own file in the base":     testbundle.ChangeSQL(t, "UPDATE file SET bundle = 1, offset = 1000000 WHERE path LIKE 'vulndb/%'"),
+		"overlap in the base":      testbundle.ChangeSQL(t, "UPDATE file SET size = size + 100000 WHERE id = 3"),
+		"offset in the base":       testbundle.ChangeSQL(t, "UPDATE file SET offset = -512 WHERE id = 3"),
+		"README in the base":       testbundle.ChangeSQL(t, "UPDATE file SET path = 'README.tx' WHERE path = 'README.txt'; UPDATE file SET path = 'README.txt' WHERE id = 3"),
+		"head of another size":     testbundle.ChangeSQL(t, "UPDATE head SET size = size - 1"),
+		"head without note":        testbundle.ChangeSQL(t, "UPDATE head SET note = ''"),
+		"head of another hash":     testbundle.ChangeSQL(t, "UPDATE head SET hash = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='"),
+		"no head":                  testbundle.ChangeSQL(t, "DELETE FROM head"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			forged := *delta
 			forged.Path = delta.Forge(t, change)
-			if err := verify(forged.Path, delta.Trusted, nil); !refused(err) {
+			if err := testbundle.Verify(forged.Path, delta.Trusted, nil); !testbundle.Refused(err) {
 				t.Errorf("got %v, want it refused", err)
 			}
 		})
 	}
 	// It says that the base has other contents than it has: verified, and not imported.
 	forged := *delta
-	forged.Path = delta.Forge(t, sqlite(t, "UPDATE file SET sha256 = zeroblob(32) WHERE path = 'example.com/hello/@v/v1.1.0.zip'"))
+	forged.Path = delta.Forge(t, testbundle.ChangeSQL(t, "UPDATE file SET sha256 = zeroblob(32) WHERE path = 'example.com/hello/@v/v1.1.0.zip'"))
 	s := newStore(t, tb.Trusted)
 	if err := take(t, s, tb, nil); err != nil {
 		t.Fatal(err)
@@ -353,14 +347,14 @@ func TestImportStream(t *testing.T) {
 	}
 	defer unlock()
 	feed := func(r io.Reader) error {
-		_, err := s.Import(ctx, "stream", r, &bundle.Import{DB: tb.DB, Report: func(bundle.Damage) {}})
+		_, err := s.Import(ctx, "stream", r, &store.Import{DB: tb.DB, Report: func(bundle.Damage) {}})
 		return err
 	}
 	for n := 0; n < len(good); n += len(good)/40 + 1 {
 		if err := feed(bytes.NewReader(good[:n])); err == nil {
 			t.Fatalf("cut to %d bytes: accepted", n)
 		}
-		if err := feed(io.MultiReader(bytes.NewReader(good[:n]), failing{})); !errors.Is(err, errPulled) && !refused(err) {
+		if err := feed(io.MultiReader(bytes.NewReader(good[:n]), failing{})); !errors.Is(err, errPulled) && !testbundle.Refused(err) {
 			t.Fatalf("an error after %d bytes: %v", n, err)
 		}
 		bad := bytes.Clone(good)
@@ -370,7 +364,7 @@ func TestImportStream(t *testing.T) {
 		}
 	}
 	for _, more := range []string{"\x00", strings.Repeat("x", 1<<20)} {
-		if err := feed(io.MultiReader(bytes.NewReader(good), strings.NewReader(more))); !refused(err) {
+		if err := feed(io.MultiReader(bytes.NewReader(good), strings.NewReader(more))); !testbundle.Refused(err) {
 			t.Errorf("%d bytes behind it: %v", len(more), err)
 		}
 	}
@@ -412,7 +406,7 @@ func TestHundredBundles(t *testing.T) {
 		files = append(files, tb.Path)
 	}
 	look := func(files []string) float64 {
-		v, err := bundle.OpenFiles(ctx, files, tb.Trusted, bundle.NoState())
+		v, err := store.OpenFiles(ctx, files, tb.Trusted, store.NoState())
 		if err != nil {
 			t.Fatal(err)
 		}

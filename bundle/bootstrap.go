@@ -15,9 +15,9 @@ import (
 	"github.com/modmirror/modmirror/internal/selftar"
 )
 
-// deepSelfs checks that the Go for a host that has nothing yet is that of a toolchain in the bundle, for which the checksum database
-// vouches. For the modmirror beside it nothing but the signature does.
-func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) error {
+// checkBootstraps checks that the Go in each bootstrap is that of a toolchain in the bundle, which
+// the checksum database vouches for. Only the signature vouches for the modmirror in it.
+func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)) error {
 	platforms, err := b.Index.Bootstraps(ctx)
 	if err != nil {
 		return wrapBad(ctx, err)
@@ -37,7 +37,7 @@ func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) erro
 			if v.ZipSize == nil || !strings.HasSuffix(v.Version, "."+name) {
 				continue
 			}
-			if bad = b.checkSelf(ctx, f, module.Version{Path: v.Path, Version: v.Version}); bad == nil {
+			if bad = b.checkBootstrap(ctx, f, module.Version{Path: v.Path, Version: v.Version}); bad == nil {
 				break
 			}
 		}
@@ -51,7 +51,8 @@ func (b *Bundle) deepSelfs(ctx context.Context, damage func(string, error)) erro
 	return nil
 }
 
-func (b *Bundle) checkSelf(ctx context.Context, f index.File, tool module.Version) error {
+// checkBootstrap compares the Go in the bootstrap f with a toolchain.
+func (b *Bundle) checkBootstrap(ctx context.Context, f index.File, tool module.Version) error {
 	rel := modpath.Request{Kind: modpath.Zip, Path: tool.Path, Version: tool.Version}.String()
 	zf, ok, err := b.Index.File(ctx, rel)
 	if err == nil && !ok {
