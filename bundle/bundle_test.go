@@ -91,8 +91,8 @@ func listName(elem string, n int) string {
 	return head + strings.Repeat(elem, n)[:n-len(head)-len(tail)] + tail
 }
 
-// TestEveryByte changes bytes of a bundle: the signed text, the end, and a sample of the rest, or each byte
-// of a smaller bundle when $EVERY_BYTE is set, as CI has it. Each change must be refused.
+// TestEveryByte changes bytes of a bundle: the signed text, the end, and a sample of the rest, or
+// each byte of a smaller bundle when $EVERY_BYTE is set, as CI has it. Each change must be refused.
 func TestEveryByte(t *testing.T) {
 	every := os.Getenv("EVERY_BYTE") != ""
 	var change func(*bundle.Contents)
@@ -154,7 +154,8 @@ func TestEveryByte(t *testing.T) {
 	}
 }
 
-// TestHostileIndex has a thief of the bundle key sign indexes that are not what they should be (threats.md, I).
+// TestHostileIndex has a thief of the bundle key sign indexes that are not what they should be
+// (threats.md, I).
 func TestHostileIndex(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	setU32 := func(at int, v uint32) func([]byte) []byte {
@@ -243,7 +244,8 @@ func TestHostileIndex(t *testing.T) {
 			}
 		})
 	}
-	// The same way of forging, with nothing changed, is accepted: the cases above were refused for their change.
+	// The same way of forging, with nothing changed, is accepted: the cases above were refused for
+	// their change.
 	if err := testbundle.Verify(tb.Forge(t, func(b []byte) []byte { return b }), tb.Trusted, tb.DB); err != nil {
 		t.Errorf("unchanged: %v", err)
 	}
@@ -279,7 +281,7 @@ func TestForgedModule(t *testing.T) {
 		"head of nobody": func(c *bundle.Contents) { c.Head.Note = bytes.Replace(c.Head.Note, []byte("—"), []byte("- "), 1) },
 		"larger head":    func(c *bundle.Contents) { c.Head.N++ },
 		"Go of nobody": func(c *bundle.Contents) {
-			c.Selfs = append(c.Selfs, bundle.DataSource("self/linux-amd64.tar", make([]byte, 1024)))
+			c.Bootstraps = append(c.Bootstraps, bundle.DataSource("self/linux-amd64.tar", make([]byte, 1024)))
 		},
 		"two h1 exchange": func(c *bundle.Contents) { c.Versions[2].H1, c.Versions[5].H1 = c.Versions[5].H1, c.Versions[2].H1 },
 		"zip without a version": func(c *bundle.Contents) {
@@ -307,8 +309,8 @@ func TestForgedModule(t *testing.T) {
 	}
 }
 
-// TestForgedLookupFile has the thief put something else than the head into a lookup file: a go command would read it from
-// the unpacked tree.
+// TestForgedLookupFile has the thief put something else than the head into a lookup file: a go
+// command would read it from the unpacked tree.
 func TestForgedLookupFile(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
@@ -379,7 +381,8 @@ func TestSignatures(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimRight(good, "\n"), "\n")
 	sig := lines[len(lines)-1]
-	// A signature is 68 bytes, so the base64 ends in a character with two bits that do not count, and =.
+	// A signature is 68 bytes, so the base64 ends in a character with two bits that do not count,
+	// and =.
 	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	last := strings.IndexByte(digits, sig[len(sig)-2])
 	flipped := sig[:len(sig)-10] + string(digits[(strings.IndexByte(digits, sig[len(sig)-10])+1)%64]) + sig[len(sig)-9:]
@@ -510,7 +513,8 @@ func TestWriteChecksSources(t *testing.T) {
 	}
 }
 
-// TestSeenIndexIsHashedAgain: a verified copy in the state directory that someone altered is not used.
+// TestSeenIndexIsHashedAgain: a verified copy in the state directory that someone altered is not
+// used.
 func TestSeenIndexIsHashedAgain(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	state := t.TempDir()

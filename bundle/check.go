@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// checkIndex checks the index in full: SQLite's own checks, every value, that it is the index of this
-// bundle, that its files are those of a GOPROXY tree, and that they tile the payload.
+// checkIndex checks the index in full: SQLite's own checks, every value, that it is the index of
+// this bundle, that its files are those of a GOPROXY tree, and that they tile the payload.
 func (b *Bundle) checkIndex(ctx context.Context) error {
 	m := &b.Manifest
 	if err := b.Index.CheckPages(ctx); err != nil {
@@ -150,7 +150,8 @@ func (b *Bundle) checkLine() error {
 }
 
 // checkHeads checks that the tree heads match their notes, and that the last one is the manifest's.
-// The signatures on the notes are not verified here: VerifyDeep and clients know the database's key.
+// The signatures on the notes are not verified here: VerifyDeep and clients know the database's
+// key.
 func (b *Bundle) checkHeads(ctx context.Context) error {
 	last := tlog.Tree{}
 	for h, err := range b.Index.Heads(ctx) {
@@ -224,8 +225,8 @@ func (c *pathChecker) wait() error {
 	return c.eg.Wait()
 }
 
-// checkPath checks that path belongs to a GOPROXY tree with the checksum database db. No such path is
-// the folder of another, so that a tar can hold them all.
+// checkPath checks that path belongs to a GOPROXY tree with the checksum database db. No such path
+// is the folder of another, so that a tar can hold them all.
 func checkPath(path, db string) error {
 	if err := modpath.CheckFile(path); err != nil {
 		return err

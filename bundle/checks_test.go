@@ -201,11 +201,12 @@ func TestLatestOfAnotherNote(t *testing.T) {
 	}
 }
 
-// TestHostileCatalog: what a catalogue alone says is believed as far as its signature goes, and has no files.
+// TestHostileCatalog: what a catalog alone says is believed as far as its signature goes, and has
+// no files.
 func TestHostileCatalog(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	other := tb.Variant(t, func(c *bundle.Contents) { c.Sequence = 8 })
-	catalogue := func(tb *testbundle.TB) string {
+	catalog := func(tb *testbundle.TB) string {
 		b, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
 		if err != nil {
 			t.Fatal(err)
@@ -217,20 +218,20 @@ func TestHostileCatalog(t *testing.T) {
 		}
 		return file
 	}
-	good, second := catalogue(tb), catalogue(other)
+	good, second := catalog(tb), catalog(other)
 	idx := strings.TrimSuffix(good, ".manifest") + ".index.sqlite"
 	b, err := bundle.Open(ctx, good, tb.Trusted, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.HasFiles() {
-		t.Error("a catalogue has files")
+		t.Error("a catalog has files")
 	}
 	if _, err := b.ReadFile(ctx, "example.com/hello/@v/v1.1.0.mod", 1<<20); err == nil {
-		t.Error("a catalogue has the content of a file")
+		t.Error("a catalog has the content of a file")
 	}
 	if err := b.Verify(ctx, nil, func(bundle.Damage) {}); err == nil {
-		t.Error("a catalogue verifies as if it had files")
+		t.Error("a catalog verifies as if it had files")
 	}
 	b.Close()
 	manifest, index := testbundle.Read(t, good), testbundle.Read(t, idx)

@@ -31,7 +31,7 @@ func (c *Contents) merge(ctx context.Context) error {
 	if base.Manifest.DB != c.DB {
 		return fmt.Errorf("the line's checksum database is %q, and that of this run is %q: make a full bundle", base.Manifest.DB, c.DB)
 	}
-	platforms, err := c.carriedSelfs(ctx)
+	platforms, err := c.carriedBootstraps(ctx)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (m *merger) finish() {
 // mergeFiles adds the line's files that belong to no version.
 func (c *Contents) mergeFiles(ctx context.Context) error {
 	paths := make(map[string]bool)
-	for _, list := range [][]Source{c.Tiles, c.Vulns, c.Selfs} {
+	for _, list := range [][]Source{c.Tiles, c.Vulns, c.Bootstraps} {
 		for _, s := range list {
 			paths[s.Path] = true
 		}
@@ -162,7 +162,7 @@ func (c *Contents) mergeFiles(ctx context.Context) error {
 	}{
 		{"sumdb/" + c.DB + "/tile/", &c.Tiles, false},
 		{"vulndb/", &c.Vulns, true},
-		{"self/", &c.Selfs, false},
+		{"self/", &c.Bootstraps, false},
 	} {
 		if part.whole && len(*part.list) > 0 {
 			continue
@@ -220,14 +220,14 @@ func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) 
 	return err
 }
 
-// carriedSelfs returns the platforms of the line's bootstraps that this bundle does not replace, as
-// they end the versions of toolchains: ".linux-amd64".
-func (c *Contents) carriedSelfs(ctx context.Context) (platforms []string, err error) {
+// carriedBootstraps returns the platforms of the line's bootstraps that this bundle does not
+// replace, as they end the versions of toolchains: ".linux-amd64".
+func (c *Contents) carriedBootstraps(ctx context.Context) (platforms []string, err error) {
 	list, err := c.Base.Index.Bootstraps(ctx)
 	for _, p := range list {
 		name := strings.Replace(p, "/", "-", 1)
 		path := modpath.Request{Kind: modpath.Self, Name: name}.String()
-		if !slices.ContainsFunc(c.Selfs, func(s Source) bool { return s.Path == path }) {
+		if !slices.ContainsFunc(c.Bootstraps, func(s Source) bool { return s.Path == path }) {
 			platforms = append(platforms, "."+name)
 		}
 	}

@@ -116,8 +116,8 @@ func (b *Bundle) continueTree(t *plaintree.Tree, keyring *trust.Keyring) error {
 	return nil
 }
 
-// chosen returns the files at the paths, or all files of this bundle when paths is empty: all of its
-// line when the whole store is open, else those that the bundle itself carries.
+// chosen returns the files at the paths, or all files of this bundle when paths is empty: all of
+// its line when the whole store is open, else those that the bundle itself carries.
 func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.File, error] {
 	return func(yield func(index.File, error) bool) {
 		for _, p := range paths {
@@ -140,8 +140,8 @@ func (b *Bundle) chosen(ctx context.Context, paths []string) iter.Seq2[index.Fil
 	}
 }
 
-// EachFile calls f with each file of the bundle, in order of their paths, and with its content, which
-// is not verified. For a bundle from store.OpenNewest these are all files of its line.
+// EachFile calls f with each file of the bundle, in order of their paths, and with its content,
+// which is not verified. For a bundle from store.OpenNewest these are all files of its line.
 func (b *Bundle) EachFile(ctx context.Context, f func(index.File, *io.SectionReader) error) error {
 	for x, err := range b.chosen(ctx, nil) {
 		if err != nil {

@@ -128,8 +128,8 @@ func LooksLike(begin []byte) bool {
 	if len(begin) < len(want) {
 		return false
 	}
-	// Bytes that other tar archives share do not count: size, time and checksum tell a MANIFEST from
-	// other entries.
+	// Bytes that other tar archives share do not count: size, time and checksum tell a MANIFEST
+	// from other entries.
 	same, all := 0, 0
 	for i, c := range want[:156] {
 		if i >= 16 && (c == 0 || c == '0' || i >= 100 && i < 124) {

@@ -123,7 +123,8 @@ func OpenFrontIn(ctx context.Context, path string, m media.Media, signatures str
 	return b, nil
 }
 
-// OpenIndex verifies and opens the index of a bundle that OpenFront opened. stateDir is as for Open.
+// OpenIndex verifies and opens the index of a bundle that OpenFront opened. stateDir is as for
+// Open.
 func (b *Bundle) OpenIndex(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
 	return b.open(ctx, keyring, stateDir)
 }

@@ -61,8 +61,8 @@ func (b *Bundle) Content(ctx context.Context, f index.File) (*io.SectionReader, 
 	return io.NewSectionReader(media.ReaderAt(ctx, p.Media), p.Offset, f.Size), nil
 }
 
-// ReadFile returns the content of the file at a path, verified. The file may have at most limit bytes. The
-// error wraps fs.ErrNotExist when the bundle has no such file.
+// ReadFile returns the content of the file at a path, verified. The file may have at most limit
+// bytes. The error wraps fs.ErrNotExist when the bundle has no such file.
 func (b *Bundle) ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
 	f, ok, err := b.Index.File(ctx, path)
 	if err != nil {

@@ -109,7 +109,8 @@ func (t tiles) read(tile tlog.Tile) (data []byte, err error) {
 
 func (t tiles) SaveTiles([]tlog.Tile, [][]byte) error { return nil }
 
-// tile returns the file of a tile or of a wider one in its place, which begins with the same hashes.
+// tile returns the file of a tile or of a wider one in its place, which begins with the same
+// hashes.
 func (b *Bundle) tile(ctx context.Context, tile tlog.Tile) (f index.File, width int, ok bool, err error) {
 	path := func(t tlog.Tile) string {
 		return modpath.Request{Kind: modpath.SumTile, DB: b.Manifest.DB, Tile: t}.String()

@@ -64,7 +64,8 @@ type Version struct {
 	Zip         *Source // nil when only .mod and .info are carried
 }
 
-// Contents is what a bundle is made of. NewDraft adds lists, @latest answers, lookups and the README.
+// Contents is what a bundle is made of. NewDraft adds lists, @latest answers, lookups and the
+// README.
 type Contents struct {
 	Name     string
 	Sequence int64
@@ -80,8 +81,8 @@ type Contents struct {
 	Heads []proof.Head // earlier ones that clients may remember, smallest first, which Head continues
 	Tiles []Source
 
-	Vulns []Source // files of the vulnerability database
-	Selfs []Source // modmirror and Go for hosts that have nothing yet
+	Vulns      []Source // files of the vulnerability database
+	Bootstraps []Source // modmirror and Go in one archive a platform, for hosts that have neither
 
 	// Base is the bundle that a delta follows, or its catalog; nil for a full bundle.
 	Base *Bundle
@@ -103,8 +104,8 @@ type Contents struct {
 	Dropped []string
 }
 
-// Digest returns the SHA-256, in hex, over the contents. Of zips it covers the h1 alone, and not how
-// they are compressed.
+// Digest returns the SHA-256, in hex, over the contents. Of zips it covers the h1 alone, and not
+// how they are compressed.
 func (c *Contents) Digest() (string, error) {
 	type file struct {
 		Path   string
@@ -136,7 +137,7 @@ func (c *Contents) Digest() (string, error) {
 		base = c.Base.ID()
 	}
 	h := sha256.New()
-	err := json.NewEncoder(h).Encode([]any{c.Name, c.Sequence, c.Created.UTC(), base, heads, versions, c.Missing, c.Queries, c.Requirements, c.DB, string(c.Head.Note), files(c.Tiles), files(c.Vulns), files(c.Selfs)})
+	err := json.NewEncoder(h).Encode([]any{c.Name, c.Sequence, c.Created.UTC(), base, heads, versions, c.Missing, c.Queries, c.Requirements, c.DB, string(c.Head.Note), files(c.Tiles), files(c.Vulns), files(c.Bootstraps)})
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
@@ -149,8 +150,8 @@ type Draft struct {
 	carried []index.File // files that earlier bundles of the line have
 }
 
-// NewDraft makes the index of a bundle, in the folder tmp. With c.Base it makes a delta, and adds the
-// rest of the line to c. The caller closes the draft.
+// NewDraft makes the index of a bundle, in the folder tmp. With c.Base it makes a delta, and adds
+// the rest of the line to c. The caller closes the draft.
 func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 	d := &Draft{index: filepath.Join(tmp, indexName)}
 	d.Manifest = Manifest{Name: c.Name, Sequence: c.Sequence, Created: c.Created.UTC().Truncate(time.Second)}
@@ -209,7 +210,7 @@ func (c *Contents) entries(ctx context.Context) ([]Source, error) {
 	if err := e.records(ctx, c); err != nil {
 		return nil, err
 	}
-	list := slices.Concat(e.list, c.Vulns, c.Selfs)
+	list := slices.Concat(e.list, c.Vulns, c.Bootstraps)
 	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
 	for i, s := range list {
 		if err := checkPath(s.Path, c.DB); err != nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
-// TestCaddy: the sample of deploy/ passes a go command through, over TLS, and goes on when a replica is gone.
+// TestCaddy: the sample of deploy/ passes a go command through, over TLS, and goes on when a
+// replica is gone.
 func TestCaddy(t *testing.T) {
 	need(t, "caddy")
 	m := newMachine(t)
@@ -59,7 +60,8 @@ func TestCaddy(t *testing.T) {
 	}
 }
 
-// TestSystemd: the units are valid and the sandbox is tight; a socket that systemd listens on is taken, and sd_notify says that it is ready.
+// TestSystemd: the units are valid and the sandbox is tight; a socket that systemd listens on is
+// taken, and sd_notify says that it is ready.
 func TestSystemd(t *testing.T) {
 	need(t, "systemd-analyze")
 	need(t, "systemd-socket-activate")
@@ -116,7 +118,8 @@ func abs(t *testing.T, name string) string {
 	return name
 }
 
-// TestPrometheus: promtool takes the configuration and the rules, and tests these; each metric that rules and dashboard name is one that a replica has.
+// TestPrometheus: promtool takes the configuration and the rules, and tests these; each metric that
+// rules and dashboard name is one that a replica has.
 func TestPrometheus(t *testing.T) {
 	m, _, file := published(t, 2, 1000)
 	metrics, local := "", ""
@@ -133,7 +136,8 @@ func TestPrometheus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Grafana's own types, which refuse what they do not know. They are called deprecated for those of dashboards of the second kind, which older Grafanas do not load.
+	// Grafana's own types, which refuse what they do not know. They are called deprecated for those
+	// of dashboards of the second kind, which older Grafanas do not load.
 	//lint:file-ignore SA1019 the first kind is what is wanted
 	var d dashboard.Dashboard
 	if err := d.UnmarshalJSONStrict(data); err != nil && err.Error() != "" { // it returns an empty list of errors
@@ -240,7 +244,8 @@ func TestCompose(t *testing.T) {
 			}
 		}
 	}
-	// The replicas' command is one that modmirror takes: it gets as far as waiting for the storage, whose name nobody knows here.
+	// The replicas' command is one that modmirror takes: it gets as far as waiting for the storage,
+	// whose name nobody knows here.
 	m := newMachine(t)
 	m.synthetic("team", 2, 1000) // for its key
 	args := append([]string{"modmirror"}, project.Services["replica1"].Command...)
@@ -263,7 +268,8 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// TestDockerfile: there is no registry here, so its build line is run here, and what it makes serves in an empty root, as its user.
+// TestDockerfile: there is no registry here, so its build line is run here, and what it makes
+// serves in an empty root, as its user.
 func TestDockerfile(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("chroot needs root")

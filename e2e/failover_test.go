@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// nginx starts nginx with a sample of deploy/, in which each of the pairs is replaced, which must be there once, and returns its URL.
+// nginx starts nginx with a sample of deploy/, in which each of the pairs is replaced, which must
+// be there once, and returns its URL.
 func (m *machine) nginx(sample string, pairs ...string) string {
 	m.t.Helper()
 	need(m.t, "nginx")
@@ -66,8 +67,9 @@ func (m *machine) answered(name string, n int) {
 	}
 }
 
-// TestFailover: while go commands download a real project through nginx from two replicas, one is killed, and the storage goes away and comes back. What the
-// client sees is reported; nothing wrong is delivered (its checksum database is on), and the second go mod download succeeds.
+// TestFailover: while go commands download a real project through nginx from two replicas, one is
+// killed, and the storage goes away and comes back. What the client sees is reported; nothing wrong
+// is delivered (its checksum database is on), and the second go mod download succeeds.
 func TestFailover(t *testing.T) {
 	m := newMachine(t)
 	s := newStorage(m)

@@ -22,7 +22,8 @@ import (
 	"time"
 )
 
-// certificate writes a certificate of localhost and its key, and returns their files and who trusts it.
+// certificate writes a certificate of localhost and its key, and returns their files and who trusts
+// it.
 func (m *machine) certificate() (cert, key string, pool *x509.CertPool) {
 	m.t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -56,8 +57,9 @@ func (m *machine) certificate() (cert, key string, pool *x509.CertPool) {
 	return cert, key, pool
 }
 
-// TestFlood floods the nginx sample over HTTP/2 for some seconds: streams that are given up as soon as they are opened, hundreds of ranges of a
-// large file, headers in heaps. A client that behaves is served all the while, and the replicas stay small.
+// TestFlood floods the nginx sample over HTTP/2 for some seconds: streams that are given up as soon
+// as they are opened, hundreds of ranges of a large file, headers in heaps. A client that behaves
+// is served all the while, and the replicas stay small.
 func TestFlood(t *testing.T) {
 	m := newMachine(t)
 	file := m.synthetic("team", 40, 3_000_000)

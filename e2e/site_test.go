@@ -1,5 +1,6 @@
-// Package e2e has the tests that need more than Go: an S3 server (versitygw), nginx, Caddy, promtool. It is a module of its own, so that what they
-// need is nothing that modmirror needs. Everything runs on loopback.
+// Package e2e has the tests that need more than Go: an S3 server (versitygw), nginx, Caddy,
+// promtool. It is a module of its own, so that what they need is nothing that modmirror needs.
+// Everything runs on loopback.
 package e2e
 
 import (
@@ -214,7 +215,8 @@ func metric(t *testing.T, url, name string) float64 {
 	return 0
 }
 
-// A storage is a real S3 server with the bucket "modules", behind a proxy that can be slow, break off, or lie.
+// A storage is a real S3 server with the bucket "modules", behind a proxy that can be slow, break
+// off, or lie.
 type storage struct {
 	m     *machine
 	port  string
@@ -363,7 +365,8 @@ func (m *machine) serve(name string, args ...string) (*process, string) {
 	return p, url
 }
 
-// project is a folder with a go.mod whose modules are really there, outside; a test that cannot have them is skipped.
+// project is a folder with a go.mod whose modules are really there, outside; a test that cannot
+// have them is skipped.
 func (m *machine) project(module string) string {
 	m.t.Helper()
 	out, err := exec.Command("go", "mod", "download", "-json", module).Output()

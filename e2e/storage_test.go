@@ -33,7 +33,8 @@ func (m *machine) content(file, path string) []byte {
 	return data
 }
 
-// published returns a machine with storage in which there is a bundle of n modules with zips of size bytes, s3://modules/team, and the bundle's file.
+// published returns a machine with storage in which there is a bundle of n modules with zips of
+// size bytes, s3://modules/team, and the bundle's file.
 func published(t *testing.T, n int, size int64) (m *machine, s *storage, file string) {
 	t.Helper()
 	m = newMachine(t)
@@ -43,8 +44,9 @@ func published(t *testing.T, n int, size int64) (m *machine, s *storage, file st
 	return m, s, file
 }
 
-// TestPublish: an upload is the bundle, byte by byte; one that is broken off goes on where it was; a part that is changed on its way is refused; what is there
-// is not sent again; a delta needs its base, and an older bundle is refused.
+// TestPublish: an upload is the bundle, byte by byte; one that is broken off goes on where it was;
+// a part that is changed on its way is refused; what is there is not sent again; a delta needs its
+// base, and an older bundle is refused.
 func TestPublish(t *testing.T) {
 	m := newMachine(t)
 	s := newStorage(m)
@@ -95,7 +97,8 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestReplicas: replicas give the same bytes under the same ETags, and a new bundle shows up on all of them; one that is older does not.
+// TestReplicas: replicas give the same bytes under the same ETags, and a new bundle shows up on all
+// of them; one that is older does not.
 func TestReplicas(t *testing.T) {
 	m, _, file := published(t, 20, 100_000)
 	_, a := m.serve("a", "s3://modules/team")
@@ -120,8 +123,9 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// TestStorageAway: without its storage a replica serves what is cached and says so; what is not cached is refused with words; with the storage back
-// all is well. A transfer during which the storage is away for a while comes to its end.
+// TestStorageAway: without its storage a replica serves what is cached and says so; what is not
+// cached is refused with words; with the storage back all is well. A transfer during which the
+// storage is away for a while comes to its end.
 func TestStorageAway(t *testing.T) {
 	m, s, file := published(t, 20, 4_000_000)
 	_, url := m.serve("a", "s3://modules/team")
@@ -173,7 +177,8 @@ func TestStorageAway(t *testing.T) {
 	}
 }
 
-// TestStartWithoutStorage: a replica that starts while the storage is away waits for it, and says so.
+// TestStartWithoutStorage: a replica that starts while the storage is away waits for it, and says
+// so.
 func TestStartWithoutStorage(t *testing.T) {
 	m, s, _ := published(t, 2, 1000)
 	s.gw.stop()
@@ -187,7 +192,8 @@ func TestStartWithoutStorage(t *testing.T) {
 	eventually(t, "ready", func() bool { status, _, _, _ := get("http://127.0.0.1:" + port + "/readyz"); return status == 200 })
 }
 
-// TestColdStream: a cold zip streams from its first bytes, to several clients by one fetch; memory does not grow with it.
+// TestColdStream: a cold zip streams from its first bytes, to several clients by one fetch; memory
+// does not grow with it.
 func TestColdStream(t *testing.T) {
 	m, s, file := published(t, 2, 100_000_000)
 	p, url := m.serve("a", "s3://modules/team")
@@ -240,7 +246,8 @@ func TestColdStream(t *testing.T) {
 	}
 }
 
-// TestLyingStorage: no client gets a complete wrong body, whether the storage, the network or the disk of the cache is wrong, and the next request is right.
+// TestLyingStorage: no client gets a complete wrong body, whether the storage, the network or the
+// disk of the cache is wrong, and the next request is right.
 func TestLyingStorage(t *testing.T) {
 	m, s, file := published(t, 5, 2_000_000)
 	p, url := m.serve("a", "s3://modules/team")
@@ -296,7 +303,8 @@ func TestLyingStorage(t *testing.T) {
 	}
 }
 
-// TestDamagedCopy: a small file of the cache that a crash damaged is fetched anew, without the server being unready for it.
+// TestDamagedCopy: a small file of the cache that a crash damaged is fetched anew, without the
+// server being unready for it.
 func TestDamagedCopy(t *testing.T) {
 	m, _, _ := published(t, 5, 1000)
 	p, url := m.serve("a", "s3://modules/team")
@@ -320,8 +328,8 @@ func TestDamagedCopy(t *testing.T) {
 	}
 }
 
-// TestHiddenBundle: a storage that no longer lists the newest bundle, or does not give it out, does not bring an older one back, not even when the state
-// cannot be written.
+// TestHiddenBundle: a storage that no longer lists the newest bundle, or does not give it out, does
+// not bring an older one back, not even when the state cannot be written.
 func TestHiddenBundle(t *testing.T) {
 	m := newMachine(t)
 	s := newStorage(m)
@@ -353,7 +361,8 @@ func TestHiddenBundle(t *testing.T) {
 	}
 }
 
-// TestCredentialsFile: credentials in the home folder are found, although serve gives up other files, and the state of a fresh account is made.
+// TestCredentialsFile: credentials in the home folder are found, although serve gives up other
+// files, and the state of a fresh account is made.
 func TestCredentialsFile(t *testing.T) {
 	m, _, _ := published(t, 2, 1000)
 	if err := errors.Join(os.Mkdir(m.dir+"/.aws", 0o700), os.WriteFile(m.dir+"/.aws/credentials", []byte("[default]\naws_access_key_id = testkey\naws_secret_access_key = testsecret\n"), 0o600)); err != nil {
@@ -374,7 +383,8 @@ func TestCredentialsFile(t *testing.T) {
 	}
 }
 
-// TestClientsThatLeave: fetches that nobody waits for any more are given up before their turn: no files and goroutines pile up.
+// TestClientsThatLeave: fetches that nobody waits for any more are given up before their turn: no
+// files and goroutines pile up.
 func TestClientsThatLeave(t *testing.T) {
 	m, s, _ := published(t, 600, 70_000)
 	p, url := m.serve("a", "s3://modules/team")
@@ -435,7 +445,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestStatic: the plain tree in a bucket works as GOPROXY as it is, with the right headers, and is brought up to date by what is new.
+// TestStatic: the plain tree in a bucket works as GOPROXY as it is, with the right headers, and is
+// brought up to date by what is new.
 func TestStatic(t *testing.T) {
 	m := newMachine(t)
 	s := newStorage(m)

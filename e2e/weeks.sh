@@ -103,5 +103,5 @@ for week in $(seq "$weeks"); do
 done
 ./modmirror verify --deep line-*.tar >verify.log || { cat verify.log; fail "verify --deep"; }
 tail -2 verify.log
-echo "lookups of module versions while served: $(./modmirror list "line-$weeks.tar" | wc -l) versions in the line's catalogue, $(stat -c %s client-http/pkg/sumdb/*/latest) bytes of remembered head"
+echo "lookups of module versions while served: $(./modmirror list "line-$weeks.tar" | wc -l) versions in the line's catalog, $(stat -c %s client-http/pkg/sumdb/*/latest) bytes of remembered head"
 echo "PASS: $weeks weeks"

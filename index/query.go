@@ -145,8 +145,8 @@ func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok
 }
 
 // FileOf returns the file at a path, and the time of the version of a module that the path belongs
-// to. ok is false when there is no file. known is false when the index has no such version: the file
-// may be of a branch.
+// to. ok is false when there is no file. known is false when the index has no such version: the
+// file may be of a branch.
 func (x *Index) FileOf(
 	ctx context.Context, path, module, version string,
 ) (f File, time string, known, ok bool, err error) {

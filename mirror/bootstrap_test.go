@@ -12,8 +12,8 @@ import (
 	"github.com/modmirror/modmirror/internal/selftar"
 )
 
-// TestBootstrap checks the tar for hosts that have nothing: the Go of the toolchain, and the running
-// modmirror.
+// TestBootstrap checks the tar for hosts that have nothing: the Go of the toolchain, and the
+// running modmirror.
 func TestBootstrap(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Executable = filepath.Join(t.TempDir(), "modmirror")

@@ -33,7 +33,8 @@ func TestVulnDB(t *testing.T) {
 	if got, err := os.ReadFile(stored); err != nil || string(got) != old {
 		t.Errorf("%s, %v", got, err)
 	}
-	// The entry may be newer than the index, and is not read again while the index names the old one.
+	// The entry may be newer than the index, and is not read again while the index names the old
+	// one.
 	write("ID/GO-2026-0001.json", later)
 	if _, err := w.sync(name); err != nil {
 		t.Fatal(err)

@@ -262,8 +262,8 @@ func (f *located) check(ctx context.Context) error {
 
 func (f *located) close() { f.content.Close() }
 
-// isVerified reports whether f was verified in its media as they are. When the media have changed it
-// forgets all files.
+// isVerified reports whether f was verified in its media as they are. When the media have changed
+// it forgets all files.
 func (l *largeFiles) isVerified(f *located) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

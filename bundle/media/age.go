@@ -19,7 +19,8 @@ func BeginsAge(begin []byte) bool {
 	return bytes.HasPrefix(begin, []byte(AgeHeader)) || bytes.HasPrefix(bytes.TrimLeft(begin, " \t\r\n"), []byte(ageArmor))
 }
 
-// IsAge reports whether the bytes of r are encrypted with age, in either form. It takes none of them.
+// IsAge reports whether the bytes of r are encrypted with age, in either form. It takes none of
+// them.
 func IsAge(r *bufio.Reader) bool {
 	begin, _ := r.Peek(2 * len(ageArmor))
 	return BeginsAge(begin)

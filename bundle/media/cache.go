@@ -37,10 +37,10 @@ const (
 	cacheLock = "lock"
 )
 
-// A Cache keeps contents of objects on the local disk by their SHA-256: the most recently used ones,
-// up to a size. Readers of a content that is being fetched read along. The last bytes of a content
-// are given out only when its SHA-256 is right; contents of an earlier process are hashed again
-// first. A Cache is safe for concurrent use and needs a folder of its own.
+// A Cache keeps contents of objects on the local disk by their SHA-256: the most recently used
+// ones, up to a size. Readers of a content that is being fetched read along. The last bytes of a
+// content are given out only when its SHA-256 is right; contents of an earlier process are hashed
+// again first. A Cache is safe for concurrent use and needs a folder of its own.
 //
 //	XX/SHA256       contents
 //	.modmirror-tmp- contents that are being fetched
@@ -520,8 +520,8 @@ func (f *fetched) Close() error {
 	return nil
 }
 
-// wait waits until n bytes are fetched, and returns the file. n beyond the size waits until the whole
-// content is verified.
+// wait waits until n bytes are fetched, and returns the file. n beyond the size waits until the
+// whole content is verified.
 func (f *fetched) wait(ctx context.Context, n int64) (*os.File, error) {
 	if f.file != nil {
 		return f.file, nil

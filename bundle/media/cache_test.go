@@ -153,8 +153,8 @@ func TestCacheRefusesOtherBytes(t *testing.T) {
 	}
 }
 
-// TestCacheEndsWhatNobodyWaitsFor has the storage hang and the client leave: the client's wait ends at
-// once, the request to the storage ends soon, and the next client begins another fetch.
+// TestCacheEndsWhatNobodyWaitsFor has the storage hang and the client leave: the client's wait ends
+// at once, the request to the storage ends soon, and the next client begins another fetch.
 func TestCacheEndsWhatNobodyWaitsFor(t *testing.T) {
 	for _, size := range []int{1000, 1 << 20} {
 		o := &fakeObject{data: noise(1 << 20), hang: make(chan struct{})}

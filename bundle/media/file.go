@@ -180,8 +180,8 @@ func ReadSmall(name string, limit int64) ([]byte, error) {
 	return readWith(OpenRegular, name, limit)
 }
 
-// ReadBeside is ReadSmall for a file beside a bundle, which must not be a symbolic link. Errors name
-// the path.
+// ReadBeside is ReadSmall for a file beside a bundle, which must not be a symbolic link. Errors
+// name the path.
 func ReadBeside(name string, limit int64) ([]byte, error) {
 	data, err := readWith(OpenBeside, name, limit)
 	if _, named := errors.AsType[*NotVerifiedError](err); err != nil && !named {

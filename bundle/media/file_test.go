@@ -34,8 +34,8 @@ func exchanges(t *testing.T, path, other string) {
 	t.Cleanup(func() { close(done); <-stopped })
 }
 
-// meet opens a path over and over while exchanges replaces it, until it was opened and refused often
-// enough, and calls check with each opened file.
+// meet opens a path over and over while exchanges replaces it, until it was opened and refused
+// often enough, and calls check with each opened file.
 func meet(t *testing.T, path string, open func(string) (*os.File, error), enough int, check func(*os.File)) {
 	t.Helper()
 	opened, refused := 0, 0

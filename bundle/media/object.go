@@ -16,8 +16,8 @@ type Object interface {
 	// ReadAt reads a range. It ends when ctx is done.
 	ReadAt(ctx context.Context, p []byte, offset int64) (int, error)
 
-	// NewReader returns size bytes from an offset, and resumes where a connection breaks. The caller
-	// closes it.
+	// NewReader returns size bytes from an offset, and resumes where a connection breaks. The
+	// caller closes it.
 	NewReader(ctx context.Context, offset, size int64) io.ReadCloser
 }
 
@@ -31,8 +31,8 @@ type object struct {
 	cache *Cache
 }
 
-// NewObject returns the media of an object of size bytes. Contents are read through cache, which may
-// be nil when only ranges are read. It makes no request.
+// NewObject returns the media of an object of size bytes. Contents are read through cache, which
+// may be nil when only ranges are read. It makes no request.
 func NewObject(o Object, size int64, cache *Cache) Media { return &object{o, size, cache} }
 
 // Name returns the URL.
@@ -95,7 +95,8 @@ func (m *object) Remove() error { return errors.New("bundles in object storage a
 // Close does nothing.
 func (m *object) Close() error { return nil }
 
-// tooLate returns a deadline that passed as an *UnavailableError: the storage did not answer in time.
+// tooLate returns a deadline that passed as an *UnavailableError: the storage did not answer in
+// time.
 func tooLate(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &UnavailableError{What: "reading", Err: err}

@@ -187,8 +187,8 @@ func PieceOf(path string) (base string, n int, ok bool) {
 	return dir + m[1], n, n > 0 && rePieceBase.MatchString(m[1])
 }
 
-// Pieces returns the existing pieces, in order, of the bundle that a piece belongs to. path may also
-// be the bundle's, when only pieces of it exist. Any other path returns nil.
+// Pieces returns the existing pieces, in order, of the bundle that a piece belongs to. path may
+// also be the bundle's, when only pieces of it exist. Any other path returns nil.
 func Pieces(path string) []string {
 	base, _, ok := PieceOf(path)
 	if !ok {
@@ -258,8 +258,8 @@ func (e *MissingPieceError) Error() string {
 	return "missing of the bundle's pieces: " + text
 }
 
-// CheckPieces returns a *NotVerifiedError that names the first piece whose SHA-256 is not the one in
-// the list beside it. Without a list it returns nil.
+// CheckPieces returns a *NotVerifiedError that names the first piece whose SHA-256 is not the one
+// in the list beside it. Without a list it returns nil.
 func CheckPieces(pieces []string) error {
 	if len(pieces) == 0 {
 		return nil

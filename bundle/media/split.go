@@ -21,7 +21,8 @@ const (
 	// whole sectors of 2 KiB.
 	dvdPiece = 1<<32 - 2048
 
-	// minPiece is the smallest piece: a manifest fits, and a bundle does not become a million files.
+	// minPiece is the smallest piece: a manifest fits, and a bundle does not become a million
+	// files.
 	minPiece = 64 << 10
 
 	// MaxSize is the largest bundle in bytes: 8 TiB.

@@ -76,8 +76,8 @@ func (s *Stream) fill(end int64) error {
 	return nil
 }
 
-// End reads the rest of the stream and returns a *NotVerifiedError unless it ends at the size in the
-// manifest.
+// End reads the rest of the stream and returns a *NotVerifiedError unless it ends at the size in
+// the manifest.
 func (s *Stream) End() error {
 	size := s.Size()
 	if err := s.fill(size + 1); err != nil {

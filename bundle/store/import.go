@@ -62,8 +62,8 @@ func (e *AlreadyError) Error() string {
 // hash and proof verifies and the bundle continues its line. name is the bundle's path in messages,
 // and detached signatures are read beside it. The store must be locked.
 //
-// The order is: manifest, rules against going back, index, bytes, proofs, conflicts with other lines,
-// and last the rename that adds the file to the store.
+// The order is: manifest, rules against going back, index, bytes, proofs, conflicts with other
+// lines, and last the rename that adds the file to the store.
 func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import) (*bundle.Manifest, error) {
 	temp, err := safefile.Create(filepath.Join(s.Dir, "incoming"+bundleExt), 0o666)
 	if err != nil {
@@ -215,9 +215,9 @@ func mayReplace(file string) error {
 	return nil
 }
 
-// again reports whether b repairs the store: its copy is damaged, or missing although a newer bundle
-// of the line refers to it. A whole copy is an *AlreadyError; signatures that b has besides are added
-// to it, and it is remembered.
+// again reports whether b repairs the store: its copy is damaged, or missing although a newer
+// bundle of the line refers to it. A whole copy is an *AlreadyError; signatures that b has besides
+// are added to it, and it is remembered.
 func (s *Store) again(ctx context.Context, b *bundle.Bundle, bundles []*bundle.Bundle) (bool, error) {
 	for _, have := range bundles {
 		if have.ID() == b.ID() {

@@ -29,7 +29,8 @@ const modfiles = "../../testdata/mod"
 
 var ctx = context.Background()
 
-// next writes the delta that follows tb in its line: the same contents under the same head, after change.
+// next writes the delta that follows tb in its line: the same contents under the same head, after
+// change.
 func next(t testing.TB, tb *testbundle.TB, sequence int64, change func(*bundle.Contents)) *testbundle.TB {
 	t.Helper()
 	base, err := bundle.Open(ctx, tb.Path, tb.Trusted, "")
@@ -80,7 +81,8 @@ func take(t testing.TB, s *store.Store, tb *testbundle.TB, change func(*store.Im
 	return err
 }
 
-// TestSequences are the vectors S16 to S20 of threats.md, against an import and what is remembered of it.
+// TestSequences are the vectors S16 to S20 of threats.md, against an import and what is remembered
+// of it.
 func TestSequences(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil) // sequence 7
 	at := func(sequence int64, name string) *testbundle.TB {
@@ -175,7 +177,8 @@ func TestSequences(t *testing.T) {
 
 func stateOf(s *store.Store) string { return s.State.Dir() }
 
-// TestLog are the vectors D12 to D15 of threats.md: what the checksum database's heads in a line of bundles may be.
+// TestLog are the vectors D12 to D15 of threats.md: what the checksum database's heads in a line of
+// bundles may be.
 func TestLog(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	head := tb.Contents.Head
@@ -228,7 +231,8 @@ func TestLog(t *testing.T) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
-	// D12 in the heads that a bundle itself names, D14 one that is newer than its own, D15 a tile that is missing.
+	// D12 in the heads that a bundle itself names, D14 one that is newer than its own, D15 a tile
+	// that is missing.
 	for name, change := range map[string]func(*bundle.Contents){
 		"a head of another key":    func(c *bundle.Contents) { c.Heads = []proof.Head{{Tree: older, Note: forgedNote(t, older)}} },
 		"a fork among its heads":   func(c *bundle.Contents) { c.Heads = []proof.Head{{Tree: wrong, Note: forgedNote(t, wrong)}} },
@@ -258,7 +262,8 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// forgedNote returns the note of a tree, signed by a key that nobody knows in the name of the database.
+// forgedNote returns the note of a tree, signed by a key that nobody knows in the name of the
+// database.
 func forgedNote(t *testing.T, tree tlog.Tree) []byte {
 	t.Helper()
 	skey, _, err := note.GenerateKey(zeros{}, "sum.test.example/db")
@@ -333,7 +338,8 @@ func TestHostileLine(t *testing.T) {
 	}
 }
 
-// TestImportStream cuts, lengthens and damages the stream that is imported: the store has nothing of it, and takes the good one then.
+// TestImportStream cuts, lengthens and damages the stream that is imported: the store has nothing
+// of it, and takes the good one then.
 func TestImportStream(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	good, err := os.ReadFile(tb.Path)

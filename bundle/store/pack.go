@@ -16,8 +16,8 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A pack has contents of pruned bundles, by their SHA-256, that newer bundles still refer to. Nobody
-// signs it: each content is verified by its hash in a signed index.
+// A pack has contents of pruned bundles, by their SHA-256, that newer bundles still refer to.
+// Nobody signs it: each content is verified by its hash in a signed index.
 //
 //	contents, one after another
 //	table: SHA-256 and offset (8 bytes, big endian) of each, sorted by SHA-256

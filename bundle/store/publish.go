@@ -26,9 +26,9 @@ type Target interface {
 }
 
 // Publish uploads a bundle as NAME-SEQUENCE.tar, with the detached signatures beside it, having
-// verified every byte. The error is a *bundle.MissingBaseError when an earlier bundle of the line was
-// not published, an *AlreadyError when this one was, and a *bundle.RollbackError when a newer one
-// was. An interrupted upload is resumed. progress, which may be nil, is told of verified and of
+// verified every byte. The error is a *bundle.MissingBaseError when an earlier bundle of the line
+// was not published, an *AlreadyError when this one was, and a *bundle.RollbackError when a newer
+// one was. An interrupted upload is resumed. progress, which may be nil, is told of verified and of
 // uploaded bytes: twice the size in all.
 func Publish(ctx context.Context, b *bundle.Bundle, to Target, keyring *trust.Keyring, progress func(n int64)) error {
 	if !b.HasFiles() {

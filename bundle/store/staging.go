@@ -26,8 +26,8 @@ type Staging struct {
 	base string // name of the bundle
 }
 
-// MustStage reports whether Stage must collect the pieces: some are missing, or others of the bundle
-// wait in the store.
+// MustStage reports whether Stage must collect the pieces: some are missing, or others of the
+// bundle wait in the store.
 func (s *Store) MustStage(ctx context.Context, pieces []string) (bool, error) {
 	base, _, _ := media.PieceOf(pieces[0])
 	if left, err := filepath.Glob(filepath.Join(s.Dir, incomingDir, filepath.Base(base), "*.[0-9][0-9][0-9]")); err == nil && len(left) > 0 {
@@ -66,8 +66,8 @@ func (s *Store) HasPieces(ctx context.Context, pieces []string) error {
 	return err
 }
 
-// missingOf returns the names of the missing pieces of a bundle: by the list beside them or, without
-// one, by the manifest in the first piece.
+// missingOf returns the names of the missing pieces of a bundle: by the list beside them or,
+// without one, by the manifest in the first piece.
 func (s *Store) missingOf(ctx context.Context, base string) ([]string, error) {
 	there := func(name string) bool {
 		_, err := os.Stat(filepath.Join(filepath.Dir(base), filepath.Base(name)))

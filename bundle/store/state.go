@@ -134,7 +134,8 @@ func checkLowest(b *bundle.Bundle, lowest int64) error {
 }
 
 // accept returns an error when a bundle would take its line back: behind the bundles of the store,
-// behind the state, or past deltas that it was not made on. The error is a *bundle.RollbackError or an
+// behind the state, or past deltas that it was not made on. The error is a *bundle.RollbackError or
+// an
 // *UnshownError that the import does not allow.
 func (s *Store) accept(ctx context.Context, a *arrival) error {
 	if a.repairs {

@@ -12,7 +12,8 @@ import (
 	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
-// TestOthersMayWriteState has others be allowed to write to the state folder: the state is not read.
+// TestOthersMayWriteState has others be allowed to write to the state folder: the state is not
+// read.
 func TestOthersMayWriteState(t *testing.T) {
 	state := t.TempDir()
 	if err := os.Chmod(state, 0o777); err != nil {

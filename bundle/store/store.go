@@ -133,8 +133,8 @@ func OpenFiles(ctx context.Context, files []string, keyring *trust.Keyring, stat
 	return v, err
 }
 
-// OpenLines opens the newest bundle of each line of a store in a folder. A file there that cannot be
-// opened is an error, since it may be the newest bundle. The caller closes the view.
+// OpenLines opens the newest bundle of each line of a store in a folder. A file there that cannot
+// be opened is an error, since it may be the newest bundle. The caller closes the view.
 func OpenLines(ctx context.Context, dir string, keyring *trust.Keyring) (*View, error) {
 	var skipped error
 	v, err := Stateless(dir, keyring).View(ctx, func(_ string, err error) { skipped = cmp.Or(skipped, err) })
@@ -307,8 +307,8 @@ func (s *Store) Fingerprint(ctx context.Context) (string, error) {
 	return b.String(), err
 }
 
-// Lock makes this process the only one that changes the store; serving goes on. It waits for another
-// process, and first calls waiting with that process's name.
+// Lock makes this process the only one that changes the store; serving goes on. It waits for
+// another process, and first calls waiting with that process's name.
 func (s *Store) Lock(ctx context.Context, waiting func(holder string)) (unlock func() error, err error) {
 	if err := os.MkdirAll(s.Dir, 0o777); err != nil {
 		return nil, err

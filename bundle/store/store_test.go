@@ -39,7 +39,8 @@ func reopened(t testing.TB, s *store.Store, keyring *trust.Keyring, state string
 	return again
 }
 
-// TestForeignJournal puts the manifest of another bundle beside one that is signed: what is signed stays the one that was verified.
+// TestForeignJournal puts the manifest of another bundle beside one that is signed: what is signed
+// stays the one that was verified.
 func TestForeignJournal(t *testing.T) {
 	good := testbundle.Make(t, modfiles, nil)
 	evil := good.Variant(t, later)
@@ -67,7 +68,8 @@ func TestForeignJournal(t *testing.T) {
 	}
 }
 
-// TestDetachedSignatures: those of keys that nobody trusts here do not count, whatever room they take; those of another bundle are refused.
+// TestDetachedSignatures: those of keys that nobody trusts here do not count, whatever room they
+// take; those of another bundle are refused.
 func TestDetachedSignatures(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	text := tb.Draft.Manifest.Text()
@@ -90,7 +92,8 @@ func TestDetachedSignatures(t *testing.T) {
 	}
 }
 
-// TestImportReadsIndex damages the index of a bundle that was seen before: import reads what is carried, and not what it remembers.
+// TestImportReadsIndex damages the index of a bundle that was seen before: import reads what is
+// carried, and not what it remembers.
 func TestImportReadsIndex(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	s := newStore(t, tb.Trusted)
@@ -143,7 +146,8 @@ func TestStoreIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// TestCarriedAgain: a bundle that was damaged in the store is replaced by the one that is carried again.
+// TestCarriedAgain: a bundle that was damaged in the store is replaced by the one that is carried
+// again.
 func TestCarriedAgain(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	s := newStore(t, tb.Trusted)
@@ -166,7 +170,8 @@ func TestCarriedAgain(t *testing.T) {
 	}
 }
 
-// TestPruneKeepsWhatItCannotRead: nothing is pruned while a bundle cannot be opened, since nobody knows what it needs.
+// TestPruneKeepsWhatItCannotRead: nothing is pruned while a bundle cannot be opened, since nobody
+// knows what it needs.
 func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	keyB, err := trust.EphemeralKey("keyb")
@@ -207,7 +212,8 @@ func TestPruneKeepsWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// TestConflictingLines: a version outside the checksum database that two lines have with other contents is refused, whichever comes first.
+// TestConflictingLines: a version outside the checksum database that two lines have with other
+// contents is refused, whichever comes first.
 func TestConflictingLines(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	secret := func(c *bundle.Contents) {
@@ -266,7 +272,8 @@ func TestStateNeverGoesBack(t *testing.T) {
 	}
 }
 
-// TestHostilePieces: names that leave the store's folder, pieces without end, and what is no file at all.
+// TestHostilePieces: names that leave the store's folder, pieces without end, and what is no file
+// at all.
 func TestHostilePieces(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
 	data := testbundle.Read(t, tb.Path)
@@ -378,7 +385,8 @@ func nothingOf(t *testing.T, dir, text string) {
 	}
 }
 
-// TestLineIsRepaired: a bundle that is damaged or gone, and that a newer one of its line names, is carried again.
+// TestLineIsRepaired: a bundle that is damaged or gone, and that a newer one of its line names, is
+// carried again.
 func TestLineIsRepaired(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil).Variant(t, func(c *bundle.Contents) { c.Sequence = 9 }) // before 10 as a number, and not as a name
 	delta := next(t, tb, 10, vulns(1))
@@ -431,7 +439,8 @@ func TestLinesApart(t *testing.T) {
 	if err := take(t, s, other, nil); err != nil {
 		t.Errorf("beside a line with one signature: %v", err)
 	}
-	// The second signature comes later: the bundle itself, which may be on its way to a client, stays as it is.
+	// The second signature comes later: the bundle itself, which may be on its way to a client,
+	// stays as it is.
 	before := testbundle.Read(t, filepath.Join(s.Dir, "test-7.tar"))
 	if _, err := bundle.Sign(tb.Path, two, approver); err != nil {
 		t.Fatal(err)

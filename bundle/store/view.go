@@ -19,11 +19,12 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// A View joins the newest bundles of lines, with the files of earlier bundles of these lines. It does
-// not change and is safe for concurrent use.
+// A View joins the newest bundles of lines, with the files of earlier bundles of these lines. It
+// does not change and is safe for concurrent use.
 //
-// When several lines carry a path, the most recently created line wins (see Made). Lists and @latest
-// are merged from all lines. All lines of a checksum database share one tree head (see Head).
+// When several lines carry a path, the most recently created line wins (see Made). Lists and
+// @latest are merged from all lines. All lines of a checksum database share one tree head (see
+// Head).
 type View struct {
 	Lines   []*bundle.Bundle // the most recently created first
 	Skipped []error          // why the newest bundle of a line, and so the line, is not served
@@ -37,8 +38,8 @@ type View struct {
 const MaxDrift = 24 * time.Hour
 
 // Made returns when a line's newest bundle was created. A date in the future is replaced by the day
-// on which the bundle was first seen here, so that a wrong clock outside does not put its line before
-// all others for ever.
+// on which the bundle was first seen here, so that a wrong clock outside does not put its line
+// before all others for ever.
 func (v *View) Made(b *bundle.Bundle) time.Time { return v.made[b] }
 
 // made is Made at a given time.
@@ -53,8 +54,8 @@ func (s *Store) made(b *bundle.Bundle, now time.Time) time.Time {
 	return seen
 }
 
-// view returns the view of the newest bundle of each line in have, which the view owns on success. A
-// line whose newest bundle lacks an earlier one is skipped.
+// view returns the view of the newest bundle of each line in have, which the view owns on success.
+// A line whose newest bundle lacks an earlier one is skipped.
 func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 	v := &View{have: have}
 	bySequence := slices.Clone(have.bundles)

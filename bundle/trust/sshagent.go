@@ -14,10 +14,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// AgentKey returns an Ed25519 key of ssh-agent, named by its comment or its fingerprint
-// (SHA256:…). which may be "" when the agent has only one. An agent signs any text with such a key,
-// so its signatures are those of signed notes. The comment becomes the key's name. The connection to
-// the agent stays open.
+// AgentKey returns an Ed25519 key of ssh-agent, named by its comment or its fingerprint (SHA256:…).
+// which may be "" when the agent has only one. An agent signs any text with such a key, so its
+// signatures are those of signed notes. The comment becomes the key's name. The connection to the
+// agent stays open.
 func AgentKey(which string) (*Key, error) {
 	socket := os.Getenv("SSH_AUTH_SOCK")
 	if socket == "" {

@@ -61,7 +61,8 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
-// TestOpen verifies notes under keyrings. The cases with whole manifests are bundle's TestSignatures.
+// TestOpen verifies notes under keyrings. The cases with whole manifests are bundle's
+// TestSignatures.
 func TestOpen(t *testing.T) {
 	a, b, stranger := newKey(t, "a"), newKey(t, "b"), newKey(t, "stranger")
 	sign := func(keys ...*Key) []byte {

@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"modmirror": main, "restricted": restricted})
 }
 
-// TestScripts runs the scripts in testdata/script. Each is a machine of its own, with the modules of
-// testdata/mod upstream. Scripts have these commands besides the usual ones:
+// TestScripts runs the scripts in testdata/script. Each is a machine of its own, with the modules
+// of testdata/mod upstream. Scripts have these commands besides the usual ones:
 //
 //	upstream STATUS PATH [TEXT]      answer a path with a status
 //	upstream content PATH FILE       answer a path with a file

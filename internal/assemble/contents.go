@@ -34,7 +34,7 @@ func newContents(c *mirror.Closure, missing []mirror.Missing, path func(string) 
 		})
 	}
 	for _, f := range c.Bootstraps {
-		out.Selfs = append(out.Selfs, source(f))
+		out.Bootstraps = append(out.Bootstraps, source(f))
 	}
 	for _, f := range c.Vulns {
 		out.Vulns = append(out.Vulns, source(f))

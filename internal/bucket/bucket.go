@@ -167,8 +167,8 @@ func (b *Bucket) Failing() (time.Time, error) {
 // ErrChanged is wrapped by the error about an object that was replaced after List or Stat.
 var ErrChanged = errors.New("the object was replaced since it was listed")
 
-// done notes the end of a request for Failing. It returns an *media.UnavailableError for a storage that
-// gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
+// done notes the end of a request for Failing. It returns an *media.UnavailableError for a storage
+// that gives no usable answer, and an error that wraps fs.ErrNotExist or ErrChanged for an object.
 func (b *Bucket) done(what string, err error) error {
 	what = fmt.Sprintf("%s (%s)", what, b.url)
 	answer, is := errors.AsType[minio.ErrorResponse](err)

@@ -2,8 +2,8 @@
 //
 //	go run ./internal/changelog >CHANGELOG.md
 //
-// An entry is a file of its own, so that two changes never conflict. Its name begins with what it is
-// about (bundle, serve, store or tools), since entries of one kind are sorted by name. Its text
+// An entry is a file of its own, so that two changes never conflict. Its name begins with what it
+// is about (bundle, serve, store or tools), since entries of one kind are sorted by name. Its text
 // begins with its kind, says in one sentence what changes for users, and may give a few sentences
 // of detail after that:
 //

@@ -17,9 +17,9 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 )
 
-// A Tree is a folder of verified files. Nothing is written outside of it, wherever links in it lead,
-// and files of other contents are not replaced unless Replace is set. Different files may be written
-// concurrently.
+// A Tree is a folder of verified files. Nothing is written outside of it, wherever links in it
+// lead, and files of other contents are not replaced unless Replace is set. Different files may be
+// written concurrently.
 type Tree struct {
 	Dir     string
 	Replace bool // regular files of other contents may be replaced
@@ -124,8 +124,8 @@ func (t *Tree) escape(name string, err error) error {
 }
 
 // Write writes a file whose SHA-256 must be sum, unless it exists already, and reports whether it
-// did. Another SHA-256 is a *media.NotVerifiedError, and nothing is written. The file survives a crash
-// after Sync.
+// did. Another SHA-256 is a *media.NotVerifiedError, and nothing is written. The file survives a
+// crash after Sync.
 func (t *Tree) Write(name string, content io.Reader, sum [32]byte, buf []byte) (wrote bool, err error) {
 	if same, err := t.Has(name, sum); same || err != nil {
 		return false, err

@@ -1,4 +1,5 @@
-// Package testbundle makes bundles for tests, of the modules in testdata/mod and one with a large zip.
+// Package testbundle makes bundles for tests, of the modules in testdata/mod and one with a large
+// zip.
 package testbundle
 
 import (
@@ -50,8 +51,8 @@ var Modules = []module.Version{
 	{Path: "example.com/tip", Version: "v0.0.0-20200102030405-0123456789ab"},
 }
 
-// Make makes a bundle of Modules. example.com/text v1.0.0 has its go.mod only, corp.example/secret is
-// private. modfiles is the folder testdata/mod; change may alter what goes in.
+// Make makes a bundle of Modules. example.com/text v1.0.0 has its go.mod only, corp.example/secret
+// is private. modfiles is the folder testdata/mod; change may alter what goes in.
 func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	t.Helper()
 	up, err := testproxy.New(modfiles)

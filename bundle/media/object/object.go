@@ -1,5 +1,6 @@
 // Package object has bundles in S3-compatible object storage as a shelf of media. It is the only
-// package between those of bundles and the S3 client, which programs without a bucket need not link.
+// package between those of bundles and the S3 client, which programs without a bucket need not
+// link.
 package object
 
 import (
@@ -24,9 +25,9 @@ func IsURL(name string) bool { return bucket.IsURL(name) }
 // first request, and again later.
 func CredentialFiles() []string { return bucket.CredentialFiles() }
 
-// Open returns the bucket and prefix of s3://BUCKET/PREFIX. It makes no request. endpoint is the URL
-// of the storage; "" stands for $AWS_ENDPOINT_URL_S3, $AWS_ENDPOINT_URL, or Amazon's. Contents are
-// read through cache, which Close closes, and which may be nil when only manifests are read.
+// Open returns the bucket and prefix of s3://BUCKET/PREFIX. It makes no request. endpoint is the
+// URL of the storage; "" stands for $AWS_ENDPOINT_URL_S3, $AWS_ENDPOINT_URL, or Amazon's. Contents
+// are read through cache, which Close closes, and which may be nil when only manifests are read.
 func Open(url, endpoint string, cache *media.Cache) (*Bucket, error) {
 	b, err := bucket.Open(url, endpoint)
 	if err != nil {

@@ -51,8 +51,8 @@ func (t *Tree) CheckFree(ctx context.Context, _ iter.Seq2[plaintree.File, error]
 // SetReplace does nothing: objects of other contents are replaced.
 func (t *Tree) SetReplace() {}
 
-// Put writes an object with its Content-Type and Cache-Control, unless the bucket has it. It removes
-// an object that was not sent whole.
+// Put writes an object with its Content-Type and Cache-Control, unless the bucket has it. It
+// removes an object that was not sent whole.
 func (t *Tree) Put(ctx context.Context, f plaintree.File, src io.ReaderAt) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, f.Size)
 	if err != nil {
