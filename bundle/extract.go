@@ -13,7 +13,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/plaintree"
+	"github.com/modmirror/modmirror/internal/safetree"
 )
 
 // An Extraction says what Extract writes, and over what.
@@ -29,7 +29,7 @@ type Extraction struct {
 // *OccupiedError before anything is written. A file that does not verify is not written and ends the
 // work.
 func (b *Bundle) Extract(ctx context.Context, dir string, x Extraction) (n int, err error) {
-	t, err := plaintree.Open(dir)
+	t, err := safetree.Open(dir)
 	if err != nil {
 		return 0, err
 	}
@@ -68,7 +68,7 @@ func (b *Bundle) Extract(ctx context.Context, dir string, x Extraction) (n int, 
 }
 
 // checkFree returns an *OccupiedError when something that may not be replaced is in the way.
-func (b *Bundle) checkFree(ctx context.Context, t *plaintree.Tree, paths []string) error {
+func (b *Bundle) checkFree(ctx context.Context, t *safetree.Tree, paths []string) error {
 	if t.Replace {
 		return nil
 	}
@@ -84,7 +84,7 @@ func (b *Bundle) checkFree(ctx context.Context, t *plaintree.Tree, paths []strin
 }
 
 // extract writes one file.
-func (b *Bundle) extract(ctx context.Context, t *plaintree.Tree, f index.File, buf []byte) error {
+func (b *Bundle) extract(ctx context.Context, t *safetree.Tree, f index.File, buf []byte) error {
 	content, err := b.Content(ctx, f)
 	if err == nil {
 		_, err = t.Write(f.Path, content, f.SHA256, buf)
@@ -94,7 +94,7 @@ func (b *Bundle) extract(ctx context.Context, t *plaintree.Tree, f index.File, b
 
 // continueTree lets files be replaced when the MANIFEST in t is that of an earlier bundle of b's
 // line. One of a newer bundle is a *RollbackError.
-func (b *Bundle) continueTree(t *plaintree.Tree, keyring *trust.Keyring) error {
+func (b *Bundle) continueTree(t *safetree.Tree, keyring *trust.Keyring) error {
 	data, err := t.Read(manifestName, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

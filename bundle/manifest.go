@@ -18,7 +18,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/plaintree"
+	"github.com/modmirror/modmirror/internal/safetree"
 )
 
 // ManifestSize is the size of the MANIFEST entry in bytes, with padding. A hundred signatures fit.
@@ -193,7 +193,7 @@ func padManifest(msg []byte) []byte {
 type NotVerifiedError = media.NotVerifiedError
 
 // An OccupiedError reports something that is in the way of a file, and stays as it is.
-type OccupiedError = plaintree.OccupiedError
+type OccupiedError = safetree.OccupiedError
 
 // OpenManifest verifies the signatures on a MANIFEST entry, as Keyring.Open does, and parses it.
 // Errors are *NotVerifiedError.

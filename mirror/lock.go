@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror/modgraph"
 )
 
@@ -87,6 +88,15 @@ func ParseLock(data []byte) (*Lock, error) {
 func (l *Lock) Encode() ([]byte, error) {
 	data, err := json.MarshalIndent(l, "", "\t")
 	return append(data, '\n'), err
+}
+
+// Write writes the lock to a file.
+func (l *Lock) Write(file string) error {
+	data, err := l.Encode()
+	if err != nil {
+		return err
+	}
+	return safefile.Write(file, data, 0o666)
 }
 
 // NewLock returns the lock of a closure. Callers set the fields about the bundle.

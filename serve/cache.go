@@ -3,30 +3,7 @@ package serve
 import (
 	"container/list"
 	"sync"
-
-	"github.com/modmirror/modmirror/internal/modpath"
 )
-
-// The values of Cache-Control: immutable for a body that never changes under its name, brief for
-// one that a new bundle may change.
-const (
-	immutable = "public, max-age=31536000, immutable"
-	brief     = "public, max-age=60"
-)
-
-// cacheControl returns the Cache-Control of a file. fixed says that it is named by a version, and
-// not by a query such as a branch, for which another bundle may have another answer.
-func cacheControl(k modpath.Kind, fixed bool) string {
-	switch k {
-	case modpath.Info, modpath.Mod, modpath.Zip:
-		if fixed {
-			return immutable
-		}
-	case modpath.SumTile:
-		return immutable
-	}
-	return brief
-}
 
 // cacheBytes bounds the cache of verified small bodies.
 const cacheBytes = 12 << 20

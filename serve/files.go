@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -56,6 +54,7 @@ func (h *handler) serveFile(x *exchange, path string, req modpath.Request) error
 func (h *handler) find(
 	ctx context.Context, path string, req modpath.Request,
 ) (f store.Ref, e *entry, ok bool, err error) {
+
 	f, when, known, ok, err := h.view.FileOf(ctx, path, req.Path, req.Version)
 	if err == nil && !ok && req.Kind == modpath.Info && reCommit.MatchString(req.Version) {
 		f, ok, err = h.byCommit(ctx, req)
@@ -86,27 +85,6 @@ func (h *handler) made(path string, req modpath.Request, data []byte) *entry {
 	return e
 }
 
-// etag returns the strong ETag of a body.
-func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
-
-// contentType returns the Content-Type of the answer to a request.
-func contentType(r modpath.Request) string {
-	if r.Gzip {
-		return "application/gzip"
-	}
-	switch r.Kind {
-	case modpath.Info, modpath.Latest, modpath.Vuln:
-		return "application/json"
-	case modpath.Zip:
-		return "application/zip"
-	case modpath.Self:
-		return "application/x-tar"
-	case modpath.SumTile:
-		return "application/octet-stream"
-	}
-	return "text/plain; charset=utf-8"
-}
-
 // An entry describes a body that is served, and holds it when it is small.
 type entry struct {
 	path        string
@@ -119,34 +97,6 @@ type entry struct {
 
 	once   sync.Once
 	values headerValues // set by once
-}
-
-// headerValues are an entry's response headers in the form of net/http. They are made once: sending
-// a small file takes some microseconds, and making them would take one.
-type headerValues struct{ contentType, etag, control, modified, length []string }
-
-var (
-	acceptBytes = []string{"bytes"}
-	noSniff     = []string{"nosniff"}
-)
-
-// headers sets the response headers, under their canonical names.
-func (e *entry) headers(w http.ResponseWriter) {
-	e.once.Do(func() {
-		e.values = headerValues{
-			contentType: []string{e.contentType}, etag: []string{e.etag}, control: []string{e.control},
-			length: []string{strconv.Itoa(len(e.data))},
-		}
-		if !e.modified.IsZero() {
-			e.values.modified = []string{e.modified.UTC().Format(http.TimeFormat)}
-		}
-	})
-	h := w.Header()
-	h["Content-Type"], h["Etag"], h["Cache-Control"] = e.values.contentType, e.values.etag, e.values.control
-	h["X-Content-Type-Options"] = noSniff
-	if e.values.modified != nil {
-		h["Last-Modified"] = e.values.modified
-	}
 }
 
 // serve answers with the body in memory.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/hint"
-	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror"
 )
 
@@ -105,10 +104,7 @@ func (r *Run) writeLock(c *mirror.Closure, w *Written, learned []string) error {
 	if r.bases.own != nil {
 		lock.Base = r.bases.own.ID()
 	}
-	data, err := lock.Encode()
-	if err == nil {
-		err = safefile.Write(r.o.Lock, data, 0o666)
-	}
+	err := lock.Write(r.o.Lock)
 	if err == nil {
 		r.o.Report.Say("wrote %s: with it, sync --lock makes the same bytes again", r.o.Lock)
 	}

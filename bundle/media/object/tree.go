@@ -9,7 +9,7 @@ import (
 	"iter"
 
 	"github.com/modmirror/modmirror/internal/bucket"
-	"github.com/modmirror/modmirror/internal/plaintree"
+	"github.com/modmirror/modmirror/internal/safetree"
 )
 
 // A Tree is a plain tree of files below the prefix of a bucket, for serve.Static.
@@ -36,11 +36,11 @@ func (t *Tree) ReadFile(ctx context.Context, name string, limit int64) ([]byte, 
 	return data, err
 }
 
-// CheckFree returns a *plaintree.OccupiedError when there is any object.
-func (t *Tree) CheckFree(ctx context.Context, _ iter.Seq2[plaintree.File, error]) error {
+// CheckFree returns a *safetree.OccupiedError when there is any object.
+func (t *Tree) CheckFree(ctx context.Context, _ iter.Seq2[safetree.File, error]) error {
 	objects, err := t.bucket.List(ctx)
 	if err == nil && len(objects) > 0 {
-		err = &plaintree.OccupiedError{
+		err = &safetree.OccupiedError{
 			File:   objects[0].String(),
 			Reason: "no marker beside it says that it is of a tree of modmirror",
 		}
@@ -53,7 +53,7 @@ func (t *Tree) SetReplace() {}
 
 // Put writes an object with its Content-Type and Cache-Control, unless the bucket has it. It
 // removes an object that was not sent whole.
-func (t *Tree) Put(ctx context.Context, f plaintree.File, src io.ReaderAt) (wrote bool, err error) {
+func (t *Tree) Put(ctx context.Context, f safetree.File, src io.ReaderAt) (wrote bool, err error) {
 	etag, err := bucket.ETag(src, f.Size)
 	if err != nil {
 		return false, err

@@ -1,5 +1,5 @@
-// Package plaintree writes files of bundles to a folder, as a GOPROXY tree for a web server.
-package plaintree
+// Package safetree writes files of bundles to a folder, as a GOPROXY tree for a web server.
+package safetree
 
 import (
 	"context"

@@ -20,7 +20,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/plaintree"
+	"github.com/modmirror/modmirror/internal/safetree"
 )
 
 // A Tree is where a plain tree is written: a folder, or a bucket of package object. Different files
@@ -31,13 +31,13 @@ type Tree interface {
 	ReadFile(ctx context.Context, name string, limit int64) ([]byte, error)
 
 	// CheckFree returns a *bundle.OccupiedError when something is in the way of files.
-	CheckFree(ctx context.Context, files iter.Seq2[plaintree.File, error]) error
+	CheckFree(ctx context.Context, files iter.Seq2[safetree.File, error]) error
 
 	// SetReplace lets Put replace files of other contents.
 	SetReplace()
 
 	// Put writes f unless the tree has it, and reports whether it wrote.
-	Put(ctx context.Context, f plaintree.File, src io.ReaderAt) (wrote bool, err error)
+	Put(ctx context.Context, f safetree.File, src io.ReaderAt) (wrote bool, err error)
 
 	// Sync makes the written files survive a crash.
 	Sync() error
@@ -74,7 +74,7 @@ const (
 // of the bundle, and how many of them it wrote.
 func (s *Static) Publish(ctx context.Context, b *bundle.Bundle) (files, written int64, err error) {
 	if s.tree = s.To; s.tree == nil {
-		t, err := plaintree.Open(s.Dir)
+		t, err := safetree.Open(s.Dir)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -139,19 +139,19 @@ func (s *Static) checkFree(ctx context.Context, b *bundle.Bundle) error {
 	if s.Overwrite {
 		return nil
 	}
-	return s.tree.CheckFree(ctx, func(yield func(plaintree.File, error) bool) {
+	return s.tree.CheckFree(ctx, func(yield func(safetree.File, error) bool) {
 		err := b.EachFile(ctx, func(f index.File, _ *io.SectionReader) error {
-			if !yield(plaintree.File{Path: f.Path, SHA256: f.SHA256}, nil) {
+			if !yield(safetree.File{Path: f.Path, SHA256: f.SHA256}, nil) {
 				return errStop
 			}
 			// file writes those of the vulnerability database compressed too.
-			if req, _ := modpath.Parse(f.Path); req.Kind == modpath.Vuln && !yield(plaintree.File{Path: f.Path + ".gz"}, nil) {
+			if req, _ := modpath.Parse(f.Path); req.Kind == modpath.Vuln && !yield(safetree.File{Path: f.Path + ".gz"}, nil) {
 				return errStop
 			}
 			return nil
 		})
 		if err != nil && err != errStop {
-			yield(plaintree.File{}, err)
+			yield(safetree.File{}, err)
 		}
 	})
 }
@@ -236,7 +236,7 @@ func (s *Static) file(ctx context.Context, f index.File, req modpath.Request, co
 }
 
 // write writes a file, unless the tree has it, and counts it.
-func (s *Static) write(ctx context.Context, f plaintree.File, src io.ReaderAt) error {
+func (s *Static) write(ctx context.Context, f safetree.File, src io.ReaderAt) error {
 	wrote, err := s.tree.Put(ctx, f, src)
 	if err != nil {
 		return err
@@ -252,8 +252,8 @@ func (s *Static) write(ctx context.Context, f plaintree.File, src io.ReaderAt) e
 }
 
 // fileOf returns the file of a request, as web servers serve it.
-func fileOf(path string, req modpath.Request, size int64, sum [32]byte) plaintree.File {
-	return plaintree.File{
+func fileOf(path string, req modpath.Request, size int64, sum [32]byte) safetree.File {
+	return safetree.File{
 		Path: path, Size: size, SHA256: sum,
 		ContentType:  contentType(req),
 		CacheControl: cacheControl(req.Kind, module.CanonicalVersion(req.Version) == req.Version),

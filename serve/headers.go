@@ -1,0 +1,79 @@
+package serve
+
+import (
+	"encoding/hex"
+	"net/http"
+	"strconv"
+
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// etag returns the strong ETag of a body.
+func etag(sum [32]byte) string { return `"` + hex.EncodeToString(sum[:]) + `"` }
+
+// contentType returns the Content-Type of the answer to a request.
+func contentType(r modpath.Request) string {
+	if r.Gzip {
+		return "application/gzip"
+	}
+	switch r.Kind {
+	case modpath.Info, modpath.Latest, modpath.Vuln:
+		return "application/json"
+	case modpath.Zip:
+		return "application/zip"
+	case modpath.Self:
+		return "application/x-tar"
+	case modpath.SumTile:
+		return "application/octet-stream"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+// headerValues are an entry's response headers in the form of net/http. They are made once: sending
+// a small file takes some microseconds, and making them would take one.
+type headerValues struct{ contentType, etag, control, modified, length []string }
+
+var (
+	acceptBytes = []string{"bytes"}
+	noSniff     = []string{"nosniff"}
+)
+
+// headers sets the response headers, under their canonical names.
+func (e *entry) headers(w http.ResponseWriter) {
+	e.once.Do(func() {
+		e.values = headerValues{
+			contentType: []string{e.contentType}, etag: []string{e.etag}, control: []string{e.control},
+			length: []string{strconv.Itoa(len(e.data))},
+		}
+		if !e.modified.IsZero() {
+			e.values.modified = []string{e.modified.UTC().Format(http.TimeFormat)}
+		}
+	})
+	h := w.Header()
+	h["Content-Type"], h["Etag"], h["Cache-Control"] = e.values.contentType, e.values.etag, e.values.control
+	h["X-Content-Type-Options"] = noSniff
+	if e.values.modified != nil {
+		h["Last-Modified"] = e.values.modified
+	}
+}
+
+// The values of Cache-Control: immutable for a body that never changes under its name, brief for
+// one that a new bundle may change.
+const (
+	immutable = "public, max-age=31536000, immutable"
+	brief     = "public, max-age=60"
+)
+
+// cacheControl returns the Cache-Control of a file. fixed says that it is named by a version, and
+// not by a query such as a branch, for which another bundle may have another answer.
+func cacheControl(k modpath.Kind, fixed bool) string {
+	switch k {
+	case modpath.Info, modpath.Mod, modpath.Zip:
+		if fixed {
+			return immutable
+		}
+	case modpath.SumTile:
+		return immutable
+	}
+	return brief
+}
