@@ -80,7 +80,7 @@ func (r *run) writeBootstrap(ctx context.Context, b sources.Bootstrap, tool modu
 	}
 	defer out.Discard()
 	sum := sha256.New()
-	err = selftar.Write(ctx, io.MultiWriter(out, sum), &z.Reader, tool, exe, st.Size())
+	err = selftar.Write(ctx, io.MultiWriter(out, sum), &z.Reader, tool, io.NewSectionReader(exe, 0, st.Size()))
 	if err == nil {
 		f.Size, err = out.Seek(0, io.SeekCurrent)
 	}

@@ -57,7 +57,11 @@ func (s *Store) Prune(ctx context.Context, keep int, dryRun bool) (*Pruned, erro
 		p.Bytes += old.(*pack).media.Size()
 	}
 	name := filepath.Join(s.Dir, fmt.Sprintf("pruned-%d%s", time.Now().UnixNano(), packExt))
-	if err := s.repack(ctx, v, goes, name, p, dryRun); err != nil || dryRun {
+	create := func() (*packWriter, error) { return newPack(name) }
+	if dryRun {
+		create = nil
+	}
+	if err := repack(ctx, v, goes, p, create); err != nil || dryRun {
 		return p, err
 	}
 	var errs []error
@@ -91,8 +95,8 @@ func (v *View) older(keep int) map[*bundle.Bundle]bool {
 }
 
 // repack writes a pack of the contents that the newest indexes refer to and that are in no bundle
-// that stays. Without such contents it writes nothing.
-func (s *Store) repack(ctx context.Context, v *View, goes map[*bundle.Bundle]bool, name string, p *Pruned, dryRun bool) error {
+// that stays. Without such contents it writes nothing. create is nil for a dry run.
+func repack(ctx context.Context, v *View, goes map[*bundle.Bundle]bool, p *Pruned, create func() (*packWriter, error)) error {
 	var w *packWriter
 	packed := make(map[[32]byte]bool)
 	buf := make([]byte, 256<<10)
@@ -110,7 +114,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*bundle.Bundle]boo
 			packed[f.SHA256] = true
 			p.Packed++
 			p.Pack += f.Size
-			if dryRun {
+			if create == nil {
 				continue
 			}
 			content, err := b.Content(ctx, f)
@@ -118,7 +122,7 @@ func (s *Store) repack(ctx context.Context, v *View, goes map[*bundle.Bundle]boo
 				return err
 			}
 			if w == nil {
-				if w, err = newPack(name); err != nil {
+				if w, err = create(); err != nil {
 					return err
 				}
 				defer w.discard()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/modmirror/modmirror/bundle/media"
+	"github.com/modmirror/modmirror/internal/retry"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -80,18 +81,19 @@ func partSizeOf(size int64) int64 {
 	return n
 }
 
-// Upload writes an object of size bytes, in parts. It continues an upload of the object that was
+// Upload writes an object with the bytes of src, in parts. It continues an upload of the object that was
 // broken off: it does not send a part that the storage has with the same MD5. It sends each part
 // with its MD5 and SHA-256, which the storage compares. The object appears when all of it is sent.
 // Upload calls progress, which may be nil, from several goroutines, with the number of bytes of
 // each part that the storage has. It returns the ETag of the bytes that it read, as the function
 // ETag.
 func (b *Bucket) Upload(
-	ctx context.Context, name string, src io.ReaderAt, size int64, meta Meta, progress func(n int64),
+	ctx context.Context, name string, src *io.SectionReader, meta Meta, progress func(n int64),
 ) (etag string, err error) {
 	if progress == nil {
 		progress = func(int64) {}
 	}
+	size := src.Size()
 	key := b.prefix + name
 	opts := meta.options()
 	if size <= partSize {
@@ -143,7 +145,7 @@ func (b *Bucket) Upload(
 			sums[i] = sum
 			parts[i].ETag = hex.EncodeToString(sum[:])
 			if p, ok := there[i+1]; !ok || p.Size != int64(len(data)) || strings.Trim(p.ETag, `"`) != parts[i].ETag {
-				etag, err := b.putPart(egctx, name, id, i+1, data, sum[:])
+				etag, err := b.putPart(egctx, upload{name, id}, i+1, data)
 				if err != nil {
 					return err
 				}
@@ -195,16 +197,19 @@ func (b *Bucket) unfinished(ctx context.Context, key string) (id string, parts m
 	}
 }
 
+// An upload is an upload of an object in parts.
+type upload struct{ name, id string }
+
 // putPart sends a part with its MD5, some times if need be, and returns its ETag.
-func (b *Bucket) putPart(ctx context.Context, name, id string, n int, data, sum []byte) (etag string, err error) {
-	hash := sha256.Sum256(data)
+func (b *Bucket) putPart(ctx context.Context, u upload, n int, data []byte) (etag string, err error) {
+	sum, hash := md5.Sum(data), sha256.Sum256(data)
 	err = again(ctx, func() error {
 		opts := minio.PutObjectPartOptions{
-			Md5Base64: base64.StdEncoding.EncodeToString(sum), Sha256Hex: hex.EncodeToString(hash[:]),
+			Md5Base64: base64.StdEncoding.EncodeToString(sum[:]), Sha256Hex: hex.EncodeToString(hash[:]),
 		}
-		p, err := b.core.PutObjectPart(ctx, b.name, b.prefix+name, id, n, bytes.NewReader(data), int64(len(data)), opts)
+		p, err := b.core.PutObjectPart(ctx, b.name, b.prefix+u.name, u.id, n, bytes.NewReader(data), int64(len(data)), opts)
 		etag = strings.Trim(p.ETag, `"`)
-		return b.done(fmt.Sprintf("uploading part %d of %s", n, name), err)
+		return b.done(fmt.Sprintf("uploading part %d of %s", n, u.name), err)
 	})
 	return etag, err
 }
@@ -222,17 +227,16 @@ func (b *Bucket) put(
 	})
 }
 
-// again calls try until it gets an answer, at most partTries times.
+// partPolicy says how often a part is sent.
+var partPolicy = retry.Policy{Tries: partTries, First: 500 * time.Millisecond, Max: 4 * time.Second}
+
+// again calls try until it gets an answer, as partPolicy says.
 func again(ctx context.Context, try func() error) error {
-	for n := 1; ; n++ {
+	return partPolicy.Do(ctx, func() (time.Duration, error) {
 		err := try()
-		if gone, ok := errors.AsType[*media.UnavailableError](err); !ok || gone.Denied || n == partTries {
-			return err
+		if gone, ok := errors.AsType[*media.UnavailableError](err); !ok || gone.Denied {
+			return retry.Never, err
 		}
-		select {
-		case <-time.After(time.Second << n / 4):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return 0, err
+	})
 }

@@ -27,14 +27,13 @@ import (
 // modTime is the time of all files, so that it does not change the bytes.
 var modTime = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Write writes the tar to w. z is the zip of toolchain tool; exe is modmirror for its platform,
-// size bytes long.
-func Write(ctx context.Context, w io.Writer, z *zip.Reader, tool module.Version, exe io.Reader, size int64) error {
+// Write writes the tar to w. z is the zip of toolchain tool, and exe is modmirror for its platform.
+func Write(ctx context.Context, w io.Writer, z *zip.Reader, tool module.Version, exe *io.SectionReader) error {
 	t := tar.NewWriter(w)
 	if err := writeGo(ctx, t, z, tool); err != nil {
 		return err
 	}
-	if err := add(t, exeName(tool), true, size, exe); err != nil {
+	if err := add(t, exeName(tool), true, exe.Size(), exe); err != nil {
 		return err
 	}
 	return t.Close()

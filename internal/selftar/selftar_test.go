@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 
@@ -39,7 +40,7 @@ func TestCheck(t *testing.T) {
 	fewer, _ := toolchain(t, "VERSION", "go1.99.1", "bin/go", "the go command")
 	write := func(z *zip.Reader, m module.Version) []byte {
 		var buf bytes.Buffer
-		if err := Write(t.Context(), &buf, z, m, strings.NewReader("modmirror"), 9); err != nil {
+		if err := Write(t.Context(), &buf, z, m, io.NewSectionReader(strings.NewReader("modmirror"), 0, 9)); err != nil {
 			t.Fatal(err)
 		}
 		return buf.Bytes()

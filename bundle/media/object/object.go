@@ -74,7 +74,7 @@ var bundleMeta = bucket.Meta{ContentType: "application/x-tar", CacheControl: "pu
 // Upload uploads a bundle of size bytes, or the rest of it when an earlier upload was interrupted.
 // progress, which may be nil, is told of uploaded bytes.
 func (b *Bucket) Upload(ctx context.Context, name string, src io.ReaderAt, size int64, progress func(n int64)) error {
-	_, err := b.Bucket.Upload(ctx, name, src, size, bundleMeta, progress)
+	_, err := b.Bucket.Upload(ctx, name, io.NewSectionReader(src, 0, size), bundleMeta, progress)
 	return err
 }
 

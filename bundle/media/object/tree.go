@@ -64,7 +64,7 @@ func (t *Tree) Put(ctx context.Context, f safetree.File, src io.ReaderAt) (wrote
 		return false, err
 	}
 	meta := bucket.Meta{ContentType: f.ContentType, CacheControl: f.CacheControl}
-	sent, err := t.bucket.Upload(ctx, f.Path, src, f.Size, meta, nil)
+	sent, err := t.bucket.Upload(ctx, f.Path, io.NewSectionReader(src, 0, f.Size), meta, nil)
 	if err == nil && sent != etag {
 		err = errors.Join(fmt.Errorf("%s: the bundle changed while it was read", f.Path), t.bucket.Remove(ctx, f.Path))
 	}
