@@ -90,7 +90,9 @@ func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir str
 	if strings.HasSuffix(path, manifestExt) {
 		err = b.openCatalog(ctx, keyring, stateDir)
 	} else if b.media, err = openMedia(path); err == nil {
-		err = b.open(ctx, keyring, stateDir)
+		if err = b.readManifest(ctx, keyring); err == nil {
+			err = b.OpenIndex(ctx, keyring.Require, stateDir)
+		}
 	}
 	if err != nil {
 		b.Close()
@@ -123,16 +125,11 @@ func OpenFrontIn(ctx context.Context, path string, m media.Media, signatures str
 	return b, nil
 }
 
-// OpenIndex verifies and opens the index of a bundle that OpenFront opened. stateDir is as for
-// Open.
-func (b *Bundle) OpenIndex(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
-	return b.open(ctx, keyring, stateDir)
-}
-
-// open verifies the manifest and the index.
-func (b *Bundle) open(ctx context.Context, keyring *trust.Keyring, stateDir string) error {
-	if err := b.readManifest(ctx, keyring); err != nil {
-		return err
+// OpenIndex verifies and opens the index of a bundle that OpenFront opened. require is how many keys
+// must have signed the bundle, which OpenFront may not have asked for. stateDir is as for Open.
+func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) error {
+	if b.Signed < require {
+		return &NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: require, Have: b.Signed}}
 	}
 	src := b.indexBytes(ctx)
 	defer src.Close()

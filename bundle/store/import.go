@@ -35,6 +35,9 @@ type Import struct {
 	// Older bundles of such a line are no rollback.
 	Ends map[string]bool
 
+	// Serves is told of what the store serves with the bundle. The view is not valid afterwards.
+	Serves func(*View)
+
 	NewLine func(beside []string) // told when a bundle begins a line beside others
 
 	OtherSignature func(what string) // told of a file of signatures that is another tool's
@@ -115,6 +118,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	if beside := linesBeside(m.Name, have.bundles); beside != nil && im.NewLine != nil {
 		im.NewLine(beside)
 	}
+	if im.Serves != nil {
+		im.Serves(v)
+	}
 	if err := s.Remember(v, im.AllowRollback); err != nil {
 		return nil, fmt.Errorf("%s is in the store, and that could not be remembered, so import it again: %w", name, err)
 	}
@@ -143,7 +149,7 @@ type arrival struct {
 // verify verifies the rest of the bundle and returns the view that the store will have with it.
 func (s *Store) verify(ctx context.Context, a *arrival) (*View, error) {
 	name := a.Path()
-	if err := a.OpenIndex(ctx, s.Trust, s.State.dir); err != nil {
+	if err := a.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	a.Attach(a.have.bundles...)
@@ -231,7 +237,7 @@ func (s *Store) again(ctx context.Context, b *bundle.Bundle, bundles []*bundle.B
 		if newer.Manifest.Name != b.Manifest.Name || newer.Manifest.Sequence <= b.Manifest.Sequence {
 			continue
 		}
-		if newer.OpenIndex(ctx, s.Trust.Lenient(), s.State.dir) != nil {
+		if newer.OpenIndex(ctx, 1, s.State.dir) != nil {
 			continue // it says nothing
 		}
 		if slices.ContainsFunc(newer.Line(), func(x index.Bundle) bool { return x.Digest == b.ID() }) {
@@ -355,7 +361,7 @@ func (s *Store) newestVerified(ctx context.Context, bundles []*bundle.Bundle, li
 	if newest == nil || newest.Index != nil {
 		return newest, nil
 	}
-	if err := newest.OpenIndex(ctx, s.Trust, s.State.dir); err != nil {
+	if err := newest.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
 		return nil, ctx.Err() // without it everything is checked
 	}
 	return newest, nil

@@ -1,7 +1,7 @@
 package store
 
-// This file has the rules against going back. The one about sequences is Manifest.Accept, in
-// bundle/rollback.go.
+// This file has the rules against going back, of imports and of the state. The one about sequences is
+// Manifest.Accept, in bundle/rollback.go: Publish, Follower and Extract call it too.
 
 import (
 	"context"
@@ -31,8 +31,7 @@ func checkLowest(b *bundle.Bundle, lowest int64) error {
 
 // accept returns an error when a bundle would take its line back: behind the bundles of the store,
 // behind the state, or past deltas that it was not made on. The error is a *bundle.RollbackError or
-// an
-// *UnshownError that the import does not allow.
+// an *UnshownError that the import does not allow.
 func (s *Store) accept(ctx context.Context, a *arrival) error {
 	if a.repairs {
 		return nil

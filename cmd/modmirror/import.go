@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -90,10 +91,11 @@ Example:
 				e: e, store: s, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
 				staged: make(map[string]*store.Staging),
 			}
+			im.Serves = func(v *store.View) { imp.unproven = unprovenOf(ctx, v) }
 			if err := imp.all(ctx, args); err != nil {
 				return err
 			}
-			return e.reportUnproven(ctx, s)
+			return imp.reportUnproven(ctx)
 		},
 	}
 }
@@ -109,6 +111,21 @@ type importer struct {
 	asJSON  bool
 	early   []*bundle.Manifest        // imported because the newest of their line was to follow
 	staged  map[string]*store.Staging // complete pieces in the store, by the first piece
+
+	unproven *unproven // after the last import; nil when the store has changed since
+}
+
+// reportUnproven reports what the store does not prove now.
+func (i *importer) reportUnproven(ctx context.Context) error {
+	if i.unproven == nil { // the last bundle was in the store already
+		v, err := i.store.View(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+		i.unproven = unprovenOf(ctx, v)
+	}
+	return i.unproven.report(i.e, i.store.Dir)
 }
 
 // all adds bundles to the store, in the order of their lines and sequences. Pieces of a bundle that
@@ -289,6 +306,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 	already, isThere := errors.AsType[*store.AlreadyError](err)
 	switch {
 	case isThere:
+		i.unproven = nil
 		e.say("%s: %v", name, already)
 		return nil, i.report(importResult{File: name, Status: "already", Store: already.File})
 	case errors.Is(err, store.ErrDamaged):
@@ -324,39 +342,48 @@ func (i *importer) report(r importResult) error {
 	return writeJSON(i.e.stdout, r)
 }
 
-// reportUnproven names the versions of the store that have no proof under the tree head that a
-// server would choose, and says how to get the proofs.
-func (e *env) reportUnproven(ctx context.Context, s *store.Store) error {
-	v, err := s.View(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer v.Close()
-	for _, err := range v.Skipped {
-		e.complain("not served: %s", oneLine(err))
-	}
-	n := 0
-	err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
-		if n++; n <= maxDamages {
-			e.complain("cannot be proven under the tree head that is served, so it is not: %s@%s of %s", x.Path,
-				x.Version, b.Manifest.Name)
+// An unproven says what of a view has no proof under the tree head that a server would choose.
+type unproven struct {
+	skipped  []error  // why lines are not served
+	versions []string // up to maxDamages, as "path@version of line"
+	n        int      // of versions
+	heads    int      // tree heads of lines without a consistency proof
+	err      error
+}
+
+// unprovenOf returns what a view does not prove.
+func unprovenOf(ctx context.Context, v *store.View) *unproven {
+	u := &unproven{skipped: v.Skipped}
+	u.err = v.UnprovenVersions(ctx, func(b *bundle.Bundle, x index.Version) {
+		if u.n++; u.n <= maxDamages {
+			u.versions = append(u.versions, fmt.Sprintf("%s@%s of %s", x.Path, x.Version, b.Manifest.Name))
 		}
 	})
-	if err != nil {
-		return err
-	}
-	heads := 0
 	for _, s := range v.Served() {
-		heads += s.Heads
+		u.heads += s.Heads
 	}
-	if n > maxDamages {
-		e.complain("and %d more", n-maxDamages)
+	return u
+}
+
+// report names what is not proven, and says how to get the proofs.
+func (u *unproven) report(e *env, dir string) error {
+	for _, err := range u.skipped {
+		e.complain("not served: %s", oneLine(err))
 	}
-	if n+heads > 0 {
-		if n == 0 {
+	for _, v := range u.versions {
+		e.complain("cannot be proven under the tree head that is served, so it is not: %s", v)
+	}
+	if u.err != nil {
+		return u.err
+	}
+	if u.n > maxDamages {
+		e.complain("and %d more", u.n-maxDamages)
+	}
+	if u.n+u.heads > 0 {
+		if u.n == 0 {
 			e.complain("no consistency proof connects the tree heads of the store's lines")
 		}
-		e.hint("carry the catalogs of the store to the next sync: modmirror extract --catalog -d DIR %s; then modmirror sync --base LINE.manifest --base OTHER.manifest …", s.Dir)
+		e.hint("carry the catalogs of the store to the next sync: modmirror extract --catalog -d DIR %s; then modmirror sync --base LINE.manifest --base OTHER.manifest …", dir)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") 
 // stateDir returns the default state directory.
 func stateDir() string { return filepath.Join(xdg.StateHome, "modmirror") }
 
-// trust returns the trusted keys, of which require must have signed a bundle.
+// keyring returns the trusted keys, of which require must have signed a bundle.
 func (e *env) keyring(require int) (*trust.Keyring, error) {
 	if require < 1 {
 		return nil, usagef("--require %d: want 1 or more", require)

@@ -27,7 +27,7 @@ var directions = map[string][]string{
 	"bundle/store":        {"bundle", "bundle/media", "bundle/trust", "index"},
 	"bundle/trust":        {},
 	"serve":               {"bundle", "bundle/media", "bundle/store", "index", "internal/safetree"},
-	"internal/assemble":   {"bundle", "bundle/media", "bundle/store", "bundle/trust", "index", "mirror", "mirror/sources"},
+	"internal/assemble":   {"bundle", "bundle/media", "bundle/trust", "index", "mirror", "mirror/sources"},
 	"internal/bucket":     {"bundle/media"},
 	"internal/goenv":      {},
 	"internal/safetree":   {"bundle/media"},
