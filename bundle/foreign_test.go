@@ -15,7 +15,7 @@ func TestLikeBundle(t *testing.T) {
 		bad := bytes.Clone(whole)
 		bad[i] ^= 0x55
 		if !LooksLike(bad) {
-			t.Errorf("with byte %d damaged it is no bundle any more", i)
+			t.Errorf("with byte %d damaged it does not look like a bundle any more", i)
 		}
 	}
 	for _, name := range []string{"MANIFEST.txt", "team.tar", "manifest"} {

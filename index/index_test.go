@@ -96,7 +96,7 @@ func TestLongValue(t *testing.T) {
 	}
 }
 
-// TestOtherFiles opens files that are no index: their first bytes say so.
+// TestOtherFiles opens files that are not indexes: their first bytes say so.
 func TestOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	good := filepath.Join(dir, "good")

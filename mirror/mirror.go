@@ -87,7 +87,7 @@ type Closure struct {
 	DB           string       // name of the checksum database; "" for none
 	Head         proof.Head   // all records are proven under it
 	Heads        []proof.Head // earlier heads that clients may remember, smallest first; Head continues them
-	Notes        []string     // oddities that are no reason to fail
+	Notes        []string     // oddities that do not fail the run
 	Vulns        []File       // files of the vulnerability database
 	Bootstraps   []File       // tars with modmirror and Go for hosts that have neither
 	// NoGoMod lists the versions that were asked for and have no go.mod. The latest versions of

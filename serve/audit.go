@@ -58,7 +58,7 @@ func checkAudit(file string) error {
 			return nil
 		}
 	}
-	return &bundle.OccupiedError{File: file, Reason: "it is no audit of modmirror serve"}
+	return &bundle.OccupiedError{File: file, Reason: "it is not an audit of modmirror serve"}
 }
 
 // maxAuditLine is an upper bound for the length of two lines, in bytes: a path has at most

@@ -84,7 +84,7 @@ func TestFollowerReload(t *testing.T) {
 	reload()
 	put(t, dir, "other-7.tar", other)
 	reload(7, 8)
-	testbundle.WriteFile(t, filepath.Join(dir, "notes.txt"), nil) // a change that is no bundle
+	testbundle.WriteFile(t, filepath.Join(dir, "notes.txt"), nil) // not a bundle
 	reload(7, 8)
 }
 

@@ -216,7 +216,7 @@ func mayReplace(file string) error {
 	defer f.Close()
 	begin := make([]byte, 512)
 	if n, err := io.ReadFull(f, begin); n > 0 && (err != nil || !bundle.LooksLike(begin)) {
-		return &bundle.OccupiedError{File: file, Reason: "it is no bundle"}
+		return &bundle.OccupiedError{File: file, Reason: "it is not a bundle"}
 	}
 	return nil
 }

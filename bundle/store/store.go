@@ -83,7 +83,7 @@ func Stateless(dir string, keyring *trust.Keyring) *Store {
 func (s *Store) Shelf() media.Shelf { return s.shelf }
 
 // View opens the newest bundle of each line. skipped, which may be nil, is told of files that are
-// not served, and why: they are no bundles that a trusted key signed. The caller closes the view.
+// not served, and why: they are not bundles of a trusted key. The caller closes the view.
 func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {
 	var first error
 	have, err := s.open(ctx, func(file string, err error) {
@@ -169,7 +169,7 @@ func OpenNewest(ctx context.Context, dir string, keyring *trust.Keyring) (*bundl
 }
 
 // OpenManifests opens the manifest of a bundle, or those of all bundles in a store, and no index.
-// skipped is told of files in a store that are no bundles of a trusted key. The caller closes the
+// skipped is told of files in a store that are not bundles of a trusted key. The caller closes the
 // bundles.
 func OpenManifests(name string, keyring *trust.Keyring, skipped func(file string, err error)) ([]*bundle.Bundle, error) {
 	ctx := context.Background() // manifests of local files alone
@@ -187,7 +187,7 @@ func OpenManifests(name string, keyring *trust.Keyring, skipped func(file string
 }
 
 // LinesBeside returns the names of the lines in a folder that has no bundle of the line name yet.
-// Files that are no bundles of a trusted key do not count.
+// Files that are not bundles of a trusted key do not count.
 func LinesBeside(name, dir string, keyring *trust.Keyring) []string {
 	have, err := Stateless(dir, keyring.Lenient()).open(context.Background(), nil)
 	if err != nil {

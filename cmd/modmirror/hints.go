@@ -133,7 +133,7 @@ var outcomes = []outcome{
 		if command == "extract" || command == "publish" {
 			return "name another folder; or --overwrite replaces plain files"
 		}
-		return "name another file or folder, or move what is there away"
+		return "name another file or folder, or move the existing one away"
 	}),
 	of(exitUsage, func(command string, _ *hint.UsageError) string { return "modmirror " + command + " --help" }),
 	of(exitFailed, always[*trust.UntrustedError](

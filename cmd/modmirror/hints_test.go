@@ -73,7 +73,7 @@ func TestReport(t *testing.T) {
 		{name: "state", err: &store.StateError{File: "lines.json", Err: plain}, code: 1,
 			hint: "restore lines.json from a backup; without it modmirror cannot tell an older bundle from the newest"},
 		{name: "occupied", err: &bundle.OccupiedError{}, code: 2,
-			hint: "name another file or folder, or move what is there away"},
+			hint: "name another file or folder, or move the existing one away"},
 		{name: "occupied, by extract", command: "extract", err: &bundle.OccupiedError{}, code: 2,
 			hint: "name another folder; or --overwrite replaces plain files"},
 		{name: "occupied, by publish", command: "publish", err: &bundle.OccupiedError{}, code: 2,

@@ -117,7 +117,7 @@ func (t *Tree) escape(name string, err error) error {
 	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if st, lerr := t.root.Lstat(filepath.FromSlash(dir)); lerr == nil && !st.IsDir() {
-			return &OccupiedError{filepath.Join(t.Dir, dir), "it is no folder"}
+			return &OccupiedError{filepath.Join(t.Dir, dir), "it is not a folder"}
 		}
 	}
 	return err

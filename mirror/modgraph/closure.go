@@ -45,7 +45,7 @@ type Closure struct {
 	// go command inside works without it.
 	Optional bool
 
-	Notes []string // oddities that are no reason to fail
+	Notes []string // oddities that do not fail the run
 
 	wanted   map[module.Version]*Wanted
 	closed   map[module.Version]bool // versions whose own build list was added, or will be
