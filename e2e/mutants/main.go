@@ -2,10 +2,14 @@
 // at a time, and runs the tests.
 //
 //	go run ./mutants [-j N] [-whole] [REGEXP]
+//	go run ./mutants -check
 //
-// The mutants are in mutants.txt: a name, a file with the lines that go and those that come, and
-// the test that is tried first. A mutant that it does not kill has all tests run against it. The
-// source is not touched: the go command reads the mutated file by -overlay.
+// The mutants are in mutants.txt. Each has a name, files with lines to remove and lines to put in
+// their place, and the test that is tried first. When that test does not notice the mutant, all
+// tests are run. The source stays as it is: the go command reads the changed files by -overlay.
+//
+// With -check no test is run. It finds mutants that no longer fit the source: their lines are not
+// in the file exactly once, or the test that they name does not exist.
 package main
 
 import (
@@ -24,19 +28,20 @@ import (
 	"time"
 )
 
-// A mutant is a check that is taken out.
+// A mutant takes one check out.
 type mutant struct {
 	name  string
 	run   []string // package and regular expression of the test that is tried first; nil for none
 	edits []edit
 }
 
-// An edit is lines of a file that become others.
+// An edit replaces lines of a file.
 type edit struct{ file, old, new string }
 
 func main() {
 	jobs := flag.Int("j", 2, "mutants that are tested at once")
-	whole := flag.Bool("whole", false, "run all tests against each mutant, and not first the one that it names")
+	whole := flag.Bool("whole", false, "run all tests against each mutant, not first the one that it names")
+	fit := flag.Bool("check", false, "run no test, and report mutants that do not fit the source")
 	flag.Parse()
 	root, err := filepath.Abs("..")
 	check(err)
@@ -44,6 +49,12 @@ func main() {
 	check(err)
 	all, err := parse(string(data))
 	check(err)
+	if *fit {
+		if !checkAll(root, all) {
+			os.Exit(1)
+		}
+		return
+	}
 	only, err := regexp.Compile(flag.Arg(0))
 	check(err)
 	tmp, err := os.MkdirTemp("", "mutants-")
@@ -120,10 +131,81 @@ func parse(text string) (all []*mutant, err error) {
 		case e != nil && line[0] == '+':
 			e.new += line[1:] + "\n"
 		default:
-			return fail("neither a name, a file, a test nor a line that goes or comes")
+			return fail("neither a name, a file, a test, nor a line to remove or to add")
 		}
 	}
 	return all, nil
+}
+
+// checkAll reports the mutants that do not fit the source, and whether all do.
+func checkAll(root string, all []*mutant) (ok bool) {
+	bad := 0
+	names := make(map[string]bool)
+	for _, m := range all {
+		_, err := m.apply(root)
+		err = errors.Join(err, m.checkRun(root))
+		if names[m.name] {
+			err = errors.Join(err, errors.New("another mutant has that name"))
+		}
+		names[m.name] = true
+		if err != nil {
+			fmt.Printf("BROKEN    %s: %v\n", m.name, err)
+			bad++
+		}
+	}
+	fmt.Printf("%d of %d mutants fit the source\n", len(all)-bad, len(all))
+	return bad == 0
+}
+
+// apply returns the changed files, by their names.
+func (m *mutant) apply(root string) (map[string][]byte, error) {
+	files := make(map[string][]byte)
+	for _, e := range m.edits {
+		name := filepath.Join(root, e.file)
+		src, changed := files[name]
+		if !changed {
+			var err error
+			if src, err = os.ReadFile(name); err != nil {
+				return nil, err
+			}
+		}
+		if n := bytes.Count(src, []byte(e.old)); n != 1 || e.old == "" {
+			return nil, fmt.Errorf("%s has the lines to remove %d times, want once", e.file, n)
+		}
+		files[name] = bytes.Replace(src, []byte(e.old), []byte(e.new), 1)
+	}
+	return files, nil
+}
+
+var reTest = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+
+// checkRun returns an error when the package of the first test has no such test. It does not look
+// for subtests.
+func (m *mutant) checkRun(root string) error {
+	if m.run == nil {
+		return nil
+	}
+	pattern, _, _ := strings.Cut(m.run[1], "/")
+	want, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(root, m.run[0], "*_test.go"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, found := range reTest.FindAllSubmatch(src, -1) {
+			if want.Match(found[1]) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("there is no test %s", strings.Join(m.run, " "))
 }
 
 // test returns which tests noticed the mutant, "" when none did.
@@ -131,22 +213,14 @@ func (m *mutant) test(root, dir string, whole bool) (by string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
+	files, err := m.apply(root)
+	if err != nil {
+		return "", err
+	}
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
-	for i, e := range m.edits {
-		name := filepath.Join(root, e.file)
-		from := name
-		if old := overlay.Replace[name]; old != "" { // changed already
-			from = old
-		}
-		src, err := os.ReadFile(from)
-		if err != nil {
-			return "", err
-		}
-		if n := bytes.Count(src, []byte(e.old)); n != 1 || e.old == "" {
-			return "", fmt.Errorf("%s has the lines that go %d times", e.file, n)
-		}
-		to := filepath.Join(dir, fmt.Sprintf("%d.go", i))
-		if err := os.WriteFile(to, bytes.Replace(src, []byte(e.old), []byte(e.new), 1), 0o644); err != nil {
+	for name, src := range files {
+		to := filepath.Join(dir, fmt.Sprintf("%d.go", len(overlay.Replace)))
+		if err := os.WriteFile(to, src, 0o644); err != nil {
 			return "", err
 		}
 		overlay.Replace[name] = to
@@ -168,7 +242,7 @@ func (m *mutant) test(root, dir string, whole bool) (by string, err error) {
 	}
 	var attempts []attempt
 	if m.run != nil && !whole {
-		// A test that fails anyway kills nothing.
+		// A test that fails without the mutant too says nothing.
 		if out, err := exec.Command("go", "test", "-C", root, "-vet=off", m.run[0], "-run", m.run[1]).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("%s fails without it: %.500s", strings.Join(m.run, " "), out)
 		}
@@ -191,7 +265,7 @@ func (m *mutant) test(root, dir string, whole bool) (by string, err error) {
 	return "", nil
 }
 
-// goCommand runs the go command with the overlay, which those that tests run have too.
+// goCommand runs the go command with the overlay. Go commands that tests run have it too.
 func goCommand(dir, overlay string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
