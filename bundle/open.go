@@ -125,8 +125,9 @@ func OpenFrontIn(ctx context.Context, path string, m media.Media, signatures str
 	return b, nil
 }
 
-// OpenIndex verifies and opens the index of a bundle that OpenFront opened. require is how many keys
-// must have signed the bundle, which OpenFront may not have asked for. stateDir is as for Open.
+// OpenIndex verifies and opens the index of a bundle that OpenFront opened. require is how many
+// keys must have signed the bundle, which OpenFront may not have asked for. stateDir is as for
+// Open.
 func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) error {
 	if b.Signed < require {
 		return &NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: require, Have: b.Signed}}

@@ -1,7 +1,7 @@
 package store
 
-// This file has the rules against going back, of imports and of the state. The one about sequences is
-// Manifest.Accept, in bundle/rollback.go: Publish, Follower and Extract call it too.
+// This file has the rules against going back, of imports and of the state. The one about sequences
+// is Manifest.Accept, in bundle/rollback.go: Publish, Follower and Extract call it too.
 
 import (
 	"context"

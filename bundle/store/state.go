@@ -19,8 +19,8 @@ import (
 )
 
 // A State remembers the newest bundle of each line that this machine accepted, and the tree heads
-// that its clients may remember. It is a JSON file in the state directory. rollback.go has the rules
-// that compare new bundles with it.
+// that its clients may remember. It is a JSON file in the state directory. rollback.go has the
+// rules that compare new bundles with it.
 type State struct {
 	Lines  map[string]Seen `json:"lines"`  // by name
 	Served map[string]Tree `json:"served"` // by servedKey

@@ -81,12 +81,12 @@ func partSizeOf(size int64) int64 {
 	return n
 }
 
-// Upload writes an object with the bytes of src, in parts. It continues an upload of the object that was
-// broken off: it does not send a part that the storage has with the same MD5. It sends each part
-// with its MD5 and SHA-256, which the storage compares. The object appears when all of it is sent.
-// Upload calls progress, which may be nil, from several goroutines, with the number of bytes of
-// each part that the storage has. It returns the ETag of the bytes that it read, as the function
-// ETag.
+// Upload writes an object with the bytes of src, in parts. It continues an upload of the object
+// that was broken off: it does not send a part that the storage has with the same MD5. It sends
+// each part with its MD5 and SHA-256, which the storage compares. The object appears when all of it
+// is sent. Upload calls progress, which may be nil, from several goroutines, with the number of
+// bytes of each part that the storage has. It returns the ETag of the bytes that it read, as the
+// function ETag.
 func (b *Bucket) Upload(
 	ctx context.Context, name string, src *io.SectionReader, meta Meta, progress func(n int64),
 ) (etag string, err error) {
