@@ -128,7 +128,12 @@ func OpenFrontIn(ctx context.Context, path string, m media.Media, signatures str
 // OpenIndex verifies and opens the index of a bundle that OpenFront opened. require is how many
 // keys must have signed the bundle, which OpenFront may not have asked for. stateDir is as for
 // Open.
-func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) error {
+func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) (err error) {
+	defer func() {
+		if err != nil { // nobody may use what did not verify
+			b.closeIndex()
+		}
+	}()
 	if b.Signed < require {
 		return &NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: require, Have: b.Signed}}
 	}
@@ -148,7 +153,7 @@ func openMedia(path string) (media.Media, error) {
 // readManifest verifies the manifest, and the bytes around it that are always the same.
 func (b *Bundle) readManifest(ctx context.Context, keyring *trust.Keyring) error {
 	fixed := make([]byte, manifestAt+ManifestSize+blockSize)
-	if n, err := b.media.ReadAt(ctx, fixed, 0); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if n, err := b.media.ReadAt(ctx, fixed, 0); err == io.EOF || err == io.ErrUnexpectedEOF { // and no *media.UnreadError that wraps one
 		if media.BeginsAge(fixed[:n]) || foreign(b.path, fixed[:n]) != nil {
 			return b.explainBadStart(fixed[:n])
 		}
@@ -345,19 +350,25 @@ func wrapBad(ctx context.Context, err error) error {
 
 // Close closes the bundle and removes temporary files. It does not close attached bundles.
 func (b *Bundle) Close() error {
-	var err error
-	if b.Index != nil {
-		err = b.Index.Close()
-	}
-	if b.tmp != "" {
-		err = errors.Join(err, os.RemoveAll(b.tmp))
-	}
+	err := b.closeIndex()
 	if b.media != nil {
 		err = errors.Join(err, b.media.Close())
 	}
 	if b.rest != nil {
 		err = errors.Join(err, b.rest.Close())
 	}
+	return err
+}
+
+// closeIndex closes the index and forgets all that was read from it.
+func (b *Bundle) closeIndex() (err error) {
+	if b.Index != nil {
+		err = b.Index.Close()
+	}
+	if b.tmp != "" {
+		err = errors.Join(err, os.RemoveAll(b.tmp))
+	}
+	b.Index, b.line, b.tmp, b.Seen = nil, nil, "", false
 	return err
 }
 

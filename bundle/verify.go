@@ -38,10 +38,10 @@ func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func
 	}
 	check := func(path string, err error) error {
 		if unread, ok := errors.AsType[*media.UnreadError](err); ok {
-			if errors.Is(err, io.EOF) { // else all entries behind it would be reported
-				return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
-			}
 			return unread
+		}
+		if errors.Is(err, io.EOF) { // else all entries behind it would be reported
+			return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
 		}
 		if err != nil {
 			report(Damage{path, err})

@@ -105,6 +105,22 @@ func TestPublishRefuses(t *testing.T) {
 		t.Errorf("overwriting: %v", err)
 	}
 
+	for _, marker := range []string{"{}", `{"name":"","sequence":0}`, `{"name":"../x","sequence":0}`} {
+		strange := t.TempDir()
+		for name, text := range map[string]string{markerName: marker, "README.txt": "mine"} {
+			if err := os.WriteFile(filepath.Join(strange, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, err := (&Static{Dir: strange}).Publish(ctx, newer)
+		if _, ok := errors.AsType[*bundle.RollbackError](err); !ok {
+			t.Errorf("a marker %s: %v", marker, err)
+		}
+		if data, err := os.ReadFile(filepath.Join(strange, "README.txt")); err != nil || string(data) != "mine" {
+			t.Errorf("a marker %s: what was there is %q, %v", marker, data, err)
+		}
+	}
+
 	f, _, err := newer.Index.File(ctx, strings.TrimPrefix(largeZip, "/"))
 	if err != nil {
 		t.Fatal(err)

@@ -134,6 +134,9 @@ func (h *handler) refetch(path string) (fetches bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
+	if _, err := f.In.Find(f.File); err != nil {
+		return false, err
+	}
 	src, err := h.large[f.In].open(h.ctx, f.File)
 	if err != nil {
 		return true, err

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -229,8 +230,13 @@ func TestStream(t *testing.T) {
 		}
 	}
 	_, err := open(bytes.NewReader(data)).ReadAt(t.Context(), p, int64(len(data))-10)
-	if _, ok := errors.AsType[*UnreadError](err); !ok || !errors.Is(err, io.EOF) {
+	if err != io.EOF {
 		t.Errorf("beyond the end: %v", err)
+	}
+	cut := open(io.MultiReader(bytes.NewReader(data), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	_, err = cut.ReadAt(t.Context(), p, int64(len(data))-10)
+	if _, ok := errors.AsType[*UnreadError](err); !ok {
+		t.Errorf("a stream that breaks: %v", err)
 	}
 }
 

@@ -39,16 +39,12 @@ func (s *Stream) Size() int64 {
 }
 
 // ReadAt copies the stream to the end of the range and reads the range. Errors of copying are
-// *UnreadError, and wrap io.EOF when the stream ends before the range.
+// *UnreadError. The error is io.EOF when the stream ends before the range does.
 func (s *Stream) ReadAt(_ context.Context, p []byte, at int64) (int, error) {
 	if err := s.fill(at + int64(len(p))); err != nil {
 		return 0, &UnreadError{err}
 	}
-	n, err := s.file.ReadAt(p, at)
-	if err == io.EOF {
-		err = &UnreadError{io.EOF}
-	}
-	return n, err
+	return s.file.ReadAt(p, at)
 }
 
 // fill copies up to end, or to the end of the stream if that comes first.

@@ -237,10 +237,13 @@ func (s *Store) again(ctx context.Context, b *bundle.Bundle, bundles []*bundle.B
 		if newer.Manifest.Name != b.Manifest.Name || newer.Manifest.Sequence <= b.Manifest.Sequence {
 			continue
 		}
-		if newer.OpenIndex(ctx, 1, s.State.dir) != nil {
+		opened, err := bundle.Open(ctx, newer.Path(), s.Trust.Lenient(), "")
+		if err != nil {
 			continue // it says nothing
 		}
-		if slices.ContainsFunc(newer.Line(), func(x index.Bundle) bool { return x.Digest == b.ID() }) {
+		names := slices.ContainsFunc(opened.Line(), func(x index.Bundle) bool { return x.Digest == b.ID() })
+		opened.Close()
+		if names {
 			return true, nil
 		}
 	}
@@ -358,8 +361,8 @@ func (s *Store) newestVerified(ctx context.Context, bundles []*bundle.Bundle, li
 			newest = b
 		}
 	}
-	if newest == nil || newest.Index != nil {
-		return newest, nil
+	if newest == nil {
+		return nil, nil
 	}
 	if err := newest.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
 		return nil, ctx.Err() // without it everything is checked

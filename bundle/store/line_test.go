@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -357,8 +358,11 @@ func TestImportStream(t *testing.T) {
 		return err
 	}
 	for n := 0; n < len(good); n += len(good)/40 + 1 {
-		if err := feed(bytes.NewReader(good[:n])); err == nil {
-			t.Fatalf("cut to %d bytes: accepted", n)
+		if err := feed(bytes.NewReader(good[:n])); !testbundle.Refused(err) {
+			t.Fatalf("cut to %d bytes: %v", n, err)
+		}
+		if err := feed(io.MultiReader(bytes.NewReader(good[:n]), iotest.ErrReader(io.ErrUnexpectedEOF))); testbundle.Refused(err) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("a reader that breaks after %d bytes: %v", n, err) // nothing is known of the bundle
 		}
 		if err := feed(io.MultiReader(bytes.NewReader(good[:n]), failing{})); !errors.Is(err, errPulled) && !testbundle.Refused(err) {
 			t.Fatalf("an error after %d bytes: %v", n, err)
