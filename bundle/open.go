@@ -132,6 +132,7 @@ func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) (e
 	defer func() {
 		if err != nil { // nobody may use what did not verify
 			b.closeIndex()
+			b.Index, b.line, b.tmp, b.Seen = nil, nil, "", false
 		}
 	}()
 	if b.Signed < require {
@@ -360,7 +361,7 @@ func (b *Bundle) Close() error {
 	return err
 }
 
-// closeIndex closes the index and forgets all that was read from it.
+// closeIndex closes the index and removes a temporary copy of it.
 func (b *Bundle) closeIndex() (err error) {
 	if b.Index != nil {
 		err = b.Index.Close()
@@ -368,7 +369,6 @@ func (b *Bundle) closeIndex() (err error) {
 	if b.tmp != "" {
 		err = errors.Join(err, os.RemoveAll(b.tmp))
 	}
-	b.Index, b.line, b.tmp, b.Seen = nil, nil, "", false
 	return err
 }
 
