@@ -58,7 +58,7 @@ const maxLine = 10_000
 func (b *Bundle) own() int64 { return b.line[len(b.line)-1].ID }
 
 // Line returns the earlier bundles of the line that the index names, oldest first.
-func (b *Bundle) Line() []index.Bundle { return b.line[:len(b.line)-1] }
+func (b *Bundle) Line() []index.Bundle { return b.line[:max(len(b.line)-1, 0)] }
 
 // Attach makes others the source of the files of earlier bundles. Bundles of other lines are
 // ignored. The caller closes them, after b.
