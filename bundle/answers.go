@@ -126,15 +126,15 @@ func (e *entries) records(ctx context.Context, c *Contents) error {
 		if v.Record == nil {
 			continue
 		}
-		req := modpath.Request{Kind: modpath.SumLookup, DB: c.DB, Path: v.Path, Version: v.Version.Version}
-		old, ok, err := c.sameRecord(ctx, req.String(), v.Version)
+		path := modpath.Lookup(c.DB, module.Version{Path: v.Path, Version: v.Version.Version})
+		old, ok, err := c.sameRecord(ctx, path, v.Version)
 		if err != nil {
 			return err
 		}
 		if ok { // with an older head, which clients accept too
 			e.list = append(e.list, old)
 		} else {
-			e.data(req, recordOf(v.Version).Lookup(c.Head))
+			e.list = append(e.list, DataSource(path, recordOf(v.Version).Lookup(c.Head)))
 		}
 	}
 	e.list = append(e.list, c.Tiles...)

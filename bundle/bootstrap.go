@@ -23,7 +23,7 @@ func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)
 		return wrapBad(ctx, err)
 	}
 	for _, p := range platforms {
-		name := strings.Replace(p, "/", "-", 1)
+		name := modpath.PlatformName(p)
 		rel := modpath.Request{Kind: modpath.Self, Name: name}.String()
 		f, _, err := b.Index.File(ctx, rel)
 		if err != nil {

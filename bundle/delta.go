@@ -225,7 +225,7 @@ func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) 
 func (c *Contents) carriedBootstraps(ctx context.Context) (platforms []string, err error) {
 	list, err := c.Base.Index.Bootstraps(ctx)
 	for _, p := range list {
-		name := strings.Replace(p, "/", "-", 1)
+		name := modpath.PlatformName(p)
 		path := modpath.Request{Kind: modpath.Self, Name: name}.String()
 		if !slices.ContainsFunc(c.Bootstraps, func(s Source) bool { return s.Path == path }) {
 			platforms = append(platforms, "."+name)

@@ -36,7 +36,7 @@ func (b *Bundle) Extract(ctx context.Context, dir string, x Extraction) (n int, 
 	defer t.Close()
 	t.Replace = x.Replace
 	if len(x.Paths) == 0 && !t.Replace {
-		if err := b.continueTree(t, x.Trust); err != nil {
+		if err := b.continueTree(ctx, t, x.Trust); err != nil {
 			return 0, err
 		}
 	}
@@ -94,8 +94,8 @@ func (b *Bundle) extract(ctx context.Context, t *safetree.Tree, f index.File, bu
 
 // continueTree lets files be replaced when the MANIFEST in t is that of an earlier bundle of b's
 // line. One of a newer bundle is a *RollbackError.
-func (b *Bundle) continueTree(t *safetree.Tree, keyring *trust.Keyring) error {
-	data, err := t.Read(manifestName, ManifestSize)
+func (b *Bundle) continueTree(ctx context.Context, t *safetree.Tree, keyring *trust.Keyring) error {
+	data, err := t.ReadFile(ctx, manifestName, ManifestSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -109,7 +109,7 @@ func (b *Bundle) continueTree(t *safetree.Tree, keyring *trust.Keyring) error {
 	case m.Name != b.Manifest.Name:
 		return &OccupiedError{File: filepath.Join(t.Dir, manifestName), Reason: fmt.Sprintf("the tree is of the line %s, not of %s", m.Name, b.Manifest.Name)}
 	}
-	if err := b.Manifest.Accept(b.path, Known{Sequence: m.Sequence, What: "that of the tree in " + t.Dir}); err != nil {
+	if err := b.Manifest.Accept(b.path, Known{Name: m.Name, Sequence: m.Sequence, What: "that of the tree in " + t.Dir}); err != nil {
 		return err
 	}
 	t.Replace = true

@@ -85,7 +85,8 @@ func (m Manifest) Text() string {
 
 // ID returns the bundle's id: the SHA-256 of its text, in hex. It does not depend on signatures.
 func (m Manifest) ID() string {
-	return hashText(m.Text())
+	sum := sha256.Sum256([]byte(m.Text()))
+	return hex.EncodeToString(sum[:])
 }
 
 // ParseManifest parses a text that Text returned.
@@ -236,9 +237,3 @@ func openManifest(data, more []byte, keyring *trust.Keyring) (Manifest, *note.No
 
 // errOtherSignatures reports detached signatures of another bundle.
 var errOtherSignatures = errors.New("it has signatures of another bundle")
-
-// hashText returns the SHA-256 of text in hex.
-func hashText(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}

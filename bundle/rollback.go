@@ -6,7 +6,7 @@ import (
 
 // A Known is a bundle that a store, a tree or a machine has already.
 type Known struct {
-	Name     string // of the line; "" for that of the new bundle
+	Name     string // of the line
 	Sequence int64
 	ID       string // "" for any
 	What     string // for messages: "that of /store/team-7.tar"
@@ -18,7 +18,7 @@ type Known struct {
 func (m *Manifest) Accept(path string, known ...Known) error {
 	for _, k := range known {
 		switch {
-		case k.Name != "" && k.Name != m.Name:
+		case k.Name != m.Name:
 			return &RollbackError{path, fmt.Sprintf("it is of the line %s, and %s is of %s", m.Name, k.What, k.Name)}
 		case m.Sequence < k.Sequence:
 			return &RollbackError{path, fmt.Sprintf("its sequence is %d, and %s is %d", m.Sequence, k.What, k.Sequence)}

@@ -325,7 +325,7 @@ func (b *Bundle) proveRecords(ctx context.Context, head proof.Head, damage func(
 				return away
 			}
 			if err != nil {
-				damage(modpath.Request{Kind: modpath.SumLookup, DB: b.Manifest.DB, Path: r.Mod.Path, Version: r.Mod.Version}.String(), err)
+				damage(modpath.Lookup(b.Manifest.DB, r.Mod), err)
 			}
 		}
 		return nil

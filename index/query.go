@@ -6,6 +6,8 @@ import (
 	"errors"
 	"iter"
 	"strings"
+
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // A Bundle is a bundle of the line.
@@ -348,7 +350,7 @@ func (x *Index) Bootstraps(ctx context.Context) (list []string, err error) {
 			return nil, err
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(f.Path, "self/"), ".tar")
-		list = append(list, strings.Replace(name, "-", "/", 1))
+		list = append(list, modpath.PlatformOf(name))
 	}
 	return list, nil
 }

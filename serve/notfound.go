@@ -78,7 +78,7 @@ func (h *handler) explainVuln(ctx context.Context, l *lines) error {
 
 // explainSelf is about Go and modmirror for a platform.
 func (h *handler) explainSelf(l *lines, req modpath.Request) {
-	platform := strings.Replace(req.Name, "-", "/", 1)
+	platform := modpath.PlatformOf(req.Name)
 	l.add("no modmirror and Go for %s is in %s", platform, h.view.Title())
 	l.add("to have them carried, add a line to the list outside: self %s", platform)
 }

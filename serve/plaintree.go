@@ -189,9 +189,6 @@ func (s *Static) checkMarker(ctx context.Context, b *bundle.Bundle) (bool, error
 	if s.AllowRollback {
 		return true, nil
 	}
-	if err := bundle.CheckName(m.Name); err != nil {
-		return true, &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf("%s names no line: %v", markerName, err)}
-	}
 	return true, b.Manifest.Accept(b.Path(), bundle.Known{Name: m.Name, Sequence: m.Sequence, What: "that of the tree"})
 }
 

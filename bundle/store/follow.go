@@ -261,7 +261,7 @@ func (f *Follower) acceptAfter(v *View) error {
 		if b := now[name]; b == nil { // the last bundle of the line is better than none
 			err = cmp.Or(errors.Join(v.Skipped...), fmt.Errorf("the line %s is not in the store any more", name))
 		} else if !f.AllowRollback {
-			err = b.Manifest.Accept(name, bundle.Known{Sequence: before, What: "that of the bundle served now"})
+			err = b.Manifest.Accept(name, bundle.Known{Name: name, Sequence: before, What: "that of the bundle served now"})
 		}
 		if err != nil {
 			return fmt.Errorf("still serving the earlier bundles: %w", err)

@@ -22,7 +22,7 @@ func (e *MinSequenceError) Unwrap() error { return &e.RollbackError }
 
 // checkLowest returns a *MinSequenceError when the sequence of b is below the lowest one.
 func checkLowest(b *bundle.Bundle, lowest int64) error {
-	err := b.Manifest.Accept(b.Path(), bundle.Known{Sequence: lowest, What: "the lowest that is accepted"})
+	err := b.Manifest.Accept(b.Path(), bundle.Known{Name: b.Manifest.Name, Sequence: lowest, What: "the lowest that is accepted"})
 	if back, ok := errors.AsType[*bundle.RollbackError](err); ok {
 		return &MinSequenceError{*back}
 	}
@@ -125,7 +125,7 @@ func (s *State) Check(ctx context.Context, b *bundle.Bundle) error {
 	fail := func(format string, args ...any) error {
 		return &bundle.RollbackError{Bundle: b.Path(), Reason: fmt.Sprintf(format, args...)}
 	}
-	known := bundle.Known{Sequence: seen.Sequence, ID: seen.ID, What: "that of the bundle accepted on " + when}
+	known := bundle.Known{Name: m.Name, Sequence: seen.Sequence, ID: seen.ID, What: "that of the bundle accepted on " + when}
 	if err := m.Accept(b.Path(), known); err != nil {
 		return err
 	}

@@ -79,9 +79,6 @@ func Stateless(dir string, keyring *trust.Keyring) *Store {
 	return &Store{Dir: dir, Trust: keyring, State: NoState(), shelf: media.Folder(dir)}
 }
 
-// Shelf returns where the bundles lie.
-func (s *Store) Shelf() media.Shelf { return s.shelf }
-
 // View opens the newest bundle of each line. skipped, which may be nil, is told of files that are
 // not served, and why: they are not bundles of a trusted key. The caller closes the view.
 func (s *Store) View(ctx context.Context, skipped func(file string, err error)) (*View, error) {

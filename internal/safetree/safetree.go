@@ -56,9 +56,9 @@ func Open(dir string) (*Tree, error) {
 // Close closes the folder.
 func (t *Tree) Close() error { return t.root.Close() }
 
-// Read returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist
+// ReadFile returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist
 // when the file does not exist.
-func (t *Tree) Read(name string, limit int64) ([]byte, error) {
+func (t *Tree) ReadFile(_ context.Context, name string, limit int64) ([]byte, error) {
 	if err := t.regular(name); err != nil {
 		return nil, err
 	}
@@ -183,11 +183,6 @@ func (t *Tree) CheckFree(_ context.Context, files iter.Seq2[File, error]) error 
 		}
 	}
 	return nil
-}
-
-// ReadFile is Read for a tree that may be in a bucket.
-func (t *Tree) ReadFile(_ context.Context, name string, limit int64) ([]byte, error) {
-	return t.Read(name, limit)
 }
 
 // SetReplace sets Replace.

@@ -38,13 +38,13 @@ func TestWrite(t *testing.T) {
 			t.Errorf("wrote %v, %v, want %v", wrote, err, want)
 		}
 	}
-	if data, err := tree.Read("a/b/c.txt", 10); err != nil || string(data) != "text" {
+	if data, err := tree.ReadFile(t.Context(), "a/b/c.txt", 10); err != nil || string(data) != "text" {
 		t.Errorf("%q, %v", data, err)
 	}
-	if _, err := tree.Read("a/b/c.txt", 3); err == nil {
+	if _, err := tree.ReadFile(t.Context(), "a/b/c.txt", 3); err == nil {
 		t.Error("a file above the limit was read")
 	}
-	if _, err := tree.Read("a/none", 3); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := tree.ReadFile(t.Context(), "a/none", 3); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
 	if _, err := write(tree, "a/b/c.txt", "other"); !occupied(err) {
@@ -84,7 +84,7 @@ func TestLinks(t *testing.T) {
 		if _, err := write(tree, name, "text"); err == nil {
 			t.Errorf("%s: written", name)
 		}
-		if data, err := tree.Read(name, 100); err == nil {
+		if data, err := tree.ReadFile(t.Context(), name, 100); err == nil {
 			t.Errorf("%s: read %q", name, data)
 		}
 	}

@@ -76,7 +76,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	}
 	var records []proof.Record
 	for _, m := range Modules {
-		data, err := up.Get(modpath.Request{Kind: modpath.SumLookup, DB: db.Name, Path: m.Path, Version: m.Version}.String())
+		data, err := up.Get(modpath.Lookup(db.Name, m))
 		check(t, err)
 		rec, _, err := db.ParseLookup(m, data)
 		check(t, err)
