@@ -8,7 +8,6 @@ package h1
 import (
 	"archive/zip"
 	"bytes"
-	"compress/flate"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -24,6 +23,8 @@ import (
 	"golang.org/x/mod/module"
 	modzip "golang.org/x/mod/zip"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/modmirror/modmirror/internal/inflate"
 )
 
 // A Limiter bounds how many files are inflated at once, over all zips, by its capacity.
@@ -60,7 +61,7 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 	if err != nil {
 		return ZipHash{}, err
 	}
-	z.RegisterDecompressor(zip.Deflate, inflate)
+	z.RegisterDecompressor(zip.Deflate, newInflater)
 	prefix := m.Path + "@" + m.Version + "/"
 	files := slices.Clone(z.File)
 	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
@@ -116,8 +117,8 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 	return out, nil
 }
 
-// buffers holds buffers for reading files.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
+// buffers holds buffers for reading files. Most files fit, and are inflated right into them.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
 // hashFile hashes a file of a zip. With keep it returns the content too.
 func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) {
@@ -148,28 +149,28 @@ func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) 
 	return sum, content, nil
 }
 
-// inflaters holds flate readers, which take 40 KiB each.
+// inflaters holds inflate readers, which take 90 KiB or more each.
 var inflaters sync.Pool
 
-type inflater struct{ io.ReadCloser }
+type inflater struct{ *inflate.Reader }
 
-func inflate(r io.Reader) io.ReadCloser {
-	if x, ok := inflaters.Get().(io.ReadCloser); ok {
-		x.(flate.Resetter).Reset(r, nil)
+// newInflater returns a reader of a compressed file.
+func newInflater(r io.Reader) io.ReadCloser {
+	if x, ok := inflaters.Get().(*inflate.Reader); ok {
+		x.Reset(r)
 		return &inflater{x}
 	}
-	return &inflater{flate.NewReader(r)}
+	return &inflater{inflate.NewReader(r)}
 }
 
 // Close returns the reader to inflaters.
 func (i *inflater) Close() error {
-	if i.ReadCloser == nil {
-		return nil
+	if i.Reader != nil {
+		i.Reset(nil)
+		inflaters.Put(i.Reader)
+		i.Reader = nil
 	}
-	err := i.ReadCloser.Close()
-	inflaters.Put(i.ReadCloser)
-	i.ReadCloser = nil
-	return err
+	return nil
 }
 
 // A readAhead reads a zip in large pieces. archive/zip reads headers in 30 bytes and content in 4
