@@ -2,13 +2,16 @@ package mirror
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,12 +38,26 @@ type Dir struct {
 
 	flushing sync.Mutex // serializes flush
 	mu       sync.Mutex
-	pending  map[string]*safefile.File // by GOPROXY path: files that are written and have no name yet; guarded by mu
-	dirty    map[string]bool           // folders with new names that are not synced yet; guarded by mu
+	pending  map[string]*pending // by GOPROXY path: files that have no name yet; guarded by mu
+	inMemory int                 // bytes of pending files in memory; guarded by mu
+	onDisk   int64               // bytes of pending files that have a temporary file; guarded by mu
+	dirty    map[string]bool     // folders with new names that are not synced yet; guarded by mu
 }
 
-// maxPending bounds the small files that wait for their names. A killed run loses them.
-const maxPending = 1000
+// A pending file waits for its name: in memory when it is small, else in a temporary file. Many
+// goroutines that make files in one folder would wait for one another in the kernel.
+type pending struct {
+	data []byte
+	temp *safefile.File // nil for data
+	size int64          // of temp in bytes
+}
+
+// These bound the files that wait for their names. A killed run loses them.
+const (
+	maxPending  = 2000
+	maxInMemory = 4 << 20
+	maxOnDisk   = 128 << 20
+)
 
 // The names in a mirror directory that are not part of the tree that it serves. None can be the
 // first element of a module path, which has a dot.
@@ -61,7 +78,7 @@ func OpenDir(ctx context.Context, root string, waiting func(holder string)) (*Di
 	if err := os.MkdirAll(filepath.Join(root, tmpDir), 0o777); err != nil {
 		return nil, fmt.Errorf("making mirror directory: %w", err)
 	}
-	d := &Dir{root: root, pending: make(map[string]*safefile.File), dirty: make(map[string]bool)}
+	d := &Dir{root: root, pending: make(map[string]*pending), dirty: make(map[string]bool)}
 	if d.unlock, err = safefile.Lock(ctx, filepath.Join(root, lockFile), waiting); err != nil {
 		return nil, err
 	}
@@ -98,42 +115,86 @@ func (d *Dir) Sync() error {
 	return eg.Wait()
 }
 
-// flush names the pending files, after one sync for all of them.
+// flush names the pending files, after one sync for all of them. A zip gets its name before its
+// hashes do.
 func (d *Dir) flush() error {
 	d.flushing.Lock()
 	defer d.flushing.Unlock()
+	return d.nameAll()
+}
+
+// nameAll is flush for a caller that holds d.flushing.
+func (d *Dir) nameAll() error {
 	d.mu.Lock()
-	pending := make(map[string]*safefile.File, len(d.pending))
-	for rel, f := range d.pending {
-		pending[rel] = f
-	}
+	waiting := maps.Clone(d.pending)
 	d.mu.Unlock()
-	if len(pending) == 0 {
+	if len(waiting) == 0 {
 		return nil
 	}
-	if ok, err := safefile.SyncAll(d.root); err != nil {
+	order := slices.Sorted(maps.Keys(waiting))
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	files := make([]*safefile.File, len(order))
+	var err error
+	for i, rel := range order {
+		if files[i] = waiting[rel].temp; files[i] == nil && err == nil {
+			files[i], err = d.put(rel, waiting[rel].data)
+		}
+	}
+	if err == nil {
+		err = d.syncFiles(files)
+	}
+	for i, rel := range order {
+		if err != nil {
+			if waiting[rel].temp == nil && files[i] != nil {
+				files[i].Discard() // the content is in memory still
+			}
+			continue
+		}
+		if err = d.commit(files[i]); err == nil {
+			d.named(rel, waiting[rel])
+		}
+	}
+	return err
+}
+
+// rank orders kinds of files: those of a higher rank get their names later.
+func rank(rel string) int {
+	if strings.HasSuffix(rel, hashesExt) {
+		return 1
+	}
+	return 0
+}
+
+// named forgets a pending file that has its name, unless another content waits for that name by
+// now.
+func (d *Dir) named(rel string, p *pending) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pending[rel] == p {
+		delete(d.pending, rel)
+		d.count(p, -1)
+	}
+}
+
+// count adds a pending file to the sums, or with -1 removes it. The caller holds d.mu.
+func (d *Dir) count(p *pending, times int) {
+	d.inMemory += times * len(p.data)
+	if p.temp != nil {
+		d.onDisk += int64(times) * p.size
+	}
+}
+
+// syncFiles makes the contents of closed files survive a crash.
+func (d *Dir) syncFiles(files []*safefile.File) error {
+	if ok, err := safefile.SyncAll(d.root); ok || err != nil {
 		return err
-	} else if !ok {
-		var eg errgroup.Group
-		eg.SetLimit(syncsInFlight)
-		for _, f := range pending {
-			eg.Go(func() error { return syncFile(f.Name()) })
-		}
-		if err := eg.Wait(); err != nil {
-			return err
-		}
 	}
-	for rel, f := range pending {
-		if err := d.commit(f); err != nil {
-			return err
-		}
-		d.mu.Lock()
-		if d.pending[rel] == f {
-			delete(d.pending, rel)
-		}
-		d.mu.Unlock()
+	var eg errgroup.Group
+	eg.SetLimit(syncsInFlight)
+	for _, f := range files {
+		eg.Go(func() error { return syncFile(f.Name()) })
 	}
-	return nil
+	return eg.Wait()
 }
 
 func syncFile(name string) error {
@@ -164,13 +225,37 @@ func (d *Dir) commit(f *safefile.File) error {
 }
 
 // write writes a small file. The next flush names it, together with many others; until then read
-// finds it.
+// finds it. The caller does not change data afterwards.
 func (d *Dir) write(rel string, data []byte) error {
-	f, err := d.put(rel, data)
-	if err != nil {
-		return err
+	return d.await(rel, &pending{data: data})
+}
+
+// adopt takes a file that is finished and has size bytes. The next flush names it.
+func (d *Dir) adopt(rel string, f *safefile.File, size int64) error {
+	return d.await(rel, &pending{temp: f, size: size})
+}
+
+// await adds a pending file. When there are too many, it flushes them, or goes on while another
+// goroutine does, unless there are far too many.
+func (d *Dir) await(rel string, p *pending) error {
+	d.mu.Lock()
+	if old := d.pending[rel]; old != nil {
+		d.count(old, -1)
 	}
-	return d.adopt(rel, f)
+	d.pending[rel] = p
+	d.count(p, 1)
+	over := max(len(d.pending)/maxPending, d.inMemory/maxInMemory, int(d.onDisk/maxOnDisk))
+	d.mu.Unlock()
+	switch {
+	case over == 0:
+		return nil
+	case over > 1:
+		return d.flush()
+	case d.flushing.TryLock():
+		defer d.flushing.Unlock()
+		return d.nameAll()
+	}
+	return nil
 }
 
 // update writes a small file unless it has this content already.
@@ -181,7 +266,7 @@ func (d *Dir) update(rel string, data []byte) error {
 	return d.write(rel, data)
 }
 
-// put writes data to a temporary file for adopt.
+// put writes data to a temporary file and closes it.
 func (d *Dir) put(rel string, data []byte) (*safefile.File, error) {
 	f, err := d.create(rel)
 	if err != nil {
@@ -198,28 +283,18 @@ func (d *Dir) put(rel string, data []byte) (*safefile.File, error) {
 	return f, nil
 }
 
-// adopt takes a file from put. The next flush names it.
-func (d *Dir) adopt(rel string, f *safefile.File) error {
-	d.mu.Lock()
-	d.pending[rel] = f
-	full := len(d.pending) >= maxPending
-	d.mu.Unlock()
-	if full {
-		return d.flush()
-	}
-	return nil
-}
-
-// read reads a small file. ok is false when it does not exist.
+// read reads a small file. ok is false when it does not exist. The caller does not change data.
 func (d *Dir) read(rel string) (data []byte, ok bool, err error) {
-	name := d.Path(rel)
 	d.mu.Lock()
-	if f := d.pending[rel]; f != nil {
-		name = f.Name()
-	}
+	p := d.pending[rel]
 	d.mu.Unlock()
-	data, err = os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) && name != d.Path(rel) { // a flush has just named it
+	if p != nil && p.temp == nil {
+		return p.data, true, nil
+	}
+	if p != nil {
+		data, err = os.ReadFile(p.temp.Name())
+	}
+	if p == nil || errors.Is(err, fs.ErrNotExist) { // a flush has just named it
 		data, err = os.ReadFile(d.Path(rel))
 	}
 	if errors.Is(err, fs.ErrNotExist) {

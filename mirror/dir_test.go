@@ -2,9 +2,11 @@ package mirror
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -54,5 +56,84 @@ func TestQuarantineKeepsLongNames(t *testing.T) {
 		if !strings.Contains(string(reason), "/m/@v/v1.0.0.zip: its hash is another one") {
 			t.Errorf("%s says %q", name, reason)
 		}
+	}
+}
+
+// TestPending reads files that have no name yet, and writes more of them than may wait, from many
+// goroutines.
+func TestPending(t *testing.T) {
+	d, err := OpenDir(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := func(i int) string { return fmt.Sprintf("example.com/m%d/@v/v1.0.0.mod", i) }
+	var wg sync.WaitGroup
+	const writers, each = 8, 700
+	for w := range writers {
+		wg.Go(func() {
+			for i := w * each; i < (w+1)*each; i++ {
+				if err := d.write(name(i), fmt.Append(nil, i)); err != nil {
+					t.Error(err)
+				}
+				if data, ok, err := d.read(name(i)); err != nil || !ok || string(data) != fmt.Sprint(i) {
+					t.Errorf("%s: %q, %v, %v", name(i), data, ok, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(d.pending); n >= maxPending {
+		t.Errorf("%d files wait for their names, want fewer than %d", n, maxPending)
+	}
+	if err := d.write(name(0), []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.pending) != 0 || d.inMemory != 0 || d.onDisk != 0 {
+		t.Errorf("%d files, %d and %d bytes are left", len(d.pending), d.inMemory, d.onDisk)
+	}
+	for i := range writers * each {
+		want := fmt.Sprint(i)
+		if i == 0 {
+			want = "new"
+		}
+		if data, err := os.ReadFile(d.Path(name(i))); err != nil || string(data) != want {
+			t.Fatalf("%s: %q, %v, want %q", name(i), data, err, want)
+		}
+	}
+}
+
+// TestZipsFirst names zips before their hashes, in one sync.
+func TestZipsFirst(t *testing.T) {
+	d, err := OpenDir(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	const zip = "example.com/m/@v/v1.0.0.zip"
+	if err := d.write(hashesFile(zip), []byte("h1")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.put(zip, []byte("zip"))
+	if err == nil {
+		err = d.adopt(zip, f, 3)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, ok, err := d.read(zip); err != nil || !ok || string(data) != "zip" {
+		t.Errorf("before it has its name: %q, %v, %v", data, ok, err)
+	}
+	os.Mkdir(d.Path("example.com"), 0o777)
+	if err := os.WriteFile(d.Path("example.com/m"), nil, 0o666); err != nil { // no folder can be there
+		t.Fatal(err)
+	}
+	if err := d.flush(); err == nil {
+		t.Fatal("named below a file")
+	}
+	if d.pending[hashesFile(zip)] == nil {
+		t.Error("the hashes were named although the zip was not")
 	}
 }

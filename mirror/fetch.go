@@ -46,20 +46,6 @@ type File struct {
 	SHA256 [32]byte
 }
 
-// A limiter bounds how many goroutines do something at once.
-type limiter chan struct{}
-
-func (l limiter) acquire(ctx context.Context) error {
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (l limiter) release() { <-l }
-
 // A staged file is fetched and well-formed, and waits for the check of its hash. A new one gets its
 // name after that; data, waiting or temp holds its content.
 type staged struct {
@@ -67,9 +53,27 @@ type staged struct {
 	h1      string
 	packed  bool           // for a zip: it has the form of repack
 	goModH1 string         // of the go.mod in a new zip; "" without one
-	data    []byte         // of a small file
-	waiting *safefile.File // of a long .mod or .info file
 	temp    *safefile.File // of a zip
+
+	mu      sync.Mutex
+	data    []byte         // of a small file; guarded by mu
+	waiting *safefile.File // of a long .mod or .info file; guarded by mu
+}
+
+// A goMod is a go.mod file that is asked for: queries, graphs, toolchains, retractions and the
+// bundle may all want it, at the same time too.
+type goMod struct {
+	asking sync.Mutex
+	staged *staged         // nil before it was fetched
+	parsed *modgraph.GoMod // nil before it was parsed
+}
+
+// A goInfo is a .info file that is asked for.
+type goInfo struct {
+	asking sync.Mutex
+	staged *staged // nil before it was fetched
+	info   info
+	err    error // refusal of the upstream
 }
 
 // A fetcher gets the files of module versions from the mirror directory, or else from a module
@@ -80,10 +84,10 @@ type fetcher struct {
 	modCache  string // GOMODCACHE, or ""
 	noProxy   string // GONOPROXY: patterns of modules that direct fetches
 	direct    *upstream.Direct
-	net       limiter
+	net       *limiter   // bounds requests in flight
 	cpu       h1.Limiter // bounds files of zips that are inflated
-	zips      limiter    // bounds zips that are hashed, each with its directory in memory
-	open      limiter    // bounds zips that are fetched or hashed, each with an open file
+	zips      *limiter   // bounds zips that are hashed, each with its directory in memory
+	open      *limiter   // bounds zips that are fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
 	repacked  func(module.Version) bool // reports whether a zip must have the form of repack
 	progress  *atomic.Int64
@@ -94,9 +98,9 @@ type fetcher struct {
 	lock *Lock // answers queries; nil without a lock
 
 	mu       sync.Mutex
-	resolved map[module.Version]*resolution     // results of queries
-	mods     map[module.Version]*staged         // go.mod files
-	parsed   map[module.Version]*modgraph.GoMod // their parsed contents, of those that were read
+	resolved map[module.Version]*resolution // results of queries
+	mods     map[module.Version]*goMod
+	infos    map[module.Version]*goInfo
 }
 
 // small gets a .mod or .info file. check says whether its content is well-formed. Content of the
@@ -216,50 +220,93 @@ func (f *fetcher) source(m module.Version) source {
 }
 
 // goMod gets and parses a go.mod file. It returns a *modgraph.AbsentError when the upstream refuses
-// the file, and a *modgraph.BadModError when the file cannot be parsed. It parses each file once:
-// queries, toolchains and retractions ask for files that a graph has read.
+// the file, and a *modgraph.BadModError when the file cannot be parsed. Each file is fetched and
+// parsed once.
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
-	f.mu.Lock()
-	g := f.parsed[m]
-	f.mu.Unlock()
-	if g != nil {
-		return g, nil
+	g := f.mod(m)
+	g.asking.Lock()
+	defer g.asking.Unlock()
+	if g.parsed != nil {
+		return g.parsed, nil
 	}
-	var mod *modfile.File
-	_, err := f.stage(ctx, m, func(data []byte) (err error) {
-		if n := bytes.Count(data, []byte("\n")); n > maxLines {
-			err = fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)
-			return &modgraph.BadModError{Err: err}
+	if g.staged != nil { // it was wanted for the bundle alone
+		if data, ok, err := f.content(g.staged); err == nil && ok {
+			if g.parsed, err = parseGoMod(m, data); err == nil {
+				return g.parsed, nil
+			}
 		}
-		mod, err = modfile.ParseLax(m.String()+"/go.mod", data, nil)
-		if err == nil && mod.Module == nil {
-			err = fmt.Errorf("%s/go.mod: no module line", m)
-		}
-		if err != nil {
-			err = &modgraph.BadModError{Err: err}
-		}
+	}
+	var parsed *modgraph.GoMod
+	s, err := f.stage(ctx, m, func(data []byte) (err error) {
+		parsed, err = parseGoMod(m, data)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	if s != nil {
+		g.staged = s
 	}
-	g = modgraph.Summarize(mod)
+	if err == nil {
+		g.parsed = parsed
+	}
+	return g.parsed, err
+}
+
+// parseGoMod parses a go.mod file of the graph. Its errors are *modgraph.BadModError.
+func parseGoMod(m module.Version, data []byte) (*modgraph.GoMod, error) {
+	if n := bytes.Count(data, []byte("\n")); n > maxLines {
+		err := fmt.Errorf("%s/go.mod: %d lines, more than the limit of %d", m, n, maxLines)
+		return nil, &modgraph.BadModError{Err: err}
+	}
+	mod, err := modfile.ParseLax(m.String()+"/go.mod", data, nil)
+	if err == nil && mod.Module == nil {
+		err = fmt.Errorf("%s/go.mod: no module line", m)
+	}
+	if err != nil {
+		return nil, &modgraph.BadModError{Err: err}
+	}
+	return modgraph.Summarize(mod), nil
+}
+
+// mod returns the go.mod file of m, fetched or not.
+func (f *fetcher) mod(m module.Version) *goMod {
 	f.mu.Lock()
-	f.parsed[m] = g
-	f.mu.Unlock()
-	return g, nil
+	defer f.mu.Unlock()
+	g := f.mods[m]
+	if g == nil {
+		g = new(goMod)
+		f.mods[m] = g
+	}
+	return g
+}
+
+// content returns the content of a small file that was fetched. ok is false when the mirror
+// directory lost it.
+func (f *fetcher) content(s *staged) (data []byte, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.data != nil:
+		return s.data, true, nil
+	case s.waiting != nil:
+		data, err = os.ReadFile(s.waiting.Name())
+		return data, err == nil, err
+	}
+	return f.dir.read(s.Path)
 }
 
 // stagedMod returns the go.mod file of m without parsing it. A file that no graph reads need not be
 // well-formed: only its hash counts, as for the go command.
 func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
-	f.mu.Lock()
-	s := f.mods[m]
-	f.mu.Unlock()
-	if s != nil {
-		return s, nil
+	g := f.mod(m)
+	g.asking.Lock()
+	defer g.asking.Unlock()
+	if g.staged != nil {
+		return g.staged, nil
 	}
-	return f.stage(ctx, m, func([]byte) error { return nil })
+	s, err := f.stage(ctx, m, func([]byte) error { return nil })
+	if err == nil {
+		g.staged = s
+	}
+	return s, err
 }
 
 // checkName checks that a proxy can be asked for m, and that a file system can have its names.
@@ -290,9 +337,6 @@ func (f *fetcher) stage(ctx context.Context, m module.Version, check func([]byte
 		return nil, err
 	}
 	s.h1 = h1.GoMod(data)
-	f.mu.Lock()
-	f.mods[m] = s
-	f.mu.Unlock()
 	return s, err
 }
 
@@ -322,8 +366,20 @@ func parseInfo(data []byte, version string) (info, error) {
 	return i, nil
 }
 
-// info gets the .info file of a version.
+// info gets the .info file of a version. It is fetched once.
 func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, error) {
+	f.mu.Lock()
+	g := f.infos[m]
+	if g == nil {
+		g = new(goInfo)
+		f.infos[m] = g
+	}
+	f.mu.Unlock()
+	g.asking.Lock()
+	defer g.asking.Unlock()
+	if g.staged != nil || g.err != nil {
+		return g.staged, g.info, g.err
+	}
 	var i info
 	s, _, err := f.small(ctx, modpath.Info, m, maxInfo, func(data []byte) (err error) {
 		if i, err = parseInfo(data, m.Version); err != nil {
@@ -331,6 +387,12 @@ func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, er
 		}
 		return err
 	})
+	switch {
+	case err == nil:
+		g.staged, g.info = s, i
+	case upstream.Refused(err):
+		g.err = err
+	}
 	return s, i, err
 }
 
@@ -345,9 +407,14 @@ func (f *fetcher) count(n int64) {
 func (f *fetcher) discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, s := range f.mods {
-		if s.waiting != nil {
-			s.waiting.Discard()
+	for _, g := range f.mods {
+		if g.staged != nil && g.staged.waiting != nil {
+			g.staged.waiting.Discard()
+		}
+	}
+	for _, g := range f.infos {
+		if g.staged != nil && g.staged.waiting != nil {
+			g.staged.waiting.Discard()
 		}
 	}
 }
@@ -361,6 +428,8 @@ func (s *staged) discard() {
 
 // commit gives a staged file its name in the mirror directory.
 func (f *fetcher) commit(s *staged) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case s.data != nil:
 		data := s.data
@@ -369,10 +438,11 @@ func (f *fetcher) commit(s *staged) error {
 	case s.waiting != nil:
 		waiting := s.waiting
 		s.waiting = nil
-		return f.dir.adopt(s.Path, waiting)
+		return f.dir.adopt(s.Path, waiting, s.Size)
 	case s.temp != nil:
-		// A zip without its hashes is fetched again; hashes beside another zip would be wrong.
-		if err := f.dir.commit(s.temp); err != nil {
+		temp := s.temp
+		s.temp = nil
+		if err := f.dir.adopt(s.Path, temp, s.Size); err != nil {
 			return err
 		}
 		hashes := fmt.Sprintf("%s %x", s.h1, s.SHA256)

@@ -26,3 +26,22 @@ func TestWarmSyncAsksForNothing(t *testing.T) {
 		t.Errorf("closure (-cold +warm):\n%s", diff)
 	}
 }
+
+// TestAskedOnce checks that a cold sync asks for each file once: graphs, newest versions, proofs and
+// the bundle want some of them at the same time.
+func TestAskedOnce(t *testing.T) {
+	w := newWorld(t)
+	before := w.up.Requests() // the world looked its records up
+	if _, err := w.sync(project(t, head+"require (\n\texample.com/hello v1.1.0\n\texample.com/text v1.0.0\n)\n")); err != nil {
+		t.Fatal(err)
+	}
+	asked := w.up.Requests()
+	for path, n := range asked {
+		if n -= before[path]; n > 1 {
+			t.Errorf("%s was asked for %d times", path, n)
+		}
+	}
+	if len(asked) < 10 {
+		t.Errorf("only %d files were asked for", len(asked))
+	}
+}

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -111,14 +113,14 @@ func (m *Mirror) newRun(job *Job) *run {
 		modCache: m.cfg.ModCache,
 		noProxy:  m.cfg.NoProxy,
 		direct:   upstream.NewDirect(m.dir.Path(directDir)),
-		net:      make(limiter, m.cfg.Parallel),
+		net:      newLimiter(m.cfg.Parallel),
 		cpu:      make(h1.Limiter, cores),
-		zips:     make(limiter, 2*cores),
-		open:     make(limiter, m.cfg.Parallel+4*cores),
+		zips:     newLimiter(2 * cores),
+		open:     newLimiter(m.cfg.Parallel + 4*cores),
 		progress: &m.cfg.Progress.Bytes,
 		lock:     job.Lock,
-		mods:     make(map[module.Version]*staged),
-		parsed:   make(map[module.Version]*modgraph.GoMod),
+		mods:     make(map[module.Version]*goMod),
+		infos:    make(map[module.Version]*goInfo),
 		resolved: make(map[module.Version]*resolution),
 	}
 	first := &run{job: job, out: &Closure{}, tools: make(map[int][]module.Version), cfg: m.cfg, fetch: fetch}
@@ -151,22 +153,22 @@ type run struct {
 	newest  map[string]newest        // by module path; complete once asked is closed
 	asked   chan struct{}
 	proven  chan struct{} // closed when every record is proven
-	early   errgroup.Group
+
+	early  errgroup.Group // asks for what the graphs name
+	mu     sync.Mutex
+	queue  []module.Version // that nobody asks for yet; guarded by mu
+	asking int              // goroutines of early; guarded by mu
 }
 
 // sync resolves, fetches, proves and commits the versions of one round.
 func (r *run) sync(ctx context.Context) error {
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
-	r.early.SetLimit(waiting)
 	defer func() { cancel(); r.early.Wait() }()
-	plan, err := r.plan(ctx, func(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
-		mod, err := r.fetch.goMod(ctx, m)
-		if err == nil && r.public(m) {
-			r.early.Go(func() error { // the database keeps the result until it is needed
-				r.sums.lookup(ctx, m)
-				return nil
-			})
+	plan, err := r.plan(urgent(ctx), func(graph context.Context, m module.Version) (*modgraph.GoMod, error) {
+		mod, err := r.fetch.goMod(graph, m)
+		if err == nil {
+			r.ahead(ctx, m)
 		}
 		return mod, err
 	})
@@ -193,6 +195,39 @@ func (r *run) sync(ctx context.Context) error {
 		return err
 	}
 	return r.lists()
+}
+
+// ahead asks for what is wanted of a version besides its go.mod, while the graphs are loaded. What
+// comes is kept until it is needed, and errors will come again. ctx outlives the graphs, which do
+// not wait for this.
+func (r *run) ahead(ctx context.Context, m module.Version) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = append(r.queue, m)
+	if r.asking < 2*r.cfg.Parallel {
+		r.asking++
+		r.early.Go(func() error {
+			for m, ok := r.next(); ok; m, ok = r.next() {
+				if r.public(m) {
+					r.sums.lookup(ctx, m)
+				}
+				r.fetch.info(ctx, m)
+			}
+			return nil
+		})
+	}
+}
+
+// next returns a version of the queue. Without one the asking goroutine ends.
+func (r *run) next() (m module.Version, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		r.asking--
+		return m, false
+	}
+	m, r.queue = r.queue[0], r.queue[1:]
+	return m, true
 }
 
 // versions fetches, checks and commits the versions of a plan, and adds them to the result.
@@ -229,6 +264,9 @@ func (r *run) versions(ctx context.Context, list []*modgraph.Wanted) error {
 // lists writes the list file of every module that has a zip, so that the mirror directory is a
 // proxy by itself.
 func (r *run) lists() error {
+	if err := r.fetch.dir.flush(); err != nil { // the names of zips are read
+		return err
+	}
 	last := ""
 	for _, v := range r.out.Versions {
 		if v.Zip == nil || v.Mod.Path == last {
@@ -260,10 +298,19 @@ func (r *run) contradictsSumDB(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // the earlier error waits no longer
 	defer cancel()
 	r.fetch.mu.Lock()
-	defer r.fetch.mu.Unlock()
-	for m, s := range r.fetch.mods {
+	mods := maps.Clone(r.fetch.mods)
+	r.fetch.mu.Unlock()
+	for m, g := range mods {
 		if ctx.Err() != nil {
 			return nil
+		}
+		if !g.asking.TryLock() { // it did not come
+			continue
+		}
+		s := g.staged
+		g.asking.Unlock()
+		if s == nil {
+			continue
 		}
 		if rec, ok := r.fetch.record(ctx, m); ok && rec.GoModH1 != s.h1 {
 			return r.mismatch(m, "go.mod", s, rec.GoModH1)

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
@@ -47,9 +48,16 @@ type checksums struct {
 	base    string        // URL of the database
 	baseErr error
 
-	mu      sync.Mutex
-	lookups map[module.Version]*lookup
-	heads   map[tlog.Tree]proof.Head // from answers over the network
+	lock      *Lock // names the head to prove under; nil for the newest one
+	asking    sync.Mutex
+	newest    *proof.Head // what the database said at first; nil before; guarded by asking
+	newestErr error       // guarded by asking
+
+	mu       sync.Mutex
+	lookups  map[module.Version]*lookup
+	heads    map[tlog.Tree]proof.Head // from answers over the network
+	unproven []proof.Record           // too few for proveAhead; guarded by mu
+	tiles    singleflight.Group       // by path
 }
 
 // A lookup is a lookup in progress or done.
@@ -62,7 +70,7 @@ type lookup struct {
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
 	return &checksums{
-		db: db, fetch: f, finding: make(chan struct{}, 1),
+		db: db, fetch: f, lock: f.lock, finding: make(chan struct{}, 1),
 		lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head),
 	}
 }
@@ -197,6 +205,9 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 		l.once.Do(func() {
 			l.record, l.err = c.lookupOnce(ctx, m)
 			l.stale = l.err != nil && ctx.Err() != nil
+			if l.err == nil {
+				c.proveAhead(ctx, l.record)
+			}
 		})
 		if !l.stale || ctx.Err() != nil {
 			return l.record, l.err
@@ -232,6 +243,41 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	c.heads[head.Tree] = head
 	c.mu.Unlock()
 	return r, nil
+}
+
+// aheadBatch is how many records proveAhead proves at once.
+const aheadBatch = 64
+
+// proveAhead proves records, a batch at a time, while others are looked up. That brings the tiles
+// into the mirror directory. What it finds out does not count: prove repeats it, perhaps under a
+// newer head, and reports errors.
+func (c *checksums) proveAhead(ctx context.Context, r proof.Record) {
+	c.mu.Lock()
+	c.unproven = append(c.unproven, r)
+	var batch []proof.Record
+	if len(c.unproven) >= aheadBatch {
+		batch, c.unproven = c.unproven, nil
+	}
+	c.mu.Unlock()
+	if batch == nil {
+		return
+	}
+	head, err := c.proveUnderFirst(ctx)
+	if err != nil {
+		return
+	}
+	batch = slices.DeleteFunc(batch, func(r proof.Record) bool { return r.ID >= head.N })
+	p := &proof.Prover{Head: head, Source: &tileSource{ctx: ctx, c: c, save: true}}
+	p.Records(batch)
+}
+
+// proveUnderFirst returns the head that prove will most likely prove under.
+func (c *checksums) proveUnderFirst(ctx context.Context) (proof.Head, error) {
+	if c.lock != nil {
+		head, _, err := c.lock.heads(c.db)
+		return head, err
+	}
+	return c.latest(ctx)
 }
 
 // headFile returns the path at which the mirror directory remembers a head.
@@ -355,14 +401,32 @@ func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Ver
 	return p, c.store(p.head, append(records, others...))
 }
 
-// latest asks the database for its newest head.
+// latest returns the newest head of the database, which it asks once.
 func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if c.newest != nil {
+		return *c.newest, nil
+	}
+	if c.newestErr != nil {
+		return proof.Head{}, c.newestErr
+	}
 	msg, err := c.get(ctx, "latest", proof.MaxLookup)
 	if err != nil {
-		return proof.Head{}, fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
+		err = fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
 	}
-	h, err := c.db.ParseHead(msg)
-	return h, answered(upstream.Redact(c.base+"/latest"), err)
+	var h proof.Head
+	if err == nil {
+		h, err = c.db.ParseHead(msg)
+		err = answered(upstream.Redact(c.base+"/latest"), err)
+	}
+	switch {
+	case err == nil:
+		c.newest = &h
+	case ctx.Err() == nil: // others need not ask again
+		c.newestErr = err
+	}
+	return h, err
 }
 
 // needed returns the paths of the tiles that prove records of versions in the mirror directory, and
@@ -516,11 +580,11 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 		}
 	}
 	get := func(t tlog.Tile) ([]byte, error) { return s.c.get(ctx, t.Path(), int64(full.W*tlog.HashSize)) }
-	data, err := proof.ReadTile(t, get, upstream.Refused)
+	data, err, _ := s.c.tiles.Do(t.Path(), func() (any, error) { return proof.ReadTile(t, get, upstream.Refused) })
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of checksum database %s: %w", t.Path(), s.c.db.Name, err)
 	}
-	return data, nil
+	return data.([]byte), nil
 }
 
 // SaveTiles writes authenticated tiles into the mirror directory.

@@ -54,7 +54,7 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 		}
 	}
 	if err == nil {
-		err = temp.Finish()
+		err = temp.FinishNoSync()
 	}
 	if err == nil && have != nil { // without its hashes, the old zip does not count until the new one has its name
 		err = os.Remove(f.dir.Path(hashesFile(rel)))
@@ -168,7 +168,11 @@ func (f *fetcher) zipSize(ctx context.Context, m module.Version) (int64, error) 
 }
 
 // hashesFile returns the GOPROXY path of the file with the hashes of a zip.
-func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ".hashes" }
+func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + hashesExt }
+
+// hashesExt ends the names of files with the hashes of a zip. A zip without them is fetched again,
+// and hashes beside another zip would be wrong, so a zip gets its name first.
+const hashesExt = ".hashes"
 
 // hashZip checks the zip in s.temp by the rules of module zips (https://go.dev/ref/mod#zip-files)
 // and enters its size and hashes into s.

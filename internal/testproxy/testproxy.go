@@ -188,6 +188,13 @@ func (s *Server) Asked(path string) int {
 	return s.asked[path]
 }
 
+// Requests returns how often each path was asked for.
+func (s *Server) Requests() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.asked)
+}
+
 // Only makes the lists name no other versions than carried, as those of an upstream that has what a
 // bundle carries. nil ends that.
 func (s *Server) Only(carried map[module.Version]bool) {
