@@ -55,7 +55,7 @@ type pending struct {
 // These bound the files that wait for their names. A killed run loses them.
 const (
 	maxPending  = 2000
-	maxInMemory = 4 << 20
+	maxInMemory = 2 << 20
 	maxOnDisk   = 128 << 20
 )
 

@@ -124,14 +124,19 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
 }
 
-// syncHeap is the heap that the garbage collector aims at during a sync, in bytes. The live heap of
-// a sync grows with its closure; its garbage need not.
-const syncHeap = 128 << 20
+// syncHeap is the heap that the garbage collector aims at during a sync, in bytes, and syncGC how
+// much garbage it lets be there, in percent of the live heap. The live heap of a sync grows with its
+// closure; its garbage need not.
+const (
+	syncHeap = 128 << 20
+	syncGC   = 60
+)
 
 // runSync makes a bundle, or with --dry-run says what that would take.
 func runSync(ctx context.Context, report *syncReport, f *syncFlags, args []string) error {
 	e := report.e
 	debug.SetMemoryLimit(syncHeap)
+	debug.SetGCPercent(syncGC)
 	o, err := f.options(ctx, report, args)
 	if err != nil {
 		return err
