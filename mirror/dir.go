@@ -65,7 +65,7 @@ const (
 	tmpDir        = "tmp"
 	quarantineDir = "quarantine"
 	directDir     = "direct" // module cache of the go command for private modules
-	lockFile      = "lock"
+	lockFile      = "lock"   // and recentFile
 )
 
 // OpenDir opens and locks the mirror directory at root, and creates it if needed. While another

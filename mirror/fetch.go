@@ -95,7 +95,8 @@ type fetcher struct {
 	reused    atomic.Int64 // zips from a module cache
 	hashNanos atomic.Int64 // time spent on hashing zips, over all cores
 
-	lock *Lock // answers queries; nil without a lock
+	lock   *Lock // answers queries; nil without a lock
+	recent *recent
 
 	mu       sync.Mutex
 	resolved map[module.Version]*resolution // results of queries

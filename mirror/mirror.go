@@ -46,6 +46,11 @@ type Config struct {
 	Closed   bool            // close the closures of projects too
 	Compat   bool            // carry what go commands before 1.17 read too
 
+	// MaxAge is how old an answer about the newest version of a carried module, or about the head
+	// of the checksum database, may be to be taken from an earlier sync; 0 to always ask. Queries
+	// are always asked.
+	MaxAge time.Duration
+
 	Executable string // the running modmirror, for bootstraps
 	GoVersion  string // Go version here, such as go1.26.8; a sync reports sources that need a newer one
 

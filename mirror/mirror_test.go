@@ -1,7 +1,13 @@
 package mirror
 
 import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )
@@ -43,5 +49,58 @@ func TestAskedOnce(t *testing.T) {
 	}
 	if len(asked) < 10 {
 		t.Errorf("only %d files were asked for", len(asked))
+	}
+}
+
+// TestRecent makes no request when all is pinned and an earlier sync has just asked for the rest.
+func TestRecent(t *testing.T) {
+	w := newWorld(t)
+	dir := project(t, head+"require example.com/hello v1.1.0\n") // v1.2.0 is newer
+	w.cfg.MaxAge = time.Hour
+	first, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.up.Requests()
+	second, err := w.sync(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := w.up.Requests(); !maps.Equal(before, after) {
+		t.Errorf("requests (-before +after):\n%s", gocmp.Diff(before, after))
+	}
+	opts := gocmp.FilterPath(func(p gocmp.Path) bool { return p.String() == "Stats" || p.String() == "newestMods" }, gocmp.Ignore())
+	if diff := gocmp.Diff(first, second, opts); diff != "" {
+		t.Errorf("closure (-first +second):\n%s", diff)
+	}
+	const list = "example.com/hello/@v/list"
+	asks := func() int {
+		before := w.up.Asked(list)
+		if _, err := w.sync(dir); err != nil {
+			t.Fatal(err)
+		}
+		return w.up.Asked(list) - before
+	}
+	name := filepath.Join(w.dir, recentFile)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, text := range map[string]string{
+		"damaged":         string(data[:len(data)/2]),
+		"from the future": regexp.MustCompile(`"Asked":"20`).ReplaceAllString(string(data), `"Asked":"21`),
+		"too old":         regexp.MustCompile(`"Asked":"20`).ReplaceAllString(string(data), `"Asked":"19`),
+		"no version":      strings.ReplaceAll(string(data), `"v1.2.0"`, `"../../x"`),
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if n := asks(); n != 1 {
+			t.Errorf("what is remembered is %s: %d requests for a list, want 1", what, n)
+		}
+	}
+	w.cfg.MaxAge = 0
+	if n := asks(); n != 1 {
+		t.Errorf("with MaxAge 0: %d requests for a list, want 1", n)
 	}
 }

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"cmp"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -86,7 +87,8 @@ func TestPruneKeepsProofs(t *testing.T) {
 	}
 	p, err := m.Prune(t.Context(), 90*24*time.Hour, keep, false)
 	m.Close()
-	if err != nil || len(p.Versions) > 0 {
+	// Of the newest version only the go.mod was wanted, for its retractions.
+	if err != nil || fmt.Sprint(p.Versions) != "[example.com/hello@v1.2.0]" {
 		t.Fatal(p, err)
 	}
 	dir := project(t, "module x\n\ngo 1.20\n\nrequire example.com/hello v1.1.0\n", "x.go", "package x\n")

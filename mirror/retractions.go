@@ -107,6 +107,9 @@ func (r *run) checkNewest(ctx context.Context) error {
 		if err == nil && s.h1 != rec.GoModH1 {
 			err = r.mismatch(m, "go.mod", s, rec.GoModH1)
 		}
+		if err == nil { // the next sync wants it too
+			err = r.fetch.commit(s)
+		}
 		if err != nil {
 			return err
 		}
@@ -120,9 +123,13 @@ var newestTimeout = 30 * time.Second // a variable for tests
 
 func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 	var err error
-	if r.job.Lock != nil {
+	recent, known := r.fetch.recent.newest(path)
+	switch {
+	case r.job.Lock != nil:
 		n.version = r.job.Lock.latest(path)
-	} else {
+	case known:
+		n.version = recent
+	default:
 		list, _, err := r.fetch.versions(ctx, path)
 		if err != nil {
 			return n
@@ -130,6 +137,7 @@ func (r *run) newestVersion(ctx context.Context, path string) (n newest) {
 		if n.version, err = r.fetch.newestOf(ctx, path, list); err != nil {
 			return newest{}
 		}
+		r.fetch.recent.setNewest(path, n.version)
 	}
 	if n.version == "" {
 		return newest{}

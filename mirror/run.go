@@ -88,6 +88,9 @@ func (r *run) finish(ctx context.Context, stats Stats, start time.Time) (*Closur
 	if err := r.bootstraps(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.fetch.recent.write(r.fetch.dir); err != nil {
+		return nil, err
+	}
 	if err := r.fetch.dir.Sync(); err != nil {
 		return nil, err
 	}
@@ -118,6 +121,7 @@ func (m *Mirror) newRun(job *Job) *run {
 		zips:     newLimiter(2 * cores),
 		open:     newLimiter(m.cfg.Parallel + 4*cores),
 		progress: &m.cfg.Progress.Bytes,
+		recent:   readRecent(m.dir, m.cfg.MaxAge),
 		lock:     job.Lock,
 		mods:     make(map[module.Version]*goMod),
 		infos:    make(map[module.Version]*goInfo),

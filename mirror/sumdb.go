@@ -411,6 +411,10 @@ func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
 	if c.newestErr != nil {
 		return proof.Head{}, c.newestErr
 	}
+	if h, ok := c.fetch.recent.head(c.db); ok {
+		c.newest = &h
+		return h, nil
+	}
 	msg, err := c.get(ctx, "latest", proof.MaxLookup)
 	if err != nil {
 		err = fmt.Errorf("reading the head of checksum database %s: %w", c.db.Name, err)
@@ -423,6 +427,7 @@ func (c *checksums) latest(ctx context.Context) (proof.Head, error) {
 	switch {
 	case err == nil:
 		c.newest = &h
+		c.fetch.recent.setHead(c.db.Name, h)
 	case ctx.Err() == nil: // others need not ask again
 		c.newestErr = err
 	}

@@ -44,6 +44,7 @@ type syncFlags struct {
 	goproxy, gosumdb          string
 	compat                    string
 	parallel                  int
+	maxAge                    time.Duration
 	bases, drop               []string
 	full                      bool
 	passphraseFile, lock      string
@@ -122,7 +123,11 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 	fs.BoolVar(&f.asJSON, "json", false, "print what was done, or with --dry-run what would be done, as JSON")
 	fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
+	fs.DurationVar(&f.maxAge, "max-age", defaultMaxAge, "take what the last sync was told about newest versions and the head of the checksum database when it is no older than this `duration`; 0 to always ask")
 }
+
+// defaultMaxAge is short beside the time for which public proxies keep such answers.
+const defaultMaxAge = 10 * time.Minute
 
 // syncHeap is the heap that the garbage collector aims at during a sync, in bytes, and syncGC how
 // much garbage it lets be there, in percent of the live heap. The live heap of a sync grows with its
@@ -270,7 +275,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	}
 	return mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
-		ModCache: settings.GOMODCACHE, Parallel: f.parallel, Closed: f.closed, Compat: f.compat != "",
+		ModCache: settings.GOMODCACHE, Parallel: f.parallel, MaxAge: f.maxAge, Closed: f.closed, Compat: f.compat != "",
 		GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
 		Planned: report.planned, Waiting: e.waiting("the mirror directory " + f.mirror),
 	}, nil
