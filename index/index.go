@@ -67,6 +67,7 @@ type Index struct {
 	file   *os.File // held open, so that no other file gets its inode
 	schema *schema
 
+	builder                              builder
 	fileByPath, fileOf, lookup, versions *sql.Stmt
 }
 
@@ -177,7 +178,10 @@ func (x *Index) Content() (*io.SectionReader, error) {
 }
 
 // Close closes the index.
-func (x *Index) Close() error { return errors.Join(x.db.Close(), x.file.Close()) }
+func (x *Index) Close() error {
+	x.builder.close()
+	return errors.Join(x.db.Close(), x.file.Close())
+}
 
 // SQLiteVersion returns the version of the SQLite that is built in.
 func SQLiteVersion() string {
