@@ -9,6 +9,9 @@
 // that the file has no view, trigger, virtual table or generated column. Check has SQLite check
 // every page, and checks every value itself. All connections are read-only and immutable, with
 // trusted_schema off and cell_size_check on.
+//
+// SQLite answers all queries but one, that for each file that is served, which reads pages of the
+// file itself (directory.go).
 package index
 
 import (
