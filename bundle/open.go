@@ -25,7 +25,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/trust"
@@ -72,6 +71,7 @@ type Bundle struct {
 	packs      []Pack
 	rest       io.Closer // closed by Close; nil for none
 	tmp        string    // temporary folder, removed by Close
+	seal       string    // file of the seal of the index's copy; "" for none
 }
 
 // newBundle returns a bundle that is not verified yet, with detached signatures beside it. m is nil
@@ -82,8 +82,8 @@ func newBundle(path string, m media.Media) *Bundle {
 
 // Open opens and verifies the bundle at path: a file, the first of its pieces, or the manifest of a
 // catalog. keyring says whose signatures count. stateDir, unless it is "", keeps the verified copy
-// of the index, so that the next Open only hashes it. Errors of verification are *NotVerifiedError.
-// The caller closes the bundle.
+// of the index, so that the next Open reads that, and hashes it unless its seal shows that it was
+// not changed since. Errors of verification are *NotVerifiedError. The caller closes the bundle.
 func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir string) (*Bundle, error) {
 	b := newBundle(path, nil)
 	var err error
@@ -132,7 +132,7 @@ func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) (e
 	defer func() {
 		if err != nil { // nobody may use what did not verify
 			b.closeIndex()
-			b.Index, b.line, b.tmp, b.Seen = nil, nil, "", false
+			b.Index, b.line, b.tmp, b.seal, b.Seen = nil, nil, "", "", false
 		}
 	}()
 	if b.Signed < require {
@@ -260,14 +260,16 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	} else if err := safefile.CheckOwner(dir); err != nil {
 		return err
 	}
-	name := filepath.Join(dir, b.Manifest.ID()+".sqlite")
-	if f, err := b.openCopy(name); err == nil {
+	name := filepath.Join(dir, b.Manifest.ID()+copyExt)
+	keep := b.tmp == ""
+	if keep {
+		b.seal = sealFile(name)
+	}
+	if f, err := b.openCopy(name, keep); err == nil {
 		if b.Index, err = index.OpenFile(f); err != nil {
 			return &NotVerifiedError{What: indexName, Err: err}
 		}
 		b.Seen = true
-		now := time.Now()
-		os.Chtimes(name, now, now) // it is in use
 		return b.readLine(ctx)
 	}
 	f, err := safefile.Create(name, 0o600)
@@ -279,13 +281,13 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 		return err
 	}
 	finish, commit := f.Finish, f.Commit
-	if b.tmp != "" { // it need not survive a crash
+	if !keep { // it need not survive a crash
 		finish, commit = f.FinishNoSync, f.CommitNoSync
 	}
 	if err := finish(); err != nil {
 		return err
 	}
-	if err := b.useCopy(f.Name()); err != nil {
+	if err := b.useCopy(f.Name(), false); err != nil {
 		return err
 	}
 	if err := b.readLine(ctx); err != nil {
@@ -300,12 +302,12 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	if err := commit(); err != nil {
 		return err
 	}
-	return b.useCopy(name)
+	return b.useCopy(name, keep)
 }
 
 // useCopy opens a copy of the index for reading.
-func (b *Bundle) useCopy(name string) error {
-	f, err := b.openCopy(name)
+func (b *Bundle) useCopy(name string, keep bool) error {
+	f, err := b.openCopy(name, keep)
 	if err != nil {
 		return err
 	}
@@ -316,17 +318,15 @@ func (b *Bundle) useCopy(name string) error {
 }
 
 // openCopy opens a copy of the index if its hash is that in the manifest and nobody else can write
-// to it.
-func (b *Bundle) openCopy(name string) (*os.File, error) {
+// to it. keep says that it has the name under which a later Open finds it. Such a copy is hashed
+// only if it was changed since it was sealed.
+func (b *Bundle) openCopy(name string, keep bool) (*os.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	if err = safefile.CheckFileOwner(f); err == nil {
-		var sum [32]byte
-		if sum, err = media.Hash(f); err == nil {
-			err = b.checkIndexSum(sum)
-		}
+	if err = safefile.CheckFileOwner(f); err == nil && !(keep && b.sealed(f)) {
+		err = b.hashCopy(f, keep)
 	}
 	if err != nil {
 		f.Close()
@@ -335,10 +335,12 @@ func (b *Bundle) openCopy(name string) (*os.File, error) {
 	return f, nil
 }
 
-// ForgetIndex removes the verified copy of the index of the bundle with an id from a state
-// directory.
+// ForgetIndex removes the verified copy of the index of the bundle with an id, and its seal, from a
+// state directory.
 func ForgetIndex(stateDir, id string) {
-	os.Remove(filepath.Join(stateDir, indexFolder, id+".sqlite")) // a copy that stays does no harm
+	name := filepath.Join(stateDir, indexFolder, id+copyExt)
+	os.Remove(name) // what stays does no harm
+	os.Remove(sealFile(name))
 }
 
 // wrapBad returns an error of reading the index as a *NotVerifiedError, unless ctx is done.

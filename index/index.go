@@ -9,6 +9,9 @@
 // that the file has no view, trigger, virtual table or generated column. Check has SQLite check
 // every page, and checks every value itself. All connections are read-only and immutable, with
 // trusted_schema off and cell_size_check on.
+//
+// SQLite answers all queries but one, that for each file that is served, which reads pages of the
+// file itself (directory.go).
 package index
 
 import (
@@ -67,6 +70,7 @@ type Index struct {
 	file   *os.File // held open, so that no other file gets its inode
 	schema *schema
 
+	builder                              builder
 	fileByPath, fileOf, lookup, versions *sql.Stmt
 }
 
@@ -177,7 +181,10 @@ func (x *Index) Content() (*io.SectionReader, error) {
 }
 
 // Close closes the index.
-func (x *Index) Close() error { return errors.Join(x.db.Close(), x.file.Close()) }
+func (x *Index) Close() error {
+	x.builder.close()
+	return errors.Join(x.db.Close(), x.file.Close())
+}
 
 // SQLiteVersion returns the version of the SQLite that is built in.
 func SQLiteVersion() string {

@@ -152,6 +152,11 @@ func (x *Index) Lookup(ctx context.Context, path, version string) (v Version, ok
 func (x *Index) FileOf(
 	ctx context.Context, path, module, version string,
 ) (f File, time string, known, ok bool, err error) {
+	if d := x.directory(); d != nil && module != "" {
+		if f, ok := d.fileOf(path, module, version); ok {
+			return f.File, f.time, f.known, true, nil
+		}
+	}
 	var when *string
 	row := x.fileOf.QueryRowContext(brief(ctx), path, module, version)
 	f, ok, err = found(scanFile(scanWith{row, &when}))

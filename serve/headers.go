@@ -29,9 +29,14 @@ func contentType(r modpath.Request) string {
 	return "text/plain; charset=utf-8"
 }
 
-// headerValues are an entry's response headers in the form of net/http. They are made once: sending
-// a small file takes some microseconds, and making them would take one.
-type headerValues struct{ contentType, etag, control, modified, length []string }
+// headerValues are an entry's response headers in the form of net/http, each a slice of one element
+// of text. They are made once: sending a small file takes some microseconds, and making them would
+// take one.
+type headerValues struct {
+	contentType, etag, control, modified, length []string
+
+	text [5]string
+}
 
 var (
 	acceptBytes = []string{"bytes"}
@@ -41,12 +46,12 @@ var (
 // headers sets the response headers, under their canonical names.
 func (e *entry) headers(w http.ResponseWriter) {
 	e.once.Do(func() {
-		e.values = headerValues{
-			contentType: []string{e.contentType}, etag: []string{e.etag}, control: []string{e.control},
-			length: []string{strconv.Itoa(len(e.data))},
-		}
+		v := &e.values
+		v.text = [...]string{e.contentType, e.etag, e.control, strconv.Itoa(len(e.data)), ""}
+		v.contentType, v.etag, v.control, v.length = v.text[0:1:1], v.text[1:2:2], v.text[2:3:3], v.text[3:4:4]
 		if !e.modified.IsZero() {
-			e.values.modified = []string{e.modified.UTC().Format(http.TimeFormat)}
+			v.text[4] = e.modified.UTC().Format(http.TimeFormat)
+			v.modified = v.text[4:5:5]
 		}
 	})
 	h := w.Header()

@@ -20,8 +20,8 @@ const (
 	scrubPause = 24 * time.Hour
 )
 
-// scrub verifies all files of a view, slowly and again and again until ctx is done. It finds the
-// damage of a failing disk before a client asks for the file.
+// scrub verifies the indexes and all files of a view, slowly and again and again until ctx is done.
+// It finds the damage of a failing disk before a client asks for the file.
 func (s *Server) scrub(ctx context.Context, h *handler) {
 	for {
 		h.scrubbed.Store(0)
@@ -34,10 +34,22 @@ func (s *Server) scrub(ctx context.Context, h *handler) {
 	}
 }
 
-// pass verifies all files once, and reports whether it completed.
+// pass verifies the copies of the indexes and all files once, and reports whether it completed.
 func (h *handler) pass(ctx context.Context) bool {
 	var owed time.Duration
+	rest := func(took time.Duration) error {
+		if owed += scrubShare * took; owed > 10*time.Millisecond {
+			sleep(ctx, owed)
+			owed = 0
+		}
+		return ctx.Err()
+	}
 	for _, b := range h.view.Lines {
+		if err := b.RehashIndex(rest); ctx.Err() != nil {
+			return false
+		} else if err != nil {
+			h.spoiled(b, err)
+		}
 		for f, err := range b.Index.Files(ctx) {
 			if ctx.Err() != nil {
 				return false
@@ -52,11 +64,8 @@ func (h *handler) pass(ctx context.Context) bool {
 				h.log.Error("cannot verify", "path", f.Path, "err", err)
 			}
 			h.scrubbed.Add(1)
-			if owed += scrubShare * time.Since(start); owed > 10*time.Millisecond {
-				if !sleep(ctx, owed) {
-					return false
-				}
-				owed = 0
+			if rest(time.Since(start)) != nil {
+				return false
 			}
 		}
 	}
@@ -79,6 +88,19 @@ func (l *largeFiles) scrub(ctx context.Context, f index.File) error {
 		l.forget(at)
 	}
 	return err
+}
+
+// indexCopy stands for the copy of an index among the paths of files that did not verify.
+const indexCopy = "the copy of the index in the state folder"
+
+// spoiled records that the copy of b's index is not what was verified any more, or cannot be read.
+// A new process makes a new copy.
+func (h *handler) spoiled(b *bundle.Bundle, err error) {
+	if _, known := h.damage.LoadOrStore(indexCopy, true); !known {
+		h.damages.Add(1)
+	}
+	h.metrics.failures.Inc()
+	h.log.Error(indexCopy+" is damaged; start serve again, which makes a new one", "bundle", b.Manifest.Name, "err", err)
 }
 
 // Damage returns the path of a file that did not verify, and not since; "" for none.

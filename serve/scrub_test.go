@@ -1,6 +1,8 @@
 package serve
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -19,6 +21,38 @@ func TestScrub(t *testing.T) {
 	}
 	if resp, _, _ := s.do("GET", "/readyz"); resp.StatusCode != 503 {
 		t.Errorf("/readyz: %d", resp.StatusCode)
+	}
+}
+
+// TestScrubHashesIndex damages the copy of the index that a server reads: the scrub finds it.
+func TestScrubHashesIndex(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	s := newSite(t)
+	copies, err := filepath.Glob(filepath.Join(tmp, "*", s.bundle.ID()+".sqlite"))
+	if err != nil || len(copies) != 1 {
+		t.Skipf("the copy of the index is not below TMPDIR: %v, %v", copies, err)
+	}
+	f, err := os.OpenFile(copies[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := s.server.current()
+	defer h.release()
+	if !h.pass(ctx) || h.Damage() != "" {
+		t.Fatalf("damage before there is any: %q", h.Damage())
+	}
+	flip(t, f, st.Size()-100)
+	if !h.pass(ctx) || h.Damage() != indexCopy {
+		t.Errorf("damage: %q", h.Damage())
+	}
+	if resp, body, _ := s.do("GET", "/readyz"); resp.StatusCode != 503 || !strings.Contains(string(body), "start serve again") {
+		t.Errorf("/readyz: %d %s", resp.StatusCode, body)
 	}
 }
 

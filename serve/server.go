@@ -383,7 +383,9 @@ func (s *Server) readiness(h *handler) (status int, words string) {
 		return http.StatusServiceUnavailable, "not ready: the bundle is being verified"
 	}
 	words = "ready"
-	if damage := h.Damage(); damage != "" {
+	if damage := h.Damage(); damage == indexCopy {
+		return http.StatusServiceUnavailable, "not ready: " + indexCopy + " is damaged; start serve again, which makes a new one"
+	} else if damage != "" {
 		if !s.shelf().Heals() {
 			return http.StatusServiceUnavailable, fmt.Sprintf("not ready: %s does not verify; carry the bundle again", damage)
 		}

@@ -317,7 +317,7 @@ func (c *Cache) open(e *cached) (*fetched, error) {
 func (e *cached) verify(file *os.File) (bool, error) {
 	e.verifying.Lock()
 	defer e.verifying.Unlock()
-	now, err := identityOf(file)
+	now, err := IdentityOf(file)
 	if err != nil {
 		return false, err
 	}
@@ -331,7 +331,7 @@ func (e *cached) verify(file *os.File) (bool, error) {
 	if err != nil || sum != e.sum {
 		return false, err
 	}
-	if again, err := identityOf(file); err != nil || !now.Same(again) {
+	if again, err := IdentityOf(file); err != nil || !now.Same(again) {
 		return false, err
 	}
 	e.mu.Lock()
@@ -440,7 +440,7 @@ func (c *Cache) copy(e *cached, r Ref, from Object) (err error) {
 	if err := os.Rename(temp.Name(), c.path(e.sum)); err != nil { // not synced: after a crash it is hashed again
 		return fmt.Errorf("the cache: %w", err)
 	}
-	id, err := identityOf(temp.File)
+	id, err := IdentityOf(temp.File)
 	e.mu.Lock()
 	e.id = id
 	e.mu.Unlock()
@@ -562,7 +562,7 @@ func (f *fetched) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now, err := identityOf(file)
+	now, err := IdentityOf(file)
 	f.e.mu.Lock()
 	id := f.e.id
 	f.e.mu.Unlock()

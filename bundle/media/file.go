@@ -85,7 +85,7 @@ type local struct {
 }
 
 func openLocal(m Media, r Ref, files ...*os.File) (Content, error) {
-	id, err := identityOf(files...)
+	id, err := IdentityOf(files...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (c *local) Identity() Identity { return c.id }
 
 // Check returns ErrChanged when the files are not those of Open any more.
 func (c *local) Check(context.Context) error {
-	if id, err := identityOf(c.files...); err != nil || !c.id.Same(id) {
+	if id, err := IdentityOf(c.files...); err != nil || !c.id.Same(id) {
 		return cmp.Or(err, ErrChanged)
 	}
 	return nil

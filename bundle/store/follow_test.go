@@ -119,7 +119,8 @@ func TestFollowerWaits(t *testing.T) {
 			if waited != 1 {
 				t.Errorf("said %d times that it waits, want once", waited)
 			}
-			if took := time.Since(start); took != 3*time.Second {
+			// Sealing the index may wait some milliseconds more.
+			if took := time.Since(start); took.Truncate(time.Second) != 3*time.Second {
 				t.Errorf("took %v, want 3 s", took)
 			}
 		})
