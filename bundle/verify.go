@@ -56,8 +56,8 @@ const (
 // stretches, workers verify them, and the one that called run reports in the order of the file.
 type byteCheck struct {
 	b        *Bundle
-	progress func(int64)    // may be nil
-	report   func(Damage)   //
+	progress func(int64) // may be nil
+	report   func(Damage)
 	passed   func(*stretch) // told of each stretch after its report; may be nil
 
 	bytes, nanos atomic.Int64 // read so far, and the time that it took
@@ -96,7 +96,7 @@ func (c *byteCheck) run(ctx context.Context) error {
 	})
 	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
 		workers.Go(func() {
-			buf := make([]byte, stretchSize)
+			buf := make([]byte, min(stretchSize, b.Manifest.Size))
 			for s := range work {
 				c.verify(ctx, s, buf)
 				s.files = nil
@@ -231,7 +231,7 @@ func (c *byteCheck) ReadAt(ctx context.Context, p []byte, at int64) (int, error)
 	return n, err
 }
 
-// verify verifies the files of a stretch. buf has stretchSize bytes.
+// verify verifies the files of a stretch, unless ctx is done.
 func (c *byteCheck) verify(ctx context.Context, s *stretch, buf []byte) {
 	var data []byte // of the whole stretch; nil when it is too long, or was not read
 	if size := s.to - s.from; size <= int64(len(buf)) {
