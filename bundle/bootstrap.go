@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -17,7 +18,8 @@ import (
 
 // checkBootstraps checks that the Go in each bootstrap is that of a toolchain in the bundle, which
 // the checksum database vouches for. Only the signature vouches for the modmirror in it.
-func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)) error {
+func (c *deepCheck) checkBootstraps(ctx context.Context, damage func(string, error)) error {
+	b := c.Bundle
 	platforms, err := b.Index.Bootstraps(ctx)
 	if err != nil {
 		return wrapBad(ctx, err)
@@ -29,6 +31,11 @@ func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)
 		if err != nil {
 			return wrapBad(ctx, err)
 		}
+		if sound, err := c.isSound(ctx, f); err != nil {
+			return err
+		} else if !sound { // and reported
+			continue
+		}
 		bad := errors.New("the bundle has no toolchain to compare its Go with")
 		for v, err := range b.Index.Versions(ctx, modpath.Toolchain) {
 			if err != nil {
@@ -37,7 +44,7 @@ func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)
 			if v.ZipSize == nil || !strings.HasSuffix(v.Version, "."+name) {
 				continue
 			}
-			if bad = b.checkBootstrap(ctx, f, module.Version{Path: v.Path, Version: v.Version}); bad == nil {
+			if bad = c.checkBootstrap(ctx, f, module.Version{Path: v.Path, Version: v.Version}); bad == nil {
 				break
 			}
 		}
@@ -52,20 +59,26 @@ func (b *Bundle) checkBootstraps(ctx context.Context, damage func(string, error)
 }
 
 // checkBootstrap compares the Go in the bootstrap f with a toolchain.
-func (b *Bundle) checkBootstrap(ctx context.Context, f index.File, tool module.Version) error {
+func (c *deepCheck) checkBootstrap(ctx context.Context, f index.File, tool module.Version) error {
 	rel := modpath.Request{Kind: modpath.Zip, Path: tool.Path, Version: tool.Version}.String()
-	zf, ok, err := b.Index.File(ctx, rel)
+	zf, ok, err := c.Index.File(ctx, rel)
 	if err == nil && !ok {
 		err = fs.ErrNotExist
+	}
+	if err == nil {
+		var sound bool
+		if sound, err = c.isSound(ctx, zf); err == nil && !sound {
+			err = media.ErrHash
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", rel, err)
 	}
-	toolchain, err := b.Content(ctx, zf)
+	toolchain, err := c.Content(ctx, zf)
 	if err != nil {
 		return err
 	}
-	self, err := b.Content(ctx, f)
+	self, err := c.Content(ctx, f)
 	if err != nil {
 		return err
 	}

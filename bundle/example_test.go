@@ -26,10 +26,7 @@ func Example() {
 
 	damaged := 0
 	report := func(d bundle.Damage) { damaged++; fmt.Println(d.Path, d.Err) }
-	if err := b.Verify(ctx, nil, report); err != nil {
-		log.Fatal(err)
-	}
-	if err := b.VerifyDeep(ctx, tb.DB, nil, nil, report); err != nil {
+	if err := b.VerifyDeep(ctx, &bundle.Deep{DB: tb.DB}, nil, report); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(b.Manifest.Name, b.Manifest.Sequence, "damaged:", damaged)

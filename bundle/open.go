@@ -18,6 +18,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -280,29 +281,36 @@ func (b *Bundle) openIndex(ctx context.Context, src io.Reader, stateDir string) 
 	if _, err := io.Copy(f, src); err != nil {
 		return err
 	}
-	finish, commit := f.Finish, f.Commit
-	if !keep { // it need not survive a crash
-		finish, commit = f.FinishNoSync, f.CommitNoSync
+	if !keep { // nobody else opens it, and it need not survive a crash
+		if err := cmp.Or(f.FinishNoSync(), f.CommitNoSync()); err != nil {
+			return err
+		}
+		return b.checkCopy(ctx, name)
 	}
-	if err := finish(); err != nil {
+	if err := f.Finish(); err != nil {
 		return err
 	}
-	if err := b.useCopy(f.Name(), false); err != nil {
-		return err
-	}
-	if err := b.readLine(ctx); err != nil {
-		return err
-	}
-	if err := b.checkIndex(ctx); err != nil {
+	if err := b.checkCopy(ctx, f.Name()); err != nil {
 		return err
 	}
 	if err := b.Index.Close(); err != nil {
 		return err
 	}
-	if err := commit(); err != nil {
+	if err := f.Commit(); err != nil {
 		return err
 	}
 	return b.useCopy(name, keep)
+}
+
+// checkCopy opens a new copy of the index and checks it in full.
+func (b *Bundle) checkCopy(ctx context.Context, name string) error {
+	if err := b.useCopy(name, false); err != nil {
+		return err
+	}
+	if err := b.readLine(ctx); err != nil {
+		return err
+	}
+	return b.checkIndex(ctx)
 }
 
 // useCopy opens a copy of the index for reading.

@@ -30,16 +30,19 @@ const (
 
 // Header returns the bytes before the content of an entry: its tar header, or two with a pax
 // record.
-func Header(name string, size int64) []byte {
+func Header(name string, size int64) []byte { return appendHeader(nil, name, size) }
+
+// appendHeader appends Header(name, size) to h.
+func appendHeader(h []byte, name string, size int64) []byte {
 	prefix, rest, ok := splitName(name)
 	if ok {
-		return ustar(prefix, rest, '0', size)
+		return appendUstar(h, prefix, rest, '0', size)
 	}
 	record := paxRecord("path", name)
-	h := ustar("", "././@PaxHeader", 'x', int64(len(record)))
+	h = appendUstar(h, "", "././@PaxHeader", 'x', int64(len(record)))
 	h = append(h, record...)
-	h = append(h, make([]byte, padding(int64(len(record))))...)
-	return append(h, ustar("", name[:100], '0', size)...)
+	h = append(h, zeros[:padding(int64(len(record)))]...)
+	return appendUstar(h, "", name[:100], '0', size)
 }
 
 // headerSize returns len(Header(name, size)), which does not depend on size.
@@ -84,24 +87,40 @@ func paxRecord(key, value string) string {
 	return fmt.Sprintf("%d %s=%s\n", size+1, key, value)
 }
 
-func ustar(prefix, name string, typ byte, size int64) []byte {
-	h := make([]byte, blockSize)
+// appendUstar appends the tar header of an entry to b.
+func appendUstar(b []byte, prefix, name string, typ byte, size int64) []byte {
+	b = append(b, zeros[:blockSize]...)
+	h := b[len(b)-blockSize:]
 	copy(h[0:], name)
 	copy(h[100:], "0000644\x00")
 	copy(h[108:], "0000000\x00")
 	copy(h[116:], "0000000\x00")
-	copy(h[124:], fmt.Sprintf("%011o\x00", size))
-	copy(h[136:], fmt.Sprintf("%011o\x00", mtime))
+	if size <= maxEntry {
+		putOctal(h[124:135], size)
+	} else { // an index of index.MaxSize has one more
+		putOctal(h[124:136], size)
+	}
+	putOctal(h[136:147], mtime)
 	copy(h[148:], "        ")
 	h[156] = typ
 	copy(h[257:], "ustar\x0000")
 	copy(h[329:], "0000000\x00")
 	copy(h[337:], "0000000\x00")
 	copy(h[345:], prefix)
-	sum := 0
+	sum := int64(0)
 	for _, b := range h {
-		sum += int(b)
+		sum += int64(b)
 	}
-	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
-	return h
+	putOctal(h[148:154], sum)
+	h[154] = 0
+	return b
+}
+
+// putOctal fills field with the octal digits of n. modmirror writes no header with a number that is
+// too long for its field.
+func putOctal(field []byte, n int64) {
+	for i := len(field) - 1; i >= 0; i-- {
+		field[i] = '0' + byte(n&7)
+		n >>= 3
+	}
 }

@@ -7,20 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"runtime"
-	"slices"
 	"sync"
-
-	modzip "golang.org/x/mod/zip"
+	"sync/atomic"
+	"time"
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/h1"
-	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/proof"
-	"golang.org/x/mod/module"
-	"golang.org/x/sync/errgroup"
 )
 
 // A Damage is an entry of a bundle that does not verify.
@@ -31,68 +24,286 @@ type Damage struct {
 
 // Verify reads every byte of the bundle and calls report for each damaged entry, in the order of
 // the file. Open has verified the manifest and the index. progress, which may be nil, is told of
-// verified bytes. The error is that of reading.
+// verified bytes. The calling goroutine calls both. The error is that of reading, or of ctx.
 func (b *Bundle) Verify(ctx context.Context, progress func(n int64), report func(Damage)) error {
+	c := &byteCheck{b: b, progress: progress, report: report}
+	return c.run(ctx)
+}
+
+const (
+	// stretchSize is how many bytes a worker reads at once: they stay in the cache of its core
+	// until they are hashed.
+	stretchSize = 256 << 10
+
+	// stretchFiles bounds the files of a stretch, and stretches how many of them are laid out or
+	// verified before their turn to be reported comes. So the damages that wait are bounded. While
+	// one worker hashes a large file, the others can be 64 MiB ahead of it.
+	stretchFiles = 128
+	stretches    = 256
+
+	// maxWorkers bounds the buffers. Eight cores hash faster than media can be read.
+	maxWorkers = 8
+
+	// slowMedia is the rate in bytes a second below which a large file is read alone: disks that
+	// turn would have to move between it and the files behind it, and one core keeps up with them.
+	slowMedia = 500 << 20
+
+	// slowSample is how many bytes are read before that rate is known.
+	slowSample = 1 << 20
+)
+
+// A byteCheck verifies the bytes of a bundle on all cores. One goroutine lays out the file in
+// stretches, workers verify them, and the one that called run reports in the order of the file.
+type byteCheck struct {
+	b        *Bundle
+	progress func(int64) // may be nil
+	report   func(Damage)
+	passed   func(*stretch) // told of each stretch after its report; may be nil
+
+	bytes, nanos atomic.Int64 // read so far, and the time that it took
+}
+
+// A stretch is what a worker verifies at a time: files that are neighbors, with their headers and
+// padding, of at most stretchSize bytes; or one larger file.
+type stretch struct {
+	files    []index.File // nil once they are verified
+	from, to int64        // offsets in the media
+
+	done    chan struct{} // closed when the following is set
+	size    int64         // bytes of the entries that were read
+	damages []Damage
+	bad     []int64 // numbers in the index of the damaged files
+	err     error   // ends the verification after the damages
+}
+
+// run verifies the bundle.
+func (c *byteCheck) run(ctx context.Context) error {
+	b := c.b
 	if b.media == nil {
 		return ErrCatalog
 	}
-	check := func(path string, err error) error {
-		if unread, ok := errors.AsType[*media.UnreadError](err); ok {
-			return unread
-		}
-		if errors.Is(err, io.EOF) { // else all entries behind it would be reported
-			return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", b.Manifest.Size)}
-		}
-		if err != nil {
-			report(Damage{path, err})
-		}
-		return nil
+	ctx, stop := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer func() {
+		stop()
+		workers.Wait()
+	}()
+	order, work := make(chan *stretch, stretches), make(chan *stretch)
+	workers.Go(func() {
+		defer close(order)
+		defer close(work)
+		c.layOut(ctx, order, work)
+	})
+	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+		workers.Go(func() {
+			buf := make([]byte, min(stretchSize, b.Manifest.Size))
+			for s := range work {
+				c.verify(ctx, s, buf)
+				s.files = nil
+				close(s.done)
+			}
+		})
 	}
 	// Open may have read a copy of the index.
-	if err := check(indexName, b.checkIndexBytes(ctx)); err != nil {
+	if err := c.settle(ctx, indexName, b.checkIndexBytes(ctx)); err != nil {
 		return err
 	}
-	buf := make([]byte, 256<<10)
-	for f, err := range b.Index.FilesIn(ctx, b.own()) {
-		if err != nil {
-			return wrapBad(ctx, err)
+	for s := range order {
+		select {
+		case <-s.done:
+		case <-ctx.Done():
 		}
-		err := b.verifyEntry(ctx, f, buf)
-		if where := b.media.Where(b.payload+f.Offset, f.Size); err != nil && where != "" {
-			err = fmt.Errorf("in %s: %w", where, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err := check(f.Path, err); err != nil {
-			return err
+		for _, d := range s.damages {
+			c.report(d)
 		}
-		if progress != nil {
-			progress(entrySize(f.Path, f.Size))
+		if c.progress != nil && s.size > 0 {
+			c.progress(s.size)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if s.err != nil {
+			return s.err
+		}
+		if c.passed != nil {
+			c.passed(s)
 		}
 	}
-	return check("end of archive", b.checkBytes(ctx, b.Manifest.Size-endSize, make([]byte, endSize)))
+	return c.settle(ctx, "end of archive", b.checkBytes(ctx, b.Manifest.Size-endSize, zeros[:]))
 }
 
-// verifyEntry checks the header, content and padding of a file.
-func (b *Bundle) verifyEntry(ctx context.Context, f index.File, buf []byte) error {
+// settle reports the error of verifying an entry as damage, or returns it when it ends the
+// verification.
+func (c *byteCheck) settle(ctx context.Context, path string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := c.ends(err); err != nil {
+		return err
+	}
+	if err != nil {
+		c.report(Damage{path, err})
+	}
+	return nil
+}
+
+// ends returns the error by which verifying an entry ends the verification, and nil for damage.
+func (c *byteCheck) ends(err error) error {
+	if unread, ok := errors.AsType[*media.UnreadError](err); ok {
+		return unread
+	}
+	if errors.Is(err, io.EOF) { // else all entries behind it would be reported
+		return &NotVerifiedError{What: "size", Err: fmt.Errorf("the stream ends early, and the manifest says %d bytes", c.b.Manifest.Size)}
+	}
+	return nil
+}
+
+// layOut sends the files of the bundle, in stretches, to order and to work.
+func (c *byteCheck) layOut(ctx context.Context, order, work chan<- *stretch) {
+	b := c.b
+	s := &stretch{}
+	for f, err := range b.Index.FilesIn(ctx, b.own()) {
+		if err != nil {
+			if c.begin(ctx, s, order, work) {
+				bad := &stretch{err: wrapBad(ctx, err), done: make(chan struct{})}
+				close(bad.done)
+				send(ctx, order, bad)
+			}
+			return
+		}
+		from := b.payload + f.Offset - headerSize(f.Path)
+		to := b.payload + f.Offset + f.Size + padding(f.Size)
+		if from != s.to || to-s.from > stretchSize || len(s.files) == stretchFiles {
+			if !c.begin(ctx, s, order, work) {
+				return
+			}
+			s = &stretch{from: from}
+		}
+		s.files, s.to = append(s.files, f), to
+	}
+	c.begin(ctx, s, order, work)
+}
+
+// begin sends a stretch to order and to work. It reports whether ctx is not done.
+func (c *byteCheck) begin(ctx context.Context, s *stretch, order, work chan<- *stretch) bool {
+	if len(s.files) == 0 {
+		return true
+	}
+	s.done = make(chan struct{})
+	if !send(ctx, order, s) || !send(ctx, work, s) {
+		return false
+	}
+	if s.to-s.from > stretchSize && c.slow() {
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// send sends v unless ctx is done first.
+func send[T any](ctx context.Context, to chan<- T, v T) bool {
+	select {
+	case to <- v:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// slow reports whether the media are slower than slowMedia, or not known to be faster.
+func (c *byteCheck) slow() bool {
+	n := c.bytes.Load()
+	return n < slowSample || float64(n)*float64(time.Second) < slowMedia*float64(c.nanos.Load())
+}
+
+// ReadAt reads from the media and takes the time. A long file ends here when ctx is done.
+func (c *byteCheck) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	n, err := c.b.media.ReadAt(ctx, p, at)
+	c.nanos.Add(int64(time.Since(start)))
+	c.bytes.Add(int64(n))
+	return n, err
+}
+
+// verify verifies the files of a stretch, unless ctx is done.
+func (c *byteCheck) verify(ctx context.Context, s *stretch, buf []byte) {
+	var data []byte // of the whole stretch; nil when it is too long, or was not read
+	if size := s.to - s.from; size <= int64(len(buf)) {
+		if _, err := c.ReadAt(ctx, buf[:size], s.from); err == nil {
+			data = buf[:size]
+		} // else the files before the one at fault are read alone
+	}
+	for _, f := range s.files {
+		if ctx.Err() != nil { // run does not look at s then
+			return
+		}
+		var err error
+		if size := entrySize(f.Path, f.Size); data != nil {
+			err = verifyEntry(f, data[:size])
+			data = data[size:]
+		} else {
+			err = c.readEntry(ctx, f, buf)
+		}
+		if err != nil {
+			if where := c.b.media.Where(c.b.payload+f.Offset, f.Size); where != "" {
+				err = fmt.Errorf("in %s: %w", where, err)
+			}
+		}
+		if s.err = c.ends(err); s.err != nil {
+			return
+		}
+		if err != nil {
+			s.damages, s.bad = append(s.damages, Damage{f.Path, err}), append(s.bad, f.ID)
+		}
+		s.size += entrySize(f.Path, f.Size)
+	}
+}
+
+// verifyEntry checks the header, content and padding of a file, which are the bytes of entry.
+func verifyEntry(f index.File, entry []byte) error {
+	var room [3 * blockSize]byte
+	content, ok := bytes.CutPrefix(entry, appendHeader(room[:0], f.Path, f.Size))
+	if !ok {
+		return fmt.Errorf("tar header: %w", errBytes)
+	}
+	content, pad := content[:f.Size], content[f.Size:]
+	if sha256.Sum256(content) != f.SHA256 {
+		return media.ErrHash
+	}
+	if !bytes.Equal(pad, zeros[:len(pad)]) {
+		return fmt.Errorf("padding: %w", errBytes)
+	}
+	return nil
+}
+
+// readEntry reads a file and checks its header, content and padding.
+func (c *byteCheck) readEntry(ctx context.Context, f index.File, buf []byte) error {
 	h := Header(f.Path, f.Size)
-	at := b.payload + f.Offset
-	if err := b.checkBytes(ctx, at-int64(len(h)), h); err != nil {
+	at := c.b.payload + f.Offset
+	if err := c.b.checkBytes(ctx, at-int64(len(h)), h); err != nil {
 		return fmt.Errorf("tar header: %w", err)
 	}
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, b.media), at, f.Size)}, buf); err != nil {
+	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, c), at, f.Size)}, buf); err != nil {
 		return err
 	}
 	if [32]byte(sum.Sum(nil)) != f.SHA256 {
 		return media.ErrHash
 	}
-	if err := b.checkBytes(ctx, at+f.Size, make([]byte, padding(f.Size))); err != nil {
+	if err := c.b.checkBytes(ctx, at+f.Size, zeros[:padding(f.Size)]); err != nil {
 		return fmt.Errorf("padding: %w", err)
 	}
 	return nil
 }
+
+// zeros is the padding of files.
+var zeros [endSize]byte
 
 var errBytes = errors.New("not the bytes that must be there")
 
@@ -106,284 +317,4 @@ func (b *Bundle) checkBytes(ctx context.Context, at int64, want []byte) error {
 		return errBytes
 	}
 	return nil
-}
-
-// VerifyDeep checks what Verify takes on the word of the bundle's signature: that every zip and
-// go.mod has the h1 in the index; that the checksum database has every h1 of a public module, by a
-// proof under the database's own key; and that its tree head continues all earlier ones of the
-// line. So a stolen bundle key cannot forge a public module. db may be nil for a bundle without a
-// database. progress, which may be nil, is told of the bytes of each version.
-//
-// Of a delta the whole line is checked, so that earlier bundles must be attached. Files that are
-// the same in before, a bundle of the line that passed VerifyDeep, are skipped; before may be nil.
-func (b *Bundle) VerifyDeep(ctx context.Context, db *proof.Database, before *Bundle, progress func(n int64), report func(Damage)) error {
-	var mu sync.Mutex
-	damage := func(path string, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		report(Damage{path, err})
-	}
-	var heads []proof.Head
-	if b.Manifest.DB != "" {
-		if db == nil || db.Name != b.Manifest.DB {
-			return fmt.Errorf("the bundle's checksum database is %s, whose key is not at hand: set GOSUMDB", b.Manifest.DB)
-		}
-		var err error
-		if heads, err = b.proveHeads(ctx, db); err != nil {
-			return err
-		}
-		if err := b.proveRecords(ctx, heads[len(heads)-1], damage); err != nil {
-			return err
-		}
-	}
-	if err := b.explainFiles(ctx, heads, before, damage); err != nil {
-		return err
-	}
-	if err := b.CheckCarried(ctx, before, damage); err != nil {
-		return err
-	}
-	if err := b.checkBootstraps(ctx, damage); err != nil {
-		return err
-	}
-	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
-	eg, ctx := errgroup.WithContext(ctx)
-	eg.SetLimit(cap(cpu))
-	for v, err := range b.Index.Versions(ctx, "") {
-		if err != nil {
-			eg.Wait()
-			return wrapBad(ctx, err)
-		}
-		eg.Go(func() error {
-			same, err := b.unchanged(ctx, before, v)
-			if err != nil {
-				return wrapBad(ctx, err)
-			}
-			if same {
-				return nil
-			}
-			n, path, err := b.deepVersion(ctx, cpu, v)
-			if away, ok := errors.AsType[*NotAtHandError](err); ok {
-				return away
-			}
-			if err != nil {
-				damage(path, err)
-			}
-			if progress != nil {
-				progress(n)
-			}
-			return ctx.Err()
-		})
-	}
-	return eg.Wait()
-}
-
-// deepVersion compares the files of a version with its h1. It returns the number of bytes read, and
-// the path of a file that does not verify.
-func (b *Bundle) deepVersion(ctx context.Context, cpu h1.Limiter, v index.Version) (n int64, path string, err error) {
-	m := module.Version{Path: v.Path, Version: v.Version}
-	path = modpath.Request{Kind: modpath.Mod, Path: v.Path, Version: v.Version}.String()
-	data, err := b.ReadFile(ctx, path, modzip.MaxGoMod)
-	if err != nil {
-		return 0, path, err
-	}
-	if sum := h1.GoMod(data); sum != v.GoModH1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", sum, v.GoModH1)
-	}
-	if err != nil || v.ZipSize == nil {
-		return v.ModSize, path, err
-	}
-	path = modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
-	f, ok, err := b.Index.File(ctx, path)
-	if err != nil {
-		return v.ModSize, path, err
-	}
-	if !ok || f.Size != *v.ZipSize {
-		return v.ModSize, path, errors.New("the index has no such file of that size")
-	}
-	content, err := b.Content(ctx, f)
-	if err != nil {
-		return v.ModSize, path, err
-	}
-	z, err := h1.Zip(ctx, cpu, m, content, f.Size)
-	if err == nil && z.H1 != v.H1 {
-		err = fmt.Errorf("its h1 is %s, the index says %s", z.H1, v.H1)
-	}
-	return v.ModSize + f.Size, path, err
-}
-
-// unchanged reports whether before has the version with the same hashes and the same files.
-func (b *Bundle) unchanged(ctx context.Context, before *Bundle, v index.Version) (bool, error) {
-	if before == nil {
-		return false, nil
-	}
-	old, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
-	if err != nil || !ok || old.H1 != v.H1 || old.GoModH1 != v.GoModH1 || (old.ZipSize == nil) != (v.ZipSize == nil) {
-		return false, err
-	}
-	for _, kind := range []modpath.Kind{modpath.Mod, modpath.Zip} {
-		path := modpath.Request{Kind: kind, Path: v.Path, Version: v.Version}.String()
-		f1, ok1, err1 := before.Index.File(ctx, path)
-		f2, ok2, err2 := b.Index.File(ctx, path)
-		if err := errors.Join(err1, err2); err != nil || ok1 != ok2 || f1.SHA256 != f2.SHA256 || f1.Size != f2.Size {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-// CheckCarried compares the files of earlier bundles with the SHA-256 in the index. It skips files
-// that before, which may be nil, has at the same place.
-func (b *Bundle) CheckCarried(ctx context.Context, before *Bundle, damage func(string, error)) error {
-	buf := make([]byte, 256<<10)
-	for _, x := range b.Line() {
-		for f, err := range b.Index.FilesIn(ctx, x.ID) {
-			if err != nil {
-				return wrapBad(ctx, err)
-			}
-			at, err := b.Find(f)
-			if err != nil {
-				return err
-			}
-			if before != nil {
-				old, ok, err := before.Index.File(ctx, f.Path)
-				if err != nil {
-					return wrapBad(ctx, err)
-				}
-				if ok && old.SHA256 == f.SHA256 && old.Size == f.Size {
-					if place, err := before.Find(old); err == nil && place == at {
-						continue
-					}
-				}
-			}
-			h := sha256.New()
-			if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, at.Media), at.Offset, f.Size)}, buf); err != nil {
-				return err
-			}
-			if [32]byte(h.Sum(nil)) != f.SHA256 {
-				damage(f.Path, fmt.Errorf("in the earlier bundle %s: %w", at.Media.Name(), media.ErrHash))
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-		}
-	}
-	return nil
-}
-
-// proveHeads verifies the signatures on all tree heads, proves each from the tiles, and proves that
-// the last one continues the others.
-func (b *Bundle) proveHeads(ctx context.Context, db *proof.Database) ([]proof.Head, error) {
-	heads, err := b.Heads(ctx)
-	if err != nil {
-		return nil, err
-	}
-	last := heads[len(heads)-1]
-	p := &proof.Prover{Head: last, Source: Tiles(ctx, b)}
-	for _, h := range heads {
-		name := fmt.Sprintf("tree head %d", h.N)
-		if _, err := db.ParseHead(h.Note); err != nil {
-			return nil, &NotVerifiedError{What: name, Err: err}
-		}
-		edge := &proof.Prover{Head: h, Source: p.Source}
-		for _, err := range []error{edge.ProveHead(), p.ProveConsistency(h)} {
-			if away, ok := errors.AsType[*NotAtHandError](err); ok {
-				return nil, away
-			}
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			if err != nil {
-				return nil, &NotVerifiedError{What: name, Err: err}
-			}
-		}
-	}
-	path := modpath.Request{Kind: modpath.SumLatest, DB: db.Name}.String()
-	msg, err := b.ReadFile(ctx, path, proof.MaxLookup)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &NotVerifiedError{What: path, Err: err}
-	}
-	if err == nil && !bytes.Equal(msg, last.Note) {
-		err = &NotVerifiedError{What: path, Err: errors.New("not the head that the manifest names")}
-	}
-	return heads, err
-}
-
-// proveRecords proves all records under a head, in batches.
-func (b *Bundle) proveRecords(ctx context.Context, head proof.Head, damage func(string, error)) error {
-	p := &proof.Prover{Head: head, Source: Tiles(ctx, b)}
-	return b.EachRecords(ctx, func(batch []proof.Record) error {
-		err := p.Records(batch)
-		if err == nil {
-			return nil
-		}
-		for _, r := range batch { // to find out which
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			err := p.Records([]proof.Record{r})
-			if away, ok := errors.AsType[*NotAtHandError](err); ok {
-				return away
-			}
-			if err != nil {
-				damage(modpath.Lookup(b.Manifest.DB, r.Mod), err)
-			}
-		}
-		return nil
-	})
-}
-
-// explainFiles checks that every .mod, .zip and lookup file belongs to a version in the index: a
-// file of no version would be served although nothing proved it. A lookup file must be the record
-// under one of the heads, and nothing else.
-func (b *Bundle) explainFiles(ctx context.Context, heads []proof.Head, before *Bundle, damage func(string, error)) error {
-	for f, err := range b.Index.Files(ctx) {
-		if err != nil {
-			return wrapBad(ctx, err)
-		}
-		r, _ := modpath.Parse(f.Path) // README.txt is no such path
-		switch r.Kind {
-		case modpath.Mod, modpath.Zip, modpath.SumLookup:
-		default:
-			continue
-		}
-		v, ok, err := b.Index.Lookup(ctx, r.Path, r.Version)
-		if err != nil {
-			return wrapBad(ctx, err)
-		}
-		switch {
-		case !ok, r.Kind == modpath.Zip && v.ZipSize == nil, r.Kind == modpath.SumLookup && (v.Record == nil || r.DB != b.Manifest.DB):
-			damage(f.Path, errors.New("no version in the index accounts for it"))
-		case r.Kind == modpath.SumLookup:
-			if same, err := b.sameLookup(ctx, before, f, v); err != nil {
-				return wrapBad(ctx, err)
-			} else if same {
-				continue
-			}
-			data, err := b.Read(ctx, f, proof.MaxLookup)
-			if away, ok := errors.AsType[*NotAtHandError](err); ok {
-				return away
-			}
-			record := recordOf(v)
-			if err == nil && !slices.ContainsFunc(heads, func(h proof.Head) bool { return record.ID < h.N && bytes.Equal(data, record.Lookup(h)) }) {
-				err = errors.New("not the record that the index has, under one of the heads")
-			}
-			if err != nil {
-				damage(f.Path, err)
-			}
-		}
-	}
-	return nil
-}
-
-// sameLookup reports whether before has the same lookup file for the same record.
-func (b *Bundle) sameLookup(ctx context.Context, before *Bundle, f index.File, v index.Version) (bool, error) {
-	if before == nil {
-		return false, nil
-	}
-	old, ok, err := before.Index.File(ctx, f.Path)
-	if err != nil || !ok || old.SHA256 != f.SHA256 {
-		return false, err
-	}
-	w, ok, err := before.Index.Lookup(ctx, v.Path, v.Version)
-	return ok && w.Record != nil && recordOf(w) == recordOf(v), err
 }

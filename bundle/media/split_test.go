@@ -2,6 +2,7 @@ package media
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -219,13 +220,13 @@ func TestStream(t *testing.T) {
 	if got, err := s.ReadContent(t.Context(), ref); err != nil || !bytes.Equal(got, data[100:150]) {
 		t.Error(err)
 	}
-	if err := s.End(); err != nil {
+	if err := s.End(t.Context()); err != nil {
 		t.Error(err)
 	}
 	for what, size := range map[string]int64{"longer": int64(len(data)) - 1, "shorter": int64(len(data)) + 1} {
 		s := open(bytes.NewReader(data))
 		s.CheckSize(size)
-		if err := s.End(); !isNotVerified(err) {
+		if err := s.End(t.Context()); !isNotVerified(err) {
 			t.Errorf("a stream that is %s: %v", what, err)
 		}
 	}
@@ -237,6 +238,46 @@ func TestStream(t *testing.T) {
 	_, err = cut.ReadAt(t.Context(), p, int64(len(data))-10)
 	if _, ok := errors.AsType[*UnreadError](err); !ok {
 		t.Errorf("a stream that breaks: %v", err)
+	}
+}
+
+// TestStalledStream has a stream stall: what was copied is read, and a read of more ends with its
+// context. Beyond what is asked for, a stream is copied only when its size is known.
+func TestStalledStream(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	data := noise(4096)
+	r, w := io.Pipe()
+	defer w.Close()
+	s := NewStream("stdin", r, f, MaxSize)
+	defer s.Close()
+	go w.Write(data)
+	p := make([]byte, len(data))
+	if _, err := s.ReadAt(t.Context(), p, 0); err != nil || !bytes.Equal(p, data) {
+		t.Fatal(err)
+	}
+	s.CheckSize(3 * int64(len(data)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := s.ReadAt(ctx, make([]byte, len(data)), int64(len(data)))
+		ended <- err
+	}()
+	if _, err := s.ReadAt(t.Context(), p, 0); err != nil || !bytes.Equal(p, data) { // while it waits
+		t.Error(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("a read of a stream that stalls: %v", err)
+	}
+	if _, err := w.Write(data); err != nil { // is read ahead: nobody asks for it now
+		t.Error(err)
+	}
+	if _, err := s.ReadAt(t.Context(), p, int64(len(data))); err != nil || !bytes.Equal(p, data) {
+		t.Error(err)
 	}
 }
 

@@ -9,18 +9,33 @@ import (
 )
 
 // A Stream is media that are being copied from a reader into a file: a read beyond what was copied
-// copies as much as it needs. It is safe for concurrent use; the caller owns the file.
+// waits until it is, or until its context is done. It is safe for concurrent use; the caller owns
+// the file.
+//
+// A goroutine copies while it is ahead of the reads by less than readAhead. The reader may still be
+// in use after Close, by a Read that does not return.
 type Stream struct {
 	name string
 	r    io.Reader
 	file *os.File
 
-	mu    sync.Mutex
-	limit int64 // the size in the manifest, once it is known
-	n     int64 // bytes that were copied
-	eof   bool
-	buf   []byte
+	mu     sync.Mutex
+	limit  int64 // the size in the manifest, once it is known
+	known  bool
+	n      int64         // bytes that were copied
+	target int64         // copying goes on to here
+	more   chan struct{} // closed when n, eof or err changes; nil when nobody waits
+	eof    bool
+	err    error // of copying, which ended
+	closed bool
+
+	copying bool // a goroutine copies, which owns buf
+	buf     []byte
 }
+
+// readAhead is how far the stream is copied ahead of what is read, in bytes, once the size is
+// known.
+const readAhead = 4 << 20
 
 // NewStream returns the stream of r, which is copied into file. At most limit bytes are copied
 // until CheckSize knows the size.
@@ -38,45 +53,97 @@ func (s *Stream) Size() int64 {
 	return s.limit
 }
 
-// ReadAt copies the stream to the end of the range and reads the range. Errors of copying are
-// *UnreadError. The error is io.EOF when the stream ends before the range does.
-func (s *Stream) ReadAt(_ context.Context, p []byte, at int64) (int, error) {
-	if err := s.fill(at + int64(len(p))); err != nil {
+// ReadAt waits until the stream is copied to the end of the range and reads the range. Errors of
+// copying are *UnreadError. The error is io.EOF when the stream ends before the range does.
+func (s *Stream) ReadAt(ctx context.Context, p []byte, at int64) (int, error) {
+	if err := s.fill(ctx, at+int64(len(p))); err != nil {
 		return 0, &UnreadError{err}
 	}
 	return s.file.ReadAt(p, at)
 }
 
-// fill copies up to end, or to the end of the stream if that comes first.
-func (s *Stream) fill(end int64) error {
+// fill waits until the stream is copied up to end, or to its own end if that comes first.
+func (s *Stream) fill(ctx context.Context, end int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.copyTo(end)
+	for s.n < end && !s.eof {
+		switch {
+		case s.err != nil:
+			return s.err
+		case s.more == nil:
+			s.more = make(chan struct{})
+		}
+		more := s.more
+		s.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.copyTo(end)
+	}
+	if end > s.limit { // it was asked whether there are more
+		return s.err
+	}
+	return nil
+}
+
+// copyTo has the stream copied to end, and beyond. The caller holds s.mu.
+func (s *Stream) copyTo(end int64) {
+	if s.known {
+		end = max(end, min(end+readAhead, s.limit))
+	}
+	s.target = max(s.target, end)
+	if s.n < s.target && !s.copying && s.canCopy() {
+		s.copying = true
+		go s.copy()
+	}
+}
+
+// copy copies up to the target.
+func (s *Stream) copy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.buf == nil {
 		s.buf = make([]byte, 256<<10)
 	}
-	for s.n < end && !s.eof {
-		n, err := s.r.Read(s.buf[:min(int64(len(s.buf)), max(s.limit-s.n, 1))])
-		if _, err := s.file.WriteAt(s.buf[:n], s.n); err != nil {
-			return err
-		}
+	for s.n < s.target && s.canCopy() {
+		at, limit := s.n, s.limit
+		s.mu.Unlock()
+		n, err := s.r.Read(s.buf[:min(int64(len(s.buf)), max(limit-at, 1))])
+		_, writeErr := s.file.WriteAt(s.buf[:n], at)
+		s.mu.Lock()
 		s.n += int64(n)
-		if s.n > s.limit {
-			return &NotVerifiedError{"size", fmt.Errorf("more than the %d bytes that the manifest says", s.limit)}
-		}
-		if err == io.EOF {
+		switch {
+		case writeErr != nil:
+			s.n, s.err = at, writeErr
+		case s.n > s.limit:
+			s.err = &NotVerifiedError{"size", fmt.Errorf("more than the %d bytes that the manifest says", s.limit)}
+		case err == io.EOF:
 			s.eof = true
-		} else if err != nil {
-			return err
+		default:
+			s.err = err
+		}
+		if s.more != nil {
+			close(s.more)
+			s.more = nil
 		}
 	}
-	return nil
+	s.copying = false
 }
+
+// canCopy reports whether there may be more to copy. The caller holds s.mu.
+func (s *Stream) canCopy() bool { return !s.eof && s.err == nil && !s.closed }
 
 // End reads the rest of the stream and returns a *NotVerifiedError unless it ends at the size in
 // the manifest.
-func (s *Stream) End() error {
+func (s *Stream) End(ctx context.Context) error {
 	size := s.Size()
-	if err := s.fill(size + 1); err != nil {
+	if err := s.fill(ctx, size+1); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -104,7 +171,7 @@ func (s *Stream) ReadContent(ctx context.Context, r Ref) ([]byte, error) {
 func (s *Stream) CheckSize(want int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.limit = want
+	s.limit, s.known = want, true
 	return nil
 }
 
@@ -114,5 +181,10 @@ func (s *Stream) Where(int64, int64) string { return "" }
 // Remove does nothing: the caller owns the file.
 func (s *Stream) Remove() error { return nil }
 
-// Close does nothing: the caller owns the file.
-func (s *Stream) Close() error { return nil }
+// Close ends the copying. The caller owns the file.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return nil
+}

@@ -74,6 +74,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 	}
 	defer temp.Discard()
 	in := media.NewStream(name, r, temp.File, media.MaxSize)
+	defer in.Close()
 	b, err := bundle.OpenFrontIn(ctx, name, in, bundle.SignaturesFile(name), s.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -319,20 +320,29 @@ func (s *Store) verifyContents(ctx context.Context, a *arrival) error {
 		bad = true
 		a.im.Report(d)
 	}
-	if err := a.Verify(ctx, a.im.Progress, report); err != nil {
-		return err
-	}
-	if err := a.stream.End(); err != nil {
-		return err
-	}
-	if bad {
-		return ErrDamaged
+	allRead := func() error {
+		if err := a.stream.End(ctx); err != nil {
+			return err
+		}
+		if bad {
+			return ErrDamaged
+		}
+		return nil
 	}
 	var err error
 	if s.State.DeepVerified(a.ID()) { // in another store, or before it was removed from this one
-		err = a.CheckCarried(ctx, nil, func(path string, err error) { report(bundle.Damage{Path: path, Err: err}) })
+		if err = a.Verify(ctx, a.im.Progress, report); err == nil {
+			err = allRead()
+		}
+		if err == nil {
+			err = a.CheckCarried(ctx, func(path string, err error) { report(bundle.Damage{Path: path, Err: err}) })
+		}
 	} else {
-		err = s.verifyDeep(ctx, a, report)
+		var before *bundle.Bundle
+		if before, err = s.newestVerified(ctx, a); err == nil {
+			deep := &bundle.Deep{DB: a.im.DB, Before: before, AllRead: allRead}
+			err = a.VerifyDeep(ctx, deep, a.im.Progress, report)
+		}
 	}
 	if err == nil && bad {
 		err = ErrDamaged
@@ -340,24 +350,12 @@ func (s *Store) verifyContents(ctx context.Context, a *arrival) error {
 	return err
 }
 
-// verifyDeep checks what the signature alone vouches for.
-func (s *Store) verifyDeep(ctx context.Context, a *arrival, report func(bundle.Damage)) error {
-	before, err := s.newestVerified(ctx, a.have.bundles, a.Manifest.Name)
-	if err != nil {
-		return err
-	}
-	if before != nil {
-		before.Attach(a.have.bundles...)
-		before.AttachPacks(a.have.packs)
-	}
-	return a.VerifyDeep(ctx, a.im.DB, before, a.im.Progress, report)
-}
-
-// newestVerified opens the newest bundle of a line that passed VerifyDeep; nil when there is none.
-func (s *Store) newestVerified(ctx context.Context, bundles []*bundle.Bundle, line string) (*bundle.Bundle, error) {
+// newestVerified opens the newest bundle of the line of a that passed VerifyDeep; nil when there is
+// none.
+func (s *Store) newestVerified(ctx context.Context, a *arrival) (*bundle.Bundle, error) {
 	var newest *bundle.Bundle
-	for _, b := range bundles {
-		if b.Manifest.Name == line && s.State.DeepVerified(b.ID()) && (newest == nil || b.Manifest.Sequence > newest.Manifest.Sequence) {
+	for _, b := range a.have.bundles {
+		if b.Manifest.Name == a.Manifest.Name && s.State.DeepVerified(b.ID()) && (newest == nil || b.Manifest.Sequence > newest.Manifest.Sequence) {
 			newest = b
 		}
 	}
@@ -367,6 +365,8 @@ func (s *Store) newestVerified(ctx context.Context, bundles []*bundle.Bundle, li
 	if err := newest.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
 		return nil, ctx.Err() // without it everything is checked
 	}
+	newest.Attach(a.have.bundles...)
+	newest.AttachPacks(a.have.packs)
 	return newest, nil
 }
 

@@ -339,6 +339,36 @@ func TestHostileLine(t *testing.T) {
 	}
 }
 
+// TestStalledImport cancels the import of a stream that stalls, at different places. The import
+// must end and leave nothing behind.
+func TestStalledImport(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	good := testbundle.Read(t, tb.Path)
+	s := newStore(t, tb.Trusted)
+	unlock, err := s.Lock(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	for _, n := range []int{100, 20_000, len(good) / 2, len(good) - 100, len(good)} {
+		r, w := io.Pipe()
+		stop, cancel := context.WithCancel(ctx)
+		go func() {
+			w.Write(good[:n])
+			cancel()
+		}()
+		_, err := s.Import(stop, "stream", r, &store.Import{DB: tb.DB, Report: func(d bundle.Damage) { t.Errorf("%s: %v", d.Path, d.Err) }})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+		w.Close()
+	}
+	files, err := filepath.Glob(s.Dir + "/*.tar")
+	if left, _ := filepath.Glob(s.Dir + "/.modmirror*"); err != nil || len(files)+len(left) != 0 {
+		t.Errorf("left in the store: %v %v", files, left)
+	}
+}
+
 // TestImportStream cuts, lengthens and damages the stream that is imported: the store has nothing
 // of it, and takes the good one then.
 func TestImportStream(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ Example:
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
+			debug.SetGCPercent(verifyGC)
 			if dir == "" {
 				return usagef("want --store DIR")
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -39,6 +40,10 @@ const (
 
 	// maxDamagesJSON is how many damaged entries are in a verifyResult.
 	maxDamagesJSON = 10_000
+
+	// verifyGC is GOGC while bundles are verified or imported, in percent. The live heap has a few
+	// MiB, which are soon looked through.
+	verifyGC = 50
 )
 
 func verifyCommand() *command {
@@ -72,6 +77,7 @@ Example:
 				"no modules but those of these `patterns`, as in GOPRIVATE, may be outside the checksum database")
 		},
 		run: func(ctx context.Context, e *env, args []string) (err error) {
+			debug.SetGCPercent(verifyGC)
 			if len(args) == 0 {
 				return usagef("want a bundle")
 			}
@@ -309,11 +315,10 @@ func (v *verification) read(ctx context.Context, b *bundle.Bundle, deep bool, re
 	}
 	bar := v.e.bar(total, "verifying")
 	defer bar.done()
-	err := b.Verify(ctx, bar.add, report)
-	if err == nil && deep {
-		err = b.VerifyDeep(ctx, v.db, nil, bar.add, report)
+	if deep {
+		return b.VerifyDeep(ctx, &bundle.Deep{DB: v.db}, bar.add, report)
 	}
-	return err
+	return b.Verify(ctx, bar.add, report)
 }
 
 // printVerified prints what was verified about a bundle without damage.

@@ -34,6 +34,10 @@ type Prover struct {
 	Head   Head
 	Source TileSource
 
+	// Parallel is how many reads of hashes are in progress at once, 0 for as many as suit a
+	// network. One is enough for tiles on a disk, and needs a quarter of the memory.
+	Parallel int
+
 	mu    sync.Mutex
 	used  map[tlog.Tile]bool
 	saved error
@@ -45,7 +49,7 @@ func (p *Prover) Records(records []Record) error {
 	records = slices.Clone(records) // sorted by number, so that a batch shares tiles
 	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.ID, b.ID) })
 	var eg errgroup.Group
-	eg.SetLimit(batches)
+	eg.SetLimit(cmp.Or(p.Parallel, batches))
 	for chunk := range slices.Chunk(records, batch) {
 		eg.Go(func() error { return p.records(chunk) })
 	}

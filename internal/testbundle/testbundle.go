@@ -4,6 +4,7 @@ package testbundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -231,11 +232,13 @@ func Verify(path string, keyring *trust.Keyring, db *proof.Database) error {
 			damage = &bundle.NotVerifiedError{What: d.Path, Err: d.Err}
 		}
 	}
-	err = b.Verify(ctx, nil, report)
-	if err == nil && damage == nil && db != nil {
-		err = b.VerifyDeep(ctx, db, nil, nil, report)
+	if db == nil {
+		err = b.Verify(ctx, nil, report)
+	} else {
+		deep := &bundle.Deep{DB: db, AllRead: func() error { return damage }}
+		err = b.VerifyDeep(ctx, deep, nil, report)
 	}
-	return errors.Join(err, damage)
+	return cmp.Or(err, damage)
 }
 
 // Refused reports whether err is a *bundle.NotVerifiedError.
