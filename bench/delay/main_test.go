@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/modmirror/modmirror/bench/late"
 )
 
 // get returns the body at a URL.
@@ -39,7 +41,7 @@ func TestProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := httptest.NewServer(newProxy(target))
+	p := httptest.NewServer(late.New(newProxy(target)))
 	defer p.Close()
 	get(t, p.URL+"/before")
 	if body := get(t, p.URL+"/-/reset?delay=200ms"); body != "" {

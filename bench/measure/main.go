@@ -3,7 +3,8 @@
 //
 //	measure TO COMMAND...
 //
-// It shows the command's output when that fails, and ends with its exit code.
+// It leaves the command's output in TO.log. When the command fails measure shows the output, and ends
+// with the same exit code.
 package main
 
 import (
@@ -29,6 +30,9 @@ func main() {
 	start := time.Now()
 	err := cmd.Run()
 	wall := time.Since(start)
+	if err := os.WriteFile(os.Args[1]+".log", out.Bytes(), 0o666); err != nil {
+		log.Fatal(err)
+	}
 	if err != nil {
 		os.Stderr.Write(out.Bytes())
 		if failed, ok := errors.AsType[*exec.ExitError](err); ok && failed.ExitCode() > 0 {
