@@ -23,6 +23,9 @@ trap cleanup EXIT
 export XDG_CONFIG_HOME=$shared/config XDG_STATE_HOME=$tmp/state
 cd "$tmp"
 
+# outside PATH prints the path that the caller of the script means.
+outside() { (cd "$OLDPWD" && realpath "$1"); }
+
 skip() { echo "SKIP: $*"; exit 0; }
 fail() { echo "FAIL: $*" >&2; exit 1; }
 

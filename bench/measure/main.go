@@ -3,8 +3,8 @@
 //
 //	measure TO COMMAND...
 //
-// It leaves the command's output in TO.log. When the command fails measure shows the output, and ends
-// with the same exit code.
+// It leaves the command's output in TO.log. When the command fails measure shows the output, and
+// ends with the same exit code.
 package main
 
 import (

@@ -171,11 +171,11 @@ func (p *panel) draw(w io.Writer) {
 		if y == 0 {
 			class = "axis"
 		}
-		fmt.Fprintf(w, "<line class=\"%s\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", class, left, left+plotW, py(y), py(y))
+		rule(w, class, point{left, py(y)}, point{left + plotW, py(y)})
 		text(w, "", point{left - 8, py(y) + 4}, "end", number(y))
 	}
 	for x := 0.0; x <= endX+stepX/2; x += stepX {
-		fmt.Fprintf(w, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>\n", px(x), px(x), top+plotH, top+plotH+4)
+		rule(w, "axis", point{px(x), top + plotH}, point{px(x), top + plotH + 4})
 		text(w, "", point{px(x), top + plotH + 18}, "middle", number(x))
 	}
 	text(w, "", point{left + plotW/2, top + plotH + 38}, "middle", p.x)
@@ -200,7 +200,8 @@ func (p *panel) draw(w io.Writer) {
 		fmt.Fprintf(w, "<path class=\"line c%d%s\" d=\"%s\"/>\n", color, dashed, path.String())
 		if !l.dashed {
 			for _, pt := range l.points {
-				fmt.Fprintf(w, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>\n", color, px(pt.x), py(pt.y), markerR)
+				fmt.Fprintf(w, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>\n",
+					color, px(pt.x), py(pt.y), markerR)
 			}
 		}
 		names = append(names, name{l.name, color, py(l.points[len(l.points)-1].y) + 4})
@@ -217,7 +218,14 @@ func (p *panel) draw(w io.Writer) {
 
 // text writes a text. The anchor says which part of it is at the point, in pixels.
 func text(w io.Writer, class string, at point, anchor, s string) {
-	fmt.Fprintf(w, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n", class, at.x, at.y, anchor, html.EscapeString(s))
+	fmt.Fprintf(w, "<text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n",
+		class, at.x, at.y, anchor, html.EscapeString(s))
+}
+
+// rule writes a straight line.
+func rule(w io.Writer, class string, from, to point) {
+	fmt.Fprintf(w, "<line class=\"%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+		class, from.x, from.y, to.x, to.y)
 }
 
 // step returns a round distance of ticks such that about n of them reach a maximum.

@@ -10,7 +10,8 @@ import (
 
 // TestDraw checks that the SVG is XML, and that it has the points, names and labels.
 func TestDraw(t *testing.T) {
-	panels, err := parse("panel\tTime <of> sync\tmodules\tseconds\nline\tsync\n1000\t10\n20000\t200\ndashes\tbound\n1000\t10\n20000\t199\n")
+	panels, err := parse("panel\tTime <of> sync\tmodules\tseconds\n" +
+		"line\tsync\n1000\t10\n20000\t200\ndashes\tbound\n1000\t10\n20000\t199\n")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,8 @@ func (l *requests) reportKinds(w io.Writer) {
 			}
 		}
 		if n > 0 {
-			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.1f\t%v\t%v\t\n", k, n, n-len(seen), failed, float64(bytes)/(1<<20), round(first), round(last))
+			fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.1f\t%v\t%v\t\n",
+				k, n, n-len(seen), failed, float64(bytes)/(1<<20), round(first), round(last))
 		}
 	}
 	t.Flush()
@@ -215,8 +216,8 @@ func (l *requests) reportFew(w io.Writer, below int, least time.Duration) {
 		}
 		total += to - from
 		none += empty
-		fmt.Fprintf(t, "%v\t%v\t%.1f\t%v\t %s … %s\n", round(from), round(to-from), float64(busy)/float64(to-from), round(empty),
-			around[0], around[1])
+		fmt.Fprintf(t, "%v\t%v\t%.1f\t%v\t %s … %s\n",
+			round(from), round(to-from), float64(busy)/float64(to-from), round(empty), around[0], around[1])
 	}
 	inFlight := 0
 	var from, at, busy, empty time.Duration
