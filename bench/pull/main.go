@@ -1,5 +1,5 @@
 // Command pull has many clients at once fetch all paths of a list, as go commands do: each with its
-// own connections, two requests at a time.
+// own connections, two requests at a time, or as many as -each says.
 //
 //	pull -n 200 URL LIST
 //
@@ -24,6 +24,7 @@ import (
 
 func main() {
 	n := flag.Int("n", 200, "clients")
+	each := flag.Int("each", 2, "requests at a time of each client")
 	limit := flag.Duration("limit", 5*time.Minute, "when to give up")
 	flag.Parse()
 	text, err := os.ReadFile(flag.Arg(1))
@@ -38,7 +39,7 @@ func main() {
 	for range *n {
 		mine := rand.Perm(len(paths))
 		queue := make(chan string)
-		tr := &http.Transport{MaxIdleConnsPerHost: 2}
+		tr := &http.Transport{MaxIdleConnsPerHost: *each}
 		client := &http.Client{Transport: tr, Timeout: *limit}
 		go func() {
 			for _, i := range mine {
@@ -46,7 +47,7 @@ func main() {
 			}
 			close(queue)
 		}()
-		for range 2 {
+		for range *each {
 			wg.Go(func() {
 				buf := make([]byte, 64<<10)
 				for p := range queue {
