@@ -141,8 +141,8 @@ func TestDeepReportsOnce(t *testing.T) {
 	}
 }
 
-// TestDeepAfterBytes: what is wrong besides the bytes is not reported when AllRead, which is called
-// after the last entry, says that something else is.
+// TestDeepAfterBytes has all versions checked, and found wrong, when AllRead is called. They must be
+// reported after it, and not at all when it returns an error.
 func TestDeepAfterBytes(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
 		for i := range c.Versions {
@@ -155,16 +155,27 @@ func TestDeepAfterBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer b.Close()
-		var damages []string
+		_, payload := own(t, b)
+		want := b.Manifest.Size - payload - 1024 + *tb.Contents.Versions[0].ZipSize
+		for _, v := range tb.Contents.Versions {
+			want += v.ModSize
+		}
 		var n atomic.Int64
-		files, payload := own(t, b)
+		checked := make(chan struct{})
+		progress := func(k int64) {
+			if n.Add(k) == want {
+				close(checked)
+			}
+		}
+		var damages []string
 		deep := &bundle.Deep{DB: tb.DB, AllRead: func() error {
-			if len(damages) > 0 || n.Load() < b.Manifest.Size-payload-1024 || len(files) == 0 {
-				t.Errorf("AllRead is called after %d bytes, with %q damaged", n.Load(), damages)
+			<-checked
+			if len(damages) > 0 {
+				t.Errorf("reported before: %q", damages)
 			}
 			return stop
 		}}
-		err = b.VerifyDeep(ctx, deep, func(k int64) { n.Add(k) }, func(d bundle.Damage) { damages = append(damages, d.Path) })
+		err = b.VerifyDeep(ctx, deep, progress, func(d bundle.Damage) { damages = append(damages, d.Path) })
 		if !errors.Is(err, stop) || (len(damages) > 0) != (stop == nil) {
 			t.Errorf("stop is %v: %v, %q damaged", stop, err, damages)
 		}
