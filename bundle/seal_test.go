@@ -91,8 +91,8 @@ func (s *sealed) forged(t *testing.T) string {
 	return fmt.Sprintf("modmirror seal 1\nindex sha256:%x\n%s", s.tb.Draft.Manifest.Index, id.Text())
 }
 
-// TestSealedCopyIsNotHashed alters a copy and forges its seal, as this user could: the copy is taken
-// as it is, so it was not hashed. Hashing it again finds the damage, and removes the seal.
+// TestSealedCopyIsNotHashed alters a copy and forges its seal, as this user could: the copy is
+// taken as it is, so it was not hashed. Hashing it again finds the damage, and removes the seal.
 func TestSealedCopyIsNotHashed(t *testing.T) {
 	s := newSealed(t)
 	s.alter(t)

@@ -376,7 +376,7 @@ func (x *Index) roots(ctx context.Context) (roots [3]uint32, err error) {
 }
 
 // readDirectory reads the leaves of the tables file, module and version, whose first pages are
-// roots: a tenth of a second for a million versions. It ends early when stop is set.
+// roots: half a second for a million versions in the page cache. It ends early when stop is set.
 func readDirectory(file *os.File, roots [3]uint32, stop *atomic.Bool) (*directory, error) {
 	var header page
 	if _, err := file.ReadAt(header[:100], 0); err != nil {

@@ -59,7 +59,8 @@ func manyFiles(t testing.TB, modules int, reverse bool) *Index {
 	return x
 }
 
-// TestDirectory compares the answers of a directory with those of SQLite, for each file of an index.
+// TestDirectory compares the answers of a directory with those of SQLite, for each file of an
+// index.
 func TestDirectory(t *testing.T) {
 	x := manyFiles(t, 3000, false)
 	d, err := directoryOf(t, x)
@@ -99,7 +100,7 @@ func TestDirectory(t *testing.T) {
 }
 
 // TestNoDirectory checks that an index whose rows are in another order than that of their keys has
-// no directory, nor one that is empty more than an empty one.
+// no directory, and that the one of an empty index finds nothing.
 func TestNoDirectory(t *testing.T) {
 	if _, err := directoryOf(t, manyFiles(t, 1000, true)); err == nil {
 		t.Error("rows in reverse have a directory")
@@ -113,8 +114,8 @@ func TestNoDirectory(t *testing.T) {
 	}
 }
 
-// TestDirectoryAfterQueries checks that many queries make the directory, that answers stay the same,
-// and that it stays within a bound.
+// TestDirectoryAfterQueries checks that many queries make the directory, that answers stay the
+// same, and that it stays within a bound.
 func TestDirectoryAfterQueries(t *testing.T) {
 	x := manyFiles(t, 200, false)
 	ask := func() {
