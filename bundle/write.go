@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -13,12 +14,17 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 // A Source is a file to be put into a bundle, from the file system or from memory.
@@ -291,21 +297,69 @@ func (d *Draft) Write(ctx context.Context, w io.Writer, key *trust.Key) error {
 	if err != nil {
 		return err
 	}
-	out := newBehind(w)
-	err = func() error {
-		buf := make([]byte, 256<<10)
-		for _, s := range append([]Source{DataSource(manifestName, manifest), src}, d.entries...) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := writeEntry(out, s, buf); err != nil {
-				return err
-			}
+	list := append([]Source{DataSource(manifestName, manifest), src}, d.entries...)
+	if f, ok := w.(*safefile.File); ok {
+		return writeParts(ctx, f, list)
+	}
+	buf := make([]byte, partSize)
+	for _, s := range list {
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		_, err := out.Write(make([]byte, endSize))
+		if err := writeEntry(w, s, buf); err != nil {
+			return err
+		}
+	}
+	_, err = w.Write(make([]byte, endSize))
+	return err
+}
+
+// partSize is how many bytes of files that are neighbors are read, hashed and written at a time.
+const partSize = 256 << 10
+
+// writeParts writes a bundle into a file on several cores. Each reads, hashes and writes files of
+// its own: handing the bytes from one core to another costs as much as hashing them.
+func writeParts(ctx context.Context, f *safefile.File, list []Source) error {
+	var mu sync.Mutex
+	var at int64
+	next := func() (from int64, part []Source) {
+		mu.Lock()
+		defer mu.Unlock()
+		from = at
+		n := 0
+		for n < len(list) && at-from < partSize {
+			at += entrySize(list[n].Path, list[n].Size)
+			n++
+		}
+		part, list = list[:n], list[n:]
+		return from, part
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+		eg.Go(func() error {
+			buf, out := make([]byte, partSize), bufio.NewWriterSize(nil, partSize)
+			for from, part := next(); len(part) > 0; from, part = next() {
+				out.Reset(io.NewOffsetWriter(f, from))
+				for _, s := range part {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					if err := writeEntry(out, s, buf); err != nil {
+						return err
+					}
+				}
+				if err := out.Flush(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := eg.Wait(); err != nil {
 		return err
-	}()
-	return cmp.Or(err, out.Close()) // Close waits, and returns the error of a write again
+	}
+	_, err := f.WriteAt(make([]byte, endSize), at)
+	return err
 }
 
 // writeEntry writes the header, content and padding of a file.
@@ -333,82 +387,6 @@ func writeEntry(w io.Writer, s Source, buf []byte) error {
 	}
 	_, err = w.Write(make([]byte, padding(s.Size)))
 	return err
-}
-
-// A behind writes in a goroutine of its own, in large pieces, so that the next files are read and
-// hashed meanwhile.
-type behind struct {
-	piece   []byte
-	filled  chan []byte
-	emptied chan []byte
-	ended   chan struct{} // closed when all is written, or writing failed
-	err     error         // of writing; valid when ended is closed
-}
-
-// behindPieces and behindSize are how many pieces of how many bytes a behind has in memory.
-const (
-	behindPieces = 4
-	behindSize   = 256 << 10
-)
-
-func newBehind(w io.Writer) *behind {
-	b := &behind{
-		filled: make(chan []byte, behindPieces), emptied: make(chan []byte, behindPieces), ended: make(chan struct{}),
-		piece: make([]byte, 0, behindSize),
-	}
-	for range behindPieces - 1 {
-		b.emptied <- make([]byte, 0, behindSize)
-	}
-	go func() {
-		defer close(b.ended)
-		for piece := range b.filled {
-			if _, b.err = w.Write(piece); b.err != nil {
-				return
-			}
-			b.emptied <- piece[:0]
-		}
-	}()
-	return b
-}
-
-// Write takes p into the current piece. Its error may be that of an earlier write.
-func (b *behind) Write(p []byte) (n int, err error) {
-	for n < len(p) {
-		if b.piece == nil {
-			return n, b.err
-		}
-		m := min(len(p)-n, cap(b.piece)-len(b.piece))
-		b.piece = append(b.piece, p[n:n+m]...)
-		n += m
-		if len(b.piece) == cap(b.piece) {
-			if err := b.send(); err != nil {
-				return n, err
-			}
-		}
-	}
-	return n, nil
-}
-
-// send passes the current piece on and takes an empty one.
-func (b *behind) send() error {
-	b.filled <- b.piece // there is room: no more pieces exist
-	select {
-	case b.piece = <-b.emptied:
-		return nil
-	case <-b.ended:
-		b.piece = nil
-		return b.err
-	}
-}
-
-// Close writes the rest, and waits until all is written.
-func (b *behind) Close() error {
-	if len(b.piece) > 0 {
-		b.filled <- b.piece
-	}
-	close(b.filled)
-	<-b.ended
-	return b.err
 }
 
 // Resign replaces the manifest of the bundle in f by m, signed with key alone.

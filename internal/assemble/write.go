@@ -102,7 +102,7 @@ func (r *Run) write(
 	}
 	r.sayDropped(contents)
 	if r.o.Rehearse == nil {
-		w.Where, err = r.pack(func(s *Sink) error { return d.Write(ctx, s, key) })
+		w.Where, err = r.pack(func(s *Sink) error { return d.Write(ctx, s.Writer, key) })
 	} else {
 		w.Where, err = r.writeRehearsed(ctx, d, key)
 	}

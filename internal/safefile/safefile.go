@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 )
 
 // TempPrefix begins the name of every temporary file, so that leftovers of killed runs can be
@@ -29,6 +30,33 @@ type File struct {
 	path   string
 	closed bool
 	done   bool
+
+	written atomic.Int64 // bytes that the disk was not told to write yet
+}
+
+// writeBack is after how many bytes the disk is told to write what is in memory.
+const writeBack = 8 << 20
+
+// Write writes at the file's offset. A large file goes to the disk while it is written, so that
+// Commit need not wait for all of it.
+func (f *File) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.wrote(n)
+	return n, err
+}
+
+// WriteAt is like Write at an offset. Several goroutines may call it at once.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(p, off)
+	f.wrote(n)
+	return n, err
+}
+
+// wrote counts n bytes.
+func (f *File) wrote(n int) {
+	if sum := f.written.Add(int64(n)); sum >= writeBack && f.written.CompareAndSwap(sum, 0) {
+		beginWriteBack(f.File)
+	}
 }
 
 // Create starts writing path, with the temporary file in the same folder.

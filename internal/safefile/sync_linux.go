@@ -22,6 +22,12 @@ func SyncAll(dir string) (bool, error) {
 	return true, nil
 }
 
+// beginWriteBack tells the kernel to write what it has of a file to the disk, and does not wait for
+// that. It is advice: errors do not matter.
+func beginWriteBack(f *os.File) {
+	unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // Free returns how many bytes can be written to the file system of dir. ok is false when the system
 // does not say.
 func Free(dir string) (n int64, ok bool) {
