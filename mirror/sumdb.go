@@ -205,9 +205,6 @@ func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record,
 		l.once.Do(func() {
 			l.record, l.err = c.lookupOnce(ctx, m)
 			l.stale = l.err != nil && ctx.Err() != nil
-			if l.err == nil {
-				c.proveAhead(ctx, l.record)
-			}
 		})
 		if !l.stale || ctx.Err() != nil {
 			return l.record, l.err
@@ -242,6 +239,7 @@ func (c *checksums) lookupOnce(ctx context.Context, m module.Version) (proof.Rec
 	c.mu.Lock()
 	c.heads[head.Tree] = head
 	c.mu.Unlock()
+	c.proveAhead(ctx, r) // one from the mirror directory has its tiles there
 	return r, nil
 }
 
