@@ -123,8 +123,9 @@ type Run struct {
 	bases *bases
 	dir   directory
 
-	asked  mirror.Job        // as they were named: what is rehearsed
-	tidied map[string]string // go.mod files that were added, by source: for the lock
+	asked   mirror.Job // as they were named: what is rehearsed
+	tidying *tidying
+	tidied  map[string]string // go.mod files that were added, by source: for the lock; nil before
 }
 
 // New checks the options and opens the bases. It writes nothing. It returns a *hint.UsageError for
@@ -193,6 +194,10 @@ func (r *Run) Plan(ctx context.Context) (*mirror.Plan, error) {
 			return ok && v.ZipSize != nil, err
 		}
 	}
+	defer r.tidying.stop()
+	if _, err := r.addTidied(ctx); err != nil {
+		return nil, err
+	}
 	p, err := r.dir.Plan(ctx, r.o.Sources, carried)
 	return p, otherLock(err)
 }
@@ -205,6 +210,7 @@ func (r *Run) Make(ctx context.Context, key *trust.Key) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	defer r.tidying.stop()
 	var learned []string
 	for round := 1; ; round++ {
 		err := r.round(ctx, key, learned)
@@ -238,14 +244,31 @@ func (r *Run) prepare(ctx context.Context) (err error) {
 	if err := r.bases.addLines(ctx, r.o.Sources, r.o.Full, r.o.Drop); err != nil {
 		return err
 	}
-	if r.tidied, err = r.addTidied(ctx); err != nil {
-		return err
-	}
+	r.tidying = r.beginTidying(ctx)
 	if r.lock == nil {
 		return nil
 	}
+	if _, err := r.addTidied(ctx); err != nil { // in the order of the run that made the lock
+		return err
+	}
 	r.o.Sources.Learn(r.lock.Learned)
 	return r.bases.checkLock(r.lock)
+}
+
+// sync syncs the sources. Few projects are not tidy, so the first sync does not wait until that is
+// known.
+func (r *Run) sync(ctx context.Context) (*mirror.Closure, error) {
+	for {
+		stop := r.o.Report.Syncing()
+		c, err := r.dir.Sync(ctx, r.o.Sources)
+		stop()
+		if err != nil {
+			return nil, err
+		}
+		if more, err := r.addTidied(ctx); err != nil || !more {
+			return c, err
+		}
+	}
 }
 
 // round syncs the sources and writes the bundle. learned is for the lock: the GOPROXY paths of all
@@ -254,9 +277,7 @@ func (r *Run) round(ctx context.Context, key *trust.Key, learned []string) error
 	if err := r.dir.ensure(ctx); err != nil { // the rehearsal of the round before gave it back
 		return err
 	}
-	stop := r.o.Report.Syncing()
-	c, err := r.dir.Sync(ctx, r.o.Sources)
-	stop()
+	c, err := r.sync(ctx)
 	if err != nil {
 		return otherLock(err)
 	}

@@ -19,40 +19,79 @@ import (
 // tidyTimeout bounds how long go mod tidy may run for one go.mod.
 const tidyTimeout = time.Minute
 
-// addTidied adds, for each project whose go.mod is not tidy, the project as "go mod tidy" would
-// have it. The go command completes such a file itself, inside too, and which versions it takes
-// then depends on what is imported, which no go.mod says. It is asked with its module cache and
-// without a network. Where the cache is not enough, only a rehearsal can tell, and the run says so.
-// With a lock, the lock's go.mod files are added.
-//
-// It returns the go.mod files that it added, by the sources' names.
-func (r *Run) addTidied(ctx context.Context) (map[string]string, error) {
-	added := make(map[string]string)
-	src := r.o.Sources
-	for _, s := range slices.Clone(src.List) {
-		if s.Mod == nil {
-			continue
+// A tidying asks "go mod tidy" what it would add to projects whose go.mod is not tidy. The go command
+// completes such a file itself, inside too, and which versions it takes then depends on what is
+// imported, which no go.mod says. It is asked with its module cache and without a network. Where
+// the cache is not enough, only a rehearsal can tell, and the run says so. With a lock, the lock's
+// go.mod files count.
+type tidying struct {
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when projects is complete
+	projects []tidyProject
+}
+
+// A tidyProject is a project and its go.mod as go mod tidy makes it.
+type tidyProject struct {
+	sources.Source
+	tidied *modfile.File
+	err    error
+}
+
+// beginTidying begins to ask about the projects among the sources, beside what the run does next.
+func (r *Run) beginTidying(ctx context.Context) *tidying {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &tidying{cancel: cancel, done: make(chan struct{})}
+	lock := r.o.Sources.Lock
+	for _, s := range r.o.Sources.List {
+		if s.Mod != nil {
+			t.projects = append(t.projects, tidyProject{Source: s})
 		}
-		tidied, err := tidied(ctx, src.Lock, s)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	}
+	go func() {
+		defer close(t.done)
+		for i := range t.projects {
+			p := &t.projects[i]
+			p.tidied, p.err = tidied(ctx, lock, p.Source)
 		}
-		if err != nil {
-			if r.o.Rehearse == nil && s.Workspace == nil {
+	}()
+	return t
+}
+
+// stop ends the asking.
+func (t *tidying) stop() {
+	t.cancel()
+	<-t.done
+}
+
+// addTidied adds the projects that the tidying found not to be tidy, as go mod tidy would have
+// them, and reports whether there are any. It does so once.
+func (r *Run) addTidied(ctx context.Context) (bool, error) {
+	if r.tidied != nil {
+		return false, nil
+	}
+	<-r.tidying.done
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	r.tidied = make(map[string]string)
+	for _, p := range r.tidying.projects {
+		if p.err != nil {
+			if r.o.Rehearse == nil && p.Workspace == nil {
 				r.o.Report.Say("cannot tell whether %s is tidy without what the module cache lacks; "+
-					"--rehearse proves that nothing is missing", s.Name)
+					"--rehearse proves that nothing is missing", p.Name)
 			}
 			continue
 		}
-		if !requiresMore(tidied, s.Mod) {
+		if !requiresMore(p.tidied, p.Mod) {
 			continue
 		}
-		r.o.Report.Say("%s is not tidy: what \"go mod tidy\" would add is carried too", s.Name)
-		s.Mod = tidied
-		src.List = append(src.List, s)
-		added[s.Name] = string(modfile.Format(tidied.Syntax))
+		r.o.Report.Say("%s is not tidy: what \"go mod tidy\" would add is carried too", p.Name)
+		s := p.Source
+		s.Mod = p.tidied
+		r.o.Sources.List = append(r.o.Sources.List, s)
+		r.tidied[s.Name] = string(modfile.Format(p.tidied.Syntax))
 	}
-	return added, nil
+	return len(r.tidied) > 0, nil
 }
 
 // requiresMore reports whether a go.mod requires a module version that another one does not.

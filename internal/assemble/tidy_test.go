@@ -89,6 +89,8 @@ func TestTidyCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	r := &Run{o: Options{Report: new(recorder), Sources: &mirror.Job{Sources: sources.Sources{List: []sources.Source{{Mod: parseMod(t, "module m\n")}}}}}}
+	r.tidying = r.beginTidying(ctx)
+	defer r.tidying.stop()
 	if _, err := r.addTidied(ctx); err != context.Canceled {
 		t.Errorf("%v, want context.Canceled", err)
 	}
