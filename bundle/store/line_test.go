@@ -286,6 +286,57 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
+// TestDeepDelta verifies a delta with its base, without an earlier bundle that is known to be good,
+// and then with a lookup file and a zip of the base damaged: each is reported once.
+func TestDeepDelta(t *testing.T) {
+	tb := testbundle.Make(t, modfiles, nil)
+	delta := next(t, tb, 8, vulns(1))
+	data := testbundle.Read(t, tb.Path)
+	var want []string
+	verify := func(base string) {
+		t.Helper()
+		first, err := bundle.Open(ctx, base, tb.Trusted, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		b, err := bundle.Open(ctx, delta.Path, tb.Trusted, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		b.Attach(first)
+		var got []string
+		err = b.VerifyDeep(ctx, &bundle.Deep{DB: tb.DB}, nil, func(d bundle.Damage) { got = append(got, d.Path) })
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q, want %q, %v", got, want, err)
+		}
+		if want != nil {
+			return
+		}
+		for f, err := range first.Index.Files(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Path == "example.com/hello/@v/v1.1.0.zip" || strings.HasSuffix(f.Path, "/lookup/example.com/hello@v1.1.0") {
+				place, err := first.Find(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				data[place.Offset+f.Size/2] ^= 1
+				want = append(want, f.Path)
+			}
+		}
+	}
+	verify(tb.Path)
+	if len(want) != 2 {
+		t.Fatalf("damaging %q", want)
+	}
+	bad := filepath.Join(t.TempDir(), "bad.tar")
+	testbundle.WriteFile(t, bad, data)
+	verify(bad)
+}
+
 // TestHostileLine has a thief of the bundle key sign deltas that are not what they should be.
 func TestHostileLine(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, nil)
