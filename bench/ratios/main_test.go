@@ -8,7 +8,8 @@ import (
 
 // TestCompare checks which rows are bad, and that the best of several measurements counts.
 func TestCompare(t *testing.T) {
-	committed, err := parse("time\t1.00\tlower\tbench/a\nrate\t2.00\thigher\tbench/b\ntime of x : before\t1\tlower\tbench/a\n")
+	committed, err := parse("time\t1.00\tlower\tbench/a\nrate\t2.00\thigher\tbench/b\n" +
+		"time of x : before\t1\tlower\tbench/a\n")
 	if err != nil {
 		t.Fatal(err)
 	}

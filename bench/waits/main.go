@@ -276,7 +276,8 @@ func (l *requests) reportChain(w io.Writer, least time.Duration) {
 	gap(l.end, "(end)")
 	t.Flush()
 	fmt.Fprintf(w, "all gaps together %v; in requests", round(gaps))
-	for _, k := range slices.SortedFunc(maps.Keys(waited), func(a, b string) int { return cmp.Compare(waited[b], waited[a]) }) {
+	longest := func(a, b string) int { return cmp.Compare(waited[b], waited[a]) }
+	for _, k := range slices.SortedFunc(maps.Keys(waited), longest) {
 		fmt.Fprintf(w, " %s %v (%d)", k, round(waited[k]), asked[k])
 	}
 	fmt.Fprintln(w)
