@@ -405,7 +405,10 @@ func (l *leaves) read(file *os.File, no uint32, depth int, stop *atomic.Bool) er
 	switch {
 	case !ok || depth == 0 || stop.Load():
 		return errPage
-	case p[0] == leafTable && n == 0: // an empty table
+	case p[0] == leafTable && n == 0: // only an empty table has one
+		if depth < maxDepth {
+			return errPage
+		}
 		return nil
 	case p[0] == leafTable:
 		return l.add(p, no, array)

@@ -116,7 +116,7 @@ func (d *Dir) Sync() error {
 }
 
 // flush names the pending files, after one sync for all of them. A zip gets its name before its
-// hashes do.
+// hashes do. A file that cannot get its name keeps no other from it.
 func (d *Dir) flush() error {
 	d.flushing.Lock()
 	defer d.flushing.Unlock()
@@ -143,18 +143,49 @@ func (d *Dir) nameAll() error {
 	if err == nil {
 		err = d.syncFiles(files)
 	}
-	for i, rel := range order {
-		if err != nil {
+	if err != nil {
+		for i, rel := range order {
 			if waiting[rel].temp == nil && files[i] != nil {
 				files[i].Discard() // the content is in memory still
 			}
-			continue
 		}
-		if err = d.commit(files[i]); err == nil {
+		return err
+	}
+	return d.nameFiles(order, files, waiting)
+}
+
+// nameFiles names synced files. After an error it goes on with the next one, and returns the first.
+func (d *Dir) nameFiles(order []string, files []*safefile.File, waiting map[string]*pending) (err error) {
+	replaced := false // zips got the names of others, which must survive a crash before the hashes do
+	unnamed := make(map[string]bool)
+	for i, rel := range order {
+		switch {
+		case rank(rel) == 0:
+			replaced = replaced || isZip(rel) && exists(d.Path(rel))
+		case unnamed[zipOfHashes(rel)]:
+			files[i].Discard()
+			d.named(rel, waiting[rel])
+			continue
+		case replaced:
+			replaced = false
+			if _, failed := safefile.SyncAll(d.root); failed != nil {
+				err = cmp.Or(err, failed)
+			}
+		}
+		failed := d.commit(files[i])
+		if failed != nil {
+			err, unnamed[rel] = cmp.Or(err, failed), true
+		}
+		if failed == nil || waiting[rel].temp != nil { // a temporary file is gone then
 			d.named(rel, waiting[rel])
 		}
 	}
 	return err
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // rank orders kinds of files: those of a higher rank get their names later.

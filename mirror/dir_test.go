@@ -133,7 +133,41 @@ func TestZipsFirst(t *testing.T) {
 	if err := d.flush(); err == nil {
 		t.Fatal("named below a file")
 	}
-	if d.pending[hashesFile(zip)] == nil {
-		t.Error("the hashes were named although the zip was not")
+	if err := d.write("example.com/n/@v/v1.0.0.mod", []byte("mod")); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(d.Path("example.com/m"))
+	if err := d.Sync(); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+	if exists(d.Path(zip)) || exists(d.Path(hashesFile(zip))) || !exists(d.Path("example.com/n/@v/v1.0.0.mod")) {
+		t.Error("the zip that could not be named, or its hashes, are there, or what came later is not")
+	}
+}
+
+// TestOneUnnamed names all files but the one that cannot have its name.
+func TestOneUnnamed(t *testing.T) {
+	d, err := OpenDir(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for _, rel := range []string{"a.example/@v/v1.0.0.mod", "b.example/@v/v1.0.0.mod", "c.example/@v/v1.0.0.mod"} {
+		if err := d.write(rel, []byte("mod")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(d.Path("b.example"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.flush(); err == nil {
+		t.Error("named below a file")
+	}
+	if !exists(d.Path("a.example/@v/v1.0.0.mod")) || !exists(d.Path("c.example/@v/v1.0.0.mod")) {
+		t.Error("another file has no name")
+	}
+	os.Remove(d.Path("b.example"))
+	if err := d.flush(); err != nil || !exists(d.Path("b.example/@v/v1.0.0.mod")) {
+		t.Errorf("when it can be named: %v", err)
 	}
 }

@@ -30,9 +30,10 @@ const (
 	// maxInfo is the longest .info file in bytes. Real ones have some hundred bytes.
 	maxInfo = 64 << 10
 
-	// maxWaiting is the longest small file in bytes that waits for its proof in memory; longer ones
-	// wait on disk. Real go.mod files have some thousand bytes.
-	maxWaiting = 64 << 10
+	// maxWaiting and maxWaitingInfo are the longest .mod and .info files in bytes that wait for their
+	// proof in memory; longer ones wait on disk. Real go.mod files have some thousand bytes.
+	maxWaiting     = 64 << 10
+	maxWaitingInfo = 2 << 10
 
 	// maxLines is the largest number of lines in a go.mod that a graph reads. Parsing takes some
 	// hundred bytes of memory a line. Real ones have up to two thousand lines.
@@ -66,6 +67,7 @@ type goMod struct {
 	asking sync.Mutex
 	staged *staged         // nil before it was fetched
 	parsed *modgraph.GoMod // nil before it was parsed
+	bad    error           // *modgraph.BadModError; nil for none
 }
 
 // A goInfo is a .info file that is asked for.
@@ -138,7 +140,11 @@ func (f *fetcher) small(
 		if data == nil { // nil would mean that there is nothing to write
 			data = []byte{}
 		}
-		if s.data = data; len(data) > maxWaiting {
+		most := maxWaiting
+		if kind == modpath.Info {
+			most = maxWaitingInfo
+		}
+		if s.data = data; len(data) > most {
 			var err2 error
 			if s.waiting, err2 = f.dir.put(rel, data); err2 != nil {
 				return nil, nil, err2
@@ -227,8 +233,8 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod,
 	g := f.mod(m)
 	g.asking.Lock()
 	defer g.asking.Unlock()
-	if g.parsed != nil {
-		return g.parsed, nil
+	if g.parsed != nil || g.bad != nil {
+		return g.parsed, g.bad
 	}
 	if g.staged != nil { // it was wanted for the bundle alone
 		if data, ok, err := f.content(g.staged); err == nil && ok {
@@ -242,11 +248,16 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod,
 		parsed, err = parseGoMod(m, data)
 		return err
 	})
-	if s != nil {
-		g.staged = s
-	}
-	if err == nil {
-		g.parsed = parsed
+	switch {
+	case err == nil:
+		g.parsed, g.staged = parsed, s
+	case s != nil: // the upstream has it so
+		g.bad = err
+		if g.staged == nil {
+			g.staged = s
+		} else if s.waiting != nil {
+			s.waiting.Discard()
+		}
 	}
 	return g.parsed, err
 }

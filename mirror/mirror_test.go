@@ -33,8 +33,8 @@ func TestWarmSyncAsksForNothing(t *testing.T) {
 	}
 }
 
-// TestAskedOnce checks that a cold sync asks for each file once: graphs, newest versions, proofs and
-// the bundle want some of them at the same time.
+// TestAskedOnce checks that a cold sync asks for each file once: graphs, newest versions, proofs
+// and the bundle want some of them at the same time.
 func TestAskedOnce(t *testing.T) {
 	w := newWorld(t)
 	before := w.up.Requests() // the world looked its records up

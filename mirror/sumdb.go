@@ -561,7 +561,10 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 	eg.SetLimit(readsInFlight)
 	for i, t := range tiles {
 		eg.Go(func() (err error) {
-			data[i], err = s.readTile(ctx, t)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			data[i], err = s.readTile(t)
 			return err
 		})
 	}
@@ -570,7 +573,9 @@ func (s *tileSource) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
 
 // readTile reads a tile from the disk, or else from the network. In both places it looks for the
 // exact tile and then for the full one, as the go command does (x/mod/sumdb/client.go readTile).
-func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
+//
+// Goroutines that read the same tile share an answer, whose request ends with s.ctx alone.
+func (s *tileSource) readTile(t tlog.Tile) ([]byte, error) {
 	full := proof.FullTile(t)
 	for _, t1 := range []tlog.Tile{t, full} {
 		if s.fresh {
@@ -582,7 +587,7 @@ func (s *tileSource) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) 
 			return data[:t.W*tlog.HashSize], nil
 		}
 	}
-	get := func(t tlog.Tile) ([]byte, error) { return s.c.get(ctx, t.Path(), int64(full.W*tlog.HashSize)) }
+	get := func(t tlog.Tile) ([]byte, error) { return s.c.get(s.ctx, t.Path(), int64(full.W*tlog.HashSize)) }
 	data, err, _ := s.c.tiles.Do(t.Path(), func() (any, error) { return proof.ReadTile(t, get, upstream.Refused) })
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of checksum database %s: %w", t.Path(), s.c.db.Name, err)

@@ -2,14 +2,19 @@ package mirror
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
 	"github.com/modmirror/modmirror/mirror/upstream"
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // TestTrees has heads that clients inside remember.
@@ -104,5 +109,51 @@ func TestForkedDatabase(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "example.com/unpruned/@v/v1.0.0.zip")); err == nil {
 		t.Error("a zip of the fork is in the mirror directory")
+	}
+}
+
+// TestSharedTile reads a tile in two goroutines, one of which fails for another tile meanwhile.
+func TestSharedTile(t *testing.T) {
+	begun, failed := make(chan bool), make(chan bool)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/001") {
+			<-begun
+			http.Error(w, "gone", http.StatusForbidden)
+			return
+		}
+		close(begun)
+		<-failed
+		w.Write(make([]byte, 256*tlog.HashSize))
+	}))
+	defer srv.Close()
+	dir, err := OpenDir(t.Context(), t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	up, err := upstream.New(srv.URL, "off", 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fetcher{dir: dir, up: up, net: newLimiter(10), progress: new(atomic.Int64)}
+	s := &tileSource{ctx: t.Context(), c: newChecksums(&proof.Database{Name: "db", URL: srv.URL}, f)}
+	zero, one := tlog.Tile{H: 8, W: 256}, tlog.Tile{H: 8, N: 1, W: 256}
+	first, second := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := s.ReadTiles([]tlog.Tile{zero, one})
+		first <- err
+	}()
+	<-begun
+	go func() {
+		_, err := s.ReadTiles([]tlog.Tile{zero})
+		second <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // the first is refused its other tile
+	close(failed)
+	if err := <-second; err != nil {
+		t.Errorf("the tile is there, and: %v", err)
+	}
+	if err := <-first; !upstream.Refused(err) {
+		t.Errorf("a tile that is refused: %v", err)
 	}
 }

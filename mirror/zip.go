@@ -174,6 +174,11 @@ func hashesFile(zip string) string { return strings.TrimSuffix(zip, ".zip") + ha
 // and hashes beside another zip would be wrong, so a zip gets its name first.
 const hashesExt = ".hashes"
 
+func isZip(rel string) bool { return strings.HasSuffix(rel, ".zip") }
+
+// zipOfHashes is the reverse of hashesFile.
+func zipOfHashes(rel string) string { return strings.TrimSuffix(rel, hashesExt) + ".zip" }
+
 // hashZip checks the zip in s.temp by the rules of module zips (https://go.dev/ref/mod#zip-files)
 // and enters its size and hashes into s.
 func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {

@@ -19,11 +19,11 @@ import (
 // tidyTimeout bounds how long go mod tidy may run for one go.mod.
 const tidyTimeout = time.Minute
 
-// A tidying asks "go mod tidy" what it would add to projects whose go.mod is not tidy. The go command
-// completes such a file itself, inside too, and which versions it takes then depends on what is
-// imported, which no go.mod says. It is asked with its module cache and without a network. Where
-// the cache is not enough, only a rehearsal can tell, and the run says so. With a lock, the lock's
-// go.mod files count.
+// A tidying asks "go mod tidy" what it would add to projects whose go.mod is not tidy. The go
+// command completes such a file itself, inside too, and which versions it takes then depends on
+// what is imported, which no go.mod says. It is asked with its module cache and without a network.
+// Where the cache is not enough, only a rehearsal can tell, and the run says so. With a lock, the
+// lock's go.mod files count.
 type tidying struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when projects is complete

@@ -57,7 +57,7 @@ type ZipHash struct {
 // name, more content than a module may have, and content that differs from what the zip says about
 // itself.
 func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
-	z, err := Open(&readAhead{r: r, size: size}, size)
+	z, err := Open(&readAhead{ctx: ctx, r: r, size: size}, size)
 	if err != nil {
 		return ZipHash{}, err
 	}
@@ -175,7 +175,10 @@ func (i *inflater) Close() error {
 
 // A readAhead reads a zip in large pieces. archive/zip reads headers in 30 bytes and content in 4
 // KiB, and files that are neighbors by name are mostly neighbors in the zip.
+//
+// It ends with ctx: a file can be long when it is compressed and have no byte when it is not.
 type readAhead struct {
+	ctx  context.Context
 	r    io.ReaderAt
 	size int64
 
@@ -194,6 +197,9 @@ const chunkSize = 128 << 10
 
 // ReadAt reads from the chunks in memory where it can.
 func (a *readAhead) ReadAt(p []byte, off int64) (int, error) {
+	if a.ctx.Err() != nil {
+		return 0, context.Cause(a.ctx)
+	}
 	if len(p) >= chunkSize || off < 0 || off >= a.size {
 		return a.r.ReadAt(p, off)
 	}

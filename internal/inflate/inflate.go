@@ -31,6 +31,9 @@ const (
 	// bits, and at most 316 code lengths of at most 14 bits, so 562 bytes.
 	headerSize = 1 << 10
 
+	// maxEmpty is how many reads without bytes or an error end the stream.
+	maxEmpty = 100
+
 	// room is how many bytes a round of symbols may write: three literals, the longest match, and
 	// what its copy in wide steps writes behind it.
 	room = 3 + 258 + 32
@@ -101,7 +104,8 @@ func (d *Reader) Reset(r io.Reader) {
 }
 
 // Read reads decoded bytes. Its errors are ErrCorrupt, io.ErrUnexpectedEOF for a stream that ends
-// too early, and those of the underlying reader. A buffer of 64 KiB or more is fastest.
+// too early, and those of the underlying reader. With an error, the last bytes need not be ones of
+// the stream. A buffer of 64 KiB or more is fastest.
 func (d *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -185,13 +189,19 @@ func (d *Reader) fill() error {
 	keep := min(d.at, 8) // a stored block goes back to bytes that b has whole
 	have := copy(d.in[:], d.src[d.at-keep:])
 	d.at = keep
-	for have-keep < headerSize && !d.last {
+	for empty := 0; have-keep < headerSize && !d.last; {
 		n, err := d.r.Read(d.in[have:])
 		have += n
 		if err == io.EOF {
 			d.last = true
 		} else if err != nil {
 			return err
+		}
+		if empty++; n > 0 {
+			empty = 0
+		}
+		if empty == maxEmpty {
+			return io.ErrNoProgress
 		}
 	}
 	d.src = d.in[:have]
@@ -477,9 +487,13 @@ func (d *Reader) symbols() (err error) {
 			for ; out < to; out += 8 {
 				binary.LittleEndian.PutUint64(dst[out:], v)
 			}
-		default:
-			for ; out < to; out++ {
+		default: // a few bytes make the period long enough for steps of 8
+			period := (7 + distance) / distance * distance
+			for end := out + period - distance; out < end; out++ {
 				dst[out] = dst[out-distance]
+			}
+			for ; out < to; out += 8 {
+				binary.LittleEndian.PutUint64(dst[out:], binary.LittleEndian.Uint64(dst[out-period:]))
 			}
 		}
 		out = to

@@ -161,11 +161,6 @@ func makeTable(table []uint32, width uint, lengths []uint8, entries []uint32) bo
 	if left > 0 && longest > 1 {
 		return false
 	}
-	if left > 0 { // empty, or one symbol
-		for i := range table[:1<<width] {
-			table[i] = none
-		}
-	}
 	var sorted [maxLiterals + 2]uint16
 	for i, n := range lengths {
 		if n != 0 {
@@ -173,13 +168,12 @@ func makeTable(table []uint32, width uint, lengths []uint8, entries []uint32) bo
 			next[n&15]++
 		}
 	}
-	if left > 0 {
+	if left > 0 { // empty, or one symbol
+		table[0], table[1] = none, none
 		if longest == 1 {
-			e := withLength(entries[sorted[0]], 1)
-			for i := 0; i < 1<<width; i += 2 {
-				table[i] = e
-			}
+			table[0] = withLength(entries[sorted[0]], 1)
 		}
+		double(table, 2, 1<<width)
 		return true
 	}
 	// Codes are counted upwards from the shortest, with their bits reversed. The part for codes of
@@ -199,12 +193,8 @@ func makeTable(table []uint32, width uint, lengths []uint8, entries []uint32) bo
 			code = increment(code, n)
 		}
 	}
-	if filled == 0 { // all codes are longer than width
-		filled = 1 << width
-	}
-	for filled < 1<<width {
-		copy(table[filled:2*filled], table[:filled])
-		filled *= 2
+	if filled > 0 { // else all codes are longer than width
+		double(table, filled, 1<<width)
 	}
 	// Codes of more than width bits: those with the same first bits share a second table, as wide
 	// as the longest of them asks for.
@@ -232,6 +222,13 @@ func makeTable(table []uint32, width uint, lengths []uint8, entries []uint32) bo
 		}
 	}
 	return true
+}
+
+// double fills a table up to end with copies of its first part.
+func double(table []uint32, filled, end uint) {
+	for ; filled < end; filled *= 2 {
+		copy(table[filled:2*filled], table[:filled])
+	}
 }
 
 // withLength returns the entry of a symbol whose code has n bits.
