@@ -57,7 +57,9 @@ type ZipHash struct {
 // name, more content than a module may have, and content that differs from what the zip says about
 // itself.
 func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
-	z, err := Open(&readAhead{ctx: ctx, r: r, size: size}, size)
+	ahead := &readAhead{ctx: ctx, r: r, size: size}
+	defer ahead.release()
+	z, err := Open(ahead, size)
 	if err != nil {
 		return ZipHash{}, err
 	}
@@ -189,7 +191,23 @@ type readAhead struct {
 
 type chunk struct {
 	at   int64
-	data []byte
+	data []byte // part of buf; nil when nothing was read
+	buf  *[chunkSize]byte
+}
+
+// chunks holds buffers of chunks: else those of many small zips would be most of the garbage.
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// release gives the buffers back. The zip is not read afterwards.
+func (a *readAhead) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.chunks {
+		if c := &a.chunks[i]; c.buf != nil {
+			chunks.Put(c.buf)
+			*c = chunk{}
+		}
+	}
 }
 
 // chunkSize is the length of a read in bytes.
@@ -233,10 +251,10 @@ func (a *readAhead) chunk(at int64) (*chunk, error) {
 	}
 	c := &a.chunks[a.oldest]
 	a.oldest = (a.oldest + 1) % len(a.chunks)
-	if c.data == nil {
-		c.data = make([]byte, 0, min(chunkSize, a.size))
+	if c.buf == nil {
+		c.buf = chunks.Get().(*[chunkSize]byte)
 	}
-	c.at, c.data = at, c.data[:min(chunkSize, a.size-at)]
+	c.at, c.data = at, c.buf[:min(chunkSize, a.size-at)]
 	n, err := a.r.ReadAt(c.data, at)
 	if err == io.EOF && n == len(c.data) {
 		err = nil
