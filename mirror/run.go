@@ -234,33 +234,70 @@ func (r *run) next() (m module.Version, ok bool) {
 	return m, true
 }
 
-// versions fetches, checks and commits the versions of a plan, and adds them to the result.
+// versions fetches, checks and commits the versions of a plan, and adds them to the result. Those
+// that wait for their proof keep no others from being fetched.
 func (r *run) versions(ctx context.Context, list []*modgraph.Wanted) error {
-	versions := make([]Version, len(list))
-	missing := make([][]Missing, len(list))
-	eg, ctx := errgroup.WithContext(ctx)
-	eg.SetLimit(waiting)
-	var gone atomic.Int64
-	for i, w := range list {
-		eg.Go(func() (err error) {
-			versions[i], missing[i], err = r.version(ctx, w)
-			r.cfg.Progress.Done.Add(1)
-			if n := len(missing[i]); n > 0 && gone.Add(int64(n)) > maxMissing {
-				m := missing[i][0]
-				return fmt.Errorf("more than %d versions cannot be had, for instance %s, required by %s: %s",
-					maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
+	all := make([]*fetched, len(list))
+	defer func() {
+		for _, f := range all {
+			if f != nil {
+				f.zip.discard()
 			}
-			return err
-		})
+		}
+	}()
+	var gone atomic.Int64
+	finish := func(ctx context.Context, f *fetched) error {
+		err := r.finishVersion(ctx, f)
+		r.cfg.Progress.Done.Add(1)
+		if n := len(f.missing); n > 0 && gone.Add(int64(n)) > maxMissing {
+			m := f.missing[0]
+			return fmt.Errorf("more than %d versions cannot be had, for instance %s, required by %s: %s",
+				maxMissing, m.Mod, strings.Join(m.Chain, " → "), m.Asked)
+		}
+		return err
 	}
+	unproven := make(chan *fetched, len(list))
+	eg, ctx := errgroup.WithContext(ctx)
+	eg.Go(func() error {
+		defer close(unproven)
+		eg, ctx := errgroup.WithContext(ctx)
+		eg.SetLimit(waiting)
+		for i, w := range list {
+			eg.Go(func() (err error) {
+				all[i], err = r.fetchVersion(ctx, w)
+				switch {
+				case err != nil:
+					return err
+				case r.public(w.Mod) && !all[i].absent:
+					unproven <- all[i]
+					return nil
+				}
+				return finish(ctx, all[i])
+			})
+		}
+		return eg.Wait()
+	})
+	eg.Go(func() error {
+		select {
+		case <-r.proven:
+		case <-ctx.Done(): // the proof may have failed
+			return ctx.Err()
+		}
+		eg, ctx := errgroup.WithContext(ctx)
+		eg.SetLimit(readsInFlight)
+		for f := range unproven {
+			eg.Go(func() error { return finish(ctx, f) })
+		}
+		return eg.Wait()
+	})
 	if err := eg.Wait(); err != nil {
 		return err
 	}
-	for i, v := range versions {
-		if v.GoMod.Path != "" {
-			r.out.Versions = append(r.out.Versions, v)
+	for _, f := range all {
+		if f.v.GoMod.Path != "" {
+			r.out.Versions = append(r.out.Versions, f.v)
 		}
-		r.out.Missing = append(r.out.Missing, missing[i]...)
+		r.out.Missing = append(r.out.Missing, f.missing...)
 	}
 	return nil
 }

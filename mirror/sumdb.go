@@ -75,16 +75,24 @@ func newChecksums(db *proof.Database, f *fetcher) *checksums {
 	}
 }
 
-// prove looks up all versions of a plan and proves their records. It closes r.proven when all
-// proofs hold. After an error the group's context ends those that wait for that.
-func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
-	defer func() {
-		if err == nil {
-			close(r.proven)
-		}
-	}()
-	if r.sums == nil {
+// prove looks up all versions of a plan, proves their records and stores them. It closes r.proven
+// when all proofs hold. After an error the group's context ends those that wait for that.
+func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) error {
+	p, err := r.proof(ctx, list)
+	if err != nil {
+		return err
+	}
+	close(r.proven)
+	if p == nil {
 		return nil
+	}
+	return r.sums.store(p.head, p.records)
+}
+
+// proof does the work of prove but for storing. It returns nil when there is nothing to prove.
+func (r *run) proof(ctx context.Context, list []*modgraph.Wanted) (*proven, error) {
+	if r.sums == nil {
+		return nil, nil
 	}
 	start := time.Now()
 	eg, ctx2 := errgroup.WithContext(ctx)
@@ -114,17 +122,17 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 					unverified.Mods = append(unverified.Mods, w.Mod)
 				}
 			}
-			return unverified
+			return nil, unverified
 		}
-		return err
+		return nil, err
 	}
 	if err := r.early.Wait(); err != nil {
-		return err
+		return nil, err
 	}
 	select { // until then lookups go on, and the head may lack the records of newest versions
 	case <-r.asked:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	p, err := r.sums.prove(ctx, r.job, func(m module.Version) bool {
 		_, in := slices.BinarySearchFunc(list, m, func(w *modgraph.Wanted, m module.Version) int {
@@ -133,11 +141,11 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) (err error) {
 		return in
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.out.DB, r.out.Head, r.out.Heads, r.out.Tiles = r.cfg.DB.Name, p.head, p.heads, p.tiles
 	r.out.Stats.Prove = time.Since(start)
-	return nil
+	return p, nil
 }
 
 // noteTrees adds a note for each tree that clients remember and that this closure cannot serve.
@@ -314,6 +322,8 @@ type proven struct {
 	heads  []proof.Head // earlier heads, smallest first
 	tiles  []string     // GOPROXY paths of the tiles with which a go command repeats the proofs
 
+	records []proof.Record // that were proven; store writes them
+
 	trees []int64 // sizes of trees that clients remember and that have no known head
 }
 
@@ -396,7 +406,8 @@ func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Ver
 	if err != nil {
 		return nil, err
 	}
-	return p, c.store(p.head, append(records, others...))
+	p.records = append(records, others...)
+	return p, nil
 }
 
 // latest returns the newest head of the database, which it asks once.

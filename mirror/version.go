@@ -12,46 +12,63 @@ import (
 	"github.com/modmirror/modmirror/mirror/upstream"
 )
 
-// version fetches, checks and commits the files of a version. Files that the upstream refuses are
-// in missing; without its go.mod or its record the version is not carried.
-func (r *run) version(ctx context.Context, w *modgraph.Wanted) (v Version, missing []Missing, err error) {
-	v.Mod = w.Mod
-	refused := func(what string, err error) { missing = append(missing, r.missingOf(w, what, err)) }
+// A fetched version has its files, and waits for the proof of its record.
+type fetched struct {
+	w       *modgraph.Wanted
+	v       Version // is carried when its go.mod is set
+	missing []Missing
+	inf     *stagedInfo // nil when the upstream refused it
+	zip     *staged     // nil when it is not wanted, or refused
+	absent  bool        // the upstream refused the go.mod
+}
+
+// refused adds a file that the upstream refused.
+func (f *fetched) refused(r *run, what string, err error) {
+	f.missing = append(f.missing, r.missingOf(f.w, what, err))
+}
+
+// fetchVersion fetches the files of a version. It returns the version after an error too: the
+// caller discards its zip.
+func (r *run) fetchVersion(ctx context.Context, w *modgraph.Wanted) (*fetched, error) {
+	f := &fetched{w: w, v: Version{Mod: w.Mod}}
 	if _, err := r.fetch.stagedMod(ctx, w.Mod); modgraph.IsAbsent(err) {
-		refused("go.mod", err)
-		return v, missing, nil
+		f.absent = true
+		f.refused(r, "go.mod", err)
+		return f, nil
 	} else if err != nil {
-		return v, nil, err
+		return f, err
 	}
-	inf, zip, err := r.fetchFiles(ctx, w, refused)
-	defer zip.discard()
-	if err != nil {
-		return v, nil, err
+	var err error
+	f.inf, f.zip, err = r.fetchFiles(ctx, w, func(what string, err error) { f.refused(r, what, err) })
+	return f, err
+}
+
+// finishVersion checks and commits the files of a version, whose record is proven by now if it has
+// one. Without its go.mod or its record the version is not carried.
+func (r *run) finishVersion(ctx context.Context, f *fetched) error {
+	if f.absent {
+		return nil
 	}
-	if r.public(w.Mod) {
-		select {
-		case <-r.proven:
-		case <-ctx.Done(): // the proof may have failed
-			return v, nil, ctx.Err()
-		}
-		record, err := r.sums.lookup(ctx, w.Mod)
+	v := &f.v
+	if r.public(v.Mod) {
+		record, err := r.sums.lookup(ctx, v.Mod)
 		if upstream.Refused(err) {
-			refused("record", err)
-			return v, missing, nil
+			f.refused(r, "record", err)
+			return nil
 		}
 		if err != nil {
-			return v, nil, err
+			return err
 		}
 		v.Record, v.H1, v.GoModH1 = &record, record.H1, record.GoModH1
 	}
-	mod, err := r.fetch.stagedMod(ctx, w.Mod)
+	mod, err := r.fetch.stagedMod(ctx, v.Mod)
 	if err != nil {
-		return v, nil, err
+		return err
 	}
-	if err := r.checkFiles(w.Mod, mod, zip, &v); err != nil {
-		return v, nil, err
+	if err := r.checkFiles(v.Mod, mod, f.zip, v); err != nil {
+		return err
 	}
-	return v, missing, r.commit(&v, mod, inf, zip)
+	return r.commit(v, mod, f.inf, f.zip)
 }
 
 // A stagedInfo is a staged .info file with its content.
