@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 // pieceSize is a size of pieces that no read of these tests is aligned with.
@@ -197,11 +199,11 @@ func TestLocalContent(t *testing.T) {
 func TestStream(t *testing.T) {
 	data := noise(1 << 20)
 	open := func(r io.Reader) *Stream {
-		f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
+		f, err := safefile.Create(filepath.Join(t.TempDir(), "copy"), 0o666)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { f.Close() })
+		t.Cleanup(f.Discard)
 		return NewStream("stdin", r, f, MaxSize)
 	}
 	r := bytes.NewReader(data)
@@ -244,11 +246,11 @@ func TestStream(t *testing.T) {
 // TestStalledStream has a stream stall: what was copied is read, and a read of more ends with its
 // context. Beyond what is asked for, a stream is copied only when its size is known.
 func TestStalledStream(t *testing.T) {
-	f, err := os.Create(filepath.Join(t.TempDir(), "copy"))
+	f, err := safefile.Create(filepath.Join(t.TempDir(), "copy"), 0o666)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer f.Discard()
 	data := noise(4096)
 	r, w := io.Pipe()
 	defer w.Close()

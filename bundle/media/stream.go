@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"sync"
+
+	"github.com/modmirror/modmirror/internal/safefile"
 )
 
 // A Stream is media that are being copied from a reader into a file: a read beyond what was copied
@@ -17,7 +18,7 @@ import (
 type Stream struct {
 	name string
 	r    io.Reader
-	file *os.File
+	file *safefile.File
 
 	mu     sync.Mutex
 	limit  int64 // the size in the manifest, once it is known
@@ -39,7 +40,7 @@ const readAhead = 4 << 20
 
 // NewStream returns the stream of r, which is copied into file. At most limit bytes are copied
 // until CheckSize knows the size.
-func NewStream(name string, r io.Reader, file *os.File, limit int64) *Stream {
+func NewStream(name string, r io.Reader, file *safefile.File, limit int64) *Stream {
 	return &Stream{name: name, r: r, file: file, limit: limit}
 }
 
@@ -160,7 +161,7 @@ func (s *Stream) NewReader(ctx context.Context, at, size int64) io.ReadCloser {
 }
 
 // Open opens a content.
-func (s *Stream) Open(_ context.Context, r Ref) (Content, error) { return openLocal(s, r, s.file) }
+func (s *Stream) Open(_ context.Context, r Ref) (Content, error) { return openLocal(s, r, s.file.File) }
 
 // ReadContent returns a content, verified.
 func (s *Stream) ReadContent(ctx context.Context, r Ref) ([]byte, error) {

@@ -73,7 +73,7 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, err
 	}
 	defer temp.Discard()
-	in := media.NewStream(name, r, temp.File, media.MaxSize)
+	in := media.NewStream(name, r, temp, media.MaxSize)
 	defer in.Close()
 	b, err := bundle.OpenFrontIn(ctx, name, in, bundle.SignaturesFile(name), s.Trust)
 	if err != nil {
