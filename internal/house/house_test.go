@@ -11,7 +11,7 @@ import (
 const modmirror = "github.com/modmirror/modmirror/"
 
 // leaves are packages of internal that any package may import, and that import only each other.
-var leaves = []string{"h1", "hint", "modpath", "proof", "retry", "safefile", "selftar"}
+var leaves = []string{"h1", "hint", "inflate", "modpath", "proof", "retry", "safefile", "selftar"}
 
 // directions has, for each package, the packages of this module that it may import besides leaves.
 // A package that is not in the table may import any. To extend it, add a row.
