@@ -34,9 +34,9 @@ type Deep struct {
 	// checked again. It may be nil.
 	Before *Bundle
 
-	// AllRead is called once, when every byte was read and all damaged entries are reported. Its error
-	// ends the verification: nothing that is checked besides the bytes is reported then. It may be
-	// nil.
+	// AllRead is called once, when every byte was read and all damaged entries are reported. Its
+	// error ends the verification: nothing that is checked besides the bytes is reported then. It
+	// may be nil.
 	AllRead func() error
 }
 

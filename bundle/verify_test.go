@@ -141,8 +141,8 @@ func TestDeepReportsOnce(t *testing.T) {
 	}
 }
 
-// TestDeepAfterBytes has all versions checked, and found wrong, when AllRead is called. They must be
-// reported after it, and not at all when it returns an error.
+// TestDeepAfterBytes has all versions checked, and found wrong, when AllRead is called. They must
+// be reported after it, and not at all when it returns an error.
 func TestDeepAfterBytes(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, func(c *bundle.Contents) {
 		for i := range c.Versions {

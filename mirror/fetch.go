@@ -30,8 +30,8 @@ const (
 	// maxInfo is the longest .info file in bytes. Real ones have some hundred bytes.
 	maxInfo = 64 << 10
 
-	// maxWaiting and maxWaitingInfo are the longest .mod and .info files in bytes that wait for their
-	// proof in memory; longer ones wait on disk. Real go.mod files have some thousand bytes.
+	// maxWaiting and maxWaitingInfo are the longest .mod and .info files in bytes that wait for
+	// their proof in memory; longer ones wait on disk. Real go.mod files have some thousand bytes.
 	maxWaiting     = 64 << 10
 	maxWaitingInfo = 2 << 10
 

@@ -4,11 +4,11 @@
 //	world -modules 20000 -depth 10 -addr 127.0.0.1:8083 -project DIR
 //
 // The modules lie in levels, as many as -depth says. Each has five versions, and each version
-// requires up to three modules of the next level, such that a project that needs all versions of the
-// first level has all versions of all modules in its module graph. Loading it takes a round trip for
-// each level and five go.mod files a module, of which MVS selects one. All go lines are 1.16: such
-// graphs are not pruned. world writes that project's go.mod to a folder, and the database's public
-// key to a file GOSUMDB in it.
+// requires up to three modules of the next level, such that a project that needs all versions of
+// the first level has all versions of all modules in its module graph. Loading it takes a round
+// trip for each level and five go.mod files a module, of which MVS selects one. All go lines are
+// 1.16: such graphs are not pruned. world writes that project's go.mod to a folder, and the
+// database's public key to a file GOSUMDB in it.
 package main
 
 import (

@@ -17,9 +17,10 @@ type Media interface {
 	// Name returns the name for messages: a path without the number of a piece, or a URL.
 	Name() string
 
-	// ReadAt reads len(p) bytes from an offset in the bundle, as io.ReaderAt does. The bytes are not
-	// verified. Media that are not at hand wait for them until ctx is done. An *UnreadError means
-	// that nothing is known of the bytes, whatever it wraps; io.EOF itself means that they end.
+	// ReadAt reads len(p) bytes from an offset in the bundle, as io.ReaderAt does. The bytes are
+	// not verified. Media that are not at hand wait for them until ctx is done. An *UnreadError
+	// means that nothing is known of the bytes, whatever it wraps; io.EOF itself means that they
+	// end.
 	ReadAt(ctx context.Context, p []byte, at int64) (int, error)
 
 	// NewReader returns size bytes from an offset, for one pass from the first to the last. The

@@ -64,8 +64,8 @@ func TestUnreadNewest(t *testing.T) {
 	}
 }
 
-// TestUnverifiedIndexInStore has signed bundles lie in a store whose indexes do not verify: an import
-// of an earlier one neither uses nor remembers them.
+// TestUnverifiedIndexInStore has signed bundles lie in a store whose indexes do not verify: an
+// import of an earlier one neither uses nor remembers them.
 func TestUnverifiedIndexInStore(t *testing.T) {
 	tb := testbundle.Make(t, modfiles, testbundle.WithoutLarge)
 	for _, sql := range []string{

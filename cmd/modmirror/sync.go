@@ -130,8 +130,8 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 const defaultMaxAge = 10 * time.Minute
 
 // syncHeap is the heap that the garbage collector aims at during a sync, in bytes, and syncGC how
-// much garbage it lets be there, in percent of the live heap. The live heap of a sync grows with its
-// closure; its garbage need not.
+// much garbage it lets be there, in percent of the live heap. The live heap of a sync grows with
+// its closure; its garbage need not.
 const (
 	syncHeap = 128 << 20
 	syncGC   = 60

@@ -56,8 +56,8 @@ func Open(dir string) (*Tree, error) {
 // Close closes the folder.
 func (t *Tree) Close() error { return t.root.Close() }
 
-// ReadFile returns the content of a regular file of at most limit bytes. The error wraps fs.ErrNotExist
-// when the file does not exist.
+// ReadFile returns the content of a regular file of at most limit bytes. The error wraps
+// fs.ErrNotExist when the file does not exist.
 func (t *Tree) ReadFile(_ context.Context, name string, limit int64) ([]byte, error) {
 	if err := t.regular(name); err != nil {
 		return nil, err
