@@ -46,7 +46,7 @@ cp -r want/state want/pruned-state
 
 # prepare COMMAND: the folder w as it is before; run COMMAND: the command; check COMMAND: is it old or new; same COMMAND: is it new.
 prepare() {
-	rm -rf w
+	rm -rf w trace
 	mkdir w
 	case $1 in
 	sync) ;;
@@ -89,7 +89,10 @@ same() {
 
 # judge WHAT: what the command, which ended with $status and said what is in out.log, left.
 judge() {
-	! grep -q '^panic:\|^fatal error:\|goroutine 1 ' out.log || { cat out.log; fail "$command, $1: a crash"; }
+	# Go's runtime wakes its threads with a write to an eventfd, and ends the process when that fails: this is like a kill.
+	if [ ! -e trace ] || ! grep -q 'eventfd.*INJECTED' trace; then
+		! grep -q '^panic:\|^fatal error:\|goroutine 1 ' out.log || { cat out.log; fail "$command, $1: a crash"; }
+	fi
 	check $command || { cat out.log; fail "$command, $1 (status $status): neither old nor new"; }
 	[ $status = 0 ] || [ $status = 137 ] || [ -s out.log ] || fail "$command, $1: an error without words"
 	if [ $status = 0 ]; then same $command || fail "$command, $1: success, and not what it brings"; fi
