@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"runtime"
@@ -370,11 +368,11 @@ func (b *Bundle) checkCarried(ctx context.Context, before *Bundle, damage func(i
 					}
 				}
 			}
-			h := sha256.New()
-			if _, err := io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, at.Media), at.Offset, f.Size)}, buf); err != nil {
+			sum, err := sumOf(media.ReaderAt(ctx, at.Media), at.Offset, f.Size, buf)
+			if err != nil {
 				return err
 			}
-			if [32]byte(h.Sum(nil)) != f.SHA256 {
+			if sum != f.SHA256 {
 				damage(f, fmt.Errorf("in the earlier bundle %s: %w", at.Media.Name(), media.ErrHash))
 			}
 			if ctx.Err() != nil {

@@ -289,17 +289,23 @@ func (c *byteCheck) readEntry(ctx context.Context, f index.File, buf []byte) err
 	if err := c.b.checkBytes(ctx, at-int64(len(h)), h); err != nil {
 		return fmt.Errorf("tar header: %w", err)
 	}
-	sum := sha256.New()
-	if _, err := io.CopyBuffer(sum, struct{ io.Reader }{io.NewSectionReader(media.ReaderAt(ctx, c), at, f.Size)}, buf); err != nil {
+	if sum, err := sumOf(media.ReaderAt(ctx, c), at, f.Size, buf); err != nil {
 		return err
-	}
-	if [32]byte(sum.Sum(nil)) != f.SHA256 {
+	} else if sum != f.SHA256 {
 		return media.ErrHash
 	}
 	if err := c.b.checkBytes(ctx, at+f.Size, zeros[:padding(f.Size)]); err != nil {
 		return fmt.Errorf("padding: %w", err)
 	}
 	return nil
+}
+
+// sumOf returns the SHA-256 of size bytes at an offset, which it reads into buf.
+func sumOf(r io.ReaderAt, at, size int64, buf []byte) (sum [32]byte, err error) {
+	h := sha256.New()
+	_, err = io.CopyBuffer(h, struct{ io.Reader }{io.NewSectionReader(r, at, size)}, buf)
+	h.Sum(sum[:0])
+	return sum, err
 }
 
 // zeros is the padding of files.

@@ -230,7 +230,7 @@ func (f *fetcher) source(m module.Version) source {
 // the file, and a *modgraph.BadModError when the file cannot be parsed. Each file is fetched and
 // parsed once.
 func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod, error) {
-	g := f.mod(m)
+	g := entry(&f.mu, f.mods, m)
 	g.asking.Lock()
 	defer g.asking.Unlock()
 	if g.parsed != nil || g.bad != nil {
@@ -255,8 +255,8 @@ func (f *fetcher) goMod(ctx context.Context, m module.Version) (*modgraph.GoMod,
 		g.bad = err
 		if g.staged == nil {
 			g.staged = s
-		} else if s.waiting != nil {
-			s.waiting.Discard()
+		} else {
+			s.discard()
 		}
 	}
 	return g.parsed, err
@@ -278,16 +278,16 @@ func parseGoMod(m module.Version, data []byte) (*modgraph.GoMod, error) {
 	return modgraph.Summarize(mod), nil
 }
 
-// mod returns the go.mod file of m, fetched or not.
-func (f *fetcher) mod(m module.Version) *goMod {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	g := f.mods[m]
-	if g == nil {
-		g = new(goMod)
-		f.mods[m] = g
+// entry returns what a map, guarded by mu, has for m. It adds a new one if there is none.
+func entry[V any](mu *sync.Mutex, entries map[module.Version]*V, m module.Version) *V {
+	mu.Lock()
+	defer mu.Unlock()
+	v := entries[m]
+	if v == nil {
+		v = new(V)
+		entries[m] = v
 	}
-	return g
+	return v
 }
 
 // content returns the content of a small file that was fetched. ok is false when the mirror
@@ -308,7 +308,7 @@ func (f *fetcher) content(s *staged) (data []byte, ok bool, err error) {
 // stagedMod returns the go.mod file of m without parsing it. A file that no graph reads need not be
 // well-formed: only its hash counts, as for the go command.
 func (f *fetcher) stagedMod(ctx context.Context, m module.Version) (*staged, error) {
-	g := f.mod(m)
+	g := entry(&f.mu, f.mods, m)
 	g.asking.Lock()
 	defer g.asking.Unlock()
 	if g.staged != nil {
@@ -380,13 +380,7 @@ func parseInfo(data []byte, version string) (info, error) {
 
 // info gets the .info file of a version. It is fetched once.
 func (f *fetcher) info(ctx context.Context, m module.Version) (*staged, info, error) {
-	f.mu.Lock()
-	g := f.infos[m]
-	if g == nil {
-		g = new(goInfo)
-		f.infos[m] = g
-	}
-	f.mu.Unlock()
+	g := entry(&f.mu, f.infos, m)
 	g.asking.Lock()
 	defer g.asking.Unlock()
 	if g.staged != nil || g.err != nil {
@@ -420,21 +414,24 @@ func (f *fetcher) discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, g := range f.mods {
-		if g.staged != nil && g.staged.waiting != nil {
-			g.staged.waiting.Discard()
-		}
+		g.staged.discard()
 	}
 	for _, g := range f.infos {
-		if g.staged != nil && g.staged.waiting != nil {
-			g.staged.waiting.Discard()
-		}
+		g.staged.discard()
 	}
 }
 
-// discard removes the temporary file of a zip. s may be nil.
+// discard removes the temporary file of s, if it has one. s may be nil.
 func (s *staged) discard() {
-	if s != nil && s.temp != nil {
-		s.temp.Discard()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, temp := range []*safefile.File{s.waiting, s.temp} {
+		if temp != nil {
+			temp.Discard()
+		}
 	}
 }
 

@@ -276,13 +276,7 @@ func (f *fetcher) resolveModule(ctx context.Context, m module.Version) ([]module
 	if module.CanonicalVersion(m.Version) == m.Version && module.Check(m.Path, m.Version) == nil {
 		return []module.Version{m}, false, nil
 	}
-	f.mu.Lock()
-	r := f.resolved[m]
-	if r == nil {
-		r = new(resolution)
-		f.resolved[m] = r
-	}
-	f.mu.Unlock()
+	r := entry(&f.mu, f.resolved, m)
 	r.once.Do(func() {
 		if f.lock != nil {
 			f.resolveLocked(m, r)

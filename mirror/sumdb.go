@@ -48,7 +48,6 @@ type checksums struct {
 	base    string        // URL of the database
 	baseErr error
 
-	lock      *Lock // names the head to prove under; nil for the newest one
 	asking    sync.Mutex
 	newest    *proof.Head // what the database said at first; nil before; guarded by asking
 	newestErr error       // guarded by asking
@@ -70,7 +69,7 @@ type lookup struct {
 
 func newChecksums(db *proof.Database, f *fetcher) *checksums {
 	return &checksums{
-		db: db, fetch: f, lock: f.lock, finding: make(chan struct{}, 1),
+		db: db, fetch: f, finding: make(chan struct{}, 1),
 		lookups: make(map[module.Version]*lookup), heads: make(map[tlog.Tree]proof.Head),
 	}
 }
@@ -203,13 +202,7 @@ func (c *checksums) get(ctx context.Context, elem string, limit int64) ([]byte, 
 // lookup returns the record of m. Callers must not trust it before prove.
 func (c *checksums) lookup(ctx context.Context, m module.Version) (proof.Record, error) {
 	for {
-		c.mu.Lock()
-		l := c.lookups[m]
-		if l == nil {
-			l = new(lookup)
-			c.lookups[m] = l
-		}
-		c.mu.Unlock()
+		l := entry(&c.mu, c.lookups, m)
 		l.once.Do(func() {
 			l.record, l.err = c.lookupOnce(ctx, m)
 			l.stale = l.err != nil && ctx.Err() != nil
@@ -268,7 +261,7 @@ func (c *checksums) proveAhead(ctx context.Context, r proof.Record) {
 	if batch == nil {
 		return
 	}
-	head, err := c.proveUnderFirst(ctx)
+	head, err := c.firstHead(ctx)
 	if err != nil {
 		return
 	}
@@ -277,10 +270,10 @@ func (c *checksums) proveAhead(ctx context.Context, r proof.Record) {
 	p.Records(batch)
 }
 
-// proveUnderFirst returns the head that prove will most likely prove under.
-func (c *checksums) proveUnderFirst(ctx context.Context) (proof.Head, error) {
-	if c.lock != nil {
-		head, _, err := c.lock.heads(c.db)
+// firstHead returns the head that prove begins with: the one that a lock names, or the newest one.
+func (c *checksums) firstHead(ctx context.Context) (proof.Head, error) {
+	if lock := c.fetch.lock; lock != nil {
+		head, _, err := lock.heads(c.db)
 		return head, err
 	}
 	return c.latest(ctx)
@@ -335,13 +328,7 @@ type proven struct {
 // than the answer to a lookup.
 func (c *checksums) prove(ctx context.Context, job *Job, carried func(module.Version) bool) (*proven, error) {
 	lines := job.Lines
-	var head proof.Head
-	var err error
-	if job.Lock != nil { // it names the head
-		head, _, err = job.Lock.heads(c.db)
-	} else {
-		head, err = c.latest(ctx)
-	}
+	head, err := c.firstHead(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -123,7 +123,8 @@ func main() {
 			return drain(own, s.size)
 		}},
 		{"libdeflate", func(s stream, out []byte) error {
-			if c := C.inflate(lib, unsafe.Pointer(&s.packed[0]), C.size_t(len(s.packed)), unsafe.Pointer(&out[0]), C.size_t(len(out))); c != 0 {
+			in, size := unsafe.Pointer(&s.packed[0]), C.size_t(len(s.packed))
+			if c := C.inflate(lib, in, size, unsafe.Pointer(&out[0]), C.size_t(len(out))); c != 0 {
 				return fmt.Errorf("libdeflate says %d", c)
 			}
 			return nil
@@ -142,12 +143,14 @@ func main() {
 			times[i] = append(times[i], time.Since(start))
 		}
 	}
-	fmt.Printf("%s: %d files, %.0f MB, median of %d rounds\n", runtime.Version(), len(list), float64(total)/1e6, *rounds)
+	fmt.Printf("%s: %d files, %.0f MB, median of %d rounds\n",
+		runtime.Version(), len(list), float64(total)/1e6, *rounds)
 	rate := func(i int) float64 {
 		slices.Sort(times[i])
 		return float64(total) / 1e6 / times[i][len(times[i])/2].Seconds()
 	}
 	for i, w := range ways {
-		fmt.Printf("%-18s %6.0f MB/s  %.2f x compress/flate  %.2f x libdeflate\n", w.name, rate(i), rate(i)/rate(0), rate(i)/rate(3))
+		fmt.Printf("%-18s %6.0f MB/s  %.2f x compress/flate  %.2f x libdeflate\n",
+			w.name, rate(i), rate(i)/rate(0), rate(i)/rate(3))
 	}
 }
