@@ -82,11 +82,12 @@ func (c *deepCheck) checkBootstrap(ctx context.Context, f index.File, tool modul
 	if err != nil {
 		return err
 	}
-	z, err := h1.Open(toolchain, zf.Size)
+	z, err := h1.Open(ctx, toolchain, zf.Size)
 	if err != nil {
 		return err
 	}
-	if err := selftar.Check(ctx, self, z, tool); err != nil {
+	defer z.Close()
+	if err := selftar.Check(ctx, self, z.Reader, tool); err != nil {
 		return fmt.Errorf("%s: %w", tool.Version, err)
 	}
 	return nil

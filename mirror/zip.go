@@ -190,9 +190,11 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
-	if _, err := h1.Open(s.temp, s.Size); err != nil { // comes first, because CheckZip reads a directory of any length
+	archive, err := h1.Open(ctx, s.temp, s.Size) // comes first, because CheckZip reads a directory of any length
+	if err != nil {
 		return badZip(ctx, m, err)
 	}
+	defer archive.Close()
 	cf, err := modzip.CheckZip(m, s.temp.Name())
 	if err == nil {
 		err = cf.Err()
@@ -205,7 +207,7 @@ func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) erro
 		return err
 	}
 	sum.Sum(s.SHA256[:0])
-	z, err := h1.Zip(ctx, f.cpu, m, s.temp, s.Size)
+	z, err := archive.Hash(f.cpu, m)
 	if err != nil {
 		return badZip(ctx, m, err)
 	}

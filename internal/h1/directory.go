@@ -2,6 +2,7 @@ package h1
 
 import (
 	"archive/zip"
+	"context"
 	"fmt"
 	"io"
 )
@@ -17,16 +18,30 @@ const MaxDirectory = 16 << 20
 // reads ahead.
 const endSize = 512 << 10
 
-// Open opens the zip in r. It refuses a directory that is longer than MaxDirectory before it takes
-// memory for more.
-func Open(r io.ReaderAt, size int64) (*zip.Reader, error) {
+// An Archive is an open zip whose content is read in large pieces.
+type Archive struct {
+	*zip.Reader
+	ahead *readAhead
+}
+
+// Open opens the zip in r, until ctx ends or Close. It refuses a directory that is longer than
+// MaxDirectory before it takes memory for more.
+func Open(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
+	ahead := &readAhead{ctx: ctx, r: r, size: size}
 	// The limit counts what archive/zip reads, and not what the end record says, so that there is
 	// no second opinion about the place of the directory.
-	c := &counted{r: r, left: MaxDirectory + endSize}
+	c := &counted{r: ahead, left: MaxDirectory + endSize}
 	z, err := zip.NewReader(c, size)
+	if err != nil {
+		ahead.release()
+		return nil, err
+	}
 	c.left = -1
-	return z, err
+	return &Archive{z, ahead}, nil
 }
+
+// Close gives the buffers back. Nothing of the zip is read afterwards.
+func (a *Archive) Close() { a.ahead.release() }
 
 // A counted reader fails after left bytes; with -1 it has no limit.
 type counted struct {

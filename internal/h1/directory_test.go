@@ -27,7 +27,7 @@ func TestDirectoryIsBounded(t *testing.T) {
 	entry := len(longDirectory(t, 2)) - len(longDirectory(t, 1))
 	most := MaxDirectory / entry
 	data := longDirectory(t, most)
-	z, err := Open(bytes.NewReader(data), int64(len(data)))
+	z, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)))
 	if err != nil || len(z.File) != most {
 		t.Fatalf("a directory of %d bytes: %v", most*entry, err)
 	}
@@ -35,7 +35,7 @@ func TestDirectoryIsBounded(t *testing.T) {
 		data := longDirectory(t, times*most)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := Open(bytes.NewReader(data), int64(len(data)))
+		_, err := Open(t.Context(), bytes.NewReader(data), int64(len(data)))
 		runtime.ReadMemStats(&after)
 		if err == nil || !strings.Contains(err.Error(), "its directory has more than") {
 			t.Errorf("a directory of %d bytes: %v", times*most*entry, err)

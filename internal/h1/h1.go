@@ -57,15 +57,19 @@ type ZipHash struct {
 // name, more content than a module may have, and content that differs from what the zip says about
 // itself.
 func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, size int64) (ZipHash, error) {
-	ahead := &readAhead{ctx: ctx, r: r, size: size}
-	defer ahead.release()
-	z, err := Open(ahead, size)
+	a, err := Open(ctx, r, size)
 	if err != nil {
 		return ZipHash{}, err
 	}
-	z.RegisterDecompressor(zip.Deflate, newInflater)
+	defer a.Close()
+	return a.Hash(limit, m)
+}
+
+// Hash does the work of Zip on an open zip.
+func (a *Archive) Hash(limit Limiter, m module.Version) (ZipHash, error) {
+	a.RegisterDecompressor(zip.Deflate, newInflater)
 	prefix := m.Path + "@" + m.Version + "/"
-	files := slices.Clone(z.File)
+	files := slices.Clone(a.File)
 	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })
 	total := uint64(0)
 	for i, f := range files {
@@ -85,7 +89,7 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 	var out ZipHash
 	lines := make([]string, len(files))
 	var next, busy atomic.Int64
-	eg, ctx := errgroup.WithContext(ctx)
+	eg, ctx := errgroup.WithContext(a.ahead.ctx)
 	for range min(cap(limit), len(files)) {
 		eg.Go(func() error {
 			for {

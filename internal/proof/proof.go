@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/note"
@@ -45,6 +46,7 @@ type Database struct {
 	URL  string // the URL to ask instead of the proxies; may be ""
 
 	verifiers note.Verifiers
+	last      atomic.Pointer[Head] // the head that ParseHead found good last
 }
 
 // ParseGOSUMDB parses the value of GOSUMDB by the rules of cmd/go
@@ -108,8 +110,20 @@ func MergeHeads(size int64, lists ...[]Head) []Head {
 	return slices.CompactFunc(all, func(a, b Head) bool { return a.N == b.N })
 }
 
-// ParseHead parses a head and checks its signature.
+// ParseHead parses a head and checks its signature. The answers to many lookups have one head, so
+// that the last one is remembered.
 func (db *Database) ParseHead(msg []byte) (Head, error) {
+	if last := db.last.Load(); last != nil && bytes.Equal(last.Note, msg) {
+		return *last, nil
+	}
+	head, err := db.parseHead(msg)
+	if err == nil {
+		db.last.Store(&head)
+	}
+	return head, err
+}
+
+func (db *Database) parseHead(msg []byte) (Head, error) {
 	n, err := note.Open(msg, db.verifiers)
 	if err != nil {
 		return Head{}, mismatchf("tree head of %s: %v", db.Name, err)
