@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/index"
 )
 
@@ -56,24 +55,12 @@ Example:
 			if len(args) != 1 {
 				return usagef("want one bundle or store")
 			}
-			if !isFolder(args[0]) {
-				b, err := openBundle(ctx, e, args[0])
-				if err != nil {
-					return err
-				}
-				defer b.Close()
-				return showInfo(ctx, e, b, asJSON)
-			}
-			keyring, err := e.keyring(1)
+			lines, closeLines, err := openLines(ctx, e, args[0])
 			if err != nil {
 				return err
 			}
-			v, err := store.OpenLines(ctx, args[0], keyring)
-			if err != nil {
-				return err
-			}
-			defer v.Close()
-			for i, b := range v.Lines {
+			defer closeLines()
+			for i, b := range lines {
 				if i > 0 && !asJSON {
 					fmt.Fprintln(e.stdout)
 				}

@@ -53,6 +53,26 @@ func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error
 	return b, err
 }
 
+// openLines opens a bundle, or the newest bundle of each line of a store.
+func openLines(ctx context.Context, e *env, file string) (lines []*bundle.Bundle, closeAll func() error, err error) {
+	if !isFolder(file) {
+		b, err := openBundle(ctx, e, file)
+		if err != nil {
+			return nil, nil, err
+		}
+		return []*bundle.Bundle{b}, b.Close, nil
+	}
+	keyring, err := e.keyring(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := store.OpenLines(ctx, file, keyring)
+	if err != nil {
+		return nil, nil, err
+	}
+	return v.Lines, v.Close, nil
+}
+
 // oneBundle opens the only argument of a command, see openBundle.
 func oneBundle(ctx context.Context, e *env, args []string) (*bundle.Bundle, error) {
 	if len(args) != 1 {

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/bundle/store"
+	"github.com/modmirror/modmirror/internal/hint"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/vulndb"
+)
+
+// Values of --fail-on.
+const (
+	failOnNone    = "none"
+	failOnFixable = "fixable" // a fix exists, carried or not
+	failOnAny     = "any"
+)
+
+func vulnsCommand() *command {
+	var asJSON, asSARIF, asVEX bool
+	var other, failOn string
+	return &command{
+		name:    "vulns",
+		summary: "show which carried versions have known vulnerabilities",
+		usage: `
+Usage: modmirror vulns [flags] BUNDLE|STORE
+
+Compares every version that is carried with its zip, and every carried Go, with the
+vulnerability database in the bundle, offline. It prints what is affected, the version
+that fixes it, whether that is carried too, and what requires the affected version.
+
+It looks at versions alone, as govulncheck -scan module does, but for all platforms. To
+find out whether your own code calls what is vulnerable, run govulncheck inside.
+
+Example:
+  modmirror vulns team.tar
+  modmirror vulns --db vulndb --fail-on fixable --sarif /srv/modmirror >vulns.sarif
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&other, "db", "", "compare with the vulnerability database in this `folder, bundle or store` instead")
+			fs.StringVar(&failOn, "fail-on", failOnNone,
+				"exit with 5 on vulnerabilities: any, fixable (a fixed version exists, carried or not) or none")
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			fs.BoolVar(&asSARIF, "sarif", false, "print a SARIF log")
+			fs.BoolVar(&asVEX, "openvex", false, "print an OpenVEX document")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) != 1 {
+				return usagef("want one bundle or store")
+			}
+			if !slices.Contains([]string{failOnNone, failOnFixable, failOnAny}, failOn) {
+				return usagef("--fail-on %s: want %s, %s or %s", failOn, failOnAny, failOnFixable, failOnNone)
+			}
+			if asJSON && asSARIF || asJSON && asVEX || asSARIF && asVEX {
+				return usagef("want one of --json, --sarif and --openvex")
+			}
+			lines, closeLines, err := openLines(ctx, e, args[0])
+			if err != nil {
+				return err
+			}
+			defer closeLines()
+			from := args[0]
+			db, err := review.CarriedDatabase(ctx, lines)
+			if other != "" {
+				var closeDB func() error
+				from = other
+				db, closeDB, err = openVulnDB(ctx, e, other)
+				if err == nil {
+					defer closeDB()
+				}
+			}
+			if err == nil && db == nil {
+				err = &hint.Error{
+					Err:  fmt.Errorf("%s carries no vulnerability database", from),
+					Hint: "make the bundle with modmirror sync --vulndb; or name a database with --db",
+				}
+			}
+			if err != nil {
+				return err
+			}
+			found, err := review.FindVulns(ctx, lines, db)
+			if err != nil {
+				return err
+			}
+			if age := time.Until(found.Database); age > store.MaxDrift {
+				e.say("the vulnerability database is of %s, which is in the future: is the clock right?", day(found.Database))
+			}
+			switch {
+			case asJSON:
+				err = writeJSON(e.stdout, found)
+			case asSARIF:
+				err = writeJSON(e.stdout, found.SARIF(filepath.Base(args[0]), version()))
+			case asVEX:
+				doc, vexErr := found.OpenVEX(strings.Join(lines[0].Signers, ", "), lines[0].Manifest.Created)
+				if vexErr != nil {
+					return vexErr
+				}
+				err = writeJSON(e.stdout, doc)
+			default:
+				err = printVulns(e.stdout, found)
+			}
+			if err != nil {
+				return err
+			}
+			return failVulns(e, found, failOn)
+		},
+	}
+}
+
+// openVulnDB opens the vulnerability database in a folder, or the one that a bundle or store
+// carries: nil without one. The caller calls closeDB after use.
+func openVulnDB(ctx context.Context, e *env, name string) (db *vulndb.DB, closeDB func() error, err error) {
+	if isFolder(filepath.Join(name, "index")) {
+		db, err = vulndb.Open(ctx, vulndb.Folder(name))
+		return db, func() error { return nil }, err
+	}
+	lines, closeDB, err := openLines(ctx, e, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if db, err = review.CarriedDatabase(ctx, lines); err != nil {
+		closeDB()
+	}
+	return db, closeDB, err
+}
+
+// printVulns prints vulnerabilities by version.
+func printVulns(w io.Writer, found *review.Vulns) error {
+	last := ""
+	for i := range found.List {
+		v := &found.List[i]
+		if s := v.String(); s != last {
+			last = s
+			fmt.Fprintln(w, s)
+			if len(v.RequiredBy) > 0 {
+				fmt.Fprintf(w, "  required by %s\n", someOf(v.RequiredBy, 5))
+			}
+		}
+		fmt.Fprintf(w, "  %s", v.ID)
+		if len(v.Aliases) > 0 {
+			fmt.Fprintf(w, " (%s)", strings.Join(v.Aliases, ", "))
+		}
+		fmt.Fprintf(w, ": %s\n", v.Summary)
+		for _, s := range v.Severity {
+			fmt.Fprintf(w, "    severity %s\n", s.Score)
+		}
+		if len(v.Packages) > 0 {
+			fmt.Fprintf(w, "    in %s\n", someOf(v.Packages, 5))
+		}
+		note := ""
+		if v.Unreviewed {
+			note = "; not reviewed by the Go team"
+		}
+		fmt.Fprintf(w, "    %s%s\n", v.Action(), note)
+	}
+	_, err := fmt.Fprintf(w, "%s; database of %s\n", found.Summary(), day(found.Database))
+	return err
+}
+
+// someOf returns the first n of a list, and how many more there are.
+func someOf(list []string, n int) string {
+	text := strings.Join(list[:min(n, len(list))], ", ")
+	if more := len(list) - n; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// failVulns returns errDenied, after it has said why, when --fail-on says so.
+func failVulns(e *env, found *review.Vulns, failOn string) error {
+	n := 0
+	for i := range found.List {
+		v := &found.List[i]
+		if failOn == failOnAny || failOn == failOnFixable && (v.Fixed != "" || v.FixCarried != "") {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	e.complain("%s, and --fail-on is %s", number(n, "finding"), failOn)
+	return errDenied
+}
+
+// day returns a date in UTC.
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
