@@ -2,9 +2,7 @@ package review
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -72,35 +70,26 @@ func (v *Vulns) Summary() string {
 		return fmt.Sprintf("1 of %s is affected by a known vulnerability, and its fix is %scarried",
 			carried, map[int]string{0: "not "}[v.Fixable])
 	}
-	return fmt.Sprintf("%d of %s are affected by known vulnerabilities, %d have a carried fix",
+	return fmt.Sprintf("%d of %s are affected by known vulnerabilities; fixes for %d of them are carried",
 		v.Affected, carried, v.Fixable)
 }
 
-// Database returns a reader of the vulnerability database that a bundle carries.
-func Database(b *bundle.Bundle) vulndb.Reader {
-	return func(ctx context.Context, name string, limit int64) ([]byte, error) {
-		return b.ReadFile(ctx, modpath.Request{Kind: modpath.Vuln, Name: name}.String(), limit)
+// CarriedVulns compares what bundles carry with the vulnerability database that one of them carries.
+// It returns nil without one.
+func CarriedVulns(ctx context.Context, bundles ...*bundle.Bundle) (*Vulns, error) {
+	db, err := Database(ctx, bundles...)
+	if db == nil || err != nil {
+		return nil, err
 	}
+	return FindVulns(ctx, Catalogs(bundles...), db)
 }
 
-// CarriedDatabase opens the vulnerability database of the first of several lines that carries one:
-// store.View has the most recently created line first. It returns nil when none does.
-func CarriedDatabase(ctx context.Context, lines []*bundle.Bundle) (*vulndb.DB, error) {
-	for _, b := range lines {
-		db, err := vulndb.Open(ctx, Database(b))
-		if !errors.Is(err, fs.ErrNotExist) {
-			return db, err
-		}
-	}
-	return nil, nil
-}
-
-// FindVulns compares all versions that are carried with their zip with a database. Lines are the
-// newest bundles of lines; a version that several carry counts once. A toolchain counts once for all
-// platforms, and is compared with entries about the standard library and the go command.
-func FindVulns(ctx context.Context, lines []*bundle.Bundle, db *vulndb.DB) (*Vulns, error) {
+// FindVulns compares all versions that are carried with their zip with a database. A version that
+// several catalogs have counts once. A toolchain counts once for all platforms, and is compared with
+// entries about the standard library and the go command.
+func FindVulns(ctx context.Context, catalogs []Catalog, db *vulndb.DB) (*Vulns, error) {
 	out := &Vulns{Database: db.Modified, List: []Vuln{}}
-	carried, err := carriedOf(ctx, lines, db, out)
+	carried, err := carriedOf(ctx, catalogs, db, out)
 	if err != nil {
 		return nil, err
 	}
@@ -140,15 +129,15 @@ func FindVulns(ctx context.Context, lines []*bundle.Bundle, db *vulndb.DB) (*Vul
 			out.Fixable++
 		}
 	}
-	return out, out.findRequirements(ctx, lines, affected)
+	return out, out.findRequirements(ctx, catalogs, affected)
 }
 
 // carriedOf counts the carried versions, and returns those of modules that the database has entries
 // about.
-func carriedOf(ctx context.Context, lines []*bundle.Bundle, db *vulndb.DB, out *Vulns) (map[string][]string, error) {
+func carriedOf(ctx context.Context, catalogs []Catalog, db *vulndb.DB, out *Vulns) (map[string][]string, error) {
 	carried := make(map[string][]string)
-	one := len(lines) == 1
-	seen := make(map[module.Version]bool) // of several lines
+	one := len(catalogs) == 1
+	seen := make(map[module.Version]bool) // of several catalogs, and Go releases
 	add := func(v index.Version) {
 		m := module.Version{Path: v.Path, Version: v.Version}
 		release, ok := goRelease(v)
@@ -172,8 +161,8 @@ func carriedOf(ctx context.Context, lines []*bundle.Bundle, db *vulndb.DB, out *
 			}
 		}
 	}
-	for _, b := range lines {
-		for v, err := range b.Index.Versions(ctx, "") {
+	for _, c := range catalogs {
+		for v, err := range c.Versions(ctx, "") {
 			if err != nil {
 				return nil, err
 			}
@@ -238,9 +227,9 @@ func cleanAll(list []string) []string {
 }
 
 // findRequirements enters what requires the affected versions.
-func (v *Vulns) findRequirements(ctx context.Context, lines []*bundle.Bundle, affected map[module.Version][]int) error {
-	for _, b := range lines {
-		for r, err := range b.Index.Requirements(ctx) {
+func (v *Vulns) findRequirements(ctx context.Context, catalogs []Catalog, affected map[module.Version][]int) error {
+	for _, c := range catalogs {
+		for r, err := range c.Requirements(ctx) {
 			if err != nil {
 				return err
 			}

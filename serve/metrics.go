@@ -107,6 +107,8 @@ var (
 	descCreated   = prometheus.NewDesc("modmirror_bundle_created_timestamp_seconds", "When it was made.", []string{"name"}, nil)
 	descVersions  = prometheus.NewDesc("modmirror_bundle_versions", "Module versions in its catalog.", []string{"name"}, nil)
 	descStale     = prometheus.NewDesc("modmirror_store_not_served", "1 when what is in the store now cannot be served, and what was served before goes on.", nil, nil)
+	descAffected  = prometheus.NewDesc("modmirror_vulnerable_versions", "Carried versions with known vulnerabilities, by whether a fix of each is carried.", []string{"fix"}, nil)
+	descVulnDB    = prometheus.NewDesc("modmirror_vulndb_modified_timestamp_seconds", "When the newest entry of the vulnerability database changed.", nil, nil)
 	descSkipped   = prometheus.NewDesc("modmirror_lines_not_served", "Lines that are there and cannot be served.", nil, nil)
 	descScrubbed  = prometheus.NewDesc("modmirror_scrub_verified_files", "Files that the pass of the scrub under way has verified.", nil, nil)
 	descScrubOf   = prometheus.NewDesc("modmirror_scrub_pass_files", "Files that it verifies in all.", nil, nil)
@@ -165,6 +167,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descSequence, float64(m.Sequence), m.Name)
 		gauge(descCreated, float64(m.Created.Unix()), m.Name)
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
+	}
+	if v := h.vulns.Load(); v != nil {
+		gauge(descAffected, float64(v.fixable), "carried")
+		gauge(descAffected, float64(v.affected-v.fixable), "not carried")
+		gauge(descVulnDB, float64(v.modified))
 	}
 	gauge(descSkipped, float64(len(h.view.Skipped)))
 	if s.Scrub && !(*Server)(s).shelf().Heals() {

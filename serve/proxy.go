@@ -56,6 +56,8 @@ type handler struct {
 	scrubbed atomic.Int64 // files that the scrub's current pass verified
 	files    int64        // in all catalogs
 
+	vulns atomic.Pointer[vulnCounts] // nil until review has compared a vulnerability database
+
 	ids     string // of the bundles, for the audit
 	metrics *metrics
 	missLog *rate.Limiter

@@ -190,6 +190,12 @@ func (s *Server) show(ctx context.Context, v *store.View) {
 	if s.Ready != nil {
 		s.Ready(v)
 	}
+	if h.acquire() {
+		go func() {
+			defer h.release()
+			h.review(ctx)
+		}()
+	}
 	if s.Scrub && !s.shelf().Heals() && h.acquire() {
 		go func() {
 			defer h.release()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/review"
 )
 
 // A moduleDiff is a module of which two bundles carry different versions.
@@ -28,6 +29,7 @@ type bundleDiff struct {
 	Sizes        [2]int64     `json:"sizes"`              // of the two bundles, in bytes
 	NewVulns     []string     `json:"newVulns,omitempty"` // entries of the vulnerability database
 	ChangedVulns []string     `json:"changedVulns,omitempty"`
+	Affected     *[2]int      `json:"affected,omitempty"` // versions with known vulnerabilities in the two bundles, by the database in the new one; null without one
 }
 
 func diffCommand() *command {
@@ -40,7 +42,7 @@ Usage: modmirror diff [flags] OLD NEW
 
 Prints the modules that only NEW carries whole (+), that only OLD does (-), and those
 that both do in different versions (~). Then it prints what is new in the vulnerability
-database.
+database, and how many versions in each have known vulnerabilities.
 
 Example:
   modmirror diff team-2026-W47.tar team-2026-W48.tar
@@ -64,6 +66,9 @@ Example:
 			if err != nil {
 				return err
 			}
+			if d.Affected, err = affectedIn(ctx, old, now); err != nil {
+				e.sayVulns(nil, err)
+			}
 			if asJSON {
 				return writeJSON(e.stdout, d)
 			}
@@ -81,6 +86,10 @@ Example:
 			if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
 				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c,
 					strings.Join(d.NewVulns[:min(n, 20)], " "))
+			}
+			if a := d.Affected; a != nil {
+				fmt.Fprintf(e.stdout, "versions with known vulnerabilities, by the new database: %d → %d (modmirror vulns names them)\n",
+					a[0], a[1])
 			}
 			verb := "differ"
 			if len(d.Modules) == 1 {
@@ -137,6 +146,24 @@ func diff(ctx context.Context, old, now *bundle.Bundle) (*bundleDiff, error) {
 		}
 	})
 	return d, err
+}
+
+// affectedIn counts the versions in two bundles that have vulnerabilities by the database in the new
+// one. It returns nil without one.
+func affectedIn(ctx context.Context, old, now *bundle.Bundle) (*[2]int, error) {
+	db, err := review.Database(ctx, now)
+	if db == nil || err != nil {
+		return nil, err
+	}
+	var n [2]int
+	for i, b := range []*bundle.Bundle{old, now} {
+		found, err := review.FindVulns(ctx, review.Catalogs(b), db)
+		if err != nil {
+			return nil, err
+		}
+		n[i] = found.Affected
+	}
+	return &n, nil
 }
 
 // merge merges two sorted sequences. It calls each once for equal elements, and with nil in the

@@ -24,6 +24,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/review"
 )
 
 func importCommand() *command {
@@ -93,8 +94,15 @@ Example:
 				e: e, store: s, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
 				staged: make(map[string]*store.Staging),
 			}
-			im.Serves = func(v *store.View) { imp.unproven = unprovenOf(ctx, v) }
+			im.Serves = func(v *store.View) {
+				imp.unproven = unprovenOf(ctx, v)
+				n, _ := v.Vulns(ctx) // an error would be one of the index, which was verified
+				imp.vulndb = n > 0
+			}
 			if err := imp.all(ctx, args); err != nil {
+				return err
+			}
+			if err := imp.reportVulns(ctx); err != nil {
 				return err
 			}
 			return imp.reportUnproven(ctx)
@@ -115,6 +123,22 @@ type importer struct {
 	staged  map[string]*store.Staging // complete pieces in the store, by the first piece
 
 	unproven *unproven // after the last import; nil when the store has changed since
+	vulndb   bool      // the store has a vulnerability database after the last import
+}
+
+// reportVulns says how many versions in the store have known vulnerabilities.
+func (i *importer) reportVulns(ctx context.Context) error {
+	if !i.vulndb {
+		return nil
+	}
+	v, err := i.store.View(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	found, err := review.CarriedVulns(ctx, v.Lines...)
+	i.e.sayVulns(found, err)
+	return ctx.Err()
 }
 
 // reportUnproven reports what the store does not prove now.

@@ -203,7 +203,7 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 	o.Lock, o.KeepGoing, o.Learn = f.lock, f.keepGoing, f.learn
 	o.OpenBase = func(ctx context.Context, file string) (*bundle.Bundle, error) { return openBundle(ctx, e, file) }
 	o.Keys = func() ([]string, error) { return f.keys(e) }
-	o.Rehearse, o.Report = f.rehearsal(e, settings), report
+	o.Review, o.Rehearse, o.Report = report.review, f.rehearsal(e, settings), report
 	return o, nil
 }
 

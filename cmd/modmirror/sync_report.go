@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror"
 	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
+	"github.com/modmirror/modmirror/review"
 )
 
 // A syncReport tells what a sync does: people on the terminal as it goes on, programs in the
@@ -51,6 +53,18 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 		number(r.result.Versions, "module version"), r.result.ModOnly,
 		s.Total.Seconds(), s.Resolve.Seconds(), s.Prove.Seconds(), s.Hash.Seconds(),
 		bytesText(s.Fetched), number(s.Reused, "zip"))
+}
+
+// review says how many versions of the bundle have known vulnerabilities.
+func (r *syncReport) review(ctx context.Context, c *bundle.Contents) error {
+	catalog := review.NewContents(c)
+	db, err := catalog.Database(ctx)
+	var found *review.Vulns
+	if db != nil {
+		found, err = review.FindVulns(ctx, []review.Catalog{catalog}, db)
+	}
+	r.result.Vulns = r.e.sayVulns(found, err)
+	return ctx.Err()
 }
 
 // Missing implements assemble.Reporter.
@@ -164,6 +178,7 @@ type syncResult struct {
 	Fetched  int64         `json:"fetched"` // bytes
 	Missing  []syncMissing `json:"missing"`
 	Notes    []string      `json:"notes"`
+	Vulns    *vulnCounts   `json:"vulns,omitempty"` // nil without a vulnerability database
 }
 
 // A syncMissing is a file that could not be had.

@@ -68,7 +68,7 @@ Example:
 			}
 			defer closeLines()
 			from := args[0]
-			db, err := review.CarriedDatabase(ctx, lines)
+			db, err := review.Database(ctx, lines...)
 			if other != "" {
 				var closeDB func() error
 				from = other
@@ -86,7 +86,7 @@ Example:
 			if err != nil {
 				return err
 			}
-			found, err := review.FindVulns(ctx, lines, db)
+			found, err := review.FindVulns(ctx, review.Catalogs(lines...), db)
 			if err != nil {
 				return err
 			}
@@ -126,7 +126,7 @@ func openVulnDB(ctx context.Context, e *env, name string) (db *vulndb.DB, closeD
 	if err != nil {
 		return nil, nil, err
 	}
-	if db, err = review.CarriedDatabase(ctx, lines); err != nil {
+	if db, err = review.Database(ctx, lines...); err != nil {
 		closeDB()
 	}
 	return db, closeDB, err
@@ -192,3 +192,25 @@ func failVulns(e *env, found *review.Vulns, failOn string) error {
 
 // day returns a date in UTC.
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// vulnCounts count carried versions with known vulnerabilities, for programs.
+type vulnCounts struct {
+	Database time.Time `json:"database"`
+	Affected int       `json:"affected"`
+	Fixable  int       `json:"fixable"` // affected, and a fix of each vulnerability is carried
+}
+
+// sayVulns says in one line how many carried versions have known vulnerabilities, and returns the
+// counts; found is nil without a vulnerability database. One that cannot be read keeps nobody from
+// carrying it.
+func (e *env) sayVulns(found *review.Vulns, err error) *vulnCounts {
+	switch {
+	case err != nil:
+		e.say("which versions have vulnerabilities is not known: %s", oneLine(err))
+		return nil
+	case found == nil:
+		return nil
+	}
+	e.say("%s (database of %s)", found.Summary(), day(found.Database))
+	return &vulnCounts{found.Database, found.Affected, found.Fixable}
+}

@@ -55,6 +55,9 @@ type Options struct {
 	OpenBase OpenFunc
 	// Keys returns the public keys whose bundles are trusted here, as in trust.Key.Verifier.
 	Keys func() ([]string, error)
+	// Review is told what goes into the bundle before it is written, that of the whole line for a
+	// delta; nil for no review.
+	Review func(ctx context.Context, c *bundle.Contents) error
 	// Rehearse proves a bundle before it is signed; nil for no rehearsal.
 	Rehearse RehearseFunc
 

@@ -101,6 +101,11 @@ func (r *Run) write(
 		return nil, otherLock(errNotOfLock)
 	}
 	r.sayDropped(contents)
+	if r.o.Review != nil {
+		if err := r.o.Review(ctx, contents); err != nil {
+			return nil, err
+		}
+	}
 	if r.o.Rehearse == nil {
 		w.Where, err = r.pack(func(s *Sink) error { return d.Write(ctx, s.Writer, key) })
 	} else {

@@ -1,0 +1,116 @@
+package review
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/review/vulndb"
+)
+
+// A Catalog lists what is carried: an *index.Index, or Contents.
+type Catalog interface {
+	// Versions returns the versions of a module, or of all modules when path is "", by path and
+	// version.
+	Versions(ctx context.Context, path string) iter.Seq2[index.Version, error]
+	// Requirements returns the module graph.
+	Requirements(ctx context.Context) iter.Seq2[index.Requirement, error]
+}
+
+// Catalogs returns the catalogs of bundles, such as the lines of a store.
+func Catalogs(bundles ...*bundle.Bundle) []Catalog {
+	var list []Catalog
+	for _, b := range bundles {
+		list = append(list, b.Index)
+	}
+	return list
+}
+
+// Contents is the catalog of a bundle that is not written yet, after bundle.NewDraft.
+type Contents struct{ contents *bundle.Contents }
+
+// NewContents returns the catalog of what goes into a bundle.
+func NewContents(c *bundle.Contents) Contents { return Contents{c} }
+
+// Versions implements Catalog.
+func (c Contents) Versions(_ context.Context, path string) iter.Seq2[index.Version, error] {
+	return func(yield func(index.Version, error) bool) {
+		for _, v := range c.contents.Versions {
+			if (path == "" || v.Path == path) && !yield(v.Version, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Requirements implements Catalog.
+func (c Contents) Requirements(context.Context) iter.Seq2[index.Requirement, error] {
+	return func(yield func(index.Requirement, error) bool) {
+		for _, r := range c.contents.Requirements {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Database opens the vulnerability database that goes into the bundle. It returns nil when none
+// does.
+func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
+	files := make(map[string]bundle.Source, len(c.contents.Vulns))
+	for _, s := range c.contents.Vulns {
+		files[s.Path] = s
+	}
+	return openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
+		path := vulnPath(name)
+		s, ok := files[path]
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+		case s.Data != nil:
+			return s.Data, nil
+		case s.File == "": // an earlier bundle of the line has it
+			return c.contents.Base.ReadFile(ctx, path, limit)
+		case s.Size > limit:
+			return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+		}
+		data, err := os.ReadFile(s.File)
+		if err == nil && sha256.Sum256(data) != s.SHA256 {
+			err = &bundle.ChangedError{File: s.File}
+		}
+		return data, err
+	})
+}
+
+// Database opens the vulnerability database of the first bundle that carries one: store.View has
+// the most recently created line first. It returns nil when none does.
+func Database(ctx context.Context, bundles ...*bundle.Bundle) (*vulndb.DB, error) {
+	for _, b := range bundles {
+		db, err := openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
+			return b.ReadFile(ctx, vulnPath(name), limit)
+		})
+		if db != nil || err != nil {
+			return db, err
+		}
+	}
+	return nil, nil
+}
+
+// vulnPath returns the GOPROXY path of a file of the vulnerability database.
+func vulnPath(name string) string { return modpath.Request{Kind: modpath.Vuln, Name: name}.String() }
+
+// openDatabase returns nil when there is no database.
+func openDatabase(ctx context.Context, read vulndb.Reader) (*vulndb.DB, error) {
+	db, err := vulndb.Open(ctx, read)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return db, err
+}
