@@ -42,7 +42,7 @@ find out whether your own code calls what is vulnerable, run govulncheck inside.
 
 Example:
   modmirror vulns team.tar
-  modmirror vulns --db vulndb --fail-on fixable --sarif /srv/modmirror >vulns.sarif
+  modmirror vulns --fail-on fixable --sarif /srv/modmirror >vulns.sarif
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&other, "db", "", "compare with the vulnerability database in this `folder, bundle or store` instead")
