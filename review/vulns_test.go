@@ -167,7 +167,9 @@ func testFormats(t *testing.T, found *review.Vulns) {
 	}
 	var log struct {
 		Runs []struct {
-			Tool    struct{ Driver struct{ Rules []struct{ ID string } } }
+			Tool struct {
+				Driver struct{ Rules []struct{ ID string } }
+			}
 			Results []struct{ RuleID, Level string }
 		}
 	}

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+	"github.com/spdx/tools-golang/json"
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/internal/hint"
+	"github.com/modmirror/modmirror/review"
+)
+
+// Values of --format.
+const (
+	formatCycloneDX = "cyclonedx"
+	formatSPDX      = "spdx"
+)
+
+func sbomCommand() *command {
+	var format, source string
+	return &command{
+		name:    "sbom",
+		summary: "print a bill of materials of a bundle",
+		usage: `
+Usage: modmirror sbom [flags] BUNDLE
+
+Prints what a bundle carries with its zip as a bill of materials: package URL, SHA-256
+of the zip, h1, record in the checksum database, and what requires what. The same
+bundle makes the same bytes.
+
+--source restricts it to what the module graph of one project selects.
+
+Example:
+  modmirror sbom team.tar >team.cdx.json
+  modmirror sbom --format spdx --source example.com/app team.tar >app.spdx.json
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&format, "format", formatCycloneDX, "`cyclonedx` (1.6, JSON) or spdx (2.3, JSON)")
+			fs.StringVar(&source, "source", "", "module `path` of a project that the bundle was made for (default all that is carried)")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if !slices.Contains([]string{formatCycloneDX, formatSPDX}, format) {
+				return usagef("--format %s: want %s or %s", format, formatCycloneDX, formatSPDX)
+			}
+			b, err := oneBundle(ctx, e, args)
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			inv, err := review.NewInventory(ctx, b, source)
+			if _, unknown := errors.AsType[*review.NoSourceError](err); unknown {
+				return &hint.Error{Err: err, Hint: "modmirror list --tree " + args[0] + " shows the projects at its margin"}
+			}
+			if err != nil {
+				return err
+			}
+			if format == formatSPDX {
+				return json.Write(inv.SPDX(), e.stdout, json.Indent("  "), json.EscapeHTML(false))
+			}
+			enc := cdx.NewBOMEncoder(e.stdout, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false)
+			return enc.EncodeVersion(inv.CycloneDX(), review.CycloneDXVersion)
+		},
+	}
+}

@@ -1,0 +1,180 @@
+package review
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+)
+
+// An Inventory lists the versions that a bundle carries with their zip, and what requires what
+// among them.
+type Inventory struct {
+	Bundle     *bundle.Bundle
+	Source     string // path of the project that the inventory is about; "" for all that is carried
+	Complete   bool   // nothing of the closure is missing
+	Components []Component
+	Direct     []int // places in Components of what the source requires, or of what nothing requires
+}
+
+// A Component is a version of an Inventory.
+type Component struct {
+	index.Version
+	SHA256   [32]byte // of the zip
+	Requires []int    // places in Inventory.Components, ascending
+}
+
+// PURL returns the package URL of the component.
+func (c *Component) PURL() string { return PURL(c.Path, c.Version.Version) }
+
+// A NoSourceError says that a bundle was not made for a project.
+type NoSourceError struct {
+	Source string
+	Known  []string // projects that the bundle was made for
+}
+
+func (e *NoSourceError) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("no project %s: the bundle was made for none", e.Source)
+	}
+	return fmt.Sprintf("no project %s: the bundle was made for %s", e.Source, strings.Join(e.Known, ", "))
+}
+
+// NewInventory returns the inventory of a bundle or, with a source, of what the module graph of a
+// project selects: the highest version of each module that is reached from it. A requirement for a
+// version that is not carried whole stands for the next higher one that is, as minimal version
+// selection would have it. An unknown source is a *NoSourceError.
+func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Inventory, error) {
+	inv := &Inventory{Bundle: b, Source: source, Complete: b.Manifest.Counts.Missing == 0}
+	for v, err := range b.Index.Versions(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if v.ZipSize == nil {
+			continue
+		}
+		path := modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
+		f, ok, err := b.Index.File(ctx, path)
+		if err == nil && !ok {
+			err = errors.New("the index has no file " + path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		inv.Components = append(inv.Components, Component{Version: v, SHA256: f.SHA256})
+	}
+	slices.SortFunc(inv.Components, func(a, b Component) int { return compareVersions(&a, &b) })
+	if source != "" {
+		if err := inv.restrict(ctx, source); err != nil {
+			return nil, err
+		}
+	}
+	return inv, inv.connect(ctx)
+}
+
+// compareVersions orders versions by path, and then as semantic versions.
+func compareVersions(a, b *Component) int {
+	if c := strings.Compare(a.Path, b.Path); c != 0 {
+		return c
+	}
+	return semver.Compare(a.Version.Version, b.Version.Version)
+}
+
+// selected returns the place of the lowest component that satisfies a requirement, or -1.
+func (inv *Inventory) selected(m module.Version) int {
+	want := Component{Version: index.Version{Path: m.Path, Version: m.Version}}
+	i, _ := slices.BinarySearchFunc(inv.Components, want, func(a, b Component) int { return compareVersions(&a, &b) })
+	if i < len(inv.Components) && inv.Components[i].Path == m.Path {
+		return i
+	}
+	return -1
+}
+
+// restrict removes the components that the module graph of a project does not select.
+func (inv *Inventory) restrict(ctx context.Context, source string) error {
+	requires := make(map[module.Version][]module.Version)
+	var known []string
+	for r, err := range inv.Bundle.Index.Requirements(ctx) {
+		if err != nil {
+			return err
+		}
+		from := module.Version{Path: r.Path, Version: r.Version}
+		if r.Version == "" && !slices.Contains(known, r.Path) {
+			known = append(known, r.Path)
+		}
+		requires[from] = append(requires[from], module.Version{Path: r.Requires, Version: r.Wanted})
+	}
+	root := module.Version{Path: source}
+	if !slices.Contains(known, source) {
+		return &NoSourceError{source, known}
+	}
+	highest := make(map[string]string) // by module path
+	seen := map[module.Version]bool{root: true}
+	for stack := []module.Version{root}; len(stack) > 0; {
+		m := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, r := range requires[m] {
+			if seen[r] {
+				continue
+			}
+			seen[r] = true
+			stack = append(stack, r)
+			if semver.Compare(r.Version, highest[r.Path]) > 0 {
+				highest[r.Path] = r.Version
+			}
+		}
+	}
+	inv.Components = slices.DeleteFunc(inv.Components, func(c Component) bool { return highest[c.Path] != c.Version.Version })
+	return nil
+}
+
+// connect enters what requires what.
+func (inv *Inventory) connect(ctx context.Context) error {
+	required := make([]bool, len(inv.Components))
+	for r, err := range inv.Bundle.Index.Requirements(ctx) {
+		if err != nil {
+			return err
+		}
+		to := inv.selected(module.Version{Path: r.Requires, Version: r.Wanted})
+		if to < 0 {
+			continue
+		}
+		if r.Version == "" {
+			if r.Path == inv.Source {
+				inv.Direct = append(inv.Direct, to)
+			}
+			continue
+		}
+		from := inv.selected(module.Version{Path: r.Path, Version: r.Version})
+		if from < 0 || inv.Components[from].Version.Version != r.Version || from == to {
+			continue
+		}
+		c := &inv.Components[from]
+		c.Requires = append(c.Requires, to)
+		required[to] = true
+	}
+	if inv.Source == "" {
+		for i := range inv.Components {
+			if !required[i] {
+				inv.Direct = append(inv.Direct, i)
+			}
+		}
+	}
+	lists := []*[]int{&inv.Direct}
+	for i := range inv.Components {
+		lists = append(lists, &inv.Components[i].Requires)
+	}
+	for _, list := range lists {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return nil
+}
