@@ -21,6 +21,11 @@ const endSize = 512 << 10
 // An Archive is an open zip whose content is read in large pieces.
 type Archive struct {
 	*zip.Reader
+
+	// Look returns a writer that Hash writes the content of a file to, too, and closes; nil for
+	// none. Hash calls it for several files at once. It may be nil.
+	Look func(name string, size uint64) io.WriteCloser
+
 	ahead *readAhead
 }
 
@@ -37,7 +42,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
 		return nil, err
 	}
 	c.left = -1
-	return &Archive{z, ahead}, nil
+	return &Archive{Reader: z, ahead: ahead}, nil
 }
 
 // Close gives the buffers back. Nothing of the zip is read afterwards.

@@ -103,7 +103,7 @@ func (a *Archive) Hash(limit Limiter, m module.Version) (ZipHash, error) {
 					return context.Cause(ctx)
 				}
 				start := time.Now()
-				sum, content, err := hashFile(files[i], files[i].Name == prefix+"go.mod")
+				sum, content, err := a.hashFile(files[i], files[i].Name == prefix+"go.mod")
 				busy.Add(int64(time.Since(start)))
 				<-limit
 				if err != nil {
@@ -127,7 +127,7 @@ func (a *Archive) Hash(limit Limiter, m module.Version) (ZipHash, error) {
 var buffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
 // hashFile hashes a file of a zip. With keep it returns the content too.
-func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) {
+func (a *Archive) hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) {
 	r, err := f.Open()
 	if err != nil {
 		return sum, nil, err
@@ -141,6 +141,12 @@ func hashFile(f *zip.File, keep bool) (sum [32]byte, content []byte, err error) 
 			return sum, nil, fmt.Errorf("go.mod has more than %d bytes", modzip.MaxGoMod)
 		}
 		w = io.MultiWriter(h, &kept)
+	}
+	if a.Look != nil {
+		if look := a.Look(f.Name, f.UncompressedSize64); look != nil {
+			defer look.Close()
+			w = io.MultiWriter(w, look)
+		}
 	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/hint"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/facts"
+)
+
+func factsCommand() *command {
+	var asJSON, files bool
+	return &command{
+		name:    "facts",
+		summary: "show licenses, and what the code of a bundle can do",
+		usage: `
+Usage: modmirror facts [flags] BUNDLE [MODULE[@VERSION]...]
+
+Reads the zips of a bundle, or those of some modules, and prints for each version its
+license and what its code, tests aside, does that most code need not: cgo, assembly,
+//go:linkname, unsafe, os/exec, net, syscall, plugin, prebuilt objects, large files that
+are no source, //go:generate lines that fetch something. Then it counts the licenses,
+and lists the versions whose license is not known.
+
+It looks at imports and first bytes alone. Nothing is compiled.
+
+Example:
+  modmirror facts team.tar
+  modmirror facts --files team.tar github.com/mattn/go-sqlite3
+`,
+		flags: func(fs *pflag.FlagSet) {
+			fs.BoolVar(&files, "files", false, "name license files, and the first file that shows each fact")
+			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each version")
+		},
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) == 0 {
+				return usagef("want a bundle")
+			}
+			b, err := openBundle(ctx, e, args[0])
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			c := &licenseCount{byLicense: make(map[string]int)}
+			err = review.ReadFacts(ctx, b, chosen(args[1:]), func(f review.VersionFacts) error {
+				c.add(f)
+				if asJSON {
+					return writeJSON(e.stdout, f)
+				}
+				return printFacts(e.stdout, f, files)
+			})
+			if err != nil {
+				return err
+			}
+			if c.all == 0 {
+				return &hint.Error{Err: fmt.Errorf("%s carries no such version whole", args[0]), Hint: "modmirror list " + args[0] + " shows what it carries"}
+			}
+			if asJSON {
+				return nil
+			}
+			return c.print(e.stdout)
+		},
+	}
+}
+
+// chosen returns a filter for MODULE and MODULE@VERSION; nil for all.
+func chosen(args []string) func(index.Version) bool {
+	if len(args) == 0 {
+		return nil
+	}
+	return func(v index.Version) bool {
+		return slices.Contains(args, v.Path) || slices.Contains(args, v.Path+"@"+v.Version)
+	}
+}
+
+// printFacts prints the facts of a version on a line, and with files one for each file.
+func printFacts(w io.Writer, f review.VersionFacts, files bool) error {
+	var kinds []string
+	for _, u := range f.Uses {
+		kinds = append(kinds, string(u.Kind))
+	}
+	if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Path, f.Version, f.License, strings.Join(kinds, ",")); err != nil || !files {
+		return err
+	}
+	for _, l := range f.Licenses {
+		fmt.Fprintf(w, "\tlicense\t%s\t%s, %.1f %% of it known\n", cleanText(l.File), cmp.Or(strings.Join(l.IDs, " AND "), "unknown"), l.Coverage)
+	}
+	for _, u := range f.Uses {
+		more := ""
+		if u.Files > 1 {
+			more = fmt.Sprintf(" and %d more", u.Files-1)
+		}
+		fmt.Fprintf(w, "\t%s\t%s%s\t%s\n", u.Kind, cleanText(u.File), more, cleanText(u.Detail))
+	}
+	return nil
+}
+
+// A licenseCount counts versions by license.
+type licenseCount struct {
+	all       int
+	byLicense map[string]int
+	unknown   []string // PATH@VERSION
+}
+
+func (c *licenseCount) add(f review.VersionFacts) {
+	c.all++
+	c.byLicense[f.License]++
+	if f.License == facts.NoAssertion || f.License == facts.None {
+		c.unknown = append(c.unknown, f.Path+"@"+f.Version)
+	}
+}
+
+// print prints how many versions have which license, the most frequent first.
+func (c *licenseCount) print(w io.Writer) error {
+	known := c.all - len(c.unknown)
+	fmt.Fprintf(w, "\n%d of %s have a known license (%.1f %%):\n", known, number(c.all, "version"), 100*float64(known)/float64(c.all))
+	order := slices.SortedFunc(maps.Keys(c.byLicense), func(a, b string) int {
+		return cmp.Or(cmp.Compare(c.byLicense[b], c.byLicense[a]), strings.Compare(a, b))
+	})
+	for _, l := range order {
+		fmt.Fprintf(w, "%6d  %s\n", c.byLicense[l], l)
+	}
+	if len(c.unknown) > 0 {
+		fmt.Fprintln(w, "unknown or none:")
+	}
+	for _, m := range c.unknown {
+		fmt.Fprintf(w, "  %s\n", m)
+	}
+	return nil
+}

@@ -1,0 +1,304 @@
+// Package facts finds out what a module zip says by itself: its license, and what its code can do
+// that code of its kind need not.
+//
+// Nothing is compiled or type-checked: an import of os/exec says that a package could start
+// programs, not that it does. Files of tests, of testdata folders and of folders that the go command
+// ignores count for nothing but prebuilt objects, which have been hidden there before. A file that
+// is hostile costs one fact: time and memory for each are bounded.
+package facts
+
+import (
+	"bytes"
+	"cmp"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A Kind is what code can do.
+type Kind string
+
+// The kinds, in the order of the words for people.
+const (
+	Cgo        Kind = "cgo"        // import "C"
+	Assembly   Kind = "asm"        // a .s file
+	Linkname   Kind = "linkname"   // a //go:linkname line
+	Unsafe     Kind = "unsafe"     // import "unsafe"
+	Exec       Kind = "exec"       // import "os/exec"
+	Net        Kind = "net"        // import "net", "net/http" or another package that opens connections
+	Syscall    Kind = "syscall"    // import "syscall" or "golang.org/x/sys/…"
+	Plugin     Kind = "plugin"     // import "plugin"
+	Binary     Kind = "binary"     // a prebuilt object: .syso, archive, ELF, Mach-O, PE, wasm
+	Large      Kind = "large"      // a file over 1 MiB that is no source
+	Generate   Kind = "generate"   // a //go:generate line that fetches something
+	Unreadable Kind = "unreadable" // a .go file that does not parse
+)
+
+// Facts are what a module zip says.
+type Facts struct {
+	// License is the SPDX expression of the license files in the root of the module, joined by AND.
+	// It is NoAssertion when one of them is not known, and None when there is none.
+	License  string    `json:"license"`
+	Licenses []License `json:"licenses,omitempty"` // all license files, by name
+	Uses     []Use     `json:"uses,omitempty"`     // by kind
+}
+
+// Special values of Facts.License (https://spdx.github.io/spdx-spec/v2.3/package-information/).
+const (
+	NoAssertion = "NOASSERTION"
+	None        = "NONE"
+)
+
+// A Use is a kind that a module shows.
+type Use struct {
+	Kind   Kind   `json:"kind"`
+	File   string `json:"file"`             // the first file that shows it, by name
+	Files  int    `json:"files"`            // how many do
+	Detail string `json:"detail,omitempty"` // of that file: the import, the format of an object, the line
+}
+
+const (
+	// maxSource is how many bytes of a .go file are read. Imports come first, and of generated files
+	// beyond it the rest says nothing.
+	maxSource = 1 << 20
+
+	// largeSize is the size in bytes from which a file that is no source is a fact.
+	largeSize = 1 << 20
+
+	// maxDetail bounds the detail of a use in bytes.
+	maxDetail = 200
+
+	// magicSize is how many bytes of each file are read to know objects by.
+	magicSize = 8
+)
+
+// A Scanner collects the facts of one zip. It is safe for concurrent use.
+type Scanner struct {
+	root     string          // PATH@VERSION/
+	licenses map[string]bool // names of files that are read as licenses
+
+	mu   sync.Mutex
+	uses map[Kind]*Use
+	read []License
+}
+
+// New returns a Scanner of a module zip whose files are below PATH@VERSION/, and have these names.
+func New(pathVersion string, names []string) *Scanner {
+	s := &Scanner{root: pathVersion + "/", uses: make(map[Kind]*Use)}
+	s.licenses = licenseFiles(s.root, names)
+	return s
+}
+
+// buffers holds buffers for sources.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// A file keeps what is wanted of a file's content.
+type file struct {
+	*Scanner
+	name string // in the module
+	size int64
+	want int // bytes that are kept
+	buf  *bytes.Buffer
+}
+
+// File returns a writer for the content of a file, whose Close looks at it. It never fails.
+func (s *Scanner) File(name string, size int64) io.WriteCloser {
+	f := &file{Scanner: s, name: strings.TrimPrefix(name, s.root), size: size, want: magicSize}
+	switch {
+	case s.licenses[name]:
+		f.want = maxLicense
+	case path.Ext(name) == ".go" && f.isBuilt():
+		f.want = maxSource
+	}
+	f.buf = buffers.Get().(*bytes.Buffer)
+	return f
+}
+
+// Write implements io.Writer.
+func (f *file) Write(p []byte) (int, error) {
+	if room := f.want - f.buf.Len(); room > 0 {
+		f.buf.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// Close implements io.Closer.
+func (f *file) Close() error {
+	data := f.buf.Bytes()
+	if format := objectFormat(f.name, data); format != "" {
+		f.add(Binary, format)
+	} else if f.size > largeSize && !isSource(f.name) {
+		f.add(Large, strconv.FormatInt(f.size, 10)+" bytes")
+	}
+	switch {
+	case f.licenses[f.root+f.name]:
+		f.addLicense(data)
+	case f.want == maxSource:
+		f.source(data)
+	case path.Ext(f.name) == ".s" && f.isBuilt():
+		f.add(Assembly, "")
+	}
+	f.buf.Reset()
+	if f.buf.Cap() <= 256<<10 { // a few larger ones would be kept for ever
+		buffers.Put(f.buf)
+	}
+	f.buf = nil
+	return nil
+}
+
+// isBuilt reports whether the go command builds the file outside of tests (go help packages).
+func (f *file) isBuilt() bool {
+	dir, base := path.Split(f.name)
+	for element := range strings.SplitSeq(strings.TrimSuffix(dir, "/"), "/") {
+		if element == "testdata" || strings.HasPrefix(element, "_") || strings.HasPrefix(element, ".") {
+			return false
+		}
+	}
+	return !strings.HasSuffix(base, "_test.go") && !strings.HasPrefix(base, "_") && !strings.HasPrefix(base, ".")
+}
+
+// isSource reports whether a large file is one of text that people or generators write.
+func isSource(name string) bool {
+	switch path.Ext(name) {
+	case ".go", ".s", ".c", ".h", ".cc", ".cpp", ".cxx", ".hpp", ".hh", ".m", ".proto", ".rl", ".y":
+		return true
+	}
+	return false
+}
+
+// add notes that the file shows a kind.
+func (f *file) add(kind Kind, detail string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.uses[kind]
+	if u == nil {
+		u = &Use{Kind: kind, File: f.name, Detail: detail}
+		f.uses[kind] = u
+	} else if f.name < u.File {
+		u.File, u.Detail = f.name, detail
+	}
+	u.Files++
+}
+
+// opensConnections has the packages of the standard library that open or accept connections.
+var opensConnections = map[string]bool{
+	"net": true, "net/http": true, "net/http/cgi": true, "net/http/fcgi": true, "net/http/httputil": true,
+	"net/http/pprof": true, "net/rpc": true, "net/rpc/jsonrpc": true, "net/smtp": true, "crypto/tls": true,
+	"log/syslog": true, "expvar": true,
+}
+
+// kindOf returns what an import says, "" for nothing.
+func kindOf(imported string) Kind {
+	switch {
+	case imported == "C":
+		return Cgo
+	case imported == "unsafe":
+		return Unsafe
+	case imported == "os/exec":
+		return Exec
+	case imported == "plugin":
+		return Plugin
+	case imported == "syscall", imported == "golang.org/x/sys", strings.HasPrefix(imported, "golang.org/x/sys/"):
+		return Syscall
+	case opensConnections[imported]:
+		return Net
+	}
+	return ""
+}
+
+var (
+	reLinkname = regexp.MustCompile(`(?m)^//go:linkname[ \t].*`)
+	reGenerate = regexp.MustCompile(`(?m)^//go:generate[ \t].*`)
+
+	// reFetches matches a command that fetches something from elsewhere.
+	reFetches = regexp.MustCompile(`\b(curl|wget|git +clone|npx|npm +(install|ci)|pip3? +install)\b|https?://|\bgo +(run|install|get)\b.*@|\bdocker +(run|pull)\b`)
+)
+
+// source looks at a .go file, or as much of it as was kept.
+func (f *file) source(data []byte) {
+	parsed, err := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.SkipObjectResolution)
+	if err != nil {
+		f.add(Unreadable, "")
+		return
+	}
+	seen := make(map[Kind]bool)
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			continue
+		}
+		if kind := kindOf(imported); kind != "" && !seen[kind] {
+			seen[kind] = true
+			f.add(kind, clip(imported))
+		}
+	}
+	if bytes.Contains(data, []byte("//go:linkname")) {
+		if line := reLinkname.Find(data); line != nil {
+			f.add(Linkname, clip(string(line)))
+		}
+	}
+	if bytes.Contains(data, []byte("//go:generate")) {
+		for _, line := range reGenerate.FindAll(data, 100) {
+			if reFetches.Match(line) {
+				f.add(Generate, clip(string(line)))
+				break
+			}
+		}
+	}
+}
+
+// clip returns the begin of a text.
+func clip(s string) string {
+	s = strings.ToValidUTF8(s[:min(len(s), maxDetail)], "")
+	return strings.TrimRight(s, "\r")
+}
+
+// objects are the first bytes of prebuilt objects.
+var objects = []struct{ magic, format string }{
+	{"\x7fELF", "ELF"}, {"MZ", "PE"}, {"!<arch>\n", "archive"}, {"\x00asm", "wasm"},
+	{"\xfe\xed\xfa\xce", "Mach-O"}, {"\xfe\xed\xfa\xcf", "Mach-O"}, {"\xce\xfa\xed\xfe", "Mach-O"},
+	{"\xcf\xfa\xed\xfe", "Mach-O"},
+}
+
+// objectFormat returns the format of a prebuilt object; "" when a file is none. "MZ" is text in
+// some files, so that a PE must have a name of one, or no name of text.
+func objectFormat(name string, data []byte) string {
+	ext := strings.ToLower(path.Ext(name))
+	if ext == ".syso" {
+		return "syso"
+	}
+	for _, o := range objects {
+		if !bytes.HasPrefix(data, []byte(o.magic)) {
+			continue
+		}
+		if o.format == "PE" && ext != ".exe" && ext != ".dll" && ext != ".sys" && ext != ".bin" && ext != "" {
+			continue
+		}
+		return o.format
+	}
+	// A universal Mach-O and a Java class begin alike. A class has its version in the next bytes,
+	// from 45 on; a Mach-O has the number of its architectures.
+	if len(data) == magicSize && bytes.HasPrefix(data, []byte("\xca\xfe\xba\xbe\x00\x00\x00")) && data[7] < 40 {
+		return "Mach-O"
+	}
+	return ""
+}
+
+// Facts returns what was found in the files that were closed.
+func (s *Scanner) Facts() Facts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := Facts{Licenses: slices.SortedFunc(slices.Values(s.read), func(a, b License) int { return cmp.Compare(a.File, b.File) })}
+	out.License = expression(out.Licenses)
+	for _, kind := range slices.Sorted(maps.Keys(s.uses)) {
+		out.Uses = append(out.Uses, *s.uses[kind])
+	}
+	return out
+}
