@@ -1,6 +1,7 @@
 package review
 
 import (
+	"archive/zip"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
+	"github.com/modmirror/modmirror/internal/inflate"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/review/facts"
@@ -100,7 +102,7 @@ func readFacts(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Ve
 	}
 	a, err := h1.Open(ctx, content, f.Size)
 	if err != nil {
-		return facts.Facts{}, err
+		return facts.Facts{}, damaged(err)
 	}
 	defer a.Close()
 	m := module.Version{Path: v.Path, Version: v.Version}
@@ -112,10 +114,21 @@ func readFacts(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Ve
 	a.Look = func(name string, size uint64) io.WriteCloser { return s.File(name, int64(size)) }
 	hash, err := a.Hash(cpu, m)
 	if err != nil {
-		return facts.Facts{}, err
+		return facts.Facts{}, damaged(err)
 	}
 	if hash.H1 != v.H1 {
 		return facts.Facts{}, fmt.Errorf("its h1 is %s, the index says %s: %w", hash.H1, v.H1, proof.ErrMismatch)
 	}
 	return s.Facts(), nil
+}
+
+// damaged returns an error about a zip that wraps proof.ErrMismatch when the zip is at fault, and
+// not its medium.
+func damaged(err error) error {
+	for _, bad := range []error{zip.ErrFormat, zip.ErrAlgorithm, zip.ErrChecksum, inflate.ErrCorrupt, io.ErrUnexpectedEOF} {
+		if errors.Is(err, bad) {
+			return fmt.Errorf("%w: %w", err, proof.ErrMismatch)
+		}
+	}
+	return err
 }

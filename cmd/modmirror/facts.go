@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -45,6 +46,8 @@ Example:
 			if len(args) == 0 {
 				return usagef("want a bundle")
 			}
+			debug.SetMemoryLimit(syncHeap)
+			debug.SetGCPercent(verifyGC)
 			b, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err
@@ -88,7 +91,7 @@ func printFacts(w io.Writer, f review.VersionFacts, files bool) error {
 	for _, u := range f.Uses {
 		kinds = append(kinds, string(u.Kind))
 	}
-	if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Path, f.Version, f.License, strings.Join(kinds, ",")); err != nil || !files {
+	if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Path, f.Version, f.License, cmp.Or(strings.Join(kinds, ","), "-")); err != nil || !files {
 		return err
 	}
 	for _, l := range f.Licenses {

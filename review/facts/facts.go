@@ -10,6 +10,7 @@ package facts
 import (
 	"bytes"
 	"cmp"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"io"
@@ -221,8 +222,48 @@ var (
 	reFetches = regexp.MustCompile(`\b(curl|wget|git +clone|npx|npm +(install|ci)|pip3? +install)\b|https?://|\bgo +(run|install|get)\b.*@|\bdocker +(run|pull)\b`)
 )
 
+// neverBuilt reports whether the build constraint of a .go file excludes it everywhere, as
+// "//go:build ignore" does. Any other tag may be set or not.
+func neverBuilt(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		line = bytes.TrimSpace(line)
+		if constraint.IsGoBuild(string(line)) {
+			expr, err := constraint.Parse(string(line))
+			return err == nil && !possible(expr, true)
+		}
+		if len(line) > 0 && !bytes.HasPrefix(line, []byte("//")) { // constraints come before the package clause
+			return false
+		}
+	}
+	return false
+}
+
+// possible reports whether an expression can have a value, when the tag ignore is not set.
+func possible(expr constraint.Expr, value bool) bool {
+	switch x := expr.(type) {
+	case *constraint.TagExpr:
+		return x.Tag != "ignore" || !value
+	case *constraint.NotExpr:
+		return possible(x.X, !value)
+	case *constraint.AndExpr:
+		if value {
+			return possible(x.X, true) && possible(x.Y, true)
+		}
+		return possible(x.X, false) || possible(x.Y, false)
+	case *constraint.OrExpr:
+		if value {
+			return possible(x.X, true) || possible(x.Y, true)
+		}
+		return possible(x.X, false) && possible(x.Y, false)
+	}
+	return true
+}
+
 // source looks at a .go file, or as much of it as was kept.
 func (f *file) source(data []byte) {
+	if neverBuilt(data) {
+		return
+	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.SkipObjectResolution)
 	if err != nil {
 		f.add(Unreadable, "")

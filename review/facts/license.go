@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/google/licensecheck"
 )
@@ -72,10 +73,10 @@ func licenseFiles(root string, names []string) map[string]bool {
 func (f *file) addLicense(text []byte) {
 	l := License{File: f.name}
 	if f.size <= maxLicense {
-		found := licensecheck.Scan(text)
+		found := scan(text)
 		if l.Coverage = float64(int(found.Percent*10)) / 10; found.Percent >= minCoverage {
 			for _, m := range found.Match {
-				if id := spdxID(m.ID); !slices.Contains(l.IDs, id) {
+				if id := SPDXID(m.ID); !slices.Contains(l.IDs, id) {
 					l.IDs = append(l.IDs, id)
 				}
 			}
@@ -85,6 +86,38 @@ func (f *file) addLicense(text []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.read = append(f.read, l)
+}
+
+// common are the licenses of nearly all modules. The scanner for all licenses takes 1.8 s of one core
+// to make, and the one for these 30 ms.
+var common = []string{
+	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense", "Zlib",
+}
+
+// commonCoverage is the share of a text in percent from which common licenses are taken for all that
+// it contains. Of 499 license files of a real project, 475 have it, and none has another license by
+// the scanner for all. Terms that are added to a license are longer than the rest of such a text.
+const commonCoverage = 95
+
+// commonScanner returns the scanner for common licenses.
+var commonScanner = sync.OnceValues(func() (*licensecheck.Scanner, error) {
+	var list []licensecheck.License
+	for _, l := range licensecheck.BuiltinLicenses() {
+		if slices.Contains(common, l.ID) {
+			list = append(list, l)
+		}
+	}
+	return licensecheck.NewScanner(list)
+})
+
+// scan returns the licenses in a text.
+func scan(text []byte) licensecheck.Coverage {
+	if s, err := commonScanner(); err == nil {
+		if found := s.Scan(text); found.Percent >= commonCoverage {
+			return found
+		}
+	}
+	return licensecheck.Scan(text)
 }
 
 // expression returns the SPDX expression of the license files in the root of the module. Licenses
@@ -115,8 +148,8 @@ var notSPDX = map[string]bool{
 	"GooglePatentsFile": true, "MIT-NoAd": true, "Prosperity-3.0.0": true,
 }
 
-// spdxID returns the SPDX identifier of a license of licensecheck.
-func spdxID(id string) string {
+// SPDXID returns the SPDX identifier of a license of licensecheck: LicenseRef-ID when there is none.
+func SPDXID(id string) string {
 	if notSPDX[id] {
 		return "LicenseRef-" + id
 	}
