@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -64,6 +65,24 @@ func printable(s string) string {
 		s = url.PathEscape(s)
 	}
 	return s[:min(len(s), maxName)]
+}
+
+// Visible returns s with each character that CleanText removes, and each byte that is not UTF-8,
+// written as in a Go string: a reviewer must see what is in a text, and not what it does.
+func Visible(s string) string {
+	var out strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
+			fmt.Fprintf(&out, `\x%02x`, s[i])
+		case steers(r):
+			quoted := strconv.QuoteRuneToASCII(r)
+			out.WriteString(quoted[1 : len(quoted)-1])
+		default:
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
 }
 
 // steers reports whether a character steers a terminal. Line breaks and tabs do not count: a caller

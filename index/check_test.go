@@ -26,6 +26,19 @@ func TestCleanText(t *testing.T) {
 	}
 }
 
+func TestVisible(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain, with\n\ttabs and ü → 世界":   "plain, with\n\ttabs and ü → 世界",
+		"\x1b[31mred\x07\r":                `\x1b[31mred\a\r`,
+		"if \u202e} begin\u2066 // x":      `if \u202e} begin\u2066 // x`,
+		"bad \xff byte and a real \ufffd.": `bad \xff byte and a real ` + "\ufffd.",
+	} {
+		if got := Visible(in); got != want {
+			t.Errorf("Visible(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
 // TestTreeOfAnotherSize expects that the last head is that of the tree.
 func TestTreeOfAnotherSize(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "index.sqlite")

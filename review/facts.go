@@ -1,23 +1,18 @@
 package review
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"runtime"
 	"sync"
 
-	"golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
-	"github.com/modmirror/modmirror/internal/inflate"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/review/facts"
 )
 
@@ -52,7 +47,7 @@ func ReadFacts(ctx context.Context, b *bundle.Bundle, wanted func(index.Version)
 		eg.Go(func() error {
 			f, err := readFacts(ctx, b, cpu, v)
 			if err != nil {
-				return fmt.Errorf("%s@%s: %w", v.Path, v.Version, err)
+				return err
 			}
 			return o.put(number, VersionFacts{v.Path, v.Version, f})
 		})
@@ -88,47 +83,18 @@ func (o *ordered) put(number int, f VersionFacts) error {
 
 // readFacts reads one zip.
 func readFacts(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version) (facts.Facts, error) {
-	path := modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
-	f, ok, err := b.Index.File(ctx, path)
-	if err == nil && !ok {
-		err = errors.New("the index has no file " + path)
-	}
-	if err != nil {
-		return facts.Facts{}, err
-	}
-	content, err := b.Content(ctx, f)
-	if err != nil {
-		return facts.Facts{}, err
-	}
-	a, err := h1.Open(ctx, content, f.Size)
-	if err != nil {
-		return facts.Facts{}, damaged(err)
-	}
-	defer a.Close()
-	m := module.Version{Path: v.Path, Version: v.Version}
-	names := make([]string, len(a.File))
-	for i, file := range a.File {
-		names[i] = file.Name
-	}
-	s := facts.New(m.String(), names)
-	a.Look = func(name string, size uint64) io.WriteCloser { return s.File(name, int64(size)) }
-	hash, err := a.Hash(cpu, m)
-	if err != nil {
-		return facts.Facts{}, damaged(err)
-	}
-	if hash.H1 != v.H1 {
-		return facts.Facts{}, fmt.Errorf("its h1 is %s, the index says %s: %w", hash.H1, v.H1, proof.ErrMismatch)
-	}
-	return s.Facts(), nil
-}
-
-// damaged returns an error about a zip that wraps proof.ErrMismatch when the zip is at fault, and
-// not its medium.
-func damaged(err error) error {
-	for _, bad := range []error{zip.ErrFormat, zip.ErrAlgorithm, zip.ErrChecksum, inflate.ErrCorrupt, io.ErrUnexpectedEOF} {
-		if errors.Is(err, bad) {
-			return fmt.Errorf("%w: %w", err, proof.ErrMismatch)
+	var scan *facts.Scanner
+	s, err := openSources(ctx, b, cpu, v, func(a *h1.Archive) {
+		names := make([]string, len(a.File))
+		for i, file := range a.File {
+			names[i] = file.Name
 		}
+		scan = facts.New(v.Path+"@"+v.Version, names)
+		a.Look = func(name string, size uint64) io.WriteCloser { return scan.File(name, int64(size)) }
+	})
+	if err != nil {
+		return facts.Facts{}, err
 	}
-	return err
+	s.Close()
+	return scan.Facts(), nil
 }

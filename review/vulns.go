@@ -62,7 +62,7 @@ func (v *Vuln) String() string {
 
 // Summary returns one sentence: how many versions are affected, and how many have a carried fix.
 func (v *Vulns) Summary() string {
-	carried := english.Plural(v.Carried, "carried version", "")
+	carried := fmt.Sprintf("%d %s", v.Carried, english.PluralWord(v.Carried, "carried version", ""))
 	switch {
 	case v.Affected == 0:
 		return fmt.Sprintf("none of %s is affected by a known vulnerability", carried)

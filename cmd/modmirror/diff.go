@@ -3,15 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/mod/semver"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/h1"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // A moduleDiff is a module of which two bundles carry different versions.
@@ -20,6 +27,8 @@ type moduleDiff struct {
 	Added   []string `json:"added,omitempty"` // versions
 	Removed []string `json:"removed,omitempty"`
 	Bytes   int64    `json:"bytes,omitempty"` // of the added zips
+
+	Facts *review.FactsDiff `json:"facts,omitempty"` // of the highest versions, with --facts; null when nothing differs
 }
 
 // A bundleDiff is what diff prints with --json.
@@ -33,25 +42,41 @@ type bundleDiff struct {
 }
 
 func diffCommand() *command {
-	var asJSON bool
+	var asJSON, code, withFacts bool
 	return &command{
 		name:    "diff",
 		summary: "show how the modules of two bundles differ",
 		usage: `
 Usage: modmirror diff [flags] OLD NEW
+       modmirror diff --code OLD NEW MODULE[@VERSION] [VERSION]
 
 Prints the modules that only NEW carries whole (+), that only OLD does (-), and those
 that both do in different versions (~). Then it prints what is new in the vulnerability
 database, and how many versions in each have known vulnerabilities.
 
+--facts adds how licenses change, and what code can do that it could not before.
+--code prints the changed source lines of a module. Versions are needed only where a
+bundle carries several: that of OLD after the module, that of NEW behind it.
+
 Example:
   modmirror diff team-2026-W47.tar team-2026-W48.tar
+  modmirror diff --code team-2026-W47.tar team-2026-W48.tar golang.org/x/net | less
 `,
-		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
+		flags: func(fs *pflag.FlagSet) {
+			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			fs.BoolVar(&withFacts, "facts", false, "read the zips of what is new: see modmirror facts")
+			fs.BoolVar(&code, "code", false, "print how the source of one module differs")
+		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			if len(args) != 2 {
+			switch {
+			case code && (asJSON || withFacts):
+				return usagef("--code goes alone")
+			case code && len(args) != 3 && len(args) != 4:
+				return usagef("want two bundles and a module")
+			case !code && len(args) != 2:
 				return usagef("want two bundles")
 			}
+			debug.SetMemoryLimit(syncHeap)
 			old, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err
@@ -62,6 +87,9 @@ Example:
 				return err
 			}
 			defer now.Close()
+			if code {
+				return diffCode(ctx, e, old, now, args)
+			}
 			d, err := diff(ctx, old, now)
 			if err != nil {
 				return err
@@ -69,37 +97,172 @@ Example:
 			if d.Affected, err = affectedIn(ctx, old, now); err != nil {
 				e.sayVulns(nil, err)
 			}
+			if withFacts {
+				if err := d.addFacts(ctx, old, now); err != nil {
+					return err
+				}
+			}
 			if asJSON {
 				return writeJSON(e.stdout, d)
 			}
-			for _, m := range d.Modules {
-				switch {
-				case len(m.Removed) == 0:
-					fmt.Fprintf(e.stdout, "+ %s %s, %s\n", m.Path, strings.Join(m.Added, " "), bytesText(m.Bytes))
-				case len(m.Added) == 0:
-					fmt.Fprintf(e.stdout, "- %s %s\n", m.Path, strings.Join(m.Removed, " "))
-				default:
-					fmt.Fprintf(e.stdout, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "),
-						strings.Join(m.Added, " "), bytesText(m.Bytes))
-				}
-			}
-			if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
-				fmt.Fprintf(e.stdout, "vulnerabilities: %d new, %d changed; new: %s\n", n, c,
-					strings.Join(d.NewVulns[:min(n, 20)], " "))
-			}
-			if a := d.Affected; a != nil {
-				fmt.Fprintf(e.stdout, "versions with known vulnerabilities, by the new database: %d → %d (modmirror vulns names them)\n",
-					a[0], a[1])
-			}
-			verb := "differ"
-			if len(d.Modules) == 1 {
-				verb = "differs"
-			}
-			fmt.Fprintf(e.stdout, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb,
-				bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
-			return nil
+			return d.print(e.stdout)
 		},
 	}
+}
+
+// print prints the difference for people.
+func (d *bundleDiff) print(w io.Writer) error {
+	for _, m := range d.Modules {
+		switch {
+		case len(m.Removed) == 0:
+			fmt.Fprintf(w, "+ %s %s, %s\n", m.Path, strings.Join(m.Added, " "), bytesText(m.Bytes))
+		case len(m.Added) == 0:
+			fmt.Fprintf(w, "- %s %s\n", m.Path, strings.Join(m.Removed, " "))
+		default:
+			fmt.Fprintf(w, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "), bytesText(m.Bytes))
+		}
+		if m.Facts != nil {
+			printFactsDiff(w, m.Facts)
+		}
+	}
+	if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
+		fmt.Fprintf(w, "vulnerabilities: %d new, %d changed; new: %s\n", n, c, strings.Join(d.NewVulns[:min(n, 20)], " "))
+	}
+	if a := d.Affected; a != nil {
+		fmt.Fprintf(w, "versions with known vulnerabilities, by the new database: %d → %d (modmirror vulns names them)\n", a[0], a[1])
+	}
+	verb := "differ"
+	if len(d.Modules) == 1 {
+		verb = "differs"
+	}
+	_, err := fmt.Fprintf(w, "%s %s, %s in new zips; %s → %s\n", number(len(d.Modules), "module"), verb,
+		bytesText(d.NewBytes), bytesText(d.Sizes[0]), bytesText(d.Sizes[1]))
+	return err
+}
+
+// printFactsDiff prints how the facts of a module differ.
+func printFactsDiff(w io.Writer, d *review.FactsDiff) {
+	if l := d.License; l != nil && l[0] == "" {
+		fmt.Fprintf(w, "    license %s\n", l[1])
+	} else if l != nil {
+		fmt.Fprintf(w, "    license %s → %s\n", l[0], l[1])
+	}
+	for _, u := range d.New {
+		fmt.Fprintf(w, "    + %s: %s\n", u.Kind, cleanLine("%s %s", u.File, u.Detail))
+	}
+	for _, kind := range d.Gone {
+		fmt.Fprintf(w, "    - %s\n", kind)
+	}
+}
+
+// addFacts adds how the facts of changed modules differ: those of the highest new version of each,
+// and of the highest one in the old bundle.
+func (d *bundleDiff) addFacts(ctx context.Context, old, now *bundle.Bundle) error {
+	read := func(b *bundle.Bundle, of func(*moduleDiff) bool) (map[string]facts.Facts, error) {
+		highest := make(map[string]string)
+		for i := range d.Modules {
+			m := &d.Modules[i]
+			if !of(m) {
+				continue
+			}
+			for v, err := range b.Index.Versions(ctx, m.Path) {
+				if err != nil {
+					return nil, err
+				}
+				if v.ZipSize != nil && semver.Compare(v.Version, highest[m.Path]) > 0 {
+					highest[m.Path] = v.Version
+				}
+			}
+		}
+		out := make(map[string]facts.Facts)
+		wanted := func(v index.Version) bool { return highest[v.Path] == v.Version }
+		err := review.ReadFacts(ctx, b, wanted, func(f review.VersionFacts) error {
+			out[f.Path] = f.Facts
+			return nil
+		})
+		return out, err
+	}
+	added := func(m *moduleDiff) bool { return len(m.Added) > 0 }
+	before, err := read(old, added)
+	if err != nil {
+		return err
+	}
+	after, err := read(now, added)
+	if err != nil {
+		return err
+	}
+	for i := range d.Modules {
+		m := &d.Modules[i]
+		f, ok := after[m.Path]
+		if !ok {
+			continue
+		}
+		var was *facts.Facts
+		if f, ok := before[m.Path]; ok {
+			was = &f
+		}
+		if diff := review.DiffFacts(was, f); !diff.Empty() {
+			m.Facts = &diff
+		}
+	}
+	return nil
+}
+
+// diffCode prints how the source of a module differs. args are OLD NEW MODULE[@VERSION] [VERSION].
+func diffCode(ctx context.Context, e *env, old, now *bundle.Bundle, args []string) error {
+	path, oldVersion, _ := strings.Cut(args[2], "@")
+	newVersion := ""
+	if len(args) == 4 {
+		newVersion = args[3]
+	}
+	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
+	var pair [2]*review.Sources
+	for i, x := range []struct {
+		b             *bundle.Bundle
+		name, version string
+	}{{old, args[0], oldVersion}, {now, args[1], newVersion}} {
+		v, err := oneVersion(ctx, x.b, x.name, path, x.version)
+		if err != nil {
+			return err
+		}
+		if pair[i], err = review.OpenSources(ctx, x.b, cpu, v); err != nil {
+			return err
+		}
+		defer pair[i].Close()
+	}
+	d, err := review.DiffCode(e.stdout, pair[0], pair[1])
+	if err != nil {
+		return err
+	}
+	e.say("%s → %s: %s changed, %d added, %d removed, %d moved", pair[0].Mod, pair[1].Mod.Version,
+		number(d.Changed, "file"), d.Added, d.Removed, d.Moved)
+	return nil
+}
+
+// oneVersion returns the version of a module that a bundle carries whole, or the given one. name is
+// the bundle's, for errors.
+func oneVersion(ctx context.Context, b *bundle.Bundle, name, path, version string) (found index.Version, err error) {
+	var versions []string
+	for v, err := range b.Index.Versions(ctx, path) {
+		if err != nil {
+			return found, err
+		}
+		if v.ZipSize != nil && (version == "" || v.Version == version) {
+			found = v
+			versions = append(versions, v.Version)
+		}
+	}
+	switch {
+	case path == "" || len(versions) == 0:
+		wanted := path
+		if version != "" {
+			wanted += "@" + version
+		}
+		return found, &hint.Error{Err: fmt.Errorf("%s: %s does not carry it whole", wanted, name), Hint: "modmirror list " + name + " shows what it carries"}
+	case len(versions) > 1:
+		return found, usagef("%s carries %s of %s: name one, see --help", name, strings.Join(versions, ", "), path)
+	}
+	return found, nil
 }
 
 // diff compares two bundles. It reads both catalogs side by side, so its memory does not grow with

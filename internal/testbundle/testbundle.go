@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
@@ -115,6 +117,36 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	tb.Trusted = trust.NewKeyring(tb.Key.Verifier)
 	tb.Write(t)
 	return tb
+}
+
+// Add adds a private version, of some files. Write then writes a bundle with it.
+func (b *TB) Add(t testing.TB, path, version string, a *txtar.Archive) {
+	t.Helper()
+	modfiles := t.TempDir() // the proxy needs one module to begin with
+	check(t, os.WriteFile(filepath.Join(modfiles, "example.com_none_v1.0.0.txt"), []byte("-- .mod --\nmodule example.com/none\n-- .info --\n{\"Version\":\"v1.0.0\"}\n"), 0o666))
+	up, err := testproxy.New(modfiles)
+	check(t, err)
+	defer up.Close()
+	check(t, up.Add(path, version, a))
+	m := module.Version{Path: path, Version: version}
+	get := func(kind modpath.Kind) bundle.Source {
+		name := modpath.Request{Kind: kind, Path: path, Version: version}.String()
+		data, err := up.Get(name)
+		check(t, err)
+		return bundle.DataSource(name, data)
+	}
+	zip := get(modpath.Zip)
+	v := bundle.Version{GoMod: get(modpath.Mod), Info: get(modpath.Info), Zip: &zip}
+	hash, err := h1.Zip(t.Context(), make(h1.Limiter, 1), m, bytes.NewReader(zip.Data), zip.Size)
+	check(t, err)
+	v.Version = index.Version{
+		Path: path, Version: version, H1: hash.H1, GoModH1: h1.GoMod(v.GoMod.Data), ZipSize: &zip.Size, ModSize: v.GoMod.Size,
+		Private: true,
+	}
+	b.Contents.Versions = append(b.Contents.Versions, v)
+	slices.SortStableFunc(b.Contents.Versions, func(x, y bundle.Version) int {
+		return cmp.Or(strings.Compare(x.Path, y.Path), strings.Compare(x.Version.Version, y.Version.Version))
+	})
 }
 
 // Write writes the bundle anew, from its contents.

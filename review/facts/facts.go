@@ -34,7 +34,7 @@ const (
 	Unsafe     Kind = "unsafe"     // import "unsafe"
 	Exec       Kind = "exec"       // import "os/exec"
 	Net        Kind = "net"        // import "net", "net/http" or another package that opens connections
-	Syscall    Kind = "syscall"    // import "syscall" or "golang.org/x/sys/…"
+	Syscall    Kind = "syscall"    // import "syscall" or "golang.org/x/sys/…", but for …/cpu
 	Plugin     Kind = "plugin"     // import "plugin"
 	Binary     Kind = "binary"     // a prebuilt object: .syso, archive, ELF, Mach-O, PE, wasm
 	Large      Kind = "large"      // a file over 1 MiB that is no source
@@ -206,7 +206,9 @@ func kindOf(imported string) Kind {
 		return Exec
 	case imported == "plugin":
 		return Plugin
-	case imported == "syscall", imported == "golang.org/x/sys", strings.HasPrefix(imported, "golang.org/x/sys/"):
+	case imported == "golang.org/x/sys/cpu": // tells what the processor can do
+		return ""
+	case imported == "syscall", strings.HasPrefix(imported, "golang.org/x/sys/"):
 		return Syscall
 	case opensConnections[imported]:
 		return Net
