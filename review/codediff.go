@@ -125,7 +125,8 @@ func (d *codeDiff) file(name string) error {
 		}
 	}
 	if sizes[0] > maxDiff || sizes[1] > maxDiff || !isText(content[0]) || !isText(content[1]) {
-		_, err := fmt.Fprintf(d.w, "%s: %d → %d bytes, not text or larger than 1 MiB\n", index.Visible(name), sizes[0], sizes[1])
+		_, err := fmt.Fprintf(d.w, "%s: %d → %d bytes, not text or larger than 1 MiB\n",
+			index.Visible(name), sizes[0], sizes[1])
 		return err
 	}
 	text := diff.Diff(titles[0], content[0], titles[1], content[1])

@@ -20,7 +20,8 @@ const CycloneDXVersion = cdx.SpecVersion1_6
 func (inv *Inventory) CycloneDX() *cdx.BOM {
 	m := inv.Bundle.Manifest
 	bom := cdx.NewBOM()
-	bom.SerialNumber = "urn:uuid:" + uuid.NewSHA1(uuid.NameSpaceURL, []byte("modmirror:"+inv.Bundle.ID()+":"+inv.Source)).String()
+	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("modmirror:"+inv.Bundle.ID()+":"+inv.Source))
+	bom.SerialNumber = "urn:uuid:" + id.String()
 	about := []cdx.Property{
 		{Name: "modmirror:bundle:id", Value: inv.Bundle.ID()},
 		{Name: "modmirror:bundle:sequence", Value: strconv.FormatInt(m.Sequence, 10)},
@@ -54,7 +55,9 @@ func (inv *Inventory) CycloneDX() *cdx.BOM {
 		aggregate = cdx.CompositionAggregateIncomplete
 	}
 	bom.Components, bom.Dependencies = &components, &dependencies
-	bom.Compositions = &[]cdx.Composition{{Aggregate: aggregate, Assemblies: &[]cdx.BOMReference{cdx.BOMReference(root.BOMRef)}}}
+	bom.Compositions = &[]cdx.Composition{{
+		Aggregate: aggregate, Assemblies: &[]cdx.BOMReference{cdx.BOMReference(root.BOMRef)},
+	}}
 	return bom
 }
 

@@ -26,7 +26,9 @@ type VersionFacts struct {
 // ReadFacts reads the zips of carried versions, on all cores, and calls each with what they say, in
 // the order of the index. wanted, which may be nil, chooses versions. Toolchains are left out. A zip
 // whose h1 is not that of the index is an error that wraps proof.ErrMismatch.
-func ReadFacts(ctx context.Context, b *bundle.Bundle, wanted func(index.Version) bool, each func(VersionFacts) error) error {
+func ReadFacts(
+	ctx context.Context, b *bundle.Bundle, wanted func(index.Version) bool, each func(VersionFacts) error,
+) error {
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
 	eg, ctx := errgroup.WithContext(ctx)
 	eg.SetLimit(2 * cap(cpu)) // one may wait for a disk

@@ -2,7 +2,6 @@ package review
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // An Inventory lists the versions that a bundle carries with their zip, and what requires what
@@ -61,11 +59,7 @@ func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Invent
 		if v.ZipSize == nil {
 			continue
 		}
-		path := modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
-		f, ok, err := b.Index.File(ctx, path)
-		if err == nil && !ok {
-			err = errors.New("the index has no file " + path)
-		}
+		f, err := zipFile(ctx, b, v)
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +126,9 @@ func (inv *Inventory) restrict(ctx context.Context, source string) error {
 			}
 		}
 	}
-	inv.Components = slices.DeleteFunc(inv.Components, func(c Component) bool { return highest[c.Path] != c.Version.Version })
+	inv.Components = slices.DeleteFunc(inv.Components, func(c Component) bool {
+		return highest[c.Path] != c.Version.Version
+	})
 	return nil
 }
 

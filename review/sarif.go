@@ -111,7 +111,7 @@ func (v *Vuln) Action() string {
 	case v.Fixed != "":
 		return fmt.Sprintf("fixed in %s%s, which is not carried", prefix, v.Fixed)
 	case len(v.OwnFixed) > 0:
-		return fmt.Sprintf("no version of the module is known to be fixed; in its own numbering, %s is", strings.Join(v.OwnFixed, ", "))
+		return "no version of the module is known to be fixed; in its own numbering, " + strings.Join(v.OwnFixed, ", ") + " is"
 	}
 	return "no version is known to be fixed"
 }

@@ -39,11 +39,7 @@ func OpenSources(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.
 func openSources(
 	ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version, prepare func(*h1.Archive),
 ) (*Sources, error) {
-	path := modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
-	f, ok, err := b.Index.File(ctx, path)
-	if err == nil && !ok {
-		err = errors.New("the index has no file " + path)
-	}
+	f, err := zipFile(ctx, b, v)
 	if err != nil {
 		return nil, err
 	}
@@ -73,10 +69,22 @@ func openSources(
 	return s, nil
 }
 
+// zipFile returns what the index says about the zip of a version.
+func zipFile(ctx context.Context, b *bundle.Bundle, v index.Version) (index.File, error) {
+	path := modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version}.String()
+	f, ok, err := b.Index.File(ctx, path)
+	if err == nil && !ok {
+		err = errors.New("the index has no file " + path)
+	}
+	return f, err
+}
+
 // damaged returns an error that names the version, and wraps proof.ErrMismatch when the zip is at
 // fault and not its medium.
 func (s *Sources) damaged(err error) error {
-	for _, bad := range []error{zip.ErrFormat, zip.ErrAlgorithm, zip.ErrChecksum, inflate.ErrCorrupt, io.ErrUnexpectedEOF} {
+	for _, bad := range []error{
+		zip.ErrFormat, zip.ErrAlgorithm, zip.ErrChecksum, inflate.ErrCorrupt, io.ErrUnexpectedEOF,
+	} {
 		if errors.Is(err, bad) {
 			return fmt.Errorf("%s: %w: %w", s.Mod, err, proof.ErrMismatch)
 		}

@@ -45,7 +45,8 @@ func (inv *Inventory) SPDX() *spdx.Document {
 	doc.Packages = append(doc.Packages, root)
 	relate := func(from common.ElementID, kind string, to common.ElementID) {
 		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
-			RefA: common.MakeDocElementID("", string(from)), RefB: common.MakeDocElementID("", string(to)), Relationship: kind,
+			RefA: common.MakeDocElementID("", string(from)), RefB: common.MakeDocElementID("", string(to)),
+			Relationship: kind,
 		})
 	}
 	relate(doc.SPDXIdentifier, common.TypeRelationshipDescribe, root.PackageSPDXIdentifier)
@@ -55,7 +56,8 @@ func (inv *Inventory) SPDX() *spdx.Document {
 	ids := make([]common.ElementID, len(inv.Components))
 	for i := range inv.Components {
 		c := &inv.Components[i]
-		ids[i] = common.ElementID(fmt.Sprintf("Package-%d-%s", i+1, reNotID.ReplaceAllString(c.Path+"-"+c.Version.Version, "-")))
+		name := reNotID.ReplaceAllString(c.Path+"-"+c.Version.Version, "-")
+		ids[i] = common.ElementID(fmt.Sprintf("Package-%d-%s", i+1, name)) // names alone may be equal
 		doc.Packages = append(doc.Packages, c.spdx(ids[i], m.DB))
 		relate(root.PackageSPDXIdentifier, common.TypeRelationshipContains, ids[i])
 	}

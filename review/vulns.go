@@ -192,7 +192,8 @@ func newVuln(e *vulndb.Entry, m, version string, versions []string) Vuln {
 	v := Vuln{
 		Module: m, Version: version, ID: e.ID, Summary: oneLine(e.Summary), URL: oneLine(e.Database.URL),
 		Unreviewed: e.Database.ReviewStatus == "UNREVIEWED", Aliases: cleanAll(e.Aliases),
-		Packages: cleanAll(e.Packages(m, version)), Fixed: e.Fixed(m, version), OwnFixed: cleanAll(e.FixedInOwnNumbering(m)),
+		Packages: cleanAll(e.Packages(m, version)),
+		Fixed:    e.Fixed(m, version), OwnFixed: cleanAll(e.FixedInOwnNumbering(m)),
 	}
 	for _, s := range e.Severity {
 		v.Severity = append(v.Severity, vulndb.Severity{Type: oneLine(s.Type), Score: oneLine(s.Score)})

@@ -16,7 +16,6 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
-	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
 )
@@ -119,17 +118,20 @@ func (d *bundleDiff) print(w io.Writer) error {
 		case len(m.Added) == 0:
 			fmt.Fprintf(w, "- %s %s\n", m.Path, strings.Join(m.Removed, " "))
 		default:
-			fmt.Fprintf(w, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "), bytesText(m.Bytes))
+			fmt.Fprintf(w, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "),
+				bytesText(m.Bytes))
 		}
 		if m.Facts != nil {
 			printFactsDiff(w, m.Facts)
 		}
 	}
 	if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
-		fmt.Fprintf(w, "vulnerabilities: %d new, %d changed; new: %s\n", n, c, strings.Join(d.NewVulns[:min(n, 20)], " "))
+		fmt.Fprintf(w, "vulnerabilities: %d new, %d changed; new: %s\n", n, c,
+			strings.Join(d.NewVulns[:min(n, 20)], " "))
 	}
 	if a := d.Affected; a != nil {
-		fmt.Fprintf(w, "versions with known vulnerabilities, by the new database: %d → %d (modmirror vulns names them)\n", a[0], a[1])
+		fmt.Fprintf(w, "versions with known vulnerabilities, by the new database: %d → %d (modmirror vulns names them)\n",
+			a[0], a[1])
 	}
 	verb := "differ"
 	if len(d.Modules) == 1 {
@@ -258,7 +260,7 @@ func oneVersion(ctx context.Context, b *bundle.Bundle, name, path, version strin
 		if version != "" {
 			wanted += "@" + version
 		}
-		return found, &hint.Error{Err: fmt.Errorf("%s: %s does not carry it whole", wanted, name), Hint: "modmirror list " + name + " shows what it carries"}
+		return found, notCarried(wanted, name)
 	case len(versions) > 1:
 		return found, usagef("%s carries %s of %s: name one, see --help", name, strings.Join(versions, ", "), path)
 	}

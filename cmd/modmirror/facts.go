@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/index"
-	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
 )
@@ -65,7 +64,7 @@ Example:
 				return err
 			}
 			if c.all == 0 {
-				return &hint.Error{Err: fmt.Errorf("%s carries no such version whole", args[0]), Hint: "modmirror list " + args[0] + " shows what it carries"}
+				return notCarried(cmp.Or(strings.Join(args[1:], ", "), "any module"), args[0])
 			}
 			if asJSON {
 				return nil
@@ -91,11 +90,13 @@ func printFacts(w io.Writer, f review.VersionFacts, files bool) error {
 	for _, u := range f.Uses {
 		kinds = append(kinds, string(u.Kind))
 	}
-	if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Path, f.Version, f.License, cmp.Or(strings.Join(kinds, ","), "-")); err != nil || !files {
+	does := cmp.Or(strings.Join(kinds, ","), "-")
+	if _, err := fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Path, f.Version, f.License, does); err != nil || !files {
 		return err
 	}
 	for _, l := range f.Licenses {
-		fmt.Fprintf(w, "\tlicense\t%s\t%s, %.1f %% of it known\n", cleanText(l.File), cmp.Or(strings.Join(l.IDs, " AND "), "unknown"), l.Coverage)
+		ids := cmp.Or(strings.Join(l.IDs, " AND "), "unknown")
+		fmt.Fprintf(w, "\tlicense\t%s\t%s, %.1f %% of it known\n", cleanText(l.File), ids, l.Coverage)
 	}
 	for _, u := range f.Uses {
 		more := ""
@@ -125,7 +126,8 @@ func (c *licenseCount) add(f review.VersionFacts) {
 // print prints how many versions have which license, the most frequent first.
 func (c *licenseCount) print(w io.Writer) error {
 	known := c.all - len(c.unknown)
-	fmt.Fprintf(w, "\n%d of %s have a known license (%.1f %%):\n", known, number(c.all, "version"), 100*float64(known)/float64(c.all))
+	percent := 100 * float64(known) / float64(c.all)
+	fmt.Fprintf(w, "\n%d of %s have a known license (%.1f %%):\n", known, number(c.all, "version"), percent)
 	order := slices.SortedFunc(maps.Keys(c.byLicense), func(a, b string) int {
 		return cmp.Or(cmp.Compare(c.byLicense[b], c.byLicense[a]), strings.Compare(a, b))
 	})

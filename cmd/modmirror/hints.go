@@ -22,7 +22,7 @@ const (
 	exitUsage       = 2
 	exitNotVerified = 3 // signature, hash, proof or rollback
 	exitIncomplete  = 4 // something is not available
-	exitPolicy      = 5 // a deny line forbids it
+	exitPolicy      = 5 // a deny line or --fail-on forbids it
 )
 
 // exitCodes describes the exit codes for the manual page.
@@ -35,7 +35,7 @@ var exitCodes = []struct {
 	{exitUsage, "the command line is wrong, or something is in the way"},
 	{exitNotVerified, "does not verify: signature, hash, proof, rollback"},
 	{exitIncomplete, "incomplete: something could not be had, and was named"},
-	{exitPolicy, "against a deny line"},
+	{exitPolicy, "against a deny line, or --fail-on"},
 }
 
 // Results of a command that has already printed what went wrong. report prints nothing for them.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/goenv"
+	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/proof"
 )
 
@@ -71,6 +73,13 @@ func openLines(ctx context.Context, e *env, file string) (lines []*bundle.Bundle
 		return nil, nil, err
 	}
 	return v.Lines, v.Close, nil
+}
+
+// notCarried returns the error about a module, or a version of one, that a bundle does not carry
+// with its zip.
+func notCarried(what, file string) error {
+	return hint.Add(fmt.Errorf("%s: %s does not carry it whole", what, file),
+		"modmirror list --all %s shows what it carries", file)
 }
 
 // oneBundle opens the only argument of a command, see openBundle.

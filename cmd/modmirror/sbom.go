@@ -52,7 +52,7 @@ Example:
 			defer b.Close()
 			inv, err := review.NewInventory(ctx, b, source)
 			if _, unknown := errors.AsType[*review.NoSourceError](err); unknown {
-				return &hint.Error{Err: err, Hint: "modmirror list --tree " + args[0] + " shows the projects at its margin"}
+				return hint.Add(err, "modmirror list --tree %s shows the projects at its margin", args[0])
 			}
 			if err != nil {
 				return err

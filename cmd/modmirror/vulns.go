@@ -91,7 +91,8 @@ Example:
 				return err
 			}
 			if age := time.Until(found.Database); age > store.MaxDrift {
-				e.say("the vulnerability database is of %s, which is in the future: is the clock right?", day(found.Database))
+				e.say("the vulnerability database is of %s, which is in the future: is the clock right?",
+					day(found.Database))
 			}
 			switch {
 			case asJSON:

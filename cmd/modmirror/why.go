@@ -10,7 +10,6 @@ import (
 	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/internal/hint"
 )
 
 // A chain is a list of module versions from a source to a version. Each requires the next one.
@@ -60,7 +59,7 @@ Example:
 				chains = append(chains, c)
 			}
 			if len(chains) == 0 {
-				return &hint.Error{Err: fmt.Errorf("%s: %s does not carry it whole", args[1], args[0]), Hint: "modmirror list --all " + args[0] + " shows what it carries"}
+				return notCarried(args[1], args[0])
 			}
 			if asJSON {
 				return writeJSON(e.stdout, chains)

@@ -221,7 +221,8 @@ var (
 	reGenerate = regexp.MustCompile(`(?m)^//go:generate[ \t].*`)
 
 	// reFetches matches a command that fetches something from elsewhere.
-	reFetches = regexp.MustCompile(`\b(curl|wget|git +clone|npx|npm +(install|ci)|pip3? +install)\b|https?://|\bgo +(run|install|get)\b.*@|\bdocker +(run|pull)\b`)
+	reFetches = regexp.MustCompile(`\b(curl|wget|git +clone|npx|npm +(install|ci)|pip3? +install|docker +(run|pull))\b` +
+		`|https?://|\bgo +(run|install|get)\b.*@`)
 )
 
 // neverBuilt reports whether the build constraint of a .go file excludes it everywhere, as
@@ -338,8 +339,8 @@ func objectFormat(name string, data []byte) string {
 func (s *Scanner) Facts() Facts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Facts{Licenses: slices.SortedFunc(slices.Values(s.read), func(a, b License) int { return cmp.Compare(a.File, b.File) })}
-	out.License = expression(out.Licenses)
+	licenses := slices.SortedFunc(slices.Values(s.read), func(a, b License) int { return cmp.Compare(a.File, b.File) })
+	out := Facts{License: expression(licenses), Licenses: licenses}
 	for _, kind := range slices.Sorted(maps.Keys(s.uses)) {
 		out.Uses = append(out.Uses, *s.uses[kind])
 	}

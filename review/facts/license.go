@@ -32,7 +32,8 @@ type License struct {
 }
 
 // reLicense matches names of license files: LICENSE, COPYING.txt, LICENSE-MIT, UNLICENSE, …
-var reLicense = regexp.MustCompile(`(?i)^(un)?licen[cs]e([-._ ].*)?$|^copying([-._ ].*)?$|^[a-z0-9]+[-_.]licen[cs]e(\.(md|markdown|rst|txt))?$`)
+var reLicense = regexp.MustCompile(`(?i)^(un)?licen[cs]e([-._ ].*)?$|^copying([-._ ].*)?$` +
+	`|^[a-z0-9]+[-_.]licen[cs]e(\.(md|markdown|rst|txt))?$`)
 
 // isLicense reports whether a file has the name of a license file.
 func isLicense(name string) bool {

@@ -163,10 +163,8 @@ func (e *Entry) Fixed(module, version string) string {
 			}
 			for _, event := range r.Events {
 				v := event.version()
-				if event.Fixed == "" || semver.Compare(v, version) <= 0 || fixed != "" && semver.Compare(v, fixed) >= 0 {
-					continue
-				}
-				if !e.Affects(module, v) {
+				lower := fixed == "" || semver.Compare(v, fixed) < 0
+				if event.Fixed != "" && lower && semver.Compare(v, version) > 0 && !e.Affects(module, v) {
 					fixed = v
 				}
 			}
