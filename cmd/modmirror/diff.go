@@ -59,7 +59,7 @@ bundle carries several: that of OLD after the module, that of NEW behind it.
 
 Example:
   modmirror diff team-2026-W47.tar team-2026-W48.tar
-  modmirror diff --code team-2026-W47.tar team-2026-W48.tar golang.org/x/net | less
+  modmirror diff --code old.tar new.tar golang.org/x/net | less
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
