@@ -7,9 +7,9 @@ import (
 	"iter"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/mod/module"
@@ -67,22 +67,33 @@ func printable(s string) string {
 	return s[:min(len(s), maxName)]
 }
 
-// Visible returns s with each character that CleanText removes, and each byte that is not UTF-8,
-// written as in a Go string: a reviewer must see what is in a text, and not what it does.
+// Visible returns s with each character that is not seen, or that steers a terminal or the
+// direction of text, as ⟨U+202E⟩, and each byte that is not UTF-8 as ⟨0xff⟩. A reviewer must see
+// what is in a text, and not what it does. Line breaks, tabs and spaces stay.
 func Visible(s string) string {
 	var out strings.Builder
 	for i, r := range s {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
-			fmt.Fprintf(&out, `\x%02x`, s[i])
-		case steers(r):
-			quoted := strconv.QuoteRuneToASCII(r)
-			out.WriteString(quoted[1 : len(quoted)-1])
+			fmt.Fprintf(&out, "⟨%#02x⟩", s[i])
+		case steers(r), isUnseen(r):
+			fmt.Fprintf(&out, "⟨U+%04X⟩", r)
 		default:
 			out.WriteRune(r)
 		}
 	}
 	return out.String()
+}
+
+// isUnseen reports whether a character takes no room, or looks like a space and is none.
+func isUnseen(r rune) bool {
+	switch {
+	case r == ' ', r == '\n', r == '\t':
+		return false
+	case unicode.In(r, unicode.Cf, unicode.Zs, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point):
+		return true
+	}
+	return r == 0x034f || r == 0x2800 // combining grapheme joiner, blank of Braille
 }
 
 // steers reports whether a character steers a terminal. Line breaks and tabs do not count: a caller

@@ -28,10 +28,15 @@ func TestCleanText(t *testing.T) {
 
 func TestVisible(t *testing.T) {
 	for in, want := range map[string]string{
-		"plain, with\n\ttabs and ü → 世界":   "plain, with\n\ttabs and ü → 世界",
-		"\x1b[31mred\x07\r":                `\x1b[31mred\a\r`,
-		"if \u202e} begin\u2066 // x":      `if \u202e} begin\u2066 // x`,
-		"bad \xff byte and a real \ufffd.": `bad \xff byte and a real ` + "\ufffd.",
+		"plain, with\n\ttabs and ü → 世界":    "plain, with\n\ttabs and ü → 世界",
+		"\x1b[31mred\x07\r":                 "⟨U+001B⟩[31mred⟨U+0007⟩⟨U+000D⟩",
+		"if \u202e} begin\u2066 // x":       "if ⟨U+202E⟩} begin⟨U+2066⟩ // x",
+		`written \u202e`:                    `written \u202e`,
+		"zero\u200bwidth\u2060joiner\ufeff": "zero⟨U+200B⟩width⟨U+2060⟩joiner⟨U+FEFF⟩",
+		"hangul \u3164\u115f\u1160\uffa0":   "hangul ⟨U+3164⟩⟨U+115F⟩⟨U+1160⟩⟨U+FFA0⟩",
+		"selectors \ufe0f\U000e0100":        "selectors ⟨U+FE0F⟩⟨U+E0100⟩",
+		"tags \U000e0041, no-break\u00a0":   "tags ⟨U+E0041⟩, no-break⟨U+00A0⟩",
+		"bad \xff byte and a real \ufffd":   "bad ⟨0xff⟩ byte and a real \ufffd",
 	} {
 		if got := Visible(in); got != want {
 			t.Errorf("Visible(%q) = %q, want %q", in, got, want)

@@ -1,6 +1,7 @@
 package review
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -61,9 +62,21 @@ func (c Contents) Requirements(context.Context) iter.Seq2[index.Requirement, err
 	}
 }
 
-// Database opens the vulnerability database that goes into the bundle. It returns nil when none
+// Vulns compares what goes into the bundle with the vulnerability database that does, for some
+// seconds at most. It returns nil without one.
+func (c Contents) Vulns(ctx context.Context) (*Vulns, error) {
+	return brief(ctx, func(ctx context.Context) (*Vulns, error) {
+		db, err := c.database(ctx)
+		if db == nil || err != nil {
+			return nil, err
+		}
+		return FindVulns(ctx, []Catalog{c}, db)
+	})
+}
+
+// database opens the vulnerability database that goes into the bundle. It returns nil when none
 // does.
-func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
+func (c Contents) database(ctx context.Context) (*vulndb.DB, error) {
 	files := make(map[string]bundle.Source, len(c.contents.Vulns))
 	for _, s := range c.contents.Vulns {
 		files[s.Path] = s
@@ -89,18 +102,23 @@ func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
 	})
 }
 
-// Database opens the vulnerability database of the first bundle that carries one: store.View has
-// the most recently created line first. It returns nil when none does.
-func Database(ctx context.Context, bundles ...*bundle.Bundle) (*vulndb.DB, error) {
+// Database opens the vulnerability database of bundles: the newest one. It returns nil when none
+// carries one, and an error when none that is carried can be read.
+func Database(ctx context.Context, bundles ...*bundle.Bundle) (newest *vulndb.DB, err error) {
+	var first error
 	for _, b := range bundles {
 		db, err := openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
 			return b.ReadFile(ctx, vulnPath(name), limit)
 		})
-		if db != nil || err != nil {
-			return db, err
+		first = cmp.Or(first, err)
+		if db != nil && (newest == nil || db.Modified.After(newest.Modified)) {
+			newest = db
 		}
 	}
-	return nil, nil
+	if newest != nil {
+		return newest, nil
+	}
+	return nil, first
 }
 
 // vulnPath returns the GOPROXY path of a file of the vulnerability database.

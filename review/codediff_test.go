@@ -74,7 +74,7 @@ diff example.com/a@v1.0.0/changed.go example.com/a@v1.1.0/changed.go
  package a
  
 -var a = 1
-+var a = 2 // \u202e\x1b[31m
++var a = 2 // ⟨U+202E⟩⟨U+001B⟩[31m
 data.bin: 2 → 2 bytes, not text or larger than 1 MiB
 empty: empty, on one side alone
 large.txt: 2097152 → 2097154 bytes, not text or larger than 1 MiB

@@ -1,8 +1,8 @@
 package review
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"io"
 	"runtime"
 	"sync"
@@ -36,7 +36,7 @@ func ReadFacts(
 	n := 0
 	for v, err := range b.Index.Versions(ctx, "") {
 		if err != nil {
-			return errors.Join(eg.Wait(), err)
+			return cmp.Or(eg.Wait(), err) // that of the group has ended the query
 		}
 		if v.ZipSize == nil || v.Path == modpath.Toolchain || wanted != nil && !wanted(v) {
 			continue
@@ -64,23 +64,23 @@ type ordered struct {
 	mu    sync.Mutex
 	next  int
 	ready map[int]VersionFacts
+	err   error // of each, which is not called again
 }
 
 func (o *ordered) put(number int, f VersionFacts) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ready[number] = f
-	for {
+	for o.err == nil {
 		f, ok := o.ready[o.next]
 		if !ok {
 			return nil
 		}
 		delete(o.ready, o.next)
 		o.next++
-		if err := o.each(f); err != nil {
-			return err
-		}
+		o.err = o.each(f)
 	}
+	return o.err
 }
 
 // readFacts reads one zip.
@@ -98,5 +98,13 @@ func readFacts(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Ve
 		return facts.Facts{}, err
 	}
 	s.Close()
-	return scan.Facts(), nil
+	f := scan.Facts()
+	for i := range f.Licenses {
+		f.Licenses[i].File = index.Visible(f.Licenses[i].File)
+	}
+	for i := range f.Uses {
+		u := &f.Uses[i]
+		u.File, u.Detail = index.Visible(u.File), index.Visible(u.Detail)
+	}
+	return f, nil
 }

@@ -3,6 +3,7 @@ package review
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,9 +19,13 @@ import (
 type Inventory struct {
 	Bundle     *bundle.Bundle
 	Source     string // path of the project that the inventory is about; "" for all that is carried
-	Complete   bool   // nothing of the closure is missing
+	Complete   bool   // nothing of the closure is missing, and Absent is empty
 	Components []Component
 	Direct     []int // places in Components of what the source requires, or of what nothing requires
+
+	// Absent lists what the source requires and the bundle does not carry under that name: it is
+	// missing, or go.mod replaces it by another module or a folder. The index does not say which.
+	Absent []module.Version
 }
 
 // A Component is a version of an Inventory.
@@ -43,13 +48,19 @@ func (e *NoSourceError) Error() string {
 	if len(e.Known) == 0 {
 		return fmt.Sprintf("no project %s: the bundle was made for none", e.Source)
 	}
-	return fmt.Sprintf("no project %s: the bundle was made for %s", e.Source, strings.Join(e.Known, ", "))
+	const some = 20
+	text := strings.Join(e.Known[:min(some, len(e.Known))], ", ")
+	if more := len(e.Known) - some; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("no project %s: the bundle was made for %s", e.Source, text)
 }
 
 // NewInventory returns the inventory of a bundle or, with a source, of what the module graph of a
-// project selects: the highest version of each module that is reached from it. A requirement for a
-// version that is not carried whole stands for the next higher one that is, as minimal version
-// selection would have it. An unknown source is a *NoSourceError.
+// project selects: of each module that is reached from it the highest version that is required, or
+// the next higher one that is carried whole. That is minimal version selection without the pruning
+// of module graphs, so a version may be higher than the one that is built, when the bundle carries
+// both. An unknown source is a *NoSourceError.
 func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Inventory, error) {
 	inv := &Inventory{Bundle: b, Source: source, Complete: b.Manifest.Counts.Missing == 0}
 	for v, err := range b.Index.Versions(ctx, "") {
@@ -95,20 +106,20 @@ func (inv *Inventory) selected(m module.Version) int {
 // restrict removes the components that the module graph of a project does not select.
 func (inv *Inventory) restrict(ctx context.Context, source string) error {
 	requires := make(map[module.Version][]module.Version)
-	var known []string
+	known := make(map[string]bool)
 	for r, err := range inv.Bundle.Index.Requirements(ctx) {
 		if err != nil {
 			return err
 		}
-		from := module.Version{Path: r.Path, Version: r.Version}
-		if r.Version == "" && !slices.Contains(known, r.Path) {
-			known = append(known, r.Path)
+		if r.Version == "" {
+			known[r.Path] = true
 		}
+		from := module.Version{Path: r.Path, Version: r.Version}
 		requires[from] = append(requires[from], module.Version{Path: r.Requires, Version: r.Wanted})
 	}
 	root := module.Version{Path: source}
-	if !slices.Contains(known, source) {
-		return &NoSourceError{source, known}
+	if !known[source] {
+		return &NoSourceError{source, slices.Sorted(maps.Keys(known))}
 	}
 	highest := make(map[string]string) // by module path
 	seen := map[module.Version]bool{root: true}
@@ -126,9 +137,26 @@ func (inv *Inventory) restrict(ctx context.Context, source string) error {
 			}
 		}
 	}
-	inv.Components = slices.DeleteFunc(inv.Components, func(c Component) bool {
-		return highest[c.Path] != c.Version.Version
-	})
+	chosen := make(map[int]bool)
+	for path, version := range highest {
+		if i := inv.selected(module.Version{Path: path, Version: version}); i >= 0 {
+			chosen[i] = true
+		}
+	}
+	for _, r := range requires[root] {
+		if inv.selected(r) < 0 {
+			inv.Absent = append(inv.Absent, r)
+		}
+	}
+	slices.SortFunc(inv.Absent, func(a, b module.Version) int { return strings.Compare(a.Path, b.Path) })
+	inv.Complete = inv.Complete && len(inv.Absent) == 0
+	var components []Component
+	for i, c := range inv.Components {
+		if chosen[i] {
+			components = append(components, c)
+		}
+	}
+	inv.Components = components
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (inv *Inventory) SPDX() *spdx.Document {
 	}
 	relate(doc.SPDXIdentifier, common.TypeRelationshipDescribe, root.PackageSPDXIdentifier)
 	if !inv.Complete {
-		root.PackageComment = "something of the closure is missing: modmirror list --missing names it"
+		root.PackageComment = "something is missing here: modmirror list --missing and modmirror sbom say what"
 	}
 	ids := make([]common.ElementID, len(inv.Components))
 	for i := range inv.Components {

@@ -20,7 +20,22 @@ import (
 
 // maxVulns bounds the vulnerabilities that Vulns finds, which are in memory together. The closure of
 // a large project has some hundred.
-const maxVulns = 100_000
+const maxVulns = 20_000
+
+const (
+	// maxList bounds the lists of a Vuln.
+	maxList = 100
+
+	// maxWork bounds how many events of entries versions are compared with: a few seconds. The
+	// 2,459 versions of a large closed bundle take 60,000.
+	maxWork = 50_000_000
+
+	// maxRead bounds how many entries are read. The database has 4,300.
+	maxRead = 50_000
+
+	// briefly bounds the time that CarriedVulns and CountVulns take, for those who do something else.
+	briefly = 20 * time.Second
+)
 
 // Vulns are the vulnerabilities of the carried versions.
 type Vulns struct {
@@ -46,7 +61,9 @@ type Vuln struct {
 	Fixed      string            `json:"fixed,omitempty"`      // lowest version that is not affected; "" when there is none
 	FixCarried string            `json:"fixCarried,omitempty"` // lowest carried version that is not affected; "" when there is none
 	OwnFixed   []string          `json:"ownFixed,omitempty"`   // fixed in the project's own numbering
-	RequiredBy []string          `json:"requiredBy,omitempty"` // PATH@VERSION, or PATH of a project, sorted
+	RequiredBy []string          `json:"requiredBy,omitempty"` // PATH@VERSION, or PATH of a project, sorted; the first few
+
+	semver string // Version as semver.Compare has it
 }
 
 // IsGo reports whether the vulnerability is one of Go itself.
@@ -74,14 +91,28 @@ func (v *Vulns) Summary() string {
 		v.Affected, carried, v.Fixable)
 }
 
-// CarriedVulns compares what bundles carry with the vulnerability database that one of them carries.
-// It returns nil without one.
+// CarriedVulns compares what bundles carry with the vulnerability database that one of them carries,
+// for some seconds at most. It returns nil without one.
 func CarriedVulns(ctx context.Context, bundles ...*bundle.Bundle) (*Vulns, error) {
-	db, err := Database(ctx, bundles...)
-	if db == nil || err != nil {
-		return nil, err
+	return brief(ctx, func(ctx context.Context) (*Vulns, error) {
+		db, err := Database(ctx, bundles...)
+		if db == nil || err != nil {
+			return nil, err
+		}
+		return FindVulns(ctx, Catalogs(bundles...), db)
+	})
+}
+
+// brief calls find with a deadline.
+func brief(ctx context.Context, find func(ctx context.Context) (*Vulns, error)) (*Vulns, error) {
+	tooLong := fmt.Errorf("it takes longer than %v: modmirror vulns takes its time", briefly)
+	short, cancel := context.WithTimeoutCause(ctx, briefly, tooLong)
+	defer cancel()
+	found, err := find(short)
+	if err != nil && ctx.Err() == nil && short.Err() != nil {
+		err = tooLong
 	}
-	return FindVulns(ctx, Catalogs(bundles...), db)
+	return found, err
 }
 
 // FindVulns compares all versions that are carried with their zip with a database. A version that
@@ -93,33 +124,13 @@ func FindVulns(ctx context.Context, catalogs []Catalog, db *vulndb.DB) (*Vulns, 
 	if err != nil {
 		return nil, err
 	}
-	affected := make(map[module.Version][]int) // places in out.List
+	f := &vulnFinder{out: out, affected: make(map[module.Version][]int)}
 	for _, m := range slices.Sorted(maps.Keys(carried)) {
-		versions := carried[m]
-		slices.SortFunc(versions, semver.Compare)
-		versions = slices.Compact(versions)
-		entries, err := db.Entries(ctx, m)
-		if err != nil {
+		if err := f.module(ctx, db, m, carried[m]); err != nil {
 			return nil, err
 		}
-		for _, version := range versions {
-			for _, e := range entries {
-				if !e.Affects(m, version) {
-					continue
-				}
-				if len(out.List) == maxVulns {
-					return nil, fmt.Errorf("more than %d vulnerabilities of carried versions", maxVulns)
-				}
-				v := newVuln(e, m, version, versions)
-				key := module.Version{Path: m, Version: version}
-				if v.IsGo() {
-					key.Path = modpath.Toolchain // one version of Go, whatever is affected in it
-				}
-				affected[key] = append(affected[key], len(out.List))
-				out.List = append(out.List, v)
-			}
-		}
 	}
+	affected := f.affected
 	for m, places := range affected {
 		out.Affected++
 		if m.Path == modpath.Toolchain {
@@ -130,6 +141,75 @@ func FindVulns(ctx context.Context, catalogs []Catalog, db *vulndb.DB) (*Vulns, 
 		}
 	}
 	return out, out.findRequirements(ctx, catalogs, affected)
+}
+
+// A vulnFinder finds the vulnerabilities of one module after the other.
+type vulnFinder struct {
+	out        *Vulns
+	affected   map[module.Version][]int // places in out.List
+	work, read int                      // bounded by maxWork and maxRead
+}
+
+// module compares the carried versions of a module.
+func (f *vulnFinder) module(ctx context.Context, db *vulndb.DB, m string, versions []string) error {
+	slices.SortFunc(versions, semver.Compare)
+	versions = slices.Compact(versions)
+	begin := len(f.out.List)
+	for e, err := range db.Entries(ctx, m) {
+		if err != nil {
+			return err
+		}
+		f.read, f.work = f.read+1, f.work+len(versions)*e.Events()
+		if f.read > maxRead || f.work > maxWork {
+			return fmt.Errorf("vulnerability database: more than %d entries, or %d comparisons", maxRead, maxWork)
+		}
+		f.entry(e, m, versions)
+		if len(f.out.List) > maxVulns {
+			return fmt.Errorf("more than %d vulnerabilities of carried versions", maxVulns)
+		}
+	}
+	found := f.out.List[begin:] // by id until now
+	slices.SortStableFunc(found, func(a, b Vuln) int { return semver.Compare(a.semver, b.semver) })
+	for i := range found {
+		v := &found[i]
+		key := module.Version{Path: m, Version: v.Version}
+		if v.IsGo() {
+			key.Path = modpath.Toolchain // one version of Go, whatever is affected in it
+		}
+		f.affected[key] = append(f.affected[key], begin+i)
+	}
+	return nil
+}
+
+// entry compares the carried versions of a module, lowest first, with an entry.
+func (f *vulnFinder) entry(e *vulndb.Entry, m string, versions []string) {
+	var sound, affected []string
+	for _, v := range versions {
+		if e.Affects(m, v) {
+			affected = append(affected, v)
+		} else {
+			sound = append(sound, v)
+		}
+	}
+	if affected == nil {
+		return
+	}
+	fixes := e.Fixes(m)
+	about := newVuln(e, m)
+	for _, version := range affected[:min(len(affected), maxVulns+1-len(f.out.List))] {
+		v := about
+		v.Version, v.semver = version, version
+		v.Packages = cleanAll(e.Packages(m, version))
+		v.Fixed, v.FixCarried = vulndb.FirstAbove(fixes, version), vulndb.FirstAbove(sound, version)
+		if v.IsGo() {
+			for _, s := range []*string{&v.Version, &v.Fixed, &v.FixCarried} {
+				if *s != "" {
+					*s = vulndb.GoOfSemver(*s)
+				}
+			}
+		}
+		f.out.List = append(f.out.List, v)
+	}
 }
 
 // carriedOf counts the carried versions, and returns those of modules that the database has entries
@@ -186,31 +266,15 @@ func goRelease(v index.Version) (release string, ok bool) {
 	return "", false
 }
 
-// newVuln returns what an entry says about a version of a module. versions are the carried ones,
-// lowest first.
-func newVuln(e *vulndb.Entry, m, version string, versions []string) Vuln {
+// newVuln returns what an entry says about all versions of a module.
+func newVuln(e *vulndb.Entry, m string) Vuln {
 	v := Vuln{
-		Module: m, Version: version, ID: e.ID, Summary: oneLine(e.Summary), URL: oneLine(e.Database.URL),
+		Module: m, ID: e.ID, Summary: oneLine(e.Summary), URL: oneLine(e.Database.URL),
 		Unreviewed: e.Database.ReviewStatus == "UNREVIEWED", Aliases: cleanAll(e.Aliases),
-		Packages: cleanAll(e.Packages(m, version)),
-		Fixed:    e.Fixed(m, version), OwnFixed: cleanAll(e.FixedInOwnNumbering(m)),
+		OwnFixed: cleanAll(e.FixedInOwnNumbering(m)),
 	}
-	for _, s := range e.Severity {
+	for _, s := range e.Severity[:min(len(e.Severity), maxList)] {
 		v.Severity = append(v.Severity, vulndb.Severity{Type: oneLine(s.Type), Score: oneLine(s.Score)})
-	}
-	for _, other := range versions {
-		if semver.Compare(other, version) > 0 && !e.Affects(m, other) {
-			v.FixCarried = other
-			break
-		}
-	}
-	if v.IsGo() {
-		v.Version = vulndb.GoOfSemver(v.Version)
-		for _, s := range []*string{&v.Fixed, &v.FixCarried} {
-			if *s != "" {
-				*s = vulndb.GoOfSemver(*s)
-			}
-		}
 	}
 	return v
 }
@@ -218,10 +282,10 @@ func newVuln(e *vulndb.Entry, m, version string, versions []string) Vuln {
 // oneLine returns a text of a database without characters that steer a terminal, on one line.
 func oneLine(s string) string { return strings.Join(strings.Fields(index.CleanText(s)), " ") }
 
-// cleanAll returns oneLine of each text.
+// cleanAll returns oneLine of each text, of the first maxList.
 func cleanAll(list []string) []string {
 	var out []string
-	for _, s := range list {
+	for _, s := range list[:min(len(list), maxList)] {
 		out = append(out, oneLine(s))
 	}
 	return out
@@ -239,15 +303,14 @@ func (v *Vulns) findRequirements(ctx context.Context, catalogs []Catalog, affect
 				from += "@" + r.Version
 			}
 			for _, i := range affected[module.Version{Path: r.Requires, Version: r.Wanted}] {
-				x := &v.List[i]
-				x.RequiredBy = append(x.RequiredBy, from)
+				if x := &v.List[i]; len(x.RequiredBy) < maxList && !slices.Contains(x.RequiredBy, from) {
+					x.RequiredBy = append(x.RequiredBy, from)
+				}
 			}
 		}
 	}
 	for i := range v.List {
-		x := &v.List[i]
-		slices.Sort(x.RequiredBy)
-		x.RequiredBy = slices.Compact(x.RequiredBy)
+		slices.Sort(v.List[i].RequiredBy)
 	}
 	return nil
 }

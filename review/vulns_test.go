@@ -144,6 +144,47 @@ func TestFindVulns(t *testing.T) {
 	testFormats(t, found)
 }
 
+// TestHostileDatabase has a database that costs too much: each bound ends it.
+func TestHostileDatabase(t *testing.T) {
+	var events []string
+	for i := range 250 {
+		events = append(events, fmt.Sprintf(`{"introduced":"1.%d.0"},{"fixed":"1.%d.1"}`, i, i))
+	}
+	many := ranges("example.com/a", strings.Join(events, ","))
+	for name, test := range map[string]struct {
+		versions, entries int
+		want              string
+	}{
+		"work":  {200_000, 1, "more than 50000 entries, or 50000000 comparisons"},
+		"vulns": {2000, 30, "more than 20000 vulnerabilities"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			entries := make(map[string]string)
+			for i := range test.entries {
+				entries[fmt.Sprintf("X%d", i)] = many
+			}
+			var c catalog
+			for i := range test.versions {
+				c.versions = append(c.versions, fmt.Sprintf("example.com/a@v1.%d.0+b%d whole", i%250, i))
+			}
+			begin := time.Now()
+			_, err := review.FindVulns(t.Context(), []review.Catalog{c}, database(t, entries))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			if took := time.Since(begin); took > 20*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := catalog{versions: []string{"example.com/a@v1.0.0 whole"}}
+	if _, err := review.FindVulns(ctx, []review.Catalog{c}, database(t, map[string]string{"X": many})); err != context.Canceled {
+		t.Errorf("canceled: %v", err)
+	}
+}
+
 // testFormats expects each vulnerability in the other formats, and the same bytes each time.
 func testFormats(t *testing.T, found *review.Vulns) {
 	sarif, err := json.Marshal(found.SARIF("team.tar", "v1"))

@@ -2,25 +2,36 @@ package serve
 
 import (
 	"context"
+	"errors"
+	"time"
 
+	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/review"
 )
+
+// reviewPause is how long review waits after a storage did not answer.
+const reviewPause = 10 * time.Minute
 
 // review compares what the view carries with the vulnerability database that it carries, if any,
 // for the log and the metrics.
 func (h *handler) review(ctx context.Context) {
-	found, err := review.CarriedVulns(ctx, h.view.Lines...)
-	switch {
-	case ctx.Err() != nil:
-		return
-	case err != nil:
-		h.log.Warn("which versions have vulnerabilities is not known", "why", err)
-		return
-	case found == nil:
-		return
+	for {
+		found, err := review.CarriedVulns(ctx, h.view.Lines...)
+		switch _, away := errors.AsType[*media.UnavailableError](err); {
+		case ctx.Err() != nil, err == nil && found == nil:
+			return
+		case err == nil:
+			h.vulns.Store(&vulnCounts{affected: found.Affected, fixable: found.Fixable, modified: found.Database.Unix()})
+			h.log.Info(found.Summary(), "database", found.Database, "more", "modmirror vulns")
+			return
+		case !away:
+			h.log.Warn("which versions have vulnerabilities is not known", "why", err)
+			return
+		}
+		if !sleep(ctx, reviewPause) {
+			return
+		}
 	}
-	h.vulns.Store(&vulnCounts{affected: found.Affected, fixable: found.Fixable, modified: found.Database.Unix()})
-	h.log.Info(found.Summary(), "database", found.Database, "more", "modmirror vulns")
 }
 
 // vulnCounts count carried versions with known vulnerabilities.

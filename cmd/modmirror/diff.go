@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -27,7 +28,10 @@ type moduleDiff struct {
 	Removed []string `json:"removed,omitempty"`
 	Bytes   int64    `json:"bytes,omitempty"` // of the added zips
 
-	Facts *review.FactsDiff `json:"facts,omitempty"` // of the highest versions, with --facts; null when nothing differs
+	// Facts has, with --facts, for each added version how its facts differ from those of the next
+	// lower version in the old bundle, or of the lowest there. Versions whose facts do not are left
+	// out.
+	Facts map[string]review.FactsDiff `json:"facts,omitempty"`
 }
 
 // A bundleDiff is what diff prints with --json.
@@ -93,7 +97,9 @@ Example:
 			if err != nil {
 				return err
 			}
-			if d.Affected, err = affectedIn(ctx, old, now); err != nil {
+			if d.Affected, err = affectedIn(ctx, old, now); ctx.Err() != nil {
+				return ctx.Err()
+			} else if err != nil {
 				e.sayVulns(nil, err)
 			}
 			if withFacts {
@@ -121,8 +127,11 @@ func (d *bundleDiff) print(w io.Writer) error {
 			fmt.Fprintf(w, "~ %s %s → %s, %s\n", m.Path, strings.Join(m.Removed, " "), strings.Join(m.Added, " "),
 				bytesText(m.Bytes))
 		}
-		if m.Facts != nil {
-			printFactsDiff(w, m.Facts)
+		for _, version := range slices.SortedFunc(maps.Keys(m.Facts), semver.Compare) {
+			if len(m.Added) > 1 {
+				fmt.Fprintf(w, "  %s\n", version)
+			}
+			printFactsDiff(w, m.Facts[version])
 		}
 	}
 	if n, c := len(d.NewVulns), len(d.ChangedVulns); n+c > 0 {
@@ -143,7 +152,7 @@ func (d *bundleDiff) print(w io.Writer) error {
 }
 
 // printFactsDiff prints how the facts of a module differ.
-func printFactsDiff(w io.Writer, d *review.FactsDiff) {
+func printFactsDiff(w io.Writer, d review.FactsDiff) {
 	if l := d.License; l != nil && l[0] == "" {
 		fmt.Fprintf(w, "    license %s\n", l[1])
 	} else if l != nil {
@@ -157,54 +166,62 @@ func printFactsDiff(w io.Writer, d *review.FactsDiff) {
 	}
 }
 
-// addFacts adds how the facts of changed modules differ: those of the highest new version of each,
-// and of the highest one in the old bundle.
+// addFacts adds how the facts of added versions differ from those of versions in the old bundle.
 func (d *bundleDiff) addFacts(ctx context.Context, old, now *bundle.Bundle) error {
-	read := func(b *bundle.Bundle, of func(*moduleDiff) bool) (map[string]facts.Facts, error) {
-		highest := make(map[string]string)
-		for i := range d.Modules {
-			m := &d.Modules[i]
-			if !of(m) {
-				continue
+	type pair struct{ path, version string }
+	before, after := make(map[pair]pair), make(map[pair]facts.Facts)
+	bases := make(map[pair]facts.Facts)
+	for _, m := range d.Modules {
+		if len(m.Added) == 0 {
+			continue
+		}
+		var versions []string // in the old bundle
+		for v, err := range old.Index.Versions(ctx, m.Path) {
+			if err != nil {
+				return err
 			}
-			for v, err := range b.Index.Versions(ctx, m.Path) {
-				if err != nil {
-					return nil, err
-				}
-				if v.ZipSize != nil && semver.Compare(v.Version, highest[m.Path]) > 0 {
-					highest[m.Path] = v.Version
-				}
+			if v.ZipSize != nil {
+				versions = append(versions, v.Version)
 			}
 		}
-		out := make(map[string]facts.Facts)
-		wanted := func(v index.Version) bool { return highest[v.Path] == v.Version }
+		slices.SortFunc(versions, semver.Compare)
+		for _, added := range m.Added {
+			after[pair{m.Path, added}] = facts.Facts{}
+			i, _ := slices.BinarySearchFunc(versions, added, semver.Compare)
+			if len(versions) > 0 {
+				base := pair{m.Path, versions[max(i-1, 0)]}
+				before[pair{m.Path, added}], bases[base] = base, facts.Facts{}
+			}
+		}
+	}
+	for b, into := range map[*bundle.Bundle]map[pair]facts.Facts{old: bases, now: after} {
+		wanted := func(v index.Version) bool { _, ok := into[pair{v.Path, v.Version}]; return ok }
 		err := review.ReadFacts(ctx, b, wanted, func(f review.VersionFacts) error {
-			out[f.Path] = f.Facts
+			into[pair{f.Path, f.Version}] = f.Facts
 			return nil
 		})
-		return out, err
-	}
-	added := func(m *moduleDiff) bool { return len(m.Added) > 0 }
-	before, err := read(old, added)
-	if err != nil {
-		return err
-	}
-	after, err := read(now, added)
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
 	}
 	for i := range d.Modules {
 		m := &d.Modules[i]
-		f, ok := after[m.Path]
-		if !ok {
-			continue
-		}
-		var was *facts.Facts
-		if f, ok := before[m.Path]; ok {
-			was = &f
-		}
-		if diff := review.DiffFacts(was, f); !diff.Empty() {
-			m.Facts = &diff
+		for _, added := range m.Added {
+			now := after[pair{m.Path, added}]
+			if now.License == "" { // a toolchain, which is not read
+				continue
+			}
+			var was *facts.Facts
+			if base, ok := before[pair{m.Path, added}]; ok {
+				f := bases[base]
+				was = &f
+			}
+			if diff := review.DiffFacts(was, now); !diff.Empty() {
+				if m.Facts == nil {
+					m.Facts = make(map[string]review.FactsDiff)
+				}
+				m.Facts[added] = diff
+			}
 		}
 	}
 	return nil

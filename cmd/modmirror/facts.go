@@ -53,8 +53,10 @@ Example:
 			}
 			defer b.Close()
 			c := &licenseCount{byLicense: make(map[string]int)}
+			found := make(map[string]bool) // arguments
 			err = review.ReadFacts(ctx, b, chosen(args[1:]), func(f review.VersionFacts) error {
 				c.add(f)
+				found[f.Path], found[f.Path+"@"+f.Version] = true, true
 				if asJSON {
 					return writeJSON(e.stdout, f)
 				}
@@ -63,8 +65,10 @@ Example:
 			if err != nil {
 				return err
 			}
-			if c.all == 0 {
-				return notCarried(cmp.Or(strings.Join(args[1:], ", "), "any module"), args[0])
+			for _, arg := range args[1:] {
+				if !found[arg] {
+					return notCarried(arg, args[0])
+				}
 			}
 			if asJSON {
 				return nil
@@ -125,6 +129,10 @@ func (c *licenseCount) add(f review.VersionFacts) {
 
 // print prints how many versions have which license, the most frequent first.
 func (c *licenseCount) print(w io.Writer) error {
+	if c.all == 0 {
+		_, err := fmt.Fprintln(w, "no versions")
+		return err
+	}
 	known := c.all - len(c.unknown)
 	percent := 100 * float64(known) / float64(c.all)
 	fmt.Fprintf(w, "\n%d of %s have a known license (%.1f %%):\n", known, number(c.all, "version"), percent)

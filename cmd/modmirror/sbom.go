@@ -57,6 +57,10 @@ Example:
 			if err != nil {
 				return err
 			}
+			for _, m := range inv.Absent {
+				e.say("%s requires %s, which the bundle does not carry under that name: it is missing, or replaced in go.mod",
+					source, m)
+			}
 			if format == formatSPDX {
 				return json.Write(inv.SPDX(), e.stdout, json.Indent("  "), json.EscapeHTML(false))
 			}

@@ -57,12 +57,7 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 
 // review says how many versions of the bundle have known vulnerabilities.
 func (r *syncReport) review(ctx context.Context, c *bundle.Contents) error {
-	catalog := review.NewContents(c)
-	db, err := catalog.Database(ctx)
-	var found *review.Vulns
-	if db != nil {
-		found, err = review.FindVulns(ctx, []review.Catalog{catalog}, db)
-	}
+	found, err := review.NewContents(c).Vulns(ctx)
 	r.result.Vulns = r.e.sayVulns(found, err)
 	return ctx.Err()
 }

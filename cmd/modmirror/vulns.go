@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/review"
@@ -67,22 +68,16 @@ Example:
 				return err
 			}
 			defer closeLines()
-			from := args[0]
-			db, err := review.Database(ctx, lines...)
-			if other != "" {
-				var closeDB func() error
+			of, from := lines, args[0]
+			if other != "" && !isFolder(filepath.Join(other, "index")) {
 				from = other
-				db, closeDB, err = openVulnDB(ctx, e, other)
-				if err == nil {
-					defer closeDB()
+				var closeOthers func() error
+				if of, closeOthers, err = openLines(ctx, e, other); err != nil {
+					return err
 				}
+				defer closeOthers()
 			}
-			if err == nil && db == nil {
-				err = &hint.Error{
-					Err:  fmt.Errorf("%s carries no vulnerability database", from),
-					Hint: "make the bundle with modmirror sync --vulndb; or name a database with --db",
-				}
-			}
+			db, err := openVulnDB(ctx, other, from, of)
 			if err != nil {
 				return err
 			}
@@ -116,21 +111,18 @@ Example:
 	}
 }
 
-// openVulnDB opens the vulnerability database in a folder, or the one that a bundle or store
-// carries: nil without one. The caller calls closeDB after use.
-func openVulnDB(ctx context.Context, e *env, name string) (db *vulndb.DB, closeDB func() error, err error) {
-	if isFolder(filepath.Join(name, "index")) {
-		db, err = vulndb.Open(ctx, vulndb.Folder(name))
-		return db, func() error { return nil }, err
+// openVulnDB opens the vulnerability database in a folder, if other is one, or the one that bundles
+// carry, which have a name for errors.
+func openVulnDB(ctx context.Context, other, name string, of []*bundle.Bundle) (*vulndb.DB, error) {
+	if other != "" && isFolder(filepath.Join(other, "index")) {
+		return vulndb.Open(ctx, vulndb.Folder(other))
 	}
-	lines, closeDB, err := openLines(ctx, e, name)
-	if err != nil {
-		return nil, nil, err
+	db, err := review.Database(ctx, of...)
+	if err == nil && db == nil {
+		err = hint.Add(fmt.Errorf("%s carries no vulnerability database", name),
+			"make the bundle with modmirror sync --vulndb; or name a database with --db")
 	}
-	if db, err = review.Database(ctx, lines...); err != nil {
-		closeDB()
-	}
-	return db, closeDB, err
+	return db, err
 }
 
 // printVulns prints vulnerabilities by version.

@@ -2,9 +2,10 @@
 // that code of its kind need not.
 //
 // Nothing is compiled or type-checked: an import of os/exec says that a package could start
-// programs, not that it does. Files of tests, of testdata folders and of folders that the go command
-// ignores count for nothing but prebuilt objects, which have been hidden there before. A file that
-// is hostile costs one fact: time and memory for each are bounded.
+// programs, not that it does. Files of tests, of testdata folders and of other folders that "./..."
+// leaves out count for nothing but prebuilt objects, which have been hidden there before. Such a
+// folder can be imported all the same, so that an import of one is a fact of its own. A file that is
+// hostile costs one fact: time and memory for each are bounded.
 package facts
 
 import (
@@ -12,6 +13,7 @@ import (
 	"cmp"
 	"go/build/constraint"
 	"go/parser"
+	"go/scanner"
 	"go/token"
 	"io"
 	"maps"
@@ -39,7 +41,8 @@ const (
 	Binary     Kind = "binary"     // a prebuilt object: .syso, archive, ELF, Mach-O, PE, wasm
 	Large      Kind = "large"      // a file over 1 MiB that is no source
 	Generate   Kind = "generate"   // a //go:generate line that fetches something
-	Unreadable Kind = "unreadable" // a .go file that does not parse
+	Hidden     Kind = "hidden"     // import of a package in a folder that "./..." leaves out, such as testdata
+	Unreadable Kind = "unreadable" // a .go file that does not parse, or is too long to be read whole
 )
 
 // Facts are what a module zip says.
@@ -66,9 +69,8 @@ type Use struct {
 }
 
 const (
-	// maxSource is how many bytes of a .go file are read. Imports come first, and of generated files
-	// beyond it the rest says nothing.
-	maxSource = 1 << 20
+	// maxSource is how many bytes of a .go file are read.
+	maxSource = 4 << 20
 
 	// largeSize is the size in bytes from which a file that is no source is a fact.
 	largeSize = 1 << 20
@@ -154,15 +156,21 @@ func (f *file) Close() error {
 	return nil
 }
 
-// isBuilt reports whether the go command builds the file outside of tests (go help packages).
-func (f *file) isBuilt() bool {
-	dir, base := path.Split(f.name)
+// isLeftOut reports whether "./..." leaves out a folder (go help packages).
+func isLeftOut(dir string) bool {
 	for element := range strings.SplitSeq(strings.TrimSuffix(dir, "/"), "/") {
 		if element == "testdata" || strings.HasPrefix(element, "_") || strings.HasPrefix(element, ".") {
-			return false
+			return true
 		}
 	}
-	return !strings.HasSuffix(base, "_test.go") && !strings.HasPrefix(base, "_") && !strings.HasPrefix(base, ".")
+	return false
+}
+
+// isBuilt reports whether the go command builds the file outside of tests, unless something imports
+// a folder that "./..." leaves out.
+func (f *file) isBuilt() bool {
+	dir, base := path.Split(f.name)
+	return !isLeftOut(dir) && !strings.HasSuffix(base, "_test.go") && !strings.HasPrefix(base, "_") && !strings.HasPrefix(base, ".")
 }
 
 // isSource reports whether a large file is one of text that people or generators write.
@@ -212,12 +220,13 @@ func kindOf(imported string) Kind {
 		return Syscall
 	case opensConnections[imported]:
 		return Net
+	case isLeftOut(imported):
+		return Hidden
 	}
 	return ""
 }
 
 var (
-	reLinkname = regexp.MustCompile(`(?m)^//go:linkname[ \t].*`)
 	reGenerate = regexp.MustCompile(`(?m)^//go:generate[ \t].*`)
 
 	// reFetches matches a command that fetches something from elsewhere.
@@ -267,9 +276,14 @@ func (f *file) source(data []byte) {
 	if neverBuilt(data) {
 		return
 	}
+	if f.size > maxSource {
+		f.add(Unreadable, "longer than "+strconv.Itoa(maxSource)+" bytes")
+	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.SkipObjectResolution)
 	if err != nil {
-		f.add(Unreadable, "")
+		if f.size <= maxSource {
+			f.add(Unreadable, "")
+		}
 		return
 	}
 	seen := make(map[Kind]bool)
@@ -284,16 +298,32 @@ func (f *file) source(data []byte) {
 		}
 	}
 	if bytes.Contains(data, []byte("//go:linkname")) {
-		if line := reLinkname.Find(data); line != nil {
-			f.add(Linkname, clip(string(line)))
+		if line := linkname(data); line != "" {
+			f.add(Linkname, clip(line))
 		}
 	}
 	if bytes.Contains(data, []byte("//go:generate")) {
-		for _, line := range reGenerate.FindAll(data, 100) {
+		for _, line := range reGenerate.FindAll(data, -1) {
 			if reFetches.Match(line) {
 				f.add(Generate, clip(string(line)))
 				break
 			}
+		}
+	}
+}
+
+// linkname returns the first //go:linkname line of a .go file that is no part of a string or another
+// comment; "" for none. The compiler takes one wherever a comment may be.
+func linkname(data []byte) string {
+	var s scanner.Scanner
+	s.Init(token.NewFileSet().AddFile("", -1, len(data)), data, nil, scanner.ScanComments)
+	for {
+		_, tok, text := s.Scan()
+		if tok == token.EOF {
+			return ""
+		}
+		if rest, ok := strings.CutPrefix(text, "//go:linkname"); tok == token.COMMENT && ok && strings.TrimLeft(rest, " \t") != rest {
+			return text
 		}
 	}
 }

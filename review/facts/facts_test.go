@@ -143,6 +143,10 @@ func TestHostile(t *testing.T) {
 	} {
 		scan(txtar.File{Name: name, Data: []byte(data)})
 	}
+	long := "package a\n\nimport \"fmt\"\n" + strings.Repeat("//\n", 2<<20) + "import \"os/exec\"\n"
+	if f := scan(txtar.File{Name: "a.go", Data: []byte(long)}); len(f.Uses) != 1 || f.Uses[0].Kind != facts.Unreadable {
+		t.Errorf("a long file: %+v", f.Uses)
+	}
 	if took := time.Since(begin); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}

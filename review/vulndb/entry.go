@@ -2,6 +2,7 @@ package vulndb
 
 import (
 	"cmp"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -57,13 +58,13 @@ type Affected struct {
 
 // An Import is an affected package.
 type Import struct {
-	Path    string   `json:"path"`
-	GOOS    []string `json:"goos"` // empty for all
-	GOARCH  []string `json:"goarch"`
-	Symbols []string `json:"symbols"` // functions and methods; empty for all
+	Path string `json:"path"`
 }
 
-// A Range is a list of events, in any order.
+// typeSemver is the Range.Type of semantic versions.
+const typeSemver = "SEMVER"
+
+// A Range is a list of events. Those of a DB are in the order of their versions.
 type Range struct {
 	Type   string  `json:"type"` // SEMVER counts; others are ignored
 	Events []Event `json:"events"`
@@ -93,10 +94,8 @@ func (r Range) contains(version string) bool {
 	if len(r.Events) == 0 {
 		return true
 	}
-	events := slices.Clone(r.Events)
-	slices.SortStableFunc(events, func(a, b Event) int { return semver.Compare(a.version(), b.version()) })
 	affected := false
-	for _, e := range events {
+	for _, e := range r.Events {
 		switch {
 		case !affected && e.Introduced != "":
 			affected = semver.Compare(version, e.version()) >= 0
@@ -112,7 +111,7 @@ func (r Range) contains(version string) bool {
 func (a *Affected) contains(version string) bool {
 	ranges := false
 	for _, r := range a.Ranges {
-		if r.Type != "SEMVER" {
+		if r.Type != typeSemver {
 			continue
 		}
 		if ranges = true; r.contains(version) {
@@ -152,25 +151,64 @@ func (e *Entry) Packages(module, version string) []string {
 	return slices.Compact(list)
 }
 
-// Fixed returns the lowest version above an affected one that an event names as fixed and that is
-// not affected itself; "" when there is none (govulncheck: vulncheck.FixedVersion).
-func (e *Entry) Fixed(module, version string) string {
-	fixed := ""
+// Fixes returns the versions that events name as fixed and that are not affected themselves, lowest
+// first. The first one above an affected version fixes it (govulncheck: vulncheck.FixedVersion).
+func (e *Entry) Fixes(module string) []string {
+	var list []string
 	for _, a := range e.of(module) {
 		for _, r := range a.Ranges {
-			if r.Type != "SEMVER" {
-				continue
-			}
 			for _, event := range r.Events {
-				v := event.version()
-				lower := fixed == "" || semver.Compare(v, fixed) < 0
-				if event.Fixed != "" && lower && semver.Compare(v, version) > 0 && !e.Affects(module, v) {
-					fixed = v
+				if event.Fixed != "" && r.Type == typeSemver && !e.Affects(module, event.version()) {
+					list = append(list, event.version())
 				}
 			}
 		}
 	}
-	return fixed
+	slices.SortFunc(list, semver.Compare)
+	return slices.Compact(list)
+}
+
+// FirstAbove returns the lowest of versions, which are sorted, that is above a version; "" when none
+// is.
+func FirstAbove(versions []string, version string) string {
+	i, found := slices.BinarySearchFunc(versions, version, semver.Compare)
+	for found && i < len(versions) && semver.Compare(versions[i], version) == 0 { // equal but for build metadata
+		i++
+	}
+	if i < len(versions) {
+		return versions[i]
+	}
+	return ""
+}
+
+// Events counts the events of the entry: how much work Affects is.
+func (e *Entry) Events() int {
+	n := 0
+	for i := range e.Affected {
+		for _, r := range e.Affected[i].Ranges {
+			n += len(r.Events) + 1
+		}
+	}
+	return n
+}
+
+// check bounds the lists of an entry.
+func (e *Entry) check() error {
+	events, parts := 0, len(e.Aliases)+len(e.Severity)+len(e.Affected)
+	for i := range e.Affected {
+		a := &e.Affected[i]
+		parts += len(a.Ecosystem.Imports) + len(a.Ranges) + len(a.Ecosystem.Custom)
+		for _, r := range slices.Concat(a.Ranges, a.Ecosystem.Custom) {
+			events += len(r.Events)
+		}
+	}
+	if events > maxEvents {
+		return fmt.Errorf("it has more than %d events", maxEvents)
+	}
+	if parts > maxParts {
+		return fmt.Errorf("its lists have more than %d elements", maxParts)
+	}
+	return nil
 }
 
 // FixedInOwnNumbering returns the versions that the entry names as fixed in the project's own

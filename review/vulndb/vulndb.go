@@ -10,30 +10,42 @@
 package vulndb
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/mod/semver"
 )
 
 const (
-	// maxIndex is the longest index in bytes: a hundred times today's.
-	maxIndex = 64 << 20
+	// maxIndex is the longest file of the index in bytes: twenty times today's.
+	maxIndex = 8 << 20
+
+	// maxModules and maxIDs bound the modules that the index names, and the ids that it names for
+	// all of them: today it has 1,400 and 6,000.
+	maxModules = 50_000
+	maxIDs     = 200_000
+
+	// maxEntries bounds the entries about one module. The standard library has 300.
+	maxEntries = 5_000
 
 	// maxEntry is the longest entry in bytes. The longest today has 8 KB.
-	maxEntry = 4 << 20
+	maxEntry = 256 << 10
 
-	// maxEvents bounds the events of an entry. The largest today has 48.
-	maxEvents = 2000
-
-	// maxEntries bounds the entries that the index names for one module.
-	maxEntries = 50_000
+	// maxEvents bounds the events of an entry, and maxParts all other lists in it. The largest of
+	// today have 48 and 22, besides symbols.
+	maxEvents = 500
+	maxParts  = 2000
 )
 
 // A Reader returns the content of a file of a database, such as index/db.json, if it has at most
@@ -93,46 +105,87 @@ const (
 	modulesFile = "index/modules.json"
 )
 
-// Open opens a database. The error is, or wraps, a *BadError, which wraps fs.ErrNotExist when there
-// is no database.
+// Open opens a database. The error is, or wraps, a *BadError. It wraps fs.ErrNotExist only when
+// there is no database at all.
 func Open(ctx context.Context, read Reader) (*DB, error) {
 	var meta struct {
 		Modified time.Time `json:"modified"`
 	}
-	var modules []struct {
-		Path  string `json:"path"`
-		Vulns []struct {
-			ID string `json:"id"`
-		} `json:"vulns"`
-	}
 	if err := readJSON(ctx, read, dbFile, maxIndex, &meta); err != nil {
 		return nil, err
 	}
-	if err := readJSON(ctx, read, modulesFile, maxIndex, &modules); err != nil {
-		return nil, err
-	}
-	db := &DB{Modified: meta.Modified, read: read, modules: make(map[string][]string, len(modules))}
 	if meta.Modified.IsZero() {
 		return nil, &BadError{dbFile, errors.New("it does not say when it was modified")}
 	}
-	if len(modules) == 0 {
-		return nil, &BadError{modulesFile, errors.New("it names no module")}
+	data, err := read(ctx, modulesFile, maxIndex)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("it is not there")
 	}
-	for _, m := range modules {
-		ids := db.modules[m.Path]
-		for _, v := range m.Vulns {
-			if !isID(v.ID) {
-				return nil, &BadError{modulesFile, fmt.Errorf("%.40q, for module %.200q, is not an id", v.ID, m.Path)}
-			}
-			ids = append(ids, v.ID)
-		}
-		if len(ids) > maxEntries {
-			return nil, &BadError{modulesFile, fmt.Errorf("more than %d entries for module %.200q", maxEntries, m.Path)}
-		}
-		slices.Sort(ids)
-		db.modules[m.Path] = slices.Compact(ids)
+	db := &DB{Modified: meta.Modified, read: read, modules: make(map[string][]string)}
+	if err == nil {
+		err = db.readModules(data)
+	}
+	if err != nil {
+		return nil, &BadError{modulesFile, err}
 	}
 	return db, nil
+}
+
+// readModules reads the index of modules. It decodes one module at a time, so that a hostile index
+// does not take many times its size of memory.
+func (db *DB) readModules(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil {
+		return eof(err)
+	} else if t != json.Delim('[') {
+		return errors.New("it is no list")
+	}
+	n, ids := 0, 0
+	for dec.More() {
+		var m struct {
+			Path  string `json:"path"`
+			Vulns []struct {
+				ID string `json:"id"`
+			} `json:"vulns"`
+		}
+		if err := dec.Decode(&m); err != nil {
+			return eof(err)
+		}
+		list := db.modules[m.Path]
+		for _, v := range m.Vulns {
+			if !isID(v.ID) {
+				return fmt.Errorf("%.40q, for module %.200q, is not an id", v.ID, m.Path)
+			}
+			list = append(list, v.ID)
+		}
+		n, ids = n+1, ids+len(m.Vulns)
+		switch {
+		case len(list) > maxEntries:
+			return fmt.Errorf("more than %d entries for module %.200q", maxEntries, m.Path)
+		case n > maxModules || ids > maxIDs:
+			return fmt.Errorf("more than %d modules, or %d ids", maxModules, maxIDs)
+		}
+		db.modules[m.Path] = list
+	}
+	if _, err := dec.Token(); err != nil {
+		return eof(err)
+	}
+	if n == 0 {
+		return errors.New("it names no module")
+	}
+	for path, list := range db.modules {
+		slices.Sort(list)
+		db.modules[path] = slices.Compact(list)
+	}
+	return nil
+}
+
+// eof returns the error of JSON that is cut as json.Unmarshal has it.
+func eof(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("unexpected end of JSON input")
+	}
+	return err
 }
 
 // isID reports whether s can be an id, which is part of a file name.
@@ -147,19 +200,24 @@ func isID(s string) bool {
 func (db *DB) Has(module string) bool { return len(db.modules[module]) > 0 }
 
 // Entries returns the entries about a module, by id, but for those that were withdrawn. Names of
-// modules are paths, Stdlib and Toolchain. An error is, or wraps, a *BadError.
-func (db *DB) Entries(ctx context.Context, module string) ([]*Entry, error) {
-	var list []*Entry
-	for _, id := range db.modules[module] {
-		e, err := db.entry(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if e.Withdrawn == nil {
-			list = append(list, e)
+// modules are paths, Stdlib and Toolchain. An error, which is, or wraps, a *BadError, is the last
+// element.
+func (db *DB) Entries(ctx context.Context, module string) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for _, id := range db.modules[module] {
+			e, err := db.entry(ctx, id)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if e.Withdrawn == nil && !yield(e, nil) {
+				return
+			}
 		}
 	}
-	return list, nil
 }
 
 // entry reads an entry.
@@ -179,14 +237,13 @@ func (db *DB) entry(ctx context.Context, id string) (*Entry, error) {
 	if v := e.SchemaVersion; v != "" && !strings.HasPrefix(v, "1.") && !strings.HasPrefix(v, "0.") {
 		return nil, &BadError{file, fmt.Errorf("version %.20q of the OSV schema; this modmirror reads 1", v)}
 	}
-	events := 0
-	for _, a := range e.Affected {
-		for _, r := range slices.Concat(a.Ranges, a.Ecosystem.Custom) {
-			events += len(r.Events)
-		}
+	if err := e.check(); err != nil {
+		return nil, &BadError{file, err}
 	}
-	if events > maxEvents {
-		return nil, &BadError{file, fmt.Errorf("it has more than %d events", maxEvents)}
+	for i := range e.Affected {
+		for _, r := range e.Affected[i].Ranges {
+			slices.SortStableFunc(r.Events, func(a, b Event) int { return semver.Compare(a.version(), b.version()) })
+		}
 	}
 	return e, nil
 }

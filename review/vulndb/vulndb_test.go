@@ -41,7 +41,8 @@ func TestBadDatabase(t *testing.T) {
 	}{
 		"cut index":        {files{"index/modules.json": modules[:20]}, "index/modules.json: unexpected end"},
 		"no modules":       {files{"index/modules.json": "[]"}, "index/modules.json: it names no module"},
-		"another index":    {files{"index/modules.json": `{"a":1}`}, "index/modules.json: json: cannot unmarshal"},
+		"another index":    {files{"index/modules.json": `{"a":1}`}, "index/modules.json: it is no list"},
+		"index gone":       {files{"index/modules.json": "-"}, "index/modules.json: it is not there"},
 		"no time":          {files{"index/db.json": "{}"}, "index/db.json: it does not say when"},
 		"cut db.json":      {files{"index/db.json": ""}, "index/db.json: unexpected end"},
 		"a path as id":     {files{"index/modules.json": `[{"path":"a","vulns":[{"id":"../../x"}]}]`}, `"../../x", for module "a", is not an id`},
@@ -50,9 +51,14 @@ func TestBadDatabase(t *testing.T) {
 		"entry of another": {files{"ID/GO-2026-0001.json": `{"id":"GO-2026-0002"}`}, `it is about "GO-2026-0002"`},
 		"schema 2":         {files{"ID/GO-2026-0001.json": `{"id":"GO-2026-0001","schema_version":"2.0.0"}`}, `version "2.0.0" of the OSV schema`},
 		"too many events": {files{"ID/GO-2026-0001.json": `{"id":"GO-2026-0001","affected":[{"ranges":[{"events":[` +
-			strings.Repeat("{},", 2000) + `{}]}]}]}`}, "more than 2000 events"},
-		"too large":        {files{"ID/GO-2026-0001.json": strings.Repeat(" ", 5<<20)}, "more than 4194304 bytes"},
-		"too many entries": {files{"index/modules.json": `[{"path":"a","vulns":[{"id":"x"}` + strings.Repeat(`,{"id":"x"}`, 50_000) + `]}]`}, `more than 50000 entries for module "a"`},
+			strings.Repeat("{},", 500) + `{}]}]}]}`}, "more than 500 events"},
+		"too many parts": {files{"ID/GO-2026-0001.json": `{"id":"GO-2026-0001","affected":[` +
+			strings.Repeat("{},", 2000) + `{}]}`}, "more than 2000 elements"},
+		"too large": {files{"ID/GO-2026-0001.json": strings.Repeat(" ", 5<<20)}, "more than 262144 bytes"},
+		"too many entries": {files{"index/modules.json": `[{"path":"a","vulns":[{"id":"x"}` +
+			strings.Repeat(`,{"id":"x"}`, 5000) + `]}]`}, `more than 5000 entries for module "a"`},
+		"too many modules": {files{"index/modules.json": `[{}` + strings.Repeat(`,{}`, 50_000) + `]`},
+			"more than 50000 modules"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := files{"index/db.json": meta, "index/modules.json": modules, "ID/GO-2026-0001.json": entry1}
@@ -63,7 +69,8 @@ func TestBadDatabase(t *testing.T) {
 			}
 			db, err := vulndb.Open(t.Context(), all.read)
 			if err == nil {
-				_, err = db.Entries(t.Context(), "example.com/text")
+				for _, err = range db.Entries(t.Context(), "example.com/text") {
+				}
 			}
 			bad, ok := errors.AsType[*vulndb.BadError](err)
 			if !ok || !strings.Contains(bad.Error(), test.want) {
