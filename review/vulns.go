@@ -1,6 +1,7 @@
 package review
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -26,14 +27,14 @@ const (
 	// maxList bounds the lists of a Vuln.
 	maxList = 100
 
-	// maxWork bounds how many events of entries versions are compared with: a few seconds. The
-	// 2,459 versions of a large closed bundle take 60,000.
+	// maxWork bounds how many comparisons of versions are made: some seconds of them.
 	maxWork = 50_000_000
 
 	// maxRead bounds how many entries are read. The database has 4,300.
 	maxRead = 50_000
 
-	// briefly bounds the time that CarriedVulns and CountVulns take, for those who do something else.
+	// briefly bounds the time that CarriedVulns and Contents.Vulns take: their callers do something
+	// else.
 	briefly = 20 * time.Second
 )
 
@@ -47,7 +48,7 @@ type Vulns struct {
 	List      []Vuln    `json:"vulns"`     // by module, version and id
 }
 
-// A Vuln is a vulnerability of a carried version.
+// A Vuln is a vulnerability of a carried version. Each of its lists has the first 100 elements.
 type Vuln struct {
 	Module     string            `json:"module"`  // path, or vulndb.Stdlib or vulndb.Toolchain
 	Version    string            `json:"version"` // v1.2.3; of Go 1.27rc1
@@ -61,7 +62,7 @@ type Vuln struct {
 	Fixed      string            `json:"fixed,omitempty"`      // lowest version that is not affected; "" when there is none
 	FixCarried string            `json:"fixCarried,omitempty"` // lowest carried version that is not affected; "" when there is none
 	OwnFixed   []string          `json:"ownFixed,omitempty"`   // fixed in the project's own numbering
-	RequiredBy []string          `json:"requiredBy,omitempty"` // PATH@VERSION, or PATH of a project, sorted; the first few
+	RequiredBy []string          `json:"requiredBy,omitempty"` // PATH@VERSION, or PATH of a project, sorted
 
 	semver string // Version as semver.Compare has it
 }
@@ -130,8 +131,7 @@ func FindVulns(ctx context.Context, catalogs []Catalog, db *vulndb.DB) (*Vulns, 
 			return nil, err
 		}
 	}
-	affected := f.affected
-	for m, places := range affected {
+	for m, places := range f.affected {
 		out.Affected++
 		if m.Path == modpath.Toolchain {
 			out.Toolchain++
@@ -140,7 +140,7 @@ func FindVulns(ctx context.Context, catalogs []Catalog, db *vulndb.DB) (*Vulns, 
 			out.Fixable++
 		}
 	}
-	return out, out.findRequirements(ctx, catalogs, affected)
+	return out, out.findRequirements(ctx, catalogs, f.affected)
 }
 
 // A vulnFinder finds the vulnerabilities of one module after the other.
@@ -152,14 +152,14 @@ type vulnFinder struct {
 
 // module compares the carried versions of a module.
 func (f *vulnFinder) module(ctx context.Context, db *vulndb.DB, m string, versions []string) error {
-	slices.SortFunc(versions, semver.Compare)
+	semver.Sort(versions)
 	versions = slices.Compact(versions)
 	begin := len(f.out.List)
 	for e, err := range db.Entries(ctx, m) {
 		if err != nil {
 			return err
 		}
-		f.read, f.work = f.read+1, f.work+len(versions)*e.Events()
+		f.read, f.work = f.read+1, f.work+len(versions)*e.Work()
 		if f.read > maxRead || f.work > maxWork {
 			return fmt.Errorf("vulnerability database: more than %d entries, or %d comparisons", maxRead, maxWork)
 		}
@@ -169,7 +169,9 @@ func (f *vulnFinder) module(ctx context.Context, db *vulndb.DB, m string, versio
 		}
 	}
 	found := f.out.List[begin:] // by id until now
-	slices.SortStableFunc(found, func(a, b Vuln) int { return semver.Compare(a.semver, b.semver) })
+	slices.SortStableFunc(found, func(a, b Vuln) int {
+		return cmp.Or(semver.Compare(a.semver, b.semver), strings.Compare(a.semver, b.semver))
+	})
 	for i := range found {
 		v := &found[i]
 		key := module.Version{Path: m, Version: v.Version}
@@ -194,8 +196,8 @@ func (f *vulnFinder) entry(e *vulndb.Entry, m string, versions []string) {
 	if affected == nil {
 		return
 	}
-	fixes := e.Fixes(m)
-	about := newVuln(e, m)
+	f.work += e.Work() * e.Work()
+	fixes, about := e.Fixes(m), newVuln(e, m)
 	for _, version := range affected[:min(len(affected), maxVulns+1-len(f.out.List))] {
 		v := about
 		v.Version, v.semver = version, version

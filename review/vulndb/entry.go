@@ -181,9 +181,9 @@ func FirstAbove(versions []string, version string) string {
 	return ""
 }
 
-// Events counts the events of the entry: how much work Affects is.
-func (e *Entry) Events() int {
-	n := 0
+// Work returns how many comparisons a call of Affects takes at most. Fixes takes its square.
+func (e *Entry) Work() int {
+	n := len(e.Affected)
 	for i := range e.Affected {
 		for _, r := range e.Affected[i].Ranges {
 			n += len(r.Events) + 1

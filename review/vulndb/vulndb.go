@@ -36,7 +36,7 @@ const (
 	maxModules = 50_000
 	maxIDs     = 200_000
 
-	// maxEntries bounds the entries about one module. The standard library has 300.
+	// maxEntries bounds the entries about one module: today 275 at most.
 	maxEntries = 5_000
 
 	// maxEntry is the longest entry in bytes. The longest today has 8 KB.
