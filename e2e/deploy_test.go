@@ -122,6 +122,17 @@ func abs(t *testing.T, name string) string {
 // rules and dashboard name is one that a replica has.
 func TestPrometheus(t *testing.T) {
 	m, _, file := published(t, 2, 1000)
+	// A machine that carries a vulnerability database has its metrics, when it has been compared.
+	if err := os.WriteFile(filepath.Join(m.dir, "vulns.txt"), []byte("vulndb "+vulnDB(t, m)+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	m.must("modmirror", "sync", "-q", "--name", "vulns", "-o", "vulns.tar", "vulns.txt")
+	reviewed := ""
+	_, url := m.serve("of-vulns", "vulns.tar")
+	eventually(t, "the review", func() bool {
+		_, reviewed, _, _ = get(url + "/metrics")
+		return strings.Contains(reviewed, "modmirror_vulnerable_versions")
+	})
 	metrics, local := "", ""
 	for from, text := range map[string]*string{"s3://modules/team": &metrics, file: &local} {
 		_, url := m.serve("of-"+filepath.Base(from), from)
@@ -193,7 +204,7 @@ func TestPrometheus(t *testing.T) {
 	slices.Sort(named)
 	for _, name := range slices.Compact(named) {
 		// Counters with labels are there when they counted; none failed here.
-		if !strings.Contains(metrics+local, "# TYPE "+strings.TrimSuffix(name, "_bucket")+" ") {
+		if !strings.Contains(metrics+local+reviewed, "# TYPE "+strings.TrimSuffix(name, "_bucket")+" ") {
 			t.Errorf("no metric %s", name)
 		}
 	}
