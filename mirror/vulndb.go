@@ -26,9 +26,6 @@ type vuln struct {
 	Modified time.Time `json:"modified"`
 }
 
-// vulnFile returns the GOPROXY path of a file of the vulnerability database.
-func vulnFile(name string) string { return modpath.Request{Kind: modpath.Vuln, Name: name}.String() }
-
 // vulndb brings the whole vulnerability database into the mirror directory, and enters its files
 // into the result. It fetches only entries that the directory does not have as the index names
 // them.
@@ -79,7 +76,7 @@ func (r *run) vulndb(ctx context.Context) error {
 				return fmt.Errorf("vulnerability database %s: %s: %w", from, name, err)
 			}
 		}
-		f, err := r.keep(vulnFile(name), data)
+		f, err := r.keep(modpath.VulnFile(name), data)
 		if err != nil {
 			return err
 		}
@@ -93,7 +90,7 @@ func (r *run) vulndb(ctx context.Context) error {
 // database. The database's may be newer, since it may have changed after the index was read.
 func (r *run) vulnEntry(ctx context.Context, from string, want vuln) (File, error) {
 	name := "ID/" + want.ID + ".json"
-	path := vulnFile(name)
+	path := modpath.VulnFile(name)
 	if _, err := modpath.Parse(path); err != nil || strings.Contains(want.ID, "/") {
 		return File{}, fmt.Errorf("not an id")
 	}

@@ -65,13 +65,7 @@ func (c Contents) Requirements(context.Context) iter.Seq2[index.Requirement, err
 // Vulns compares what goes into the bundle with the vulnerability database that does, for some
 // seconds at most. It returns nil without one.
 func (c Contents) Vulns(ctx context.Context) (*Vulns, error) {
-	return brief(ctx, func(ctx context.Context) (*Vulns, error) {
-		db, err := c.database(ctx)
-		if db == nil || err != nil {
-			return nil, err
-		}
-		return FindVulns(ctx, []Catalog{c}, db)
-	})
+	return brief(ctx, c.database, []Catalog{c})
 }
 
 // database opens the vulnerability database that goes into the bundle. It returns nil when none
@@ -82,7 +76,7 @@ func (c Contents) database(ctx context.Context) (*vulndb.DB, error) {
 		files[s.Path] = s
 	}
 	return openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
-		path := vulnPath(name)
+		path := modpath.VulnFile(name)
 		s, ok := files[path]
 		switch {
 		case !ok:
@@ -108,7 +102,7 @@ func Database(ctx context.Context, bundles ...*bundle.Bundle) (newest *vulndb.DB
 	var first error
 	for _, b := range bundles {
 		db, err := openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
-			return b.ReadFile(ctx, vulnPath(name), limit)
+			return b.ReadFile(ctx, modpath.VulnFile(name), limit)
 		})
 		first = cmp.Or(first, err)
 		if db != nil && (newest == nil || db.Modified.After(newest.Modified)) {
@@ -120,9 +114,6 @@ func Database(ctx context.Context, bundles ...*bundle.Bundle) (newest *vulndb.DB
 	}
 	return nil, first
 }
-
-// vulnPath returns the GOPROXY path of a file of the vulnerability database.
-func vulnPath(name string) string { return modpath.Request{Kind: modpath.Vuln, Name: name}.String() }
 
 // openDatabase returns nil when there is no database.
 func openDatabase(ctx context.Context, read vulndb.Reader) (*vulndb.DB, error) {

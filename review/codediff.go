@@ -23,8 +23,8 @@ type CodeDiff struct {
 }
 
 // DiffCode prints how the files of two versions differ, by name: unified for text, a line for files
-// that are not, that are large, or that have another name alone. Characters that steer a terminal,
-// or change the direction of text, are printed as in a Go string.
+// that are not, that are large, or that have another name alone. Lines are printed as index.Visible
+// has them.
 func DiffCode(w io.Writer, old, now *Sources) (CodeDiff, error) {
 	d := &codeDiff{w: w, old: old, now: now}
 	if err := d.findMoved(); err != nil {

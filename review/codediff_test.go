@@ -1,6 +1,8 @@
 package review_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -92,6 +94,16 @@ moved moved.go to sub/moved.go
 	}
 	if (d != review.CodeDiff{Added: 1, Removed: 2, Changed: 3, Moved: 1}) {
 		t.Errorf("%+v", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err = review.ReadFacts(ctx, b, nil, func(f review.VersionFacts) error {
+		if f.Path == "example.com/tip" { // the last one: no work fails
+			cancel()
+		}
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("facts, interrupted: %v", err)
 	}
 	bad := index.Version{Path: "example.com/a", Version: "v1.0.0", H1: "h1:other"}
 	if _, err := review.OpenSources(t.Context(), b, make(h1.Limiter, 2), bad); err == nil {

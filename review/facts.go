@@ -30,31 +30,31 @@ func ReadFacts(
 	ctx context.Context, b *bundle.Bundle, wanted func(index.Version) bool, each func(VersionFacts) error,
 ) error {
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
-	eg, ctx := errgroup.WithContext(ctx)
+	eg, work := errgroup.WithContext(ctx)
 	eg.SetLimit(2 * cap(cpu)) // one may wait for a disk
 	o := &ordered{each: each, ready: make(map[int]VersionFacts)}
 	n := 0
-	for v, err := range b.Index.Versions(ctx, "") {
+	for v, err := range b.Index.Versions(work, "") {
 		if err != nil {
 			return cmp.Or(eg.Wait(), err) // that of the group has ended the query
 		}
 		if v.ZipSize == nil || v.Path == modpath.Toolchain || wanted != nil && !wanted(v) {
 			continue
 		}
-		if ctx.Err() != nil {
+		if work.Err() != nil {
 			break
 		}
 		number := n
 		n++
 		eg.Go(func() error {
-			f, err := readFacts(ctx, b, cpu, v)
+			f, err := readFacts(work, b, cpu, v)
 			if err != nil {
 				return err
 			}
 			return o.put(number, VersionFacts{v.Path, v.Version, f})
 		})
 	}
-	return eg.Wait()
+	return cmp.Or(eg.Wait(), ctx.Err())
 }
 
 // ordered passes on values by number, as soon as all before are there.

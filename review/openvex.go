@@ -35,10 +35,10 @@ func (v *Vulns) OpenVEX(author string, created time.Time) (*vex.VEX, error) {
 		for _, a := range x.Aliases {
 			s.Vulnerability.Aliases = append(s.Vulnerability.Aliases, vex.VulnerabilityID(a))
 		}
-		p := vex.Product{Component: vex.Component{ID: PURL(x.Module, x.Version)}}
+		purl := PURL(x.Module, x.Version)
+		p := vex.Product{Component: vex.Component{ID: purl}}
 		for _, path := range x.Packages {
 			if sub, ok := strings.CutPrefix(path, x.Module+"/"); ok {
-				purl := PURL(x.Module, x.Version)
 				p.Subcomponents = append(p.Subcomponents, vex.Subcomponent{Component: vex.Component{ID: purl + "#" + sub}})
 			}
 		}

@@ -95,21 +95,21 @@ func (v *Vulns) Summary() string {
 // CarriedVulns compares what bundles carry with the vulnerability database that one of them carries,
 // for some seconds at most. It returns nil without one.
 func CarriedVulns(ctx context.Context, bundles ...*bundle.Bundle) (*Vulns, error) {
-	return brief(ctx, func(ctx context.Context) (*Vulns, error) {
-		db, err := Database(ctx, bundles...)
-		if db == nil || err != nil {
-			return nil, err
-		}
-		return FindVulns(ctx, Catalogs(bundles...), db)
-	})
+	open := func(ctx context.Context) (*vulndb.DB, error) { return Database(ctx, bundles...) }
+	return brief(ctx, open, Catalogs(bundles...))
 }
 
-// brief calls find with a deadline.
-func brief(ctx context.Context, find func(ctx context.Context) (*Vulns, error)) (*Vulns, error) {
+// brief compares catalogs with the database that open returns, nil for none, by a deadline.
+func brief(
+	ctx context.Context, open func(context.Context) (*vulndb.DB, error), catalogs []Catalog,
+) (found *Vulns, err error) {
 	tooLong := fmt.Errorf("it takes longer than %v: modmirror vulns takes its time", briefly)
 	short, cancel := context.WithTimeoutCause(ctx, briefly, tooLong)
 	defer cancel()
-	found, err := find(short)
+	db, err := open(short)
+	if db != nil && err == nil {
+		found, err = FindVulns(short, catalogs, db)
+	}
 	if err != nil && ctx.Err() == nil && short.Err() != nil {
 		err = tooLong
 	}

@@ -41,7 +41,10 @@ type bundleDiff struct {
 	Sizes        [2]int64     `json:"sizes"`              // of the two bundles, in bytes
 	NewVulns     []string     `json:"newVulns,omitempty"` // entries of the vulnerability database
 	ChangedVulns []string     `json:"changedVulns,omitempty"`
-	Affected     *[2]int      `json:"affected,omitempty"` // versions with known vulnerabilities in the two bundles, by the database in the new one; null without one
+
+	// Affected counts the versions with known vulnerabilities in the two bundles, by the database in
+	// the new one; null without one.
+	Affected *[2]int `json:"affected,omitempty"`
 }
 
 func diffCommand() *command {

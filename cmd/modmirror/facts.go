@@ -28,8 +28,8 @@ Usage: modmirror facts [flags] BUNDLE [MODULE[@VERSION]...]
 Reads the zips of a bundle, or those of some modules, and prints for each version its
 license and what its code, tests aside, does that most code need not: cgo, assembly,
 //go:linkname, unsafe, os/exec, net, syscall, plugin, prebuilt objects, large files that
-are no source, //go:generate lines that fetch something. Then it counts the licenses,
-and lists the versions whose license is not known.
+are no source, //go:generate lines that fetch something, imports of folders such as
+testdata. Then it counts the licenses, and lists the versions whose license is not known.
 
 It looks at imports and first bytes alone. Nothing is compiled.
 

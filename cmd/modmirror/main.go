@@ -47,7 +47,8 @@ type env struct {
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(),
-		whyCommand(), vulnsCommand(), sbomCommand(), factsCommand(), extractCommand(), keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
+		whyCommand(), vulnsCommand(), sbomCommand(), factsCommand(), extractCommand(),
+		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
 		publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 }

@@ -259,6 +259,9 @@ func Lookup(db string, m module.Version) string {
 	return Request{Kind: SumLookup, DB: db, Path: m.Path, Version: m.Version}.String()
 }
 
+// VulnFile returns the path of a file of the vulnerability database, such as index/db.json.
+func VulnFile(name string) string { return Request{Kind: Vuln, Name: name}.String() }
+
 // ListText sorts versions and returns the content of MODULE/@v/list: one version a line, lowest
 // first.
 func ListText(versions []string) []byte {

@@ -21,13 +21,10 @@ const (
 // come from outside: they may hold anything.
 type Entry struct {
 	SchemaVersion string     `json:"schema_version"`
-	ID            string     `json:"id"` // GO-2024-2687
-	Published     time.Time  `json:"published"`
-	Modified      time.Time  `json:"modified"`
+	ID            string     `json:"id"`        // GO-2024-2687
 	Withdrawn     *time.Time `json:"withdrawn"` // nil unless it is void
 	Aliases       []string   `json:"aliases"`   // CVE-2023-45288, GHSA-4v7x-pqxf-cx7m
 	Summary       string     `json:"summary"`
-	Details       string     `json:"details"`
 	Severity      []Severity `json:"severity"` // the Go database has none
 	Affected      []Affected `json:"affected"`
 	Database      struct {
