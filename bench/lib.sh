@@ -11,7 +11,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/modmirror-bench-XXXXXX")
 shared=${SHARED:-$tmp}
 caddy=github.com/caddyserver/caddy/v2@v2.10.0
-port=$((20000 + RANDOM % 30000))
 pids=()
 cleanup() {
 	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
@@ -49,6 +48,24 @@ if [ -d "${BEFORE:-}" ]; then
 elif [ -n "${BEFORE:-}" ]; then
 	before=$BEFORE
 fi
+
+# ports sets port to the first of twenty ports on which nothing listens. They lie below those that the
+# kernel gives to outgoing connections: a load test leaves thousands of these behind.
+ports() {
+	local n base low
+	low=$(cut -f1 /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null || echo 32768)
+	[ "$low" -gt 12000 ] || low=32768
+	for _ in $(seq 100); do
+		base=$((10000 + RANDOM % (low - 10020)))
+		for n in $(seq 0 19); do
+			! (: <>"/dev/tcp/127.0.0.1/$((base + n))") 2>/dev/null || continue 2
+		done
+		port=$base
+		return
+	done
+	fail "no twenty free ports in a row"
+}
+ports
 
 ms() { echo $(($(date +%s%N) / 1000000)); }
 
