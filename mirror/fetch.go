@@ -91,7 +91,8 @@ type fetcher struct {
 	zips      *limiter   // bounds zips that are hashed, each with its directory in memory
 	open      *limiter   // bounds zips that are fetched or hashed, each with an open file
 	record    func(context.Context, module.Version) (proof.Record, bool)
-	repacked  func(module.Version) bool // reports whether a zip must have the form of repack
+	young     func(context.Context, module.Version) (string, error) // says why a version is too young for a query; "" when it is not
+	repacked  func(module.Version) bool                             // reports whether a zip must have the form of repack
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips from a module cache

@@ -51,6 +51,10 @@ type Config struct {
 	// are always asked.
 	MaxAge time.Duration
 
+	// Cooldown is the least age in days of what queries are resolved to; 0 for any. See
+	// proof.Cooldown.
+	Cooldown int
+
 	Executable string // the running modmirror, for bootstraps
 	GoVersion  string // Go version here, such as go1.26.8; a sync reports sources that need a newer one
 
@@ -89,12 +93,13 @@ type Closure struct {
 	Missing      []Missing
 	Requirements []modgraph.Requirement
 	Queries      []Query
-	DB           string       // name of the checksum database; "" for none
-	Head         proof.Head   // all records are proven under it
-	Heads        []proof.Head // earlier heads that clients may remember, smallest first; Head continues them
-	Notes        []string     // oddities that do not fail the run
-	Vulns        []File       // files of the vulnerability database
-	Bootstraps   []File       // tars with modmirror and Go for hosts that have neither
+	DB           string           // name of the checksum database; "" for none
+	Seen         []proof.Sighting // heads that earlier syncs saw, oldest first
+	Head         proof.Head       // all records are proven under it
+	Heads        []proof.Head     // earlier heads that clients may remember, smallest first; Head continues them
+	Notes        []string         // oddities that do not fail the run
+	Vulns        []File           // files of the vulnerability database
+	Bootstraps   []File           // tars with modmirror and Go for hosts that have neither
 	// NoGoMod lists the versions that were asked for and have no go.mod. The latest versions of
 	// what they import are carried.
 	NoGoMod []module.Version

@@ -160,14 +160,20 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 	if err != nil {
 		return "", err
 	}
-	for _, list := range [][]string{releases, prereleases} {
-		switch {
-		case len(list) == 0:
-		case q.Lower:
-			return list[0], nil
-		default:
-			return list[len(list)-1], nil
+	matching := releases
+	if len(matching) == 0 {
+		matching = prereleases
+	}
+	if len(matching) > 0 {
+		if !q.Lower {
+			slices.Reverse(matching)
 		}
+		v, err := f.oldEnough(ctx, path, matching)
+		if v == "" && err == nil {
+			err = &noMatchError{path, query, fmt.Sprintf(": all %d that do are too young for the policy's cooldown; "+
+				"one that is named in full is carried all the same", len(matching))}
+		}
+		return v, err
 	}
 	if !q.MayLatest {
 		return "", noMatch(path, query, list, retracts, q)
@@ -186,18 +192,38 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 		if _, yes := retracts.Retracted(i.Version); yes {
 			return "", fmt.Errorf("%s: its only version, %s, is retracted", path, i.Version)
 		}
-		return i.Version, nil
+		return f.onlyVersion(ctx, path, i.Version)
 	}
 	if !upstream.IsNotFound(err) {
 		return "", err
 	}
 	switch {
 	case newest != "":
-		return newest, nil
+		return f.onlyVersion(ctx, path, newest)
 	case len(list) > 0: // all are retracted
 		return "", noMatch(path, query, list, retracts, q)
 	}
 	return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
+}
+
+// oldEnough returns the first version of a list that is not too young, or "".
+func (f *fetcher) oldEnough(ctx context.Context, path string, list []string) (string, error) {
+	for _, v := range list {
+		why, err := f.young(ctx, module.Version{Path: path, Version: v})
+		if why == "" || err != nil {
+			return v, err
+		}
+	}
+	return "", nil
+}
+
+// onlyVersion returns the only version that a query can mean, unless it is too young.
+func (f *fetcher) onlyVersion(ctx context.Context, path, version string) (string, error) {
+	why, err := f.young(ctx, module.Version{Path: path, Version: version})
+	if err == nil && why != "" {
+		err = fmt.Errorf("%s: its only version, %s, is too young for the policy's cooldown: %s", path, version, why)
+	}
+	return version, err
 }
 
 // revision resolves a branch, a tag or a commit by the .info file of that name.

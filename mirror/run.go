@@ -134,6 +134,7 @@ func (m *Mirror) newRun(job *Job) *run {
 	fetch.repacked = func(v module.Version) bool {
 		return module.MatchPrefixPatterns(m.cfg.NoSumDB, v.Path) || module.MatchPrefixPatterns(m.cfg.NoProxy, v.Path)
 	}
+	fetch.young = first.youngFor(m.cfg.Cooldown)
 	fetch.record = func(ctx context.Context, m module.Version) (rec proof.Record, ok bool) {
 		if !first.public(m) {
 			return rec, false

@@ -85,7 +85,12 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) error {
 	if p == nil {
 		return nil
 	}
-	return r.sums.store(p.head, p.records)
+	if err := r.sums.store(p.head, p.records); err != nil {
+		return err
+	}
+	now := time.Now()
+	r.out.Seen = r.sums.sightings(now)
+	return r.sums.noteSighting(p.newest, now)
 }
 
 // proof does the work of prove but for storing. It returns nil when there is nothing to prove.

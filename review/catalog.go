@@ -6,9 +6,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
+
+	"golang.org/x/mod/module"
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
@@ -25,6 +28,50 @@ type Catalog interface {
 	Requirements(ctx context.Context) iter.Seq2[index.Requirement, error]
 }
 
+// Zips is a Catalog whose zips can be read: a Carried, or Contents.
+type Zips interface {
+	Catalog
+	// Crosses reports whether the zip of a version is in the file that is carried across, and not
+	// in that of an earlier bundle of its line.
+	Crosses(ctx context.Context, v index.Version) (bool, error)
+	// open opens the zip of a version, whose h1 is not compared yet. The caller closes it.
+	open(ctx context.Context, v index.Version) (zipContent, error)
+}
+
+// A zipContent is the content of a zip.
+type zipContent struct {
+	io.ReaderAt
+	io.Closer
+	size int64
+}
+
+// A Carried has the catalog and zips of a bundle.
+type Carried struct {
+	*index.Index
+	bundle *bundle.Bundle
+}
+
+// NewCarried returns the zips of a bundle.
+func NewCarried(b *bundle.Bundle) Carried { return Carried{b.Index, b} }
+
+// Crosses implements Zips.
+func (c Carried) Crosses(ctx context.Context, v index.Version) (bool, error) {
+	if v.ZipSize == nil {
+		return false, nil
+	}
+	f, err := zipFile(ctx, c.bundle, v)
+	return err == nil && c.bundle.Holder(f.Bundle) == c.bundle, err
+}
+
+func (c Carried) open(ctx context.Context, v index.Version) (zipContent, error) {
+	f, err := zipFile(ctx, c.bundle, v)
+	if err != nil {
+		return zipContent{}, err
+	}
+	content, err := c.bundle.Content(ctx, f)
+	return zipContent{content, io.NopCloser(nil), f.Size}, err
+}
+
 // Catalogs returns the catalogs of bundles, such as the lines of a store.
 func Catalogs(bundles ...*bundle.Bundle) []Catalog {
 	var list []Catalog
@@ -35,10 +82,39 @@ func Catalogs(bundles ...*bundle.Bundle) []Catalog {
 }
 
 // Contents is the catalog of a bundle that is not written yet, after bundle.NewDraft.
-type Contents struct{ contents *bundle.Contents }
+type Contents struct {
+	contents *bundle.Contents
+	zips     map[module.Version]*bundle.Source
+}
 
 // NewContents returns the catalog of what goes into a bundle.
-func NewContents(c *bundle.Contents) Contents { return Contents{c} }
+func NewContents(c *bundle.Contents) Contents {
+	out := Contents{c, make(map[module.Version]*bundle.Source)}
+	for _, v := range c.Versions {
+		if v.Zip != nil {
+			out.zips[module.Version{Path: v.Path, Version: v.Version.Version}] = v.Zip
+		}
+	}
+	return out
+}
+
+// Crosses implements Zips.
+func (c Contents) Crosses(_ context.Context, v index.Version) (bool, error) {
+	s := c.zips[module.Version{Path: v.Path, Version: v.Version}]
+	return s != nil && s.File != "", nil
+}
+
+func (c Contents) open(ctx context.Context, v index.Version) (zipContent, error) {
+	s := c.zips[module.Version{Path: v.Path, Version: v.Version}]
+	switch {
+	case s == nil:
+		return zipContent{}, fmt.Errorf("%s@%s: %w", v.Path, v.Version, fs.ErrNotExist)
+	case s.File == "":
+		return NewCarried(c.contents.Base).open(ctx, v)
+	}
+	f, err := os.Open(s.File)
+	return zipContent{f, f, s.Size}, err
+}
 
 // Versions implements Catalog.
 func (c Contents) Versions(_ context.Context, path string) iter.Seq2[index.Version, error] {
@@ -65,12 +141,12 @@ func (c Contents) Requirements(context.Context) iter.Seq2[index.Requirement, err
 // Vulns compares what goes into the bundle with the vulnerability database that does, for some
 // seconds at most. It returns nil without one.
 func (c Contents) Vulns(ctx context.Context) (*Vulns, error) {
-	return brief(ctx, c.database, []Catalog{c})
+	return brief(ctx, c.Database, []Catalog{c})
 }
 
-// database opens the vulnerability database that goes into the bundle. It returns nil when none
+// Database opens the vulnerability database that goes into the bundle. It returns nil when none
 // does.
-func (c Contents) database(ctx context.Context) (*vulndb.DB, error) {
+func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
 	files := make(map[string]bundle.Source, len(c.contents.Vulns))
 	for _, s := range c.contents.Vulns {
 		files[s.Path] = s

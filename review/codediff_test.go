@@ -96,7 +96,7 @@ moved moved.go to sub/moved.go
 		t.Errorf("%+v", d)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	err = review.ReadFacts(ctx, b, nil, func(f review.VersionFacts) error {
+	err = review.ReadFacts(ctx, review.NewCarried(b), nil, func(f review.VersionFacts) error {
 		if f.Path == "example.com/tip" { // the last one: no work fails
 			cancel()
 		}

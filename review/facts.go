@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -24,17 +23,17 @@ type VersionFacts struct {
 }
 
 // ReadFacts reads the zips of carried versions, on all cores, and calls each with what they say, in
-// the order of the index. wanted, which may be nil, chooses versions. Toolchains are left out. A zip
-// whose h1 is not that of the index is an error that wraps proof.ErrMismatch.
+// the order of the catalog. wanted, which may be nil, chooses versions. Toolchains are left out. A
+// zip whose h1 is not that of the catalog is an error that wraps proof.ErrMismatch.
 func ReadFacts(
-	ctx context.Context, b *bundle.Bundle, wanted func(index.Version) bool, each func(VersionFacts) error,
+	ctx context.Context, z Zips, wanted func(index.Version) bool, each func(VersionFacts) error,
 ) error {
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
 	eg, work := errgroup.WithContext(ctx)
 	eg.SetLimit(2 * cap(cpu)) // one may wait for a disk
 	o := &ordered{each: each, ready: make(map[int]VersionFacts)}
 	n := 0
-	for v, err := range b.Index.Versions(work, "") {
+	for v, err := range z.Versions(work, "") {
 		if err != nil {
 			return cmp.Or(eg.Wait(), err) // that of the group has ended the query
 		}
@@ -47,7 +46,7 @@ func ReadFacts(
 		number := n
 		n++
 		eg.Go(func() error {
-			f, err := readFacts(work, b, cpu, v)
+			f, err := readFacts(work, z, cpu, v)
 			if err != nil {
 				return err
 			}
@@ -84,9 +83,9 @@ func (o *ordered) put(number int, f VersionFacts) error {
 }
 
 // readFacts reads one zip.
-func readFacts(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version) (facts.Facts, error) {
+func readFacts(ctx context.Context, z Zips, cpu h1.Limiter, v index.Version) (facts.Facts, error) {
 	var scan *facts.Scanner
-	s, err := openSources(ctx, b, cpu, v, func(a *h1.Archive) {
+	s, err := openSources(ctx, z, cpu, v, func(a *h1.Archive) {
 		names := make([]string, len(a.File))
 		for i, file := range a.File {
 			names[i] = file.Name

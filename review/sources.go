@@ -24,6 +24,7 @@ type Sources struct {
 	Mod module.Version
 
 	archive *h1.Archive
+	content zipContent
 	files   map[string]*zip.File // by name in the module
 }
 
@@ -31,24 +32,21 @@ type Sources struct {
 // wraps proof.ErrMismatch when the zip is another. Cpu bounds the work on several cores. The caller
 // closes the Sources.
 func OpenSources(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version) (*Sources, error) {
-	return openSources(ctx, b, cpu, v, nil)
+	return openSources(ctx, NewCarried(b), cpu, v, nil)
 }
 
 // openSources is OpenSources. Before the files are hashed, prepare, which may be nil, may have them
 // shown to it: see h1.Archive.Look.
 func openSources(
-	ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version, prepare func(*h1.Archive),
+	ctx context.Context, z Zips, cpu h1.Limiter, v index.Version, prepare func(*h1.Archive),
 ) (*Sources, error) {
-	f, err := zipFile(ctx, b, v)
+	content, err := z.open(ctx, v)
 	if err != nil {
 		return nil, err
 	}
-	content, err := b.Content(ctx, f)
-	if err != nil {
-		return nil, err
-	}
-	s := &Sources{Mod: module.Version{Path: v.Path, Version: v.Version}, files: make(map[string]*zip.File)}
-	if s.archive, err = h1.Open(ctx, content, f.Size); err != nil {
+	s := &Sources{Mod: module.Version{Path: v.Path, Version: v.Version}, content: content, files: make(map[string]*zip.File)}
+	if s.archive, err = h1.Open(ctx, content, content.size); err != nil {
+		content.Close()
 		return nil, s.damaged(err)
 	}
 	if prepare != nil {
@@ -93,7 +91,10 @@ func (s *Sources) damaged(err error) error {
 }
 
 // Close gives buffers back. The Sources are not read afterwards.
-func (s *Sources) Close() { s.archive.Close() }
+func (s *Sources) Close() {
+	s.archive.Close()
+	s.content.Close()
+}
 
 // read returns the content of a file, which the zip says how long it is.
 func (s *Sources) read(name string) ([]byte, error) {

@@ -268,6 +268,15 @@ func goRelease(v index.Version) (release string, ok bool) {
 	return "", false
 }
 
+// GoRelease returns the Go release that a carried toolchain is, such as 1.27rc1, and "" for a module.
+func GoRelease(v index.Version) string {
+	release, ok := goRelease(v)
+	if !ok {
+		return ""
+	}
+	return vulndb.GoOfSemver(release)
+}
+
 // newVuln returns what an entry says about all versions of a module.
 func newVuln(e *vulndb.Entry, m string) Vuln {
 	v := Vuln{

@@ -35,6 +35,10 @@ type Import struct {
 	// Older bundles of such a line are no rollback.
 	Ends map[string]bool
 
+	// Accept is told of the bundle once it is verified, and of the view that the store will have
+	// with it. The bundle does not come in when it returns an error.
+	Accept func(ctx context.Context, b *bundle.Bundle, v *View) error
+
 	// Serves is told of what the store serves with the bundle. The view is not valid afterwards.
 	Serves func(*View)
 
@@ -107,6 +111,9 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader, im *Import
 		return nil, fmt.Errorf("%s has %d bytes, and the store's file system has room for %d: %w", name, m.Size, free, syscall.ENOSPC)
 	}
 	v, err := s.verify(ctx, a)
+	if err == nil && im.Accept != nil {
+		err = im.Accept(ctx, b, v)
+	}
 	if err == nil {
 		err = s.commit(b, temp, to)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/proof"
 )
 
 // A View joins the newest bundles of lines, with the files of earlier bundles of these lines. It
@@ -114,6 +115,17 @@ func complete(ctx context.Context, b *bundle.Bundle, have *holding) error {
 		}
 	}
 	return nil
+}
+
+// Sightings returns the trees of a checksum database that bundles in the store prove their records
+// under, but not that of b, each with the signed time of its bundle.
+func (v *View) Sightings(b *bundle.Bundle) (list []proof.Sighting) {
+	for _, x := range v.have.bundles {
+		if m := &x.Manifest; m.DB == b.Manifest.DB && x.ID() != b.ID() {
+			list = append(list, proof.Sighting{Seen: m.Created, Head: proof.Head{Tree: m.Head}})
+		}
+	}
+	return list
 }
 
 // Close closes all bundles of the view.

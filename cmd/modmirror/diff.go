@@ -199,7 +199,7 @@ func (d *bundleDiff) addFacts(ctx context.Context, old, now *bundle.Bundle) erro
 	}
 	for b, into := range map[*bundle.Bundle]map[pair]facts.Facts{old: bases, now: after} {
 		wanted := func(v index.Version) bool { _, ok := into[pair{v.Path, v.Version}]; return ok }
-		err := review.ReadFacts(ctx, b, wanted, func(f review.VersionFacts) error {
+		err := review.ReadFacts(ctx, review.NewCarried(b), wanted, func(f review.VersionFacts) error {
 			into[pair{f.Path, f.Version}] = f.Facts
 			return nil
 		})

@@ -54,7 +54,7 @@ Example:
 			defer b.Close()
 			c := &licenseCount{byLicense: make(map[string]int)}
 			found := make(map[string]bool) // arguments
-			err = review.ReadFacts(ctx, b, chosen(args[1:]), func(f review.VersionFacts) error {
+			err = review.ReadFacts(ctx, review.NewCarried(b), chosen(args[1:]), func(f review.VersionFacts) error {
 				c.add(f)
 				found[f.Path], found[f.Path+"@"+f.Version] = true, true
 				if asJSON {

@@ -25,6 +25,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/policy"
 )
 
 func importCommand() *command {
@@ -32,6 +33,7 @@ func importCommand() *command {
 	var asJSON bool
 	var identities []string
 	var require int
+	var judge policyFlags
 	im := new(store.Import)
 	return &command{
 		name:    "import",
@@ -59,6 +61,7 @@ Example:
 			fs.BoolVar(&im.AllowRollback, "allow-rollback", false,
 				"accept a bundle although a newer one of its line was seen, or without a consistency proof from the tree that was served before")
 			fs.Int64Var(&im.MinSequence, "min-sequence", 0, "refuse bundles below this sequence `number`")
+			judge.flags(fs, "the enclave may be stricter than the outside (modmirror policy --help)")
 			maxAgeFlag(fs, &maxAge)
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 		},
@@ -81,6 +84,10 @@ Example:
 			if im.DB, err = pinnedDatabase(ctx, gosumdb); err != nil {
 				return err
 			}
+			rules, err := readPolicy(judge.files, nil)
+			if err != nil {
+				return err
+			}
 			ids, err := readIdentities(identities)
 			if err != nil {
 				return err
@@ -92,7 +99,10 @@ Example:
 			defer unlock()
 			imp := &importer{
 				e: e, store: s, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
-				staged: make(map[string]*store.Staging),
+				staged: make(map[string]*store.Staging), policy: rules, policyFlags: judge,
+			}
+			if !rules.Empty() {
+				im.Accept = imp.accept
 			}
 			im.Serves = func(v *store.View) {
 				imp.unproven = unprovenOf(ctx, v)
@@ -124,6 +134,10 @@ type importer struct {
 
 	unproven *unproven // after the last import; nil when the store has changed since
 	vulndb   bool      // the store has a vulnerability database after the last import
+
+	policy      *policy.Policy
+	policyFlags policyFlags
+	judged      *policy.Report // of the bundle that is being imported; nil without a policy
 }
 
 // reportVulns says how many versions in the store have known vulnerabilities.
@@ -311,6 +325,7 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		return nil, err
 	}
 	defer done()
+	i.judged = nil
 	e, damaged := i.e, 0
 	var progress *bar
 	run := *i.im
@@ -339,6 +354,8 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		e.complain("import: %s: %s damaged; nothing was imported", name, number(damaged, "entry"))
 		e.hint(carryAgain)
 		return nil, errDamaged
+	case errors.Is(err, errDenied):
+		return nil, cmp.Or(i.report(importResult{File: name, Status: "refused", Policy: i.judged}), err)
 	case err != nil:
 		return nil, err
 	}
@@ -346,18 +363,20 @@ func (i *importer) bundle(ctx context.Context, file string) (*bundle.Manifest, e
 		i.early = append(i.early, m)
 	}
 	e.say("imported %s: %s, sequence %d, %s, id %.16s", name, m.Name, m.Sequence, bytesText(m.Size), m.ID())
-	return m, i.report(importResult{name, "imported", "", m.Name, m.Sequence, m.ID(), m.Size})
+	return m, i.report(importResult{name, "imported", "", m.Name, m.Sequence, m.ID(), m.Size, i.judged})
 }
 
 // importResult is what import prints of a bundle with --json.
 type importResult struct {
 	File     string `json:"file"`
-	Status   string `json:"status"`          // "imported", or "already" if the store had it
+	Status   string `json:"status"`          // "imported", "refused" by the policy, or "already" if the store had it
 	Store    string `json:"store,omitempty"` // file of the store that had it
 	Name     string `json:"name,omitempty"`
 	Sequence int64  `json:"sequence,omitempty"`
 	ID       string `json:"id,omitempty"`
 	Size     int64  `json:"size,omitempty"` // bytes
+
+	Policy *policy.Report `json:"policy,omitempty"` // nil without a policy
 }
 
 // report prints a result with --json.

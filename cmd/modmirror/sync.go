@@ -51,6 +51,7 @@ type syncFlags struct {
 	asJSON                    bool
 	packaging                 packagingFlags
 	guard                     outputGuard
+	policy                    policyFlags
 }
 
 func syncCommand() *command {
@@ -86,7 +87,8 @@ Example:
 			}
 			report := &syncReport{e: e, progress: new(mirror.Progress)}
 			err := explainSync(ctx, e, runSync(ctx, report, f, args))
-			if !f.asJSON || f.dryRun || err != nil && !errors.Is(err, errIncomplete) {
+			refused := errors.Is(err, errDenied) && report.result.Policy != nil
+			if !f.asJSON || f.dryRun || err != nil && !errors.Is(err, errIncomplete) && !refused {
 				return err
 			}
 			return cmp.Or(writeJSON(e.stdout, report.result), err)
@@ -113,6 +115,7 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+sources.DefaultVulnDB+")")
 	fs.Lookup("vulndb").NoOptDefVal = sources.DefaultVulnDB
 	fs.StringVar(&f.lock, "lock", "", "`file` that pins the bundle: sync writes it if it does not exist, and otherwise makes the same bytes again or fails")
+	f.policy.flags(fs, "licenses, vulnerabilities, age and more (modmirror policy --help)")
 	f.packaging.flags(fs)
 	f.guard.flags(fs)
 	fs.StringVar(&f.key, "key", "", "signing key `file`, or ssh-agent:COMMENT (default key in the config folder, made if it does not exist)")
@@ -191,6 +194,11 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 		f.guard.reads(o.Sources.VulnDB)
 	}
 	o.Sources.VulnDB = cmp.Or(f.vulndb, o.Sources.VulnDB)
+	if report.policy, err = readPolicy(f.policy.files, o.Sources.Policy); err != nil {
+		return o, err
+	}
+	report.job, report.flags = o.Sources, &f.policy
+	f.guard.reads(f.policy.files...)
 	if o.Package, err = f.packaging.parse(); err != nil {
 		return o, err
 	}
@@ -276,7 +284,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	return mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, MaxAge: f.maxAge, Closed: f.closed, Compat: f.compat != "",
-		GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
+		Cooldown: report.policy.Cooldown(), GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
 		Planned: report.planned, Waiting: e.waiting("the mirror directory " + f.mirror),
 	}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
 	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/policy"
 )
 
 // A syncReport tells what a sync does: people on the terminal as it goes on, programs in the
@@ -24,6 +25,11 @@ type syncReport struct {
 	e        *env
 	progress *mirror.Progress
 	result   syncResult
+
+	job    *mirror.Job
+	policy *policy.Policy
+	flags  *policyFlags
+	synced *mirror.Closure
 }
 
 // Say implements assemble.Reporter.
@@ -38,6 +44,7 @@ func (r *syncReport) Syncing() (stop func()) { return r.e.showProgress(r.progres
 // Synced implements assemble.Reporter.
 func (r *syncReport) Synced(c *mirror.Closure) {
 	r.result.closure(c)
+	r.synced = c
 	e := r.e
 	for _, m := range c.NoGoMod {
 		e.say("%s has no go.mod: carrying the latest version of what it imports, as go commands choose it "+
@@ -55,11 +62,16 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 		bytesText(s.Fetched), number(s.Reused, "zip"))
 }
 
-// review says how many versions of the bundle have known vulnerabilities.
-func (r *syncReport) review(ctx context.Context, c *bundle.Contents) error {
-	found, err := review.NewContents(c).Vulns(ctx)
+// review says how many versions of the bundle have known vulnerabilities, and compares it with the
+// policy.
+func (r *syncReport) review(ctx context.Context, c *bundle.Contents, m *bundle.Manifest) error {
+	contents := review.NewContents(c)
+	found, err := contents.Vulns(ctx)
 	r.result.Vulns = r.e.sayVulns(found, err)
-	return ctx.Err()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return r.checkPolicy(ctx, contents, m)
 }
 
 // Missing implements assemble.Reporter.
@@ -174,6 +186,8 @@ type syncResult struct {
 	Missing  []syncMissing `json:"missing"`
 	Notes    []string      `json:"notes"`
 	Vulns    *vulnCounts   `json:"vulns,omitempty"` // nil without a vulnerability database
+
+	Policy *policy.Report `json:"policy,omitempty"` // nil without a policy
 }
 
 // A syncMissing is a file that could not be had.

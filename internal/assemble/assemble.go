@@ -56,8 +56,8 @@ type Options struct {
 	// Keys returns the public keys whose bundles are trusted here, as in trust.Key.Verifier.
 	Keys func() ([]string, error)
 	// Review is told what goes into the bundle before it is written, that of the whole line for a
-	// delta; nil for no review.
-	Review func(ctx context.Context, c *bundle.Contents) error
+	// delta. Nothing is written when it returns an error. It is nil for no review.
+	Review func(ctx context.Context, c *bundle.Contents, m *bundle.Manifest) error
 	// Rehearse proves a bundle before it is signed; nil for no rehearsal.
 	Rehearse RehearseFunc
 

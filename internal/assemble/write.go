@@ -102,7 +102,7 @@ func (r *Run) write(
 	}
 	r.sayDropped(contents)
 	if r.o.Review != nil {
-		if err := r.o.Review(ctx, contents); err != nil {
+		if err := r.o.Review(ctx, contents, &d.Manifest); err != nil {
 			return nil, err
 		}
 	}

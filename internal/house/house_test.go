@@ -28,6 +28,7 @@ var directions = map[string][]string{
 	"bundle/trust":        {},
 	"review":              {"bundle", "index", "review/facts", "review/vulndb"},
 	"review/facts":        {},
+	"review/policy":       {"index", "review", "review/facts", "review/vulndb"},
 	"review/vulndb":       {},
 	"serve":               {"bundle", "bundle/media", "bundle/store", "index", "internal/safetree", "review"},
 	"internal/assemble":   {"bundle", "bundle/media", "bundle/trust", "index", "mirror", "mirror/sources"},

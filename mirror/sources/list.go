@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,6 +44,13 @@ var keywords = map[string]struct {
 	"toolchain":  {1, math.MaxInt, (*Sources).toolchainLine},
 	"vulndb":     {0, 1, (*Sources).vulndbLine},
 	"self":       {0, 2, (*Sources).selfLine},
+	"policy":     {1, 1, (*Sources).policyLine},
+}
+
+// policyWords begin lines of a policy, which package policy reads. It has deny too, which here ends
+// the sync before anything is fetched.
+var policyWords = []string{
+	"allow-only", "license", "vulns", "cooldown", "retracted", "deprecated", "new", "size", "except",
 }
 
 // addList adds the sources of a list. Folders in it are relative to dir.
@@ -59,6 +67,10 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 			continue
 		}
 		l := line{pos: fmt.Sprintf("%s:%d", file, n), dir: dir, args: words[1:]}
+		if slices.Contains(policyWords, words[0]) {
+			s.Policy = append(s.Policy, PolicyLine{Name: l.pos, Text: sc.Text()})
+			continue
+		}
 		switch k, ok := keywords[words[0]]; {
 		case len(words) == 1 && strings.Contains(words[0], "@"):
 			err = s.addModule(l.pos+": "+words[0], words[0])
@@ -69,7 +81,7 @@ func (s *Sources) addList(r io.Reader, file, dir string) error {
 		default:
 			err = fmt.Errorf("%s: cannot read %.60q: want module@query, module FOLDER, tool PACKAGE@query, "+
 				"toolchain VERSION, vulndb, self PLATFORM, deny PREFIX/..., only module@version, maybe module@query, "+
-				"head DATABASE SIZE or missing-ok module@version", l.pos, strings.TrimSpace(text))
+				"head DATABASE SIZE, missing-ok module@version, policy FILE or a line of a policy", l.pos, strings.TrimSpace(text))
 		}
 		if err != nil {
 			return err
@@ -174,6 +186,14 @@ func (s *Sources) vulndbLine(l line) error {
 			s.VulnDB = filepath.Join(l.dir, l.args[0])
 		}
 	}
+	return nil
+}
+
+// policyLine adds a file with lines of a policy.
+func (s *Sources) policyLine(l line) error {
+	file := inFolder(l.dir, l.args[0])
+	s.Policy = append(s.Policy, PolicyLine{Name: l.pos, File: file})
+	s.Files = append(s.Files, file)
 	return nil
 }
 

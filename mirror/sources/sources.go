@@ -59,6 +59,7 @@ type Sources struct {
 	Platforms     []string                // platforms of those, such as linux/amd64; empty for this one
 	Bootstraps    []Bootstrap             // platforms of hosts inside that have neither modmirror nor Go
 	VulnDB        string                  // URL or folder of the vulnerability database to carry, "" for none
+	Policy        []PolicyLine            // of the policy that the bundle must keep
 	Deny          []string                // module paths, or prefixes that end in /..., that must not be carried
 	Trees         []Tree                  // trees that clients inside remember
 	Notes         []string                // sources that change nothing, with the reason
@@ -66,6 +67,13 @@ type Sources struct {
 
 	options Options
 	works   map[string]bool // absolute paths of the go.work files that were added
+}
+
+// A PolicyLine is a line of a policy in a list, or names a file with such lines.
+type PolicyLine struct {
+	Name string // as in Source
+	Text string // the line; "" for a file
+	File string
 }
 
 // A Tree is a tree of a checksum database that clients inside remember, from a head line of a list.

@@ -45,6 +45,13 @@ const (
 	Unreadable Kind = "unreadable" // a .go file that does not parse, or is too long to be read whole
 )
 
+// Kinds returns all kinds.
+func Kinds() []Kind {
+	return []Kind{
+		Cgo, Assembly, Linkname, Unsafe, Exec, Net, Syscall, Plugin, Binary, Large, Generate, Hidden, Unreadable,
+	}
+}
+
 // Facts are what a module zip says.
 type Facts struct {
 	// License is the SPDX expression of the license files in the root of the module, joined by AND.

@@ -156,3 +156,12 @@ func SPDXID(id string) string {
 	}
 	return id
 }
+
+// KnownLicenses returns the SPDX identifiers that a license file can be known by.
+func KnownLicenses() map[string]bool {
+	known := make(map[string]bool)
+	for _, l := range licensecheck.BuiltinLicenses() {
+		known[SPDXID(l.ID)] = true
+	}
+	return known
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/bundle/store"
+	"github.com/modmirror/modmirror/internal/hint"
+	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/mirror/sources"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/policy"
+)
+
+// policyHint is the hint after violations.
+const policyHint = "an exception needs a reason in place of the dots; --policy-report only reports"
+
+func policyCommand() *command {
+	var asJSON bool
+	return &command{
+		name:    "policy",
+		summary: "compare a bundle with a policy",
+		usage: `
+Usage: modmirror policy [flags] BUNDLE FILE...
+
+Compares what a bundle would bring with the lines of policy files, and prints everything
+that is against them, with what brings it in, the nearest version that may pass, and the
+line that would except it. sync --policy and import --policy refuse such a bundle.
+
+  deny example.com/banned/...
+  allow-only golang.org/... github.com/corp/...
+  license allow MIT BSD-3-Clause Apache-2.0
+  vulns none
+  cooldown 14d
+  retracted no
+  deprecated warn
+  new cgo,asm,binary,exec warn
+  size 200MiB
+  except GO-2026-1234 golang.org/x/net@v0.30.0 until 2027-03-01 because "not reachable"
+
+Example:
+  modmirror policy team.tar policy.txt
+`,
+		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "print JSON") },
+		run: func(ctx context.Context, e *env, args []string) error {
+			if len(args) < 2 {
+				return usagef("want a bundle and a policy")
+			}
+			p, err := readPolicy(args[1:], nil)
+			if err != nil {
+				return err
+			}
+			b, err := openBundle(ctx, e, args[0])
+			if err != nil {
+				return err
+			}
+			defer b.Close()
+			in := policy.Input{Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now()}
+			in.DB, in.DBErr = review.Database(ctx, b)
+			r, err := p.Check(ctx, in)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = writeJSON(e.stdout, r)
+			} else {
+				e.sayPolicy(r)
+			}
+			if err == nil && len(r.Violations) > 0 {
+				err = errDenied
+			}
+			return err
+		},
+	}
+}
+
+// policyFlags are the flags of commands that keep a policy.
+type policyFlags struct {
+	files  []string
+	report bool
+}
+
+// flags adds the flags.
+func (f *policyFlags) flags(fs *pflag.FlagSet, what string) {
+	fs.StringArrayVar(&f.files, "policy", nil, "refuse a bundle that is against the policy in this `file`: "+what)
+	fs.BoolVar(&f.report, "policy-report", false, "only report what is against the policy")
+}
+
+// readPolicy reads policy files, and the lines of a policy in lists.
+func readPolicy(files []string, lines []sources.PolicyLine) (*policy.Policy, error) {
+	p := new(policy.Policy)
+	for _, file := range files {
+		if err := p.ReadFile(file); err != nil {
+			return nil, err
+		}
+	}
+	for _, l := range lines {
+		var err error
+		if l.File != "" {
+			err = p.ReadFile(l.File)
+		} else {
+			err = p.Add(l.Name, l.Text)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// namedVersions returns the versions that sources name in full.
+func namedVersions(job *mirror.Job) map[module.Version]bool {
+	named := make(map[module.Version]bool)
+	for i := range job.List {
+		if s := &job.List[i]; s.Mod == nil && s.Work == nil && module.CanonicalVersion(s.Query.Version) == s.Query.Version {
+			named[s.Query] = true
+		}
+	}
+	return named
+}
+
+// maxViolations bounds what is printed of each list.
+const maxViolations = 200
+
+// sayPolicy prints the result of a policy.
+func (e *env) sayPolicy(r *policy.Report) {
+	list := r.Violations[:min(len(r.Violations), maxViolations)]
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Subject() == list[0].Subject() {
+			n++
+		}
+		e.sayViolations(list[:n])
+		list = list[n:]
+	}
+	e.sayMore(r.Violations, "violation")
+	for i := range r.Warnings[:min(len(r.Warnings), maxViolations)] {
+		v := &r.Warnings[i]
+		e.sayClean("warning: %s: %s (%s: %s)", v.Subject(), flat(v.What), v.Line, v.Text)
+	}
+	e.sayMore(r.Warnings, "warning")
+	list = r.Excepted[:min(len(r.Excepted), maxViolations)]
+	for len(list) > 0 {
+		v, n := &list[0], 0
+		var what []string
+		for n < len(list) && list[n].Subject() == v.Subject() && *list[n].Because == *v.Because {
+			what = append(what, cmp.Or(list[n].ID, list[n].Rule))
+			n++
+		}
+		e.sayClean("excepted until %s by %s (%s): %s: %s", day(v.Because.Until), v.Because.Line, v.Because.Because, v.Subject(),
+			strings.Join(what, ", "))
+		list = list[n:]
+	}
+	e.sayMore(r.Excepted, "exception")
+	for _, x := range r.Unused {
+		e.sayClean("nothing needs the exception on %s any more: %s %s", x.Line, x.What, x.Module)
+	}
+	for _, n := range r.Notes {
+		e.sayClean("policy: %s", flat(n))
+	}
+	e.say("policy: %s in %s, %s, %d excepted", number(len(r.Violations), "violation"),
+		number(r.Checked, "version"), number(len(r.Warnings), "warning"), len(r.Excepted))
+}
+
+// sayMore says how many elements of a list were not printed.
+func (e *env) sayMore(list []policy.Violation, what string) {
+	if more := len(list) - maxViolations; more > 0 {
+		e.say("and %s more, which --json has", number(more, what))
+	}
+}
+
+// sayViolations prints what is against one version, or against the bundle.
+func (e *env) sayViolations(list []policy.Violation) {
+	v := &list[0]
+	e.complainClean("%s", v.Subject())
+	if len(v.Chain) > 1 {
+		e.complainClean("  wanted by %s", strings.Join(v.Chain, " → "))
+	}
+	byRule := make(map[string]int)
+	for i := range list {
+		v := &list[i]
+		byRule[v.Rule]++
+		e.complainClean("  %s: %s: %s", v.Line, v.Text, flat(v.What))
+		if v.Ended != nil {
+			e.complainClean("    the exception on %s ended on %s: %s", v.Ended.Line, day(v.Ended.Until), v.Ended.Because)
+		}
+	}
+	if i := slices.IndexFunc(list, func(v policy.Violation) bool { return v.Passes != "" }); i >= 0 {
+		e.complainClean("  nearest version that may pass: %s", list[i].Passes)
+	}
+	for i := range list {
+		v := &list[i]
+		if v.Except == "" || byRule[v.Rule] == 0 {
+			continue
+		}
+		if byRule[v.Rule] > 1 { // one line for all of them
+			byRule[v.Rule] = 0
+			e.complainClean("  to let it pass: %s", v.ExceptRule)
+		} else {
+			e.complainClean("  to let it pass: %s", v.Except)
+		}
+	}
+}
+
+// flat returns a text on one line.
+func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+// refuse returns errDenied, after it has said why, when a policy is violated and not only reported.
+func (f *policyFlags) refuse(e *env, r *policy.Report, command, consequence string) error {
+	if len(r.Violations) == 0 || f.report {
+		return nil
+	}
+	e.complain("%s: %s of the policy, so %s", command, number(len(r.Violations), "violation"), consequence)
+	e.hint("%s", policyHint)
+	return errDenied
+}
+
+// checkPolicy compares what goes into a bundle with the policy of a sync.
+func (r *syncReport) checkPolicy(ctx context.Context, c review.Contents, m *bundle.Manifest) error {
+	if r.policy.Empty() {
+		return nil
+	}
+	in := policy.Input{
+		Zips: c, Size: m.Size, Now: time.Now(), Named: namedVersions(r.job), Seen: r.synced.Seen,
+		Retraction: r.synced.Retraction,
+	}
+	in.DB, in.DBErr = c.Database(ctx)
+	report, err := r.policy.Check(ctx, in)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	r.result.Policy = report
+	r.e.sayPolicy(report)
+	return r.flags.refuse(r.e, report, "sync", "no bundle was written")
+}
+
+// accept compares a bundle with the policy of an import.
+func (i *importer) accept(ctx context.Context, b *bundle.Bundle, v *store.View) error {
+	in := policy.Input{Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Seen: v.Sightings(b)}
+	in.DB, in.DBErr = review.Database(ctx, append([]*bundle.Bundle{b}, v.Lines...)...)
+	report, err := i.policy.Check(ctx, in)
+	if err != nil {
+		return hint.Add(fmt.Errorf("policy: %w", err), "without --policy the bundle comes in unseen")
+	}
+	i.judged = report
+	i.e.sayPolicy(report)
+	return i.policyFlags.refuse(i.e, report, "import", b.Path()+" was not imported")
+}

@@ -1,0 +1,412 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/facts"
+	"github.com/modmirror/modmirror/review/vulndb"
+)
+
+// Input is what a policy is compared with.
+type Input struct {
+	Zips review.Zips
+	Size int64 // of the file that is carried across, in bytes
+	Now  time.Time
+
+	// DB is the vulnerability database, nil for none. DBErr says why it cannot be read.
+	DB    *vulndb.DB
+	DBErr error
+
+	// Seen are the heads of the checksum database that are known here, for cooldown.
+	Seen []proof.Sighting
+	// Retraction, which may be nil, reports whether a version is retracted that is perhaps not
+	// carried, and whether that is known.
+	Retraction func(path, version string) (reason string, is, known bool)
+	// Named has the versions that were asked for in full: no cooldown applies to them.
+	Named map[module.Version]bool
+}
+
+// A Report is the result of a comparison.
+type Report struct {
+	Checked    int         `json:"checked"` // versions that cross
+	Violations []Violation `json:"violations"`
+	Warnings   []Violation `json:"warnings"`
+	Excepted   []Violation `json:"excepted"`
+	Unused     []Exception `json:"unused"` // exceptions from nothing that crosses
+	Notes      []string    `json:"notes"`  // what could not be compared
+}
+
+// A Violation is something that a line of the policy is against.
+type Violation struct {
+	Rule    string `json:"rule"`
+	Line    string `json:"line"` // FILE:LINE
+	Text    string `json:"text"` // what the line says
+	Module  string `json:"module,omitempty"`
+	Version string `json:"version,omitempty"`
+	ID      string `json:"id,omitempty"` // of a vulnerability
+	What    string `json:"what"`
+
+	Chain  []string `json:"chain,omitempty"`  // what brings the version in
+	Passes string   `json:"passes,omitempty"` // the nearest version that may pass
+	Except string   `json:"except,omitempty"` // a line that would let it pass
+
+	// ExceptRule is a line that would let the version pass everything that its rule is against.
+	ExceptRule string `json:"exceptRule,omitempty"`
+
+	Ended   *Exception `json:"ended,omitempty"`   // the exception that let it pass until its day
+	Because *Exception `json:"because,omitempty"` // the exception that lets it pass
+}
+
+// Subject returns PATH@VERSION, or "the bundle".
+func (v *Violation) Subject() string {
+	if v.Module == "" {
+		return "the bundle"
+	}
+	return v.Module + "@" + v.Version
+}
+
+// maxViolations bounds what a report lists.
+const maxViolations = 10_000
+
+// Check compares what crosses with the policy.
+func (p *Policy) Check(ctx context.Context, in Input) (*Report, error) {
+	c := &check{
+		Policy: p, in: in, crosses: make(map[module.Version]index.Version), carried: make(map[string][]index.Version),
+		out: &Report{Violations: []Violation{}, Warnings: []Violation{}, Excepted: []Violation{}, Unused: []Exception{}, Notes: []string{}},
+	}
+	for v, err := range in.Zips.Versions(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if v.ZipSize == nil {
+			continue
+		}
+		c.carried[v.Path] = append(c.carried[v.Path], v)
+		does, err := in.Zips.Crosses(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		if does {
+			c.crosses[module.Version{Path: v.Path, Version: v.Version}] = v
+			c.hasDB = c.hasDB || v.Record != nil
+			c.order = append(c.order, v)
+		}
+	}
+	c.out.Checked = len(c.order)
+	for _, x := range p.except {
+		x.used = false
+	}
+	for _, v := range c.order {
+		c.version(v)
+	}
+	c.size()
+	for _, step := range []func(context.Context) error{c.vulns, c.facts, c.explain} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, x := range p.except {
+		if !x.used && !c.concernsEarlier(x) {
+			c.out.Unused = append(c.out.Unused, *x)
+		}
+	}
+	return c.out, nil
+}
+
+// concernsEarlier reports whether an exception may be about what earlier bundles of the line brought.
+func (c *check) concernsEarlier(x *Exception) bool {
+	for path, list := range c.carried {
+		for _, v := range list {
+			if matches(x.Module, path, v.Version) && !c.isCrossing(v) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A check is one run of Check.
+type check struct {
+	*Policy
+	in      Input
+	out     *Report
+	order   []index.Version                  // what crosses, by path and version
+	crosses map[module.Version]index.Version // the same
+	carried map[string][]index.Version       // by path, of earlier bundles too
+	hasDB   bool                             // some version has a record
+}
+
+// isCrossing reports whether a carried version crosses.
+func (c *check) isCrossing(v index.Version) bool {
+	_, ok := c.crosses[module.Version{Path: v.Path, Version: v.Version}]
+	return ok
+}
+
+// add enters something that a rule is against. ids are those of a vulnerability.
+func (c *check) add(r *rule, word string, v index.Version, what string, ids ...string) {
+	x := Violation{Rule: word, Line: r.pos, Text: r.text, Module: v.Path, Version: v.Version, What: what}
+	if len(ids) > 0 {
+		x.ID = ids[0]
+	}
+	e, holds := c.excepted(c.in.Now, word, v.Path, v.Version, ids...)
+	list := &c.out.Violations
+	switch {
+	case holds:
+		x.Because, list = e, &c.out.Excepted
+	case r.warn:
+		list = &c.out.Warnings
+	default:
+		x.Ended = e
+	}
+	if len(*list) < maxViolations {
+		*list = append(*list, x)
+	}
+}
+
+// version compares what the catalog says about a version.
+func (c *check) version(v index.Version) {
+	for _, r := range c.rules[Deny] {
+		if pattern, ok := r.pattern(v.Path, v.Version); ok {
+			c.add(r, Deny, v, "denied by "+pattern)
+			break
+		}
+	}
+	if rules := c.rules[AllowOnly]; rules != nil {
+		allowed := slices.ContainsFunc(rules, func(r *rule) bool {
+			_, ok := r.pattern(v.Path, v.Version)
+			return ok
+		})
+		if !allowed {
+			c.add(rules[len(rules)-1], AllowOnly, v, "not among the modules that are allowed")
+		}
+	}
+	for _, r := range c.rules[Retracted] {
+		if v.Retracted != nil {
+			c.add(r, Retracted, v, "retracted by its author"+reason(*v.Retracted))
+		}
+	}
+	for _, r := range c.rules[Deprecated] {
+		if v.Deprecated != "" {
+			c.add(r, Deprecated, v, "deprecated by its author"+reason(v.Deprecated))
+		}
+	}
+	for _, r := range c.rules[Cooldown] {
+		if why := c.young(v, r.days); why != "" {
+			c.add(r, Cooldown, v, why)
+		}
+	}
+}
+
+// reason returns the begin of a text of an author, after a colon.
+func reason(text string) string {
+	const most = 200
+	text = strings.Join(strings.Fields(text), " ")
+	if text == "" {
+		return ""
+	}
+	if r := []rune(text); len(r) > most {
+		text = string(r[:most]) + "…"
+	}
+	return ": " + text
+}
+
+// young says why a version is, or may be, younger than some days; "" when it is not.
+func (c *check) young(v index.Version, days int) string {
+	if c.in.Named[module.Version{Path: v.Path, Version: v.Version}] || v.Record == nil && c.hasDB {
+		return "" // a private module: whoever signs the bundle vouches for it
+	}
+	made, err := time.Parse(time.RFC3339, v.Time)
+	if err != nil {
+		made = time.Time{}
+	}
+	return c.cooldown(days).Young(v.Record, made)
+}
+
+func (c *check) cooldown(days int) proof.Cooldown {
+	return proof.Cooldown{Days: days, Now: c.in.Now, Seen: c.in.Seen}
+}
+
+// noSighting reports that a cooldown went by times.
+func (c *check) noSighting() {
+	rules := c.rules[Cooldown]
+	if len(rules) == 0 || !c.hasDB {
+		return
+	}
+	begin := c.cooldown(rules[0].days).Begin()
+	if _, ok := proof.LastBefore(c.in.Seen, begin); !ok {
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("cooldown: no tree of the checksum database was seen here on or before %s, "+
+			"so the times count that versions give themselves, which their authors can set", begin.UTC().Format(time.DateOnly)))
+	}
+}
+
+// size compares the size of the file.
+func (c *check) size() {
+	c.noSighting()
+	for _, r := range c.rules[Size] {
+		if c.in.Size > int64(r.bytes) {
+			c.add(r, Size, index.Version{}, fmt.Sprintf("it has %d bytes, and at most %d are allowed", c.in.Size, r.bytes))
+		}
+	}
+}
+
+// vulns compares what crosses with the vulnerability database. Nothing is known without one, which
+// is against the rule.
+func (c *check) vulns(ctx context.Context) error {
+	rules := c.rules[Vulns]
+	if len(rules) == 0 {
+		return nil
+	}
+	r := rules[0]
+	if c.in.DB == nil && c.in.DBErr == nil {
+		c.add(r, Vulns, index.Version{}, "no vulnerability database to compare with: modmirror sync --vulndb carries it")
+		return nil
+	}
+	found, err := (*review.Vulns)(nil), c.in.DBErr
+	if err == nil {
+		found, err = review.FindVulns(ctx, []review.Catalog{c.in.Zips}, c.in.DB)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		c.add(r, Vulns, index.Version{}, "the vulnerability database cannot be read: "+err.Error())
+		c.in.DB = nil
+		return nil
+	}
+	for i := range found.List {
+		x := &found.List[i]
+		if r.words[0] == vulnsUnlessFixMissing && x.Fixed == "" && x.FixCarried == "" {
+			continue
+		}
+		for _, v := range c.versionsOf(x) {
+			c.add(r, Vulns, v, x.ID+": "+x.Summary, append([]string{x.ID}, x.Aliases...)...)
+		}
+	}
+	return nil
+}
+
+// versionsOf returns what crosses of a vulnerable version: for one of Go, its toolchains.
+func (c *check) versionsOf(x *review.Vuln) (list []index.Version) {
+	if !x.IsGo() {
+		if v, ok := c.crosses[module.Version{Path: x.Module, Version: x.Version}]; ok {
+			list = append(list, v)
+		}
+		return list
+	}
+	for _, v := range c.carried[modpath.Toolchain] {
+		if c.isCrossing(v) && review.GoRelease(v) == x.Version {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+// facts compares licenses and abilities, for which it reads zips.
+func (c *check) facts(ctx context.Context) error {
+	if c.rules[License] == nil && c.rules[New] == nil || len(c.order) == 0 {
+		return nil
+	}
+	before, known, err := c.factsBefore(ctx)
+	if err != nil {
+		return err
+	}
+	return review.ReadFacts(ctx, c.in.Zips, c.isCrossing, func(f review.VersionFacts) error {
+		v := c.crosses[module.Version{Path: f.Path, Version: f.Version}]
+		c.license(v, f)
+		if known {
+			c.abilities(v, f, before[f.Path])
+		}
+		return nil
+	})
+}
+
+// factsBefore returns the facts of what the line had until now of the modules of which something
+// crosses: of the highest version of each. known is false when there is nothing to compare with.
+func (c *check) factsBefore(ctx context.Context) (before map[string]*facts.Facts, known bool, err error) {
+	if c.rules[New] == nil {
+		return nil, false, nil
+	}
+	highest := make(map[string]string)
+	for path, list := range c.carried {
+		for _, v := range list {
+			if c.isCrossing(v) {
+				continue
+			}
+			known = true
+			if h, ok := highest[path]; !ok || semver.Compare(v.Version, h) > 0 {
+				highest[path] = v.Version
+			}
+		}
+	}
+	if !known {
+		c.out.Notes = append(c.out.Notes, "new: this bundle begins its line, so there is nothing to compare with")
+		return nil, false, nil
+	}
+	for path := range highest {
+		if !slices.ContainsFunc(c.carried[path], c.isCrossing) {
+			delete(highest, path)
+		}
+	}
+	before = make(map[string]*facts.Facts)
+	wanted := func(v index.Version) bool { return highest[v.Path] == v.Version }
+	err = review.ReadFacts(ctx, c.in.Zips, wanted, func(f review.VersionFacts) error {
+		before[f.Path] = &f.Facts
+		return nil
+	})
+	if err != nil && ctx.Err() == nil { // a catalog has no zips
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("new: what is new is not known, since earlier versions cannot be read: %v", err))
+		return nil, false, nil
+	}
+	return before, true, err
+}
+
+// license compares the license of a version.
+func (c *check) license(v index.Version, f review.VersionFacts) {
+	rules := c.rules[License]
+	if rules == nil {
+		return
+	}
+	for id := range strings.SplitSeq(f.License, " AND ") {
+		if slices.ContainsFunc(rules, func(r *rule) bool { return slices.Contains(r.words, id) }) {
+			continue
+		}
+		what := "its license is " + f.License
+		switch f.License {
+		case facts.None:
+			what = "it has no license file (NONE)"
+		case facts.NoAssertion:
+			what = "its license is not one that is known (NOASSERTION)"
+		}
+		c.add(rules[len(rules)-1], License, v, what)
+		return
+	}
+}
+
+// abilities compares what a version can do with what the version before could, nil for a module
+// that was not carried.
+func (c *check) abilities(v index.Version, f review.VersionFacts, before *facts.Facts) {
+	for _, u := range review.DiffFacts(before, f.Facts).New {
+		for _, r := range c.rules[New] {
+			if !slices.Contains(r.words, string(u.Kind)) {
+				continue
+			}
+			what := fmt.Sprintf("now %s, in %s", u.Kind, u.File)
+			if u.Detail != "" {
+				what += " (" + u.Detail + ")"
+			}
+			c.add(r, New, v, what)
+			break
+		}
+	}
+}
