@@ -113,9 +113,10 @@ func (w *world) sync(args ...string) (*Closure, error) {
 	return m.Sync(context.Background(), &Job{Sources: *src})
 }
 
-// sameClosure compares closures without the time that they took and what is kept for the next round.
+// sameClosure compares closures without the time that they took, what is kept for the next round,
+// and what earlier syncs saw.
 var sameClosure = gocmp.FilterPath(func(p gocmp.Path) bool {
-	return p.String() == "Stats" || p.String() == "newestMods"
+	return p.String() == "Stats" || p.String() == "newestMods" || p.String() == "Seen"
 }, gocmp.Ignore())
 
 // project creates a folder with a go.mod and files.

@@ -1,0 +1,114 @@
+package mirror
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/modmirror/modmirror/internal/testproxy"
+)
+
+// TestSightings checks when the mirror directory notes a tree head, and which ones it keeps.
+func TestSightings(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(w.dir, "sumdb", filepath.FromSlash(testproxy.DBName), "seen")
+	sync := func() (before, after int) {
+		t.Helper()
+		c, err := w.sync("example.com/text@v1.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []seenHead
+		if err := json.Unmarshal(data, &all); err != nil {
+			t.Fatal(err)
+		}
+		return len(c.Seen), len(all)
+	}
+	want := func(before, after int) {
+		t.Helper()
+		if b, a := sync(); b != before || a != after {
+			t.Errorf("%d sightings before and %d after, want %d and %d", b, a, before, after)
+		}
+	}
+	want(0, 1)
+	want(1, 1) // a short time later
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []seenHead
+	if err := json.Unmarshal(data, &all); err != nil {
+		t.Fatal(err)
+	}
+	note := all[0].Note
+	write := func(ages ...time.Duration) {
+		t.Helper()
+		var all []seenHead
+		for _, age := range ages {
+			all = append(all, seenHead{time.Now().Add(-age), note})
+		}
+		data, err := json.Marshal(all)
+		if err == nil {
+			err = os.WriteFile(file, data, 0o666)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const day = 24 * time.Hour
+	write(13 * time.Hour)
+	want(1, 2)
+	write(900*day, 800*day, 500*day, 399*day, day) // of those that are too old, the last one says enough
+	want(5, 4)
+	write(-day) // the clock was wrong
+	want(0, 1)
+	if err := os.WriteFile(file, []byte(strings.Replace(string(data), `"Note":"`, `"Note":"AA`, 1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1) // nobody signed that
+}
+
+// TestCooldown checks to which versions queries are resolved when young ones do not count.
+func TestCooldown(t *testing.T) {
+	w := newYoungWorld(t)
+	w.cfg.Cooldown = 14
+	w.add("example.com/lib@v1.0.0", "go 1.20\n")
+	// The sync sees a tree without the others. It was long ago.
+	if _, err := w.sync("example.com/lib@v1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(w.dir, "sumdb", filepath.FromSlash(testproxy.DBName), "seen")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.Replace(string(data), `"Seen":"20`, `"Seen":"19`, 1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []string{"v1.1.0", "v1.2.0", "v1.3.0-pre"} {
+		w.add("example.com/lib@"+v, "go 1.20\n")
+	}
+	for query, want := range map[string]string{
+		"latest": "v1.0.0", "v1": "v1.0.0", "<v1.2.0": "v1.0.0", ">=v1.0.0": "v1.0.0", "v1.2.0": "v1.2.0",
+		">v1.0.0": "too young", "v1.2": "too young", ">v1.2.0": "too young",
+	} {
+		c, err := w.sync("example.com/lib@" + query)
+		switch {
+		case want == "too young":
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", query, err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", query, err)
+		case len(c.Versions) != 1 || c.Versions[0].Mod.Version != want:
+			t.Errorf("%s: %v, %v, want %s", query, zips(c), err, want)
+		}
+	}
+}
