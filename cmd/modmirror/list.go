@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"iter"
 	"slices"
 	"strings"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/review"
 )
 
 func listCommand() *command {
@@ -57,20 +57,8 @@ Example:
 			case all:
 				return printEach(e.stdout, asJSON, b.Index.Versions(ctx, ""), printVersion)
 			}
-			return printEach(e.stdout, asJSON, wholeVersions(ctx, b), printVersion)
+			return printEach(e.stdout, asJSON, review.WholeVersions(ctx, b.Index), printVersion)
 		},
-	}
-}
-
-// wholeVersions returns the versions that are carried with their zip, in the order of the index: by
-// path and version.
-func wholeVersions(ctx context.Context, b *bundle.Bundle) iter.Seq2[index.Version, error] {
-	return func(yield func(index.Version, error) bool) {
-		for v, err := range b.Index.Versions(ctx, "") {
-			if (v.ZipSize != nil || err != nil) && !yield(v, err) {
-				return
-			}
-		}
 	}
 }
 
