@@ -12,6 +12,11 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
+// Sighting returns the tree that proves the bundle's records, and the signed time of the bundle.
+func (b *Bundle) Sighting() proof.Sighting {
+	return proof.Sighting{Seen: b.Manifest.Created, Head: proof.Head{Tree: b.Manifest.Head}}
+}
+
 // Heads returns the signed tree heads under which records of the line were proven, smallest first.
 // The last one is that of the manifest.
 func (b *Bundle) Heads(ctx context.Context) (heads []proof.Head, err error) {

@@ -51,36 +51,15 @@ type BundleDiff struct {
 	Affected *[2]int `json:"affected,omitempty"`
 }
 
-// DiffBundles compares the catalogs of two bundles. It reads both side by side, so its memory does not
-// grow with them.
+// DiffBundles compares the catalogs of two bundles.
 func DiffBundles(ctx context.Context, old, now *bundle.Bundle) (*BundleDiff, error) {
-	d := &BundleDiff{Modules: []ModuleDiff{}, Sizes: [2]int64{old.Manifest.Size, now.Manifest.Size}}
-	of := func(path string) *ModuleDiff {
-		if n := len(d.Modules); n == 0 || d.Modules[n-1].Path != path {
-			d.Modules = append(d.Modules, ModuleDiff{Path: path})
-		}
-		return &d.Modules[len(d.Modules)-1]
-	}
-	compare := func(a, b index.Version) int {
-		return slices.Compare([]string{a.Path, a.Version}, []string{b.Path, b.Version})
-	}
-	err := merge(WholeVersions(ctx, old.Index), WholeVersions(ctx, now.Index), compare, func(a, b *index.Version) {
-		switch {
-		case b == nil:
-			m := of(a.Path)
-			m.Removed = append(m.Removed, a.Version)
-		case a == nil:
-			m := of(b.Path)
-			m.Added = append(m.Added, b.Version)
-			m.Bytes += *b.ZipSize
-			d.NewBytes += *b.ZipSize
-		}
-	})
-	for i := 0; i < len(d.Modules) && err == nil; i++ {
-		err = d.Modules[i].readBefore(ctx, old)
-	}
+	modules, err := DiffCatalogs(ctx, old.Index, now.Index)
 	if err != nil {
 		return nil, err
+	}
+	d := &BundleDiff{Modules: modules, Sizes: [2]int64{old.Manifest.Size, now.Manifest.Size}}
+	for i := range modules {
+		d.NewBytes += modules[i].Bytes
 	}
 	const prefix = "vulndb/ID/"
 	vulns := func(b *bundle.Bundle) iter.Seq2[index.File, error] { return b.Index.FilesBelow(ctx, prefix) }
@@ -100,12 +79,42 @@ func DiffBundles(ctx context.Context, old, now *bundle.Bundle) (*BundleDiff, err
 	return d, err
 }
 
-// readBefore enters the versions that the old bundle carries of a module with additions.
-func (m *ModuleDiff) readBefore(ctx context.Context, old *bundle.Bundle) error {
+// DiffCatalogs returns the modules of which two catalogs have different versions, by path. It reads
+// both side by side, so its memory does not grow with them.
+func DiffCatalogs(ctx context.Context, old, now Catalog) ([]ModuleDiff, error) {
+	list := []ModuleDiff{}
+	of := func(path string) *ModuleDiff {
+		if n := len(list); n == 0 || list[n-1].Path != path {
+			list = append(list, ModuleDiff{Path: path})
+		}
+		return &list[len(list)-1]
+	}
+	compare := func(a, b index.Version) int {
+		return slices.Compare([]string{a.Path, a.Version}, []string{b.Path, b.Version})
+	}
+	err := merge(WholeVersions(ctx, old), WholeVersions(ctx, now), compare, func(a, b *index.Version) {
+		switch {
+		case b == nil:
+			m := of(a.Path)
+			m.Removed = append(m.Removed, a.Version)
+		case a == nil:
+			m := of(b.Path)
+			m.Added = append(m.Added, b.Version)
+			m.Bytes += *b.ZipSize
+		}
+	})
+	for i := 0; i < len(list) && err == nil; i++ {
+		err = list[i].readBefore(ctx, old)
+	}
+	return list, err
+}
+
+// readBefore enters the versions that the old catalog has of a module with additions.
+func (m *ModuleDiff) readBefore(ctx context.Context, old Catalog) error {
 	if len(m.Added) == 0 {
 		return nil
 	}
-	for v, err := range old.Index.Versions(ctx, m.Path) {
+	for v, err := range old.Versions(ctx, m.Path) {
 		if err != nil {
 			return err
 		}
@@ -147,12 +156,13 @@ func (d *BundleDiff) CountAffected(ctx context.Context, old, now *bundle.Bundle)
 	return nil
 }
 
-// ReadFacts reads the facts of what is added, and of the versions before.
-func (d *BundleDiff) ReadFacts(ctx context.Context, old, now *bundle.Bundle) (before, after map[module.Version]facts.Facts, err error) {
+// FactsOfChanges reads the facts of what is added to modules, from now, and of the versions before,
+// from old. An error about old alone leaves before incomplete, and after not.
+func FactsOfChanges(ctx context.Context, list []ModuleDiff, old, now Zips) (before, after map[module.Version]facts.Facts, err error) {
 	before, after = make(map[module.Version]facts.Facts), make(map[module.Version]facts.Facts)
 	wantBefore, wantAfter := make(map[module.Version]bool), make(map[module.Version]bool)
-	for i := range d.Modules {
-		m := &d.Modules[i]
+	for i := range list {
+		m := &list[i]
 		for _, added := range m.Added {
 			wantAfter[module.Version{Path: m.Path, Version: added}] = true
 			if v := m.Before(added); v != "" {
@@ -160,22 +170,22 @@ func (d *BundleDiff) ReadFacts(ctx context.Context, old, now *bundle.Bundle) (be
 			}
 		}
 	}
-	read := func(b *bundle.Bundle, wanted map[module.Version]bool, into map[module.Version]facts.Facts) error {
+	read := func(z Zips, wanted map[module.Version]bool, into map[module.Version]facts.Facts) error {
 		is := func(v index.Version) bool { return wanted[module.Version{Path: v.Path, Version: v.Version}] }
-		return ReadFacts(ctx, NewCarried(b), is, func(f VersionFacts) error {
+		return ReadFacts(ctx, z, is, func(f VersionFacts) error {
 			into[module.Version{Path: f.Path, Version: f.Version}] = f.Facts
 			return nil
 		})
 	}
-	if err = read(old, wantBefore, before); err == nil {
-		err = read(now, wantAfter, after)
+	if err = read(now, wantAfter, after); err == nil {
+		err = read(old, wantBefore, before)
 	}
 	return before, after, err
 }
 
 // AddFacts adds how the facts of added versions differ from those of the versions before.
 func (d *BundleDiff) AddFacts(ctx context.Context, old, now *bundle.Bundle) error {
-	before, after, err := d.ReadFacts(ctx, old, now)
+	before, after, err := FactsOfChanges(ctx, d.Modules, NewCarried(old), NewCarried(now))
 	if err != nil {
 		return err
 	}

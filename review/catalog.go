@@ -72,6 +72,28 @@ func (c Carried) open(ctx context.Context, v index.Version) (zipContent, error) 
 	return zipContent{content, io.NopCloser(nil), f.Size}, err
 }
 
+// Earlier has what a bundle's line had before it: the versions of its catalog that do not cross with
+// it.
+type Earlier struct{ Carried }
+
+// NewEarlier returns what the line of a bundle had before.
+func NewEarlier(b *bundle.Bundle) Earlier { return Earlier{NewCarried(b)} }
+
+// Versions implements Catalog.
+func (e Earlier) Versions(ctx context.Context, path string) iter.Seq2[index.Version, error] {
+	return func(yield func(index.Version, error) bool) {
+		for v, err := range e.Carried.Versions(ctx, path) {
+			crosses := false
+			if err == nil {
+				crosses, err = e.Crosses(ctx, v)
+			}
+			if !crosses && !yield(v, err) {
+				return
+			}
+		}
+	}
+}
+
 // Catalogs returns the catalogs of bundles, such as the lines of a store.
 func Catalogs(bundles ...*bundle.Bundle) []Catalog {
 	var list []Catalog

@@ -121,8 +121,8 @@ func complete(ctx context.Context, b *bundle.Bundle, have *holding) error {
 // under, but not that of b, each with the signed time of its bundle.
 func (v *View) Sightings(b *bundle.Bundle) (list []proof.Sighting) {
 	for _, x := range v.have.bundles {
-		if m := &x.Manifest; m.DB == b.Manifest.DB && x.ID() != b.ID() {
-			list = append(list, proof.Sighting{Seen: m.Created, Head: proof.Head{Tree: m.Head}})
+		if x.Manifest.DB == b.Manifest.DB && x.ID() != b.ID() {
+			list = append(list, x.Sighting())
 		}
 	}
 	return list

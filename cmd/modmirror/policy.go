@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -132,14 +131,8 @@ const maxViolations = 200
 
 // sayPolicy prints the result of a policy.
 func (e *env) sayPolicy(r *policy.Report) {
-	list := r.Violations[:min(len(r.Violations), maxViolations)]
-	for len(list) > 0 {
-		n := 1
-		for n < len(list) && list[n].Subject() == list[0].Subject() {
-			n++
-		}
-		e.sayViolations(list[:n])
-		list = list[n:]
+	for _, g := range policy.Groups(r.Violations[:min(len(r.Violations), maxViolations)]) {
+		e.sayGroup(g)
 	}
 	e.sayMore(r.Violations, "violation")
 	for i := range r.Warnings[:min(len(r.Warnings), maxViolations)] {
@@ -147,7 +140,7 @@ func (e *env) sayPolicy(r *policy.Report) {
 		e.sayClean("warning: %s: %s (%s: %s)", v.Subject(), flat(v.What), v.Line, v.Text)
 	}
 	e.sayMore(r.Warnings, "warning")
-	list = r.Excepted[:min(len(r.Excepted), maxViolations)]
+	list := r.Excepted[:min(len(r.Excepted), maxViolations)]
 	for len(list) > 0 {
 		v, n := &list[0], 0
 		var what []string
@@ -177,36 +170,24 @@ func (e *env) sayMore(list []policy.Violation, what string) {
 	}
 }
 
-// sayViolations prints what is against one version, or against the bundle.
-func (e *env) sayViolations(list []policy.Violation) {
-	v := &list[0]
-	e.complainClean("%s", v.Subject())
-	if len(v.Chain) > 1 {
-		e.complainClean("  wanted by %s", strings.Join(v.Chain, " → "))
+// sayGroup prints what is against one version, or against the bundle.
+func (e *env) sayGroup(g policy.Group) {
+	e.complainClean("%s", g.Subject)
+	if len(g.Chain) > 1 {
+		e.complainClean("  wanted by %s", strings.Join(g.Chain, " → "))
 	}
-	byRule := make(map[string]int)
-	for i := range list {
-		v := &list[i]
-		byRule[v.Rule]++
+	for i := range g.Violations {
+		v := &g.Violations[i]
 		e.complainClean("  %s: %s: %s", v.Line, v.Text, flat(v.What))
 		if v.Ended != nil {
 			e.complainClean("    the exception on %s ended on %s: %s", v.Ended.Line, day(v.Ended.Until), v.Ended.Because)
 		}
 	}
-	if i := slices.IndexFunc(list, func(v policy.Violation) bool { return v.Passes != "" }); i >= 0 {
-		e.complainClean("  nearest version that may pass: %s", list[i].Passes)
+	if g.Passes != "" {
+		e.complainClean("  nearest version that may pass: %s", g.Passes)
 	}
-	for i := range list {
-		v := &list[i]
-		if v.Except == "" || byRule[v.Rule] == 0 {
-			continue
-		}
-		if byRule[v.Rule] > 1 { // one line for all of them
-			byRule[v.Rule] = 0
-			e.complainClean("  to let it pass: %s", v.ExceptRule)
-		} else {
-			e.complainClean("  to let it pass: %s", v.Except)
-		}
+	for _, line := range g.Except {
+		e.complainClean("  to let it pass: %s", line)
 	}
 }
 

@@ -29,6 +29,7 @@ var directions = map[string][]string{
 	"review":              {"bundle", "index", "review/facts", "review/vulndb"},
 	"review/facts":        {},
 	"review/policy":       {"index", "review", "review/facts", "review/vulndb"},
+	"review/report":       {"bundle", "index", "review", "review/facts", "review/policy", "review/vulndb"},
 	"review/vulndb":       {},
 	"serve":               {"bundle", "bundle/media", "bundle/store", "index", "internal/safetree", "review"},
 	"internal/assemble":   {"bundle", "bundle/media", "bundle/trust", "index", "mirror", "mirror/sources"},

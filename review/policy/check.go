@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -74,6 +75,48 @@ func (v *Violation) Subject() string {
 		return "the bundle"
 	}
 	return v.Module + "@" + v.Version
+}
+
+// A Group is what is against one version, or against the bundle.
+type Group struct {
+	Subject    string
+	Chain      []string
+	Violations []Violation
+	Passes     string
+	Except     []string // lines that would let all of it pass
+}
+
+// Groups returns violations by their subject, in the order of a report.
+func Groups(list []Violation) (groups []Group) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Subject() == list[0].Subject() {
+			n++
+		}
+		groups = append(groups, groupOf(list[:n]))
+		list = list[n:]
+	}
+	return groups
+}
+
+// groupOf returns the group of violations with one subject.
+func groupOf(list []Violation) Group {
+	g := Group{Subject: list[0].Subject(), Chain: list[0].Chain, Violations: list}
+	byRule := make(map[string]int)
+	for i := range list {
+		byRule[list[i].Rule]++
+		g.Passes = cmp.Or(g.Passes, list[i].Passes)
+	}
+	for i := range list {
+		line := list[i].Except
+		if byRule[list[i].Rule] > 1 { // one line for all of them
+			line = list[i].ExceptRule
+		}
+		if line != "" && !slices.Contains(g.Except, line) {
+			g.Except = append(g.Except, line)
+		}
+	}
+	return g
 }
 
 // maxViolations bounds what a report lists.

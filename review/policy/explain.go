@@ -117,7 +117,11 @@ func (c *check) nearest(ctx context.Context, m module.Version) (string, error) {
 
 // passes reports whether nothing is known against a version. Licenses and abilities do not count.
 func (c *check) passes(path, version string, known map[string]index.Version, entries []*vulndb.Entry) bool {
-	if slices.ContainsFunc(entries, func(e *vulndb.Entry) bool { return e.Affects(path, version) }) {
+	fixable := len(c.rules[Vulns]) > 0 && c.rules[Vulns][0].words[0] == vulnsUnlessFixMissing
+	bad := func(e *vulndb.Entry) bool {
+		return e.Affects(path, version) && (!fixable || vulndb.FirstAbove(e.Fixes(path), version) != "")
+	}
+	if slices.ContainsFunc(entries, bad) {
 		return false
 	}
 	v, ok := known[version]

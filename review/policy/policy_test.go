@@ -3,14 +3,12 @@ package policy_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -84,35 +82,6 @@ func TestSyntax(t *testing.T) {
 	}
 }
 
-// line returns a bundle of a line and the one before it: lib has an abler successor.
-func line(t *testing.T) (old, now *bundle.Bundle) {
-	t.Helper()
-	files := func(text string) *txtar.Archive { return txtar.Parse([]byte(text)) }
-	mine, err := os.ReadFile("../../LICENSE") // BSD-3-Clause
-	if err != nil {
-		t.Fatal(err)
-	}
-	license := "-- LICENSE --\n" + string(mine)
-	first := testbundle.Make(t, "../../testdata/mod", nil)
-	first.Add(t, "example.com/lib", "v1.0.0", files(license+"-- lib.go --\npackage lib\n"))
-	first.Write(t)
-	old, err = bundle.Open(t.Context(), first.Path, first.Trusted, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { old.Close() })
-	second := first.Variant(t, func(c *bundle.Contents) { c.Base, c.Sequence = old, 8 })
-	second.Add(t, "example.com/lib", "v1.1.0", files(license+"-- lib.go --\npackage lib\n\nimport \"os/exec\"\n\nvar _ = exec.Command\n"))
-	second.Add(t, "example.com/fresh", "v1.0.0", files("-- asm.s --\n-- fresh.go --\npackage fresh\n"))
-	second.Write(t)
-	if now, err = bundle.Open(t.Context(), second.Path, second.Trusted, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { now.Close() })
-	now.Attach(old)
-	return old, now
-}
-
 // said returns what a report lists, each as MARK SUBJECT: WHAT.
 func said(r *policy.Report) (list []string) {
 	for mark, vs := range map[string][]policy.Violation{"no": r.Violations, "warn": r.Warnings, "except": r.Excepted} {
@@ -132,7 +101,7 @@ func said(r *policy.Report) (list []string) {
 
 // TestCheck compares two bundles of a line with policies. A delta is judged by what it brings.
 func TestCheck(t *testing.T) {
-	old, now := line(t)
+	old, now := testbundle.Line(t, "../..")
 	day := time.Date(2026, 3, 30, 12, 0, 0, 0, time.UTC)
 	for _, test := range []struct {
 		policy string
@@ -181,7 +150,7 @@ except new example.com/lib until 2026-03-29 because "looked at it"`, now, []stri
 
 // TestExplains checks what is said besides: the ended exception, and the way out.
 func TestExplains(t *testing.T) {
-	_, now := line(t)
+	_, now := testbundle.Line(t, "../..")
 	p := parse(t, "deny example.com/lib@v1.1.0\nexcept deny example.com/... until 2026-03-01 because \"once\"")
 	in := policy.Input{
 		Zips: review.NewCarried(now), Now: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC),

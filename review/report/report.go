@@ -1,0 +1,428 @@
+// Package report makes one page for the person who signs a bundle, or lets it in: what is new,
+// changed and gone, and what there is to know about each.
+package report
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+
+	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/facts"
+	"github.com/modmirror/modmirror/review/policy"
+	"github.com/modmirror/modmirror/review/vulndb"
+)
+
+const (
+	// maxChanges bounds the changes that a report lists.
+	maxChanges = 10_000
+
+	// maxChain bounds the versions of a chain that a report shows.
+	maxChain = 12
+)
+
+// Mark is in the first line or lines of every report.
+const Mark = "modmirror report"
+
+// Kinds of changes.
+const (
+	New     = "new"     // a module that was not carried
+	Changed = "changed" // another version of a module that was
+	Gone    = "gone"
+)
+
+// A Report says what a bundle brings.
+type Report struct {
+	Generator string `json:"generator"` // Mark
+
+	Bundle Bundle  `json:"bundle"`
+	Base   *Bundle `json:"base,omitempty"` // nil: what the line had before
+
+	New     int   `json:"new"` // changes of each kind
+	Changed int   `json:"changed"`
+	Gone    int   `json:"gone"`
+	Bytes   int64 `json:"bytes"` // of new zips
+	Missing int64 `json:"missing"`
+
+	Vulns  *Vulns         `json:"vulns,omitempty"`  // nil without a vulnerability database
+	Policy *policy.Report `json:"policy,omitempty"` // nil without a policy
+
+	Changes []Change `json:"changes"` // by module and version
+	More    int      `json:"more"`    // changes beyond the bound
+	Notes   []string `json:"notes"`   // what is not known, and why
+}
+
+// A Bundle names a bundle.
+type Bundle struct {
+	Name     string    `json:"name"`
+	Sequence int64     `json:"sequence"`
+	Created  time.Time `json:"created"`
+	ID       string    `json:"id"`
+	Size     int64     `json:"size"` // in bytes
+	Signers  []string  `json:"signers"`
+	Versions int       `json:"versions"` // carried with their zip, in the whole line
+}
+
+// Vulns count carried versions with known vulnerabilities, by the database in the bundle.
+type Vulns struct {
+	Database time.Time `json:"database"`
+	Before   int       `json:"before"`
+	Affected int       `json:"affected"`
+	Fixable  int       `json:"fixable"`
+}
+
+// A Change is a version that crosses, or one that is gone.
+type Change struct {
+	Kind    string `json:"kind"`
+	Module  string `json:"module"`
+	Version string `json:"version"`
+	Was     string `json:"was,omitempty"` // the version before, that this one is compared with
+
+	License    string       `json:"license,omitempty"`
+	LicenseWas string       `json:"licenseWas,omitempty"` // "" when it is the same
+	Can        []facts.Use  `json:"can,omitempty"`        // what its code can do that it could not
+	CanNot     []facts.Kind `json:"canNot,omitempty"`     // what it can do no more
+
+	Comes   []Vuln   `json:"comes,omitempty"`   // vulnerabilities that the version before did not have
+	Stays   []Vuln   `json:"stays,omitempty"`   // those that it had too
+	Leaves  []string `json:"leaves,omitempty"`  // ids of those that it had and this one does not
+	Retract *string  `json:"retract,omitempty"` // reason of its retraction
+
+	Deprecated string `json:"deprecated,omitempty"`
+	Private    bool   `json:"private,omitempty"` // outside the checksum database
+
+	Time    string   `json:"time,omitempty"` // that the version gives itself
+	Record  *int64   `json:"record,omitempty"`
+	Recent  bool     `json:"recent,omitempty"` // its record is younger than the base
+	Odd     bool     `json:"odd,omitempty"`    // and its time says that it is much older
+	Chain   []string `json:"chain,omitempty"`  // what brings it in
+	Size    int64    `json:"size,omitempty"`   // of the zip
+	SizeWas int64    `json:"sizeWas,omitempty"`
+}
+
+// A Vuln is a vulnerability of a version.
+type Vuln struct {
+	ID      string `json:"id"`
+	Summary string `json:"summary"`
+	Action  string `json:"action"`
+	URL     string `json:"url,omitempty"`
+}
+
+// Quiet reports whether there is nothing to say about a change but that it is one.
+func (c *Change) Quiet() bool {
+	return c.LicenseWas == "" && len(c.Can) == 0 && len(c.Comes)+len(c.Stays) == 0 && c.Retract == nil && c.Deprecated == "" &&
+		!c.Odd && !c.unlicensed() && c.Kind != Gone
+}
+
+// unlicensed reports whether nobody knows the license of a new module.
+func (c *Change) unlicensed() bool {
+	return c.Kind == New && (c.License == facts.None || c.License == facts.NoAssertion)
+}
+
+// Input is what a report is about.
+type Input struct {
+	Bundle *bundle.Bundle
+	Base   *bundle.Bundle // nil for what the line had before
+	Policy *policy.Policy // may be empty
+	Now    time.Time      // for the policy
+}
+
+// Make makes a report. The same input makes the same report.
+func Make(ctx context.Context, in Input) (*Report, error) {
+	r := &Report{
+		Generator: Mark, Bundle: bundleOf(in.Bundle), Changes: []Change{}, Notes: []string{},
+		Missing: in.Bundle.Manifest.Counts.Missing,
+	}
+	m := &maker{in: in, out: r, now: review.NewCarried(in.Bundle), old: review.NewEarlier(in.Bundle)}
+	if in.Base != nil {
+		base := bundleOf(in.Base)
+		r.Base, m.old = &base, review.NewCarried(in.Base)
+		m.tree = in.Base.Manifest.Head.N
+		in.Bundle.Attach(in.Base)
+	}
+	for _, step := range []func(context.Context) error{m.changes, m.facts, m.vulns, m.details, m.policy} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func bundleOf(b *bundle.Bundle) Bundle {
+	m := &b.Manifest
+	signers := slices.Sorted(slices.Values(b.Signers))
+	return Bundle{m.Name, m.Sequence, m.Created.UTC(), b.ID(), m.Size, signers, int(m.Counts.Versions)}
+}
+
+// A maker makes one report.
+type maker struct {
+	in       Input
+	out      *Report
+	now, old review.Zips
+	modules  []review.ModuleDiff
+	tree     int64 // records that the checksum database had for the base; 0 when not known
+}
+
+// changes lists what differs.
+func (m *maker) changes(ctx context.Context) (err error) {
+	if m.modules, err = review.DiffCatalogs(ctx, m.old, m.now); err != nil {
+		return err
+	}
+	for i := range m.modules {
+		x := &m.modules[i]
+		m.out.Bytes += x.Bytes
+		replaced := make(map[string]bool)
+		slices.SortFunc(x.Added, semver.Compare)
+		for _, v := range x.Added {
+			c := Change{Kind: New, Module: x.Path, Version: v, Was: x.Before(v)}
+			if c.Was != "" {
+				c.Kind = Changed
+				replaced[c.Was] = true
+				m.out.Changed++
+			} else {
+				m.out.New++
+			}
+			m.add(c)
+		}
+		for _, v := range x.Removed {
+			if !replaced[v] && !m.isEarlier() {
+				m.out.Gone++
+				m.add(Change{Kind: Gone, Module: x.Path, Version: v})
+			}
+		}
+	}
+	return nil
+}
+
+// isEarlier reports whether the base is what the line had before, of which nothing is known to be
+// gone.
+func (m *maker) isEarlier() bool { return m.in.Base == nil }
+
+func (m *maker) add(c Change) {
+	if len(m.out.Changes) == maxChanges {
+		m.out.More++
+		return
+	}
+	m.out.Changes = append(m.out.Changes, c)
+}
+
+// facts enters licenses and abilities.
+func (m *maker) facts(ctx context.Context) error {
+	before, after, err := review.FactsOfChanges(ctx, m.modules, m.old, m.now)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		m.note("licenses and abilities are not known of all versions: %v", err)
+	}
+	for i := range m.out.Changes {
+		c := &m.out.Changes[i]
+		now, ok := after[module.Version{Path: c.Module, Version: c.Version}]
+		if !ok {
+			continue
+		}
+		c.License = now.License
+		was, ok := before[module.Version{Path: c.Module, Version: c.Was}]
+		switch {
+		case c.Was == "":
+			c.Can = now.Uses
+		case ok:
+			d := review.DiffFacts(&was, now)
+			c.Can, c.CanNot = d.New, d.Gone
+			if d.License != nil {
+				c.LicenseWas = d.License[0]
+			}
+		}
+	}
+	return nil
+}
+
+func (m *maker) note(format string, args ...any) {
+	m.out.Notes = append(m.out.Notes, index.CleanText(fmt.Sprintf(format, args...)))
+}
+
+// vulns enters vulnerabilities that come and go, by the database in the bundle, or in the base.
+func (m *maker) vulns(ctx context.Context) error {
+	from := []*bundle.Bundle{m.in.Bundle}
+	if m.in.Base != nil {
+		from = append(from, m.in.Base)
+	}
+	db, err := review.Database(ctx, from...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil || db == nil {
+		m.note("vulnerabilities are not known: %v", cmp.Or(err, fmt.Errorf("no vulnerability database is carried")))
+		return nil
+	}
+	now, err := m.find(ctx, m.now, db)
+	if err != nil {
+		return err
+	}
+	old, err := m.find(ctx, m.old, db)
+	if err != nil {
+		return err
+	}
+	if now.Vulns == nil || old.Vulns == nil {
+		return nil
+	}
+	m.out.Vulns = &Vulns{db.Modified, old.Affected, now.Affected, now.Fixable}
+	for i := range m.out.Changes {
+		c := &m.out.Changes[i]
+		if c.Kind == Gone {
+			continue
+		}
+		had := make(map[string]bool)
+		for _, v := range old.of[m.key(c.Module, c.Was)] {
+			had[v.ID] = true
+		}
+		has := make(map[string]bool)
+		for _, v := range now.of[m.key(c.Module, c.Version)] {
+			has[v.ID] = true
+			list := &c.Comes
+			if had[v.ID] {
+				list = &c.Stays
+			}
+			*list = append(*list, Vuln{v.ID, v.Summary, v.Action(), httpURL(v.URL)})
+		}
+		for _, v := range old.of[m.key(c.Module, c.Was)] {
+			if !has[v.ID] {
+				c.Leaves = append(c.Leaves, v.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// httpURL returns a URL of the web, and "" for anything else.
+func httpURL(s string) string {
+	if strings.HasPrefix(s, "https://") {
+		return s
+	}
+	return ""
+}
+
+// found are vulnerabilities by the version that they are of.
+type found struct {
+	*review.Vulns
+	of map[module.Version][]*review.Vuln
+}
+
+// key returns under which version the vulnerabilities of a carried version are found: toolchains of
+// all platforms are one version of Go.
+func (m *maker) key(path, version string) module.Version {
+	if release := review.GoRelease(index.Version{Path: path, Version: version}); release != "" {
+		return module.Version{Path: modpath.Toolchain, Version: release}
+	}
+	return module.Version{Path: path, Version: version}
+}
+
+// find returns the vulnerabilities in a catalog. Those of a database that cannot be read are none.
+func (m *maker) find(ctx context.Context, c review.Catalog, db *vulndb.DB) (f found, err error) {
+	if f.Vulns, err = review.FindVulns(ctx, []review.Catalog{c}, db); err != nil {
+		if ctx.Err() != nil {
+			return f, ctx.Err()
+		}
+		m.note("vulnerabilities are not known: %v", err)
+		return found{}, nil
+	}
+	f.of = make(map[module.Version][]*review.Vuln)
+	for i := range f.List {
+		v := &f.List[i]
+		k := module.Version{Path: v.Module, Version: v.Version}
+		if v.IsGo() {
+			k.Path = modpath.Toolchain
+		}
+		f.of[k] = append(f.of[k], v)
+	}
+	return f, nil
+}
+
+// oldTime is how much older than the base a version must call itself for that to be odd.
+const oldTime = 90 * 24 * time.Hour
+
+// details enters what the catalogs say of each change.
+func (m *maker) details(ctx context.Context) error {
+	chains, err := review.NewChains(ctx, m.now)
+	if err != nil {
+		return err
+	}
+	now, err := m.lookup(ctx, m.now)
+	if err != nil {
+		return err
+	}
+	old, err := m.lookup(ctx, m.old)
+	if err != nil {
+		return err
+	}
+	for i := range m.out.Changes {
+		c := &m.out.Changes[i]
+		from := now
+		if c.Kind == Gone {
+			from = old
+		}
+		v, ok := from[module.Version{Path: c.Module, Version: c.Version}]
+		if !ok {
+			continue
+		}
+		c.Size = *v.ZipSize
+		if c.Kind == Gone {
+			continue
+		}
+		c.Retract, c.Deprecated, c.Private, c.Time, c.Record = v.Retracted, v.Deprecated, v.Private, v.Time, v.Record
+		if was, ok := old[module.Version{Path: c.Module, Version: c.Was}]; ok {
+			c.SizeWas = *was.ZipSize
+		}
+		if c.Record != nil && m.tree > 0 && *c.Record >= m.tree {
+			c.Recent = true
+			made, err := time.Parse(time.RFC3339, c.Time)
+			c.Odd = err == nil && made.Before(m.in.Base.Manifest.Created.Add(-oldTime))
+		}
+		c.Chain = chains.Of(module.Version{Path: c.Module, Version: c.Version})
+		if n := len(c.Chain); n > maxChain {
+			c.Chain = append(append(c.Chain[:maxChain/2:maxChain/2], fmt.Sprintf("… %d more …", n-maxChain)), c.Chain[n-maxChain/2:]...)
+		}
+	}
+	return nil
+}
+
+// lookup returns what a catalog says of the versions in the report.
+func (m *maker) lookup(ctx context.Context, c review.Catalog) (map[module.Version]index.Version, error) {
+	wanted := make(map[string]bool)
+	for i := range m.out.Changes {
+		wanted[m.out.Changes[i].Module] = true
+	}
+	found := make(map[module.Version]index.Version)
+	for v, err := range review.WholeVersions(ctx, c) {
+		if err != nil {
+			return nil, err
+		}
+		if wanted[v.Path] {
+			found[module.Version{Path: v.Path, Version: v.Version}] = v
+		}
+	}
+	return found, nil
+}
+
+// policy compares the bundle with the policy.
+func (m *maker) policy(ctx context.Context) (err error) {
+	if m.in.Policy.Empty() {
+		return nil
+	}
+	in := policy.Input{Zips: m.now, Size: m.in.Bundle.Manifest.Size, Now: m.in.Now}
+	if b := m.in.Base; b != nil {
+		in.Seen = append(in.Seen, b.Sighting())
+	}
+	in.DB, in.DBErr = review.Database(ctx, m.in.Bundle)
+	m.out.Policy, err = m.in.Policy.Check(ctx, in)
+	return err
+}
