@@ -56,7 +56,6 @@ const manifestAt = blockSize
 type Bundle struct {
 	Manifest Manifest
 	Signers  []string // "name+hash" of the trusted keys that signed
-	Signed   int      // distinct public keys among them
 	Index    *index.Index
 	Seen     bool // the state directory had a verified copy of the index
 
@@ -92,7 +91,7 @@ func Open(ctx context.Context, path string, keyring *trust.Keyring, stateDir str
 		err = b.openCatalog(ctx, keyring, stateDir)
 	} else if b.media, err = openMedia(path); err == nil {
 		if err = b.readManifest(ctx, keyring); err == nil {
-			err = b.OpenIndex(ctx, keyring.Require, stateDir)
+			err = b.OpenIndex(ctx, keyring, stateDir)
 		}
 	}
 	if err != nil {
@@ -126,18 +125,18 @@ func OpenFrontIn(ctx context.Context, path string, m media.Media, signatures str
 	return b, nil
 }
 
-// OpenIndex verifies and opens the index of a bundle that OpenFront opened. require is how many
+// OpenIndex verifies and opens the index of a bundle that OpenFront opened. keyring says how many
 // keys must have signed the bundle, which OpenFront may not have asked for. stateDir is as for
 // Open.
-func (b *Bundle) OpenIndex(ctx context.Context, require int, stateDir string) (err error) {
+func (b *Bundle) OpenIndex(ctx context.Context, keyring *trust.Keyring, stateDir string) (err error) {
 	defer func() {
 		if err != nil { // nobody may use what did not verify
 			b.closeIndex()
 			b.Index, b.line, b.tmp, b.seal, b.Seen = nil, nil, "", "", false
 		}
 	}()
-	if b.Signed < require {
-		return &NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: require, Have: b.Signed}}
+	if err := keyring.Check(b.Signers); err != nil {
+		return &NotVerifiedError{What: "signature", Err: err}
 	}
 	src := b.indexBytes(ctx)
 	defer src.Close()
@@ -221,7 +220,7 @@ func (b *Bundle) verifyManifest(data []byte, keyring *trust.Keyring) error {
 	}
 	b.Manifest = m
 	b.payload = payloadAt(m.IndexSize)
-	b.Signers, b.Signed = trust.Names(n.Sigs), keyring.Count(n.Sigs)
+	b.Signers = trust.Names(n.Sigs)
 	if b.note, err = note.Sign(n); err != nil { // adds none
 		return err
 	}

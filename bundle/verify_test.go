@@ -219,7 +219,7 @@ func TestVerifyCancelled(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if err := b.OpenIndex(ctx, 1, ""); err != nil {
+	if err := b.OpenIndex(ctx, tb.Trusted, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, deep := range []bool{false, true} {

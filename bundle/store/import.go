@@ -157,7 +157,7 @@ type arrival struct {
 // verify verifies the rest of the bundle and returns the view that the store will have with it.
 func (s *Store) verify(ctx context.Context, a *arrival) (*View, error) {
 	name := a.Path()
-	if err := a.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
+	if err := a.OpenIndex(ctx, s.Trust, s.State.dir); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	a.Attach(a.have.bundles...)
@@ -369,7 +369,7 @@ func (s *Store) newestVerified(ctx context.Context, a *arrival) (*bundle.Bundle,
 	if newest == nil {
 		return nil, nil
 	}
-	if err := newest.OpenIndex(ctx, s.Trust.Require, s.State.dir); err != nil {
+	if err := newest.OpenIndex(ctx, s.Trust, s.State.dir); err != nil {
 		return nil, ctx.Err() // without it everything is checked
 	}
 	newest.Attach(a.have.bundles...)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	"github.com/modmirror/modmirror/bundle"
-	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/proof"
 )
@@ -80,8 +79,8 @@ func (s *Store) acceptBase(a *arrival) error {
 		}
 		return fmt.Errorf("%s: %w", a.Path(), &bundle.MissingBaseError{Bundle: index.Bundle{Name: m.Name, Digest: m.Base}})
 	}
-	if n := base.Signed; n < s.Trust.Require {
-		err := &bundle.NotVerifiedError{What: "signature", Err: &trust.TooFewError{Want: s.Trust.Require, Have: n}}
+	if few := s.Trust.Check(base.Signers); few != nil {
+		err := &bundle.NotVerifiedError{What: "signature", Err: few}
 		return fmt.Errorf("%s: the bundle before it, %s: %w", a.Path(), base.Path(), err)
 	}
 	if newest.Manifest.Sequence < m.Sequence && newest != base {

@@ -111,7 +111,7 @@ func TestBeforeWithFewSignatures(t *testing.T) {
 	defer b.Close()
 	two := trust.NewKeyring(tb.Key.Verifier)
 	two.Require = 2
-	if err := b.Lines[0].OpenIndex(ctx, two.Require, ""); !isA[*trust.TooFewError](err) || b.Lines[0].Index != nil {
+	if err := b.Lines[0].OpenIndex(ctx, two, ""); !isA[*trust.TooFewError](err) || b.Lines[0].Index != nil {
 		t.Errorf("an index of a bundle with too few signatures: %v", err)
 	}
 }

@@ -241,7 +241,8 @@ func (h *holding) closePacks() error {
 
 // signedBy returns the bundles that as many keys signed as keyring requires, and all packs.
 func (h *holding) signedBy(keyring *trust.Keyring) *holding {
-	return &holding{slices.DeleteFunc(slices.Clone(h.bundles), func(b *bundle.Bundle) bool { return b.Signed < keyring.Require }), h.packs}
+	few := func(b *bundle.Bundle) bool { return keyring.Check(b.Signers) != nil }
+	return &holding{slices.DeleteFunc(slices.Clone(h.bundles), few), h.packs}
 }
 
 // open opens the manifests of all bundles, and the packs. skipped, which may be nil, is told of

@@ -67,7 +67,7 @@ func (s *Store) view(ctx context.Context, have *holding) (*View, error) {
 		}
 		seen[b.Manifest.Name] = true
 		if b.Index == nil {
-			err := b.OpenIndex(ctx, s.Trust.Require, s.State.dir)
+			err := b.OpenIndex(ctx, s.Trust, s.State.dir)
 			if err != nil {
 				err = fmt.Errorf("opening %s: %w", b.Path(), err)
 			}

@@ -30,6 +30,12 @@ type Keyring struct {
 	// Require is how many of the keys must have signed a bundle; below 1 means 1. Each public key
 	// counts once, whatever its names.
 	Require int
+
+	// RequireRoles is how many keys of each role must have signed besides, each in one role alone:
+	// who made a bundle does not approve it too.
+	RequireRoles map[string]int
+
+	roles map[string][]string // by key
 }
 
 // NewKeyring returns a keyring without a file, of keys in the form of Key.Verifier.
@@ -52,10 +58,17 @@ func Read(file string) (*Keyring, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if _, err := note.NewVerifier(line); err != nil {
+		key, words, _ := strings.Cut(line, " ")
+		if _, err := note.NewVerifier(key); err != nil {
 			return nil, fmt.Errorf("%s:%d: not a public key: %w", file, n, err)
 		}
-		t.Keys = append(t.Keys, line)
+		t.Keys = append(t.Keys, key)
+		if roles := strings.Fields(words); len(roles) > 0 {
+			if err := CheckRoles(roles); err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", file, n, err)
+			}
+			t.setRoles(key, roles)
+		}
 	}
 	return t, sc.Err()
 }
@@ -63,17 +76,40 @@ func Read(file string) (*Keyring, error) {
 // Lenient returns a keyring of the same keys that requires one signature.
 func (t *Keyring) Lenient() *Keyring { return NewKeyring(t.Keys...) }
 
-// Add adds a public key to the keyring and to its file, and reports whether it is new.
-func (t *Keyring) Add(key string) (bool, error) {
+// Add adds a public key with roles to the keyring and to its file, and reports whether that is new.
+// A key that is there keeps its roles when none are given.
+func (t *Keyring) Add(key string, roles ...string) (bool, error) {
 	key = strings.TrimSpace(key)
+	if err := CheckRoles(roles); err != nil {
+		return false, err
+	}
 	if _, err := note.NewVerifier(key); err != nil {
 		return false, fmt.Errorf("%.100q is not a public key: want name+hash+base64, as key show prints it", key)
 	}
-	if slices.Contains(t.Keys, key) {
+	known := slices.Contains(t.Keys, key)
+	if known && (len(roles) == 0 || slices.Equal(roles, t.Roles(key))) {
 		return false, nil
 	}
-	t.Keys = append(t.Keys, key)
-	return true, t.edit(func(lines []string) []string { return append(lines, key) })
+	if !known {
+		t.Keys = append(t.Keys, key)
+	}
+	t.setRoles(key, roles)
+	line := strings.Join(append([]string{key}, roles...), " ")
+	return true, t.edit(func(lines []string) []string {
+		for i, l := range lines {
+			if keyOf(l) == key {
+				lines[i] = line
+				return lines
+			}
+		}
+		return append(lines, line)
+	})
+}
+
+// keyOf returns the key on a line of the file.
+func keyOf(line string) string {
+	key, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	return key
 }
 
 // Remove removes the keys whose whole text, name, or name+hash is name, from the keyring and from
@@ -90,7 +126,7 @@ func (t *Keyring) Remove(name string) (removed []string, err error) {
 		return nil, fmt.Errorf("no trusted key is named %q", name)
 	}
 	return removed, t.edit(func(lines []string) []string {
-		return slices.DeleteFunc(lines, func(l string) bool { return slices.Contains(removed, strings.TrimSpace(l)) })
+		return slices.DeleteFunc(lines, func(l string) bool { return slices.Contains(removed, keyOf(l)) })
 	})
 }
 
@@ -138,8 +174,9 @@ func (t *Keyring) Open(msg []byte) (*note.Note, error) {
 			return nil, err
 		}
 	}
-	if have := t.Count(n.Sigs); have < t.Require {
-		return nil, &TooFewError{t.Require, have, Names(n.UnverifiedSigs)}
+	if err := t.Check(Names(n.Sigs)); err != nil {
+		err.Others = Names(n.UnverifiedSigs)
+		return nil, err
 	}
 	return n, nil
 }
@@ -163,17 +200,20 @@ func (t *Keyring) checkSignature(text []byte, line string) error {
 	return err
 }
 
-// Count returns how many distinct public keys made verified signatures.
-func (t *Keyring) Count(sigs []note.Signature) int {
-	keys := make(map[string]bool)
-	for _, s := range sigs {
+// Check returns an error unless the signers, as "name+hash", are as many of the keys as are required.
+func (t *Keyring) Check(signers []string) *TooFewError {
+	roles := make(map[string][]string) // by public key: a key with several names has the roles of all
+	for _, s := range signers {
 		for _, k := range t.Keys {
-			if public, ok := strings.CutPrefix(k, fmt.Sprintf("%s+%08x+", s.Name, s.Hash)); ok {
-				keys[public] = true
+			if public, ok := strings.CutPrefix(k, s+"+"); ok {
+				roles[public] = append(roles[public], t.roles[k]...)
 			}
 		}
 	}
-	return len(keys)
+	if have := len(roles); have < t.Require {
+		return &TooFewError{Want: t.Require, Have: have}
+	}
+	return t.checkRoles(roles)
 }
 
 // Claims reports whether a signature line of a note carries the name and hash of a trusted key. It
@@ -222,6 +262,7 @@ func (e *UntrustedError) Error() string {
 
 // A TooFewError reports that fewer trusted keys signed than are required.
 type TooFewError struct {
+	Role       string // that the keys must have; "" for any
 	Want, Have int
 	Others     []string // "name+hash" of untrusted keys that signed too
 }
@@ -229,6 +270,10 @@ type TooFewError struct {
 // Error says how many signed and how many are required.
 func (e *TooFewError) Error() string {
 	text := fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
+	if e.Role != "" {
+		text = fmt.Sprintf("signed by %d of the trusted keys in the role of %s, and %d are required (each key counts in one role)",
+			e.Have, e.Role, e.Want)
+	}
 	if len(e.Others) > 0 {
 		text += "; also signed by " + strings.Join(e.Others, ", ") + ", not trusted here"
 	}

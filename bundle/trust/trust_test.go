@@ -75,7 +75,7 @@ func TestOpen(t *testing.T) {
 	two := NewKeyring(a.Verifier, b.Verifier)
 	two.Require = 2
 	n, err := two.Open(sign(a, b, stranger))
-	if err != nil || n.Text != "text\n" || two.Count(n.Sigs) != 2 {
+	if err != nil || n.Text != "text\n" || two.Check(Names(n.Sigs)) != nil {
 		t.Errorf("two of two: %v, %v", n, err)
 	}
 	if few, ok := errors.AsType[*TooFewError](openError(two, sign(a, stranger))); !ok || few.Have != 1 || few.Want != 2 || len(few.Others) != 1 {

@@ -63,7 +63,7 @@ Example:
 				return err
 			}
 			defer b.Close()
-			keyring, err := e.keyring(1)
+			keyring, err := e.keyring(oneKey)
 			if err != nil {
 				return err
 			}
@@ -161,7 +161,7 @@ func openForCatalog(ctx context.Context, e *env, name string) (
 		}
 		return []*bundle.Bundle{b}, nil, b.Close, nil
 	}
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return nil, nil, nil, err
 	}

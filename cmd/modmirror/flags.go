@@ -10,9 +10,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// requireFlag adds the flag for the number of keys that must have signed a bundle.
-func requireFlag(fs *pflag.FlagSet, require *int) {
-	fs.IntVar(require, "require", 1, "how `many` of the trusted keys must have signed, each public key counted once")
+// oneKey is the value of --require for one of the trusted keys, whatever its role.
+const oneKey = "1"
+
+// requireFlag adds the flag for who must have signed a bundle.
+func requireFlag(fs *pflag.FlagSet, require *string) {
+	fs.StringVar(require, "require", oneKey,
+		"how `many` of the trusted keys must have signed, or of which roles: maker:1,approver:1 (each public key counts once)")
 }
 
 // stateFlag adds the flag for the state directory.

@@ -32,7 +32,7 @@ func importCommand() *command {
 	var dir, state, gosumdb, maxAge string
 	var asJSON bool
 	var identities []string
-	var require int
+	var require string
 	var judge policyFlags
 	im := new(store.Import)
 	return &command{

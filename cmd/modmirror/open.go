@@ -26,22 +26,22 @@ func (e *env) trustFile() string { return filepath.Join(e.configDir, "trusted") 
 // stateDir returns the default state directory.
 func stateDir() string { return filepath.Join(xdg.StateHome, "modmirror") }
 
-// keyring returns the trusted keys, of which require must have signed a bundle.
-func (e *env) keyring(require int) (*trust.Keyring, error) {
-	if require < 1 {
-		return nil, usagef("--require %d: want 1 or more", require)
-	}
+// keyring returns the trusted keys. require is the value of --require.
+func (e *env) keyring(require string) (*trust.Keyring, error) {
 	keyring, err := trust.Read(e.trustFile())
-	if err == nil {
-		keyring.Require = require
+	if err != nil {
+		return nil, err
 	}
-	return keyring, err
+	if err := keyring.SetRequirement(require); err != nil {
+		return nil, usagef("--require %v", err)
+	}
+	return keyring, nil
 }
 
 // openBundle opens a bundle that a trusted key signed, or the newest bundle of a store with one
 // line. The caller closes it.
 func openBundle(ctx context.Context, e *env, file string) (*bundle.Bundle, error) {
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func openLines(ctx context.Context, e *env, file string) (lines []*bundle.Bundle
 		}
 		return []*bundle.Bundle{b}, b.Close, nil
 	}
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return nil, nil, err
 	}

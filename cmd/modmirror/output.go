@@ -34,7 +34,7 @@ func (e *env) bundleOfLine(line string) func(name string) error {
 // trustedKeys returns the keys that are trusted here, in the form of trust.Key.Verifier. The
 // caller may change the list.
 func (e *env) trustedKeys() ([]string, error) {
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ line that would except it. sync --policy and import --policy refuse such a bundl
   deprecated warn
   new cgo,asm,binary,exec warn
   size 200MiB
-  except GO-2026-1234 golang.org/x/net@v0.30.0 until 2027-03-01 because "not reachable"
+  except GO-2026-1234 golang.org/x/net until 2027-03-01 because "not reachable"
 
 Example:
   modmirror policy team.tar policy.txt

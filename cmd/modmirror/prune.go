@@ -109,7 +109,7 @@ func pruneStore(ctx context.Context, e *env, f *pruneFlags) error {
 	if _, err := os.Stat(filepath.Join(f.store, "lock")); err != nil {
 		return fmt.Errorf("%s: not a store that import made", f.store)
 	}
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 func publishCommand() *command {
 	var to, endpoint string
 	var static, allowRollback, asJSON bool
-	var require int
+	var require string
 	guard := new(outputGuard)
 	return &command{
 		name:    "publish",

@@ -50,7 +50,8 @@ type serveFlags struct {
 	maxAge, proxies                         string
 	allowRollback, noScrub, noLandlock      bool
 	minSequence                             int64
-	require, maxConns                       int
+	require                                 string
+	maxConns                                int
 	tls                                     serve.TLS
 	access                                  serve.Access
 	inside                                  serve.Inside

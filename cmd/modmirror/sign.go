@@ -44,7 +44,7 @@ Example:
 			if len(args) == 0 || to != "" && len(args) != 1 {
 				return usagef("want a bundle")
 			}
-			keyring, err := e.keyring(1)
+			keyring, err := e.keyring(oneKey)
 			if err != nil {
 				return err
 			}

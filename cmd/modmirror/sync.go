@@ -313,7 +313,7 @@ func parseSources(e *env, settings goenv.Settings, args []string) (*mirror.Job, 
 // sayLine reports what is easily overlooked: a key that is not trusted here, and a bundle that
 // begins a new line beside others because of its name.
 func sayLine(e *env, run *assemble.Run, key *trust.Key) error {
-	keyring, err := e.keyring(1)
+	keyring, err := e.keyring(oneKey)
 	if err != nil {
 		return err
 	}

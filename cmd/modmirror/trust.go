@@ -18,11 +18,12 @@ import (
 
 func trustCommand() *command {
 	var asJSON bool
+	var roles []string
 	return &command{
 		name:    "trust",
 		summary: "choose the keys whose bundles are accepted here",
 		usage: `
-Usage: modmirror trust add KEY|FILE
+Usage: modmirror trust add [--role ROLE] KEY|FILE
        modmirror trust list [BUNDLE|STORE...]
        modmirror trust remove NAME|KEY
 
@@ -30,10 +31,17 @@ modmirror opens a bundle only if a trusted key signed it. Get the key from the p
 who makes the bundles, by a way that you keyring. With bundles or stores, list prints
 which of them each key signed, and which no other trusted key signed.
 
+A key may have a role, maker or approver, or both: --require maker:1,approver:1 wants
+signatures of two people. A key that has both roles counts in one of them.
+
 Example:
   modmirror trust add team.pub
+  modmirror trust add --role approver security.pub
 `,
-		flags: func(fs *pflag.FlagSet) { fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key") },
+		flags: func(fs *pflag.FlagSet) {
+			fs.BoolVar(&asJSON, "json", false, "list: print a JSON object for each key")
+			fs.StringSliceVar(&roles, "role", nil, "add: the `role` of the key, maker or approver, in place of those that it has")
+		},
 		run: func(_ context.Context, e *env, args []string) error {
 			keyring, err := trust.Read(e.trustFile())
 			if err != nil {
@@ -41,7 +49,7 @@ Example:
 			}
 			switch {
 			case len(args) == 2 && args[0] == "add":
-				return addTrust(e, keyring, args[1])
+				return addTrust(e, keyring, args[1], roles)
 			case len(args) >= 1 && args[0] == "list":
 				return listTrust(e, keyring, args[1:], asJSON)
 			case len(args) == 2 && args[0] == "remove":
@@ -57,7 +65,10 @@ Example:
 }
 
 // addTrust adds a key, or the keys in a file, to the trusted ones.
-func addTrust(e *env, keyring *trust.Keyring, key string) error {
+func addTrust(e *env, keyring *trust.Keyring, key string, roles []string) error {
+	if err := trust.CheckRoles(roles); err != nil {
+		return usagef("--role: %v", err)
+	}
 	keys := []string{key}
 	if _, err := os.Stat(key); err == nil {
 		list, err := trust.Read(key)
@@ -69,12 +80,12 @@ func addTrust(e *env, keyring *trust.Keyring, key string) error {
 		}
 	}
 	for _, key := range keys {
-		added, err := keyring.Add(key)
+		added, err := keyring.Add(key, roles...)
 		if err != nil {
 			return err
 		}
 		if added {
-			e.say("trusting %s", strings.TrimSpace(key))
+			e.say("trusting %s", strings.Join(append([]string{strings.TrimSpace(key)}, keyring.Roles(strings.TrimSpace(key))...), " "))
 		} else {
 			e.say("already trusted: %s", strings.TrimSpace(key))
 		}
@@ -85,6 +96,7 @@ func addTrust(e *env, keyring *trust.Keyring, key string) error {
 // trustedKey is what trust list prints of a key with --json.
 type trustedKey struct {
 	Key     string         `json:"key"`
+	Roles   []string       `json:"roles"`
 	Bundles []signedBundle `json:"bundles"` // that the key signed
 }
 
@@ -113,7 +125,7 @@ func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error
 		bundles = append(bundles, list...)
 	}
 	for _, k := range keyring.Keys {
-		key := trustedKey{Key: k, Bundles: []signedBundle{}}
+		key := trustedKey{Key: k, Roles: append([]string{}, keyring.Roles(k)...), Bundles: []signedBundle{}}
 		v, err := note.NewVerifier(k)
 		if err != nil {
 			return err
@@ -131,7 +143,7 @@ func listTrust(e *env, keyring *trust.Keyring, args []string, asJSON bool) error
 			}
 			continue
 		}
-		fmt.Fprintln(e.stdout, k)
+		fmt.Fprintln(e.stdout, strings.Join(append([]string{k}, key.Roles...), " "))
 		for _, b := range key.Bundles {
 			alone := ""
 			if b.Alone {

@@ -50,7 +50,7 @@ func verifyCommand() *command {
 	v := new(verification)
 	var gosumdb, list string
 	var private []string
-	var require int
+	var require string
 	guard := new(outputGuard)
 	return &command{
 		name:    "verify",
