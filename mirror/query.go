@@ -168,12 +168,7 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 		if !q.Lower {
 			slices.Reverse(matching)
 		}
-		v, err := f.oldEnough(ctx, path, matching)
-		if v == "" && err == nil {
-			err = &noMatchError{path, query, fmt.Sprintf(": all %d that do are too young for the policy's cooldown; "+
-				"one that is named in full is carried all the same", len(matching))}
-		}
-		return v, err
+		return f.oldEnough(ctx, module.Version{Path: path, Version: query}, matching)
 	}
 	if !q.MayLatest {
 		return "", noMatch(path, query, list, retracts, q)
@@ -206,15 +201,19 @@ func (f *fetcher) query(ctx context.Context, path, query string, q sources.Match
 	return "", fmt.Errorf("%s: no version that %s could mean: %w", path, query, err)
 }
 
-// oldEnough returns the first version of a list that is not too young, or "".
-func (f *fetcher) oldEnough(ctx context.Context, path string, list []string) (string, error) {
-	for _, v := range list {
-		why, err := f.young(ctx, module.Version{Path: path, Version: v})
+// maxYoung is how many versions a query passes over because they are too young. Each costs a lookup.
+const maxYoung = 200
+
+// oldEnough returns the first version of a list, which match a query, that is not too young.
+func (f *fetcher) oldEnough(ctx context.Context, query module.Version, list []string) (string, error) {
+	for _, v := range list[:min(len(list), maxYoung)] {
+		why, err := f.young(ctx, module.Version{Path: query.Path, Version: v})
 		if why == "" || err != nil {
 			return v, err
 		}
 	}
-	return "", nil
+	return "", fmt.Errorf("%s: all %d versions that match %s are too young for the policy's cooldown; "+
+		"one that is named in full is carried all the same", query.Path, min(len(list), maxYoung), query.Version)
 }
 
 // onlyVersion returns the only version that a query can mean, unless it is too young.

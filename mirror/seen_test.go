@@ -67,12 +67,43 @@ func TestSightings(t *testing.T) {
 	want(1, 2)
 	write(900*day, 800*day, 500*day, 399*day, day) // of those that are too old, the last one says enough
 	want(5, 4)
-	write(-day) // the clock was wrong
-	want(0, 1)
+	write(-day) // the clock was wrong, and is right now
+	want(0, 2)
+	want(1, 2)
 	if err := os.WriteFile(file, []byte(strings.Replace(string(data), `"Note":"`, `"Note":"AA`, 1)), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	want(0, 1) // nobody signed that
+
+	// The clock was in 1970 when the tree had grown. That is no old tree.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1)
+	small := time.Now()
+	if err := w.up.Grow(); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.MaxAge = 0
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	want(0, 1)
+	if data, err = os.ReadFile(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &all); err != nil {
+		t.Fatal(err)
+	}
+	grown := all[0].Note
+	data, err = json.Marshal([]seenHead{{time.Unix(0, 0), grown}, {small.Add(-30 * day), note}})
+	if err == nil {
+		err = os.WriteFile(file, data, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(1, 3)
 }
 
 // TestCooldown checks to which versions queries are resolved when young ones do not count.

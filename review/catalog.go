@@ -120,6 +120,19 @@ func NewContents(c *bundle.Contents) Contents {
 	return out
 }
 
+// Before returns what the line of the bundle has already; nothing for one that begins its line.
+func (c Contents) Before() (list []Zips) {
+	for _, b := range []*bundle.Bundle{c.contents.Base, c.contents.Whole} {
+		if b != nil {
+			list = append(list, NewCarried(b))
+		}
+	}
+	return list
+}
+
+// Sums reports whether there is a checksum database.
+func (c Contents) Sums() bool { return c.contents.DB != "" }
+
 // Crosses implements Zips.
 func (c Contents) Crosses(_ context.Context, v index.Version) (bool, error) {
 	s := c.zips[module.Version{Path: v.Path, Version: v.Version}]
@@ -192,6 +205,19 @@ func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
 		}
 		return data, err
 	})
+}
+
+// Databases opens the vulnerability databases of bundles, each that there is. The error says why
+// others cannot be read.
+func Databases(ctx context.Context, bundles ...*bundle.Bundle) (list []*vulndb.DB, err error) {
+	for _, b := range bundles {
+		db, bad := Database(ctx, b)
+		if db != nil {
+			list = append(list, db)
+		}
+		err = cmp.Or(err, bad)
+	}
+	return list, err
 }
 
 // Database opens the vulnerability database of bundles: the newest one. It returns nil when none

@@ -2,6 +2,8 @@ package review
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -81,14 +83,33 @@ func NewChains(ctx context.Context, catalogs ...Catalog) (*Chains, error) {
 
 // Of returns a shortest chain of versions to m, each of which requires the next one, as
 // "path@version". It is m alone when nothing requires it.
-func (c *Chains) Of(m module.Version) []string {
-	n, ok := c.number[m]
+func (c *Chains) Of(m module.Version) []string { return c.of(m, math.MaxInt) }
+
+// shortChain is how many versions ShortOf names.
+const shortChain = 12
+
+// ShortOf is Of, but of a chain of more than twelve versions it names the first and last six: a
+// hostile graph may be one chain.
+func (c *Chains) ShortOf(m module.Version) []string { return c.of(m, shortChain) }
+
+func (c *Chains) of(m module.Version, most int) (chain []string) {
+	last, ok := c.number[m]
 	if !ok {
 		return []string{m.String()}
 	}
-	var chain []string
-	for ; n >= 0; n = c.from[n] {
-		chain = append(chain, c.versions[n].String())
+	length := 0
+	for n := last; n >= 0; n = c.from[n] {
+		length++
+	}
+	at := length
+	for n := last; n >= 0; n = c.from[n] {
+		at--
+		switch {
+		case length <= most || at < most/2 || at >= length-most/2:
+			chain = append(chain, c.versions[n].String())
+		case at == most/2:
+			chain = append(chain, fmt.Sprintf("… %d more …", length-most))
+		}
 	}
 	slices.Reverse(chain)
 	return chain

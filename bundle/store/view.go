@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -118,11 +119,20 @@ func complete(ctx context.Context, b *bundle.Bundle, have *holding) error {
 }
 
 // Sightings returns the trees of a checksum database that bundles in the store prove their records
-// under, but not that of b, each with the signed time of its bundle.
+// under, but not that of b, each with the signed time of its bundle, or that of its file here when
+// that is later: who signs a bundle can call it old, and not make it have been here.
 func (v *View) Sightings(b *bundle.Bundle) (list []proof.Sighting) {
 	for _, x := range v.have.bundles {
 		if x.Manifest.DB == b.Manifest.DB && x.ID() != b.ID() {
-			list = append(list, x.Sighting())
+			s := x.Sighting()
+			st, err := os.Stat(x.Path())
+			if err != nil {
+				continue // not in a file: nothing says when it came
+			}
+			if st.ModTime().After(s.Seen) {
+				s.Seen = st.ModTime()
+			}
+			list = append(list, s)
 		}
 	}
 	return list

@@ -62,8 +62,11 @@ Example:
 				return err
 			}
 			defer b.Close()
-			in := policy.Input{Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now()}
-			in.DB, in.DBErr = review.Database(ctx, b)
+			in := policy.Input{
+				Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Sums: b.Manifest.DB != "",
+				Before: []review.Zips{review.NewEarlier(b)},
+			}
+			in.DBs, in.DBErr = review.Databases(ctx, b)
 			r, err := p.Check(ctx, in)
 			if err != nil {
 				return err
@@ -115,11 +118,13 @@ func readPolicy(files []string, lines []sources.PolicyLine) (*policy.Policy, err
 	return p, nil
 }
 
-// namedVersions returns the versions that sources name in full.
+// namedVersions returns the versions that somebody has named in full among the sources. It must be
+// called before a run adds to these what a rehearsal missed, or what the line has.
 func namedVersions(job *mirror.Job) map[module.Version]bool {
 	named := make(map[module.Version]bool)
 	for i := range job.List {
-		if s := &job.List[i]; s.Mod == nil && s.Work == nil && module.CanonicalVersion(s.Query.Version) == s.Query.Version {
+		s := &job.List[i]
+		if s.Mod == nil && s.Work == nil && !s.NoZip && module.CanonicalVersion(s.Query.Version) == s.Query.Version {
 			named[s.Query] = true
 		}
 	}
@@ -131,15 +136,20 @@ const maxViolations = 200
 
 // sayPolicy prints the result of a policy.
 func (e *env) sayPolicy(r *policy.Report) {
-	for _, g := range policy.Groups(r.Violations[:min(len(r.Violations), maxViolations)]) {
+	shown := 0
+	for _, g := range policy.Groups(r.Violations) {
+		if shown > 0 && shown+len(g.Violations) > maxViolations {
+			break
+		}
+		shown += len(g.Violations)
 		e.sayGroup(g)
 	}
-	e.sayMore(r.Violations, "violation")
+	e.sayMore(len(r.Violations)-shown, "violation")
 	for i := range r.Warnings[:min(len(r.Warnings), maxViolations)] {
 		v := &r.Warnings[i]
 		e.sayClean("warning: %s: %s (%s: %s)", v.Subject(), flat(v.What), v.Line, v.Text)
 	}
-	e.sayMore(r.Warnings, "warning")
+	e.sayMore(len(r.Warnings)-maxViolations, "warning")
 	list := r.Excepted[:min(len(r.Excepted), maxViolations)]
 	for len(list) > 0 {
 		v, n := &list[0], 0
@@ -152,20 +162,23 @@ func (e *env) sayPolicy(r *policy.Report) {
 			strings.Join(what, ", "))
 		list = list[n:]
 	}
-	e.sayMore(r.Excepted, "exception")
+	e.sayMore(len(r.Excepted)-maxViolations, "exception")
 	for _, x := range r.Unused {
 		e.sayClean("nothing needs the exception on %s any more: %s %s", x.Line, x.What, x.Module)
 	}
 	for _, n := range r.Notes {
 		e.sayClean("policy: %s", flat(n))
 	}
+	if r.More > 0 {
+		e.say("policy: of each list the first 10,000 are kept; there are %d more", r.More)
+	}
 	e.say("policy: %s in %s, %s, %d excepted", number(len(r.Violations), "violation"),
 		number(r.Checked, "version"), number(len(r.Warnings), "warning"), len(r.Excepted))
 }
 
 // sayMore says how many elements of a list were not printed.
-func (e *env) sayMore(list []policy.Violation, what string) {
-	if more := len(list) - maxViolations; more > 0 {
+func (e *env) sayMore(more int, what string) {
+	if more > 0 {
 		e.say("and %s more, which --json has", number(more, what))
 	}
 }
@@ -210,10 +223,13 @@ func (r *syncReport) checkPolicy(ctx context.Context, c review.Contents, m *bund
 		return nil
 	}
 	in := policy.Input{
-		Zips: c, Size: m.Size, Now: time.Now(), Named: namedVersions(r.job), Seen: r.synced.Seen,
+		Zips: c, Before: c.Before(), Size: m.Size, Now: time.Now(), Sums: c.Sums(), Named: r.named, Seen: r.synced.Seen,
 		Retraction: r.synced.Retraction,
 	}
-	in.DB, in.DBErr = c.Database(ctx)
+	db, err := c.Database(ctx)
+	if in.DBErr = err; db != nil {
+		in.DBs = append(in.DBs, db)
+	}
 	report, err := r.policy.Check(ctx, in)
 	if err != nil {
 		return fmt.Errorf("policy: %w", err)
@@ -225,8 +241,22 @@ func (r *syncReport) checkPolicy(ctx context.Context, c review.Contents, m *bund
 
 // accept compares a bundle with the policy of an import.
 func (i *importer) accept(ctx context.Context, b *bundle.Bundle, v *store.View) error {
-	in := policy.Input{Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Seen: v.Sightings(b)}
-	in.DB, in.DBErr = review.Database(ctx, append([]*bundle.Bundle{b}, v.Lines...)...)
+	in := policy.Input{
+		Zips: review.NewCarried(b), BeforeCounts: true, Size: b.Manifest.Size, Now: time.Now(),
+		Sums: b.Manifest.DB != "", Seen: v.Sightings(b),
+	}
+	known := []*bundle.Bundle{b}
+	// What the store serves now is what was judged before. Where it serves nothing, all is new.
+	if before, err := i.store.View(ctx, nil); err == nil {
+		defer before.Close()
+		known = append(known, before.Lines...)
+		for _, line := range before.Lines {
+			in.Before = append(in.Before, review.NewCarried(line))
+		}
+	} else if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	in.DBs, in.DBErr = review.Databases(ctx, known...)
 	report, err := i.policy.Check(ctx, in)
 	if err != nil {
 		return hint.Add(fmt.Errorf("policy: %w", err), "without --policy the bundle comes in unseen")

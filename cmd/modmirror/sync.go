@@ -154,7 +154,11 @@ func runSync(ctx context.Context, report *syncReport, f *syncFlags, args []strin
 		return err
 	}
 	defer run.Close()
+	report.named = namedVersions(o.Sources)
 	if f.dryRun {
+		if !report.policy.Empty() {
+			e.say("--dry-run compares nothing with the policy")
+		}
 		p, err := run.Plan(ctx)
 		if err != nil {
 			return err
@@ -197,7 +201,7 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 	if report.policy, err = readPolicy(f.policy.files, o.Sources.Policy); err != nil {
 		return o, err
 	}
-	report.job, report.flags = o.Sources, &f.policy
+	report.flags = &f.policy
 	f.guard.reads(f.policy.files...)
 	if o.Package, err = f.packaging.parse(); err != nil {
 		return o, err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/module"
+
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/hint"
@@ -26,7 +28,7 @@ type syncReport struct {
 	progress *mirror.Progress
 	result   syncResult
 
-	job    *mirror.Job
+	named  map[module.Version]bool // by somebody, in full
 	policy *policy.Policy
 	flags  *policyFlags
 	synced *mirror.Closure

@@ -25,10 +25,19 @@ type Input struct {
 	Size int64 // of the file that is carried across, in bytes
 	Now  time.Time
 
-	// DB is the vulnerability database, nil for none. DBErr says why it cannot be read.
-	DB    *vulndb.DB
+	// Before is what is there already; empty for nothing. What a version can do is new beside that.
+	// BeforeCounts says that a version crosses unless it is there; else Zips.Crosses says so. A bundle
+	// from elsewhere must not decide that about itself.
+	Before       []review.Zips
+	BeforeCounts bool
+
+	// DBs are the vulnerability databases to compare with. All count: a new one may know less. DBErr
+	// says why one cannot be read.
+	DBs   []*vulndb.DB
 	DBErr error
 
+	// Sums says that there is a checksum database. What has no record in it is private then.
+	Sums bool
 	// Seen are the heads of the checksum database that are known here, for cooldown.
 	Seen []proof.Sighting
 	// Retraction, which may be nil, reports whether a version is retracted that is perhaps not
@@ -45,7 +54,8 @@ type Report struct {
 	Warnings   []Violation `json:"warnings"`
 	Excepted   []Violation `json:"excepted"`
 	Unused     []Exception `json:"unused"` // exceptions from nothing that crosses
-	Notes      []string    `json:"notes"`  // what could not be compared
+	More       int         `json:"more"`   // of the lists above, beyond 10,000 each
+	Notes      []string    `json:"notes"`  // what it was compared with, and what could not be
 }
 
 // A Violation is something that a line of the policy is against.
@@ -128,21 +138,29 @@ func (p *Policy) Check(ctx context.Context, in Input) (*Report, error) {
 		Policy: p, in: in, crosses: make(map[module.Version]index.Version), carried: make(map[string][]index.Version),
 		out: &Report{Violations: []Violation{}, Warnings: []Violation{}, Excepted: []Violation{}, Unused: []Exception{}, Notes: []string{}},
 	}
-	for v, err := range in.Zips.Versions(ctx, "") {
+	before := make(map[module.Version]string) // h1 of what is there
+	for _, z := range in.Before {
+		for v, err := range review.WholeVersions(ctx, z) {
+			if err != nil {
+				return nil, err
+			}
+			before[module.Version{Path: v.Path, Version: v.Version}] = v.H1
+		}
+	}
+	for v, err := range review.WholeVersions(ctx, in.Zips) {
 		if err != nil {
 			return nil, err
-		}
-		if v.ZipSize == nil {
-			continue
 		}
 		c.carried[v.Path] = append(c.carried[v.Path], v)
-		does, err := in.Zips.Crosses(ctx, v)
-		if err != nil {
-			return nil, err
+		m := module.Version{Path: v.Path, Version: v.Version}
+		does := !in.BeforeCounts || before[m] != v.H1
+		if !in.BeforeCounts {
+			if does, err = in.Zips.Crosses(ctx, v); err != nil {
+				return nil, err
+			}
 		}
 		if does {
-			c.crosses[module.Version{Path: v.Path, Version: v.Version}] = v
-			c.hasDB = c.hasDB || v.Record != nil
+			c.crosses[m] = v
 			c.order = append(c.order, v)
 		}
 	}
@@ -169,7 +187,12 @@ func (p *Policy) Check(ctx context.Context, in Input) (*Report, error) {
 
 // concernsEarlier reports whether an exception may be about what earlier bundles of the line brought.
 func (c *check) concernsEarlier(x *Exception) bool {
-	for path, list := range c.carried {
+	path, _, _ := strings.Cut(x.Module, "@")
+	among := map[string][]index.Version{path: c.carried[path]}
+	if strings.HasSuffix(path, "/...") {
+		among = c.carried
+	}
+	for path, list := range among {
 		for _, v := range list {
 			if matches(x.Module, path, v.Version) && !c.isCrossing(v) {
 				return true
@@ -187,7 +210,7 @@ type check struct {
 	order   []index.Version                  // what crosses, by path and version
 	crosses map[module.Version]index.Version // the same
 	carried map[string][]index.Version       // by path, of earlier bundles too
-	hasDB   bool                             // some version has a record
+	private []string                         // versions that no cooldown was applied to
 }
 
 // isCrossing reports whether a carried version crosses.
@@ -212,15 +235,17 @@ func (c *check) add(r *rule, word string, v index.Version, what string, ids ...s
 	default:
 		x.Ended = e
 	}
-	if len(*list) < maxViolations {
-		*list = append(*list, x)
+	if len(*list) == maxViolations {
+		c.out.More++
+		return
 	}
+	*list = append(*list, x)
 }
 
 // version compares what the catalog says about a version.
 func (c *check) version(v index.Version) {
 	for _, r := range c.rules[Deny] {
-		if pattern, ok := r.pattern(v.Path, v.Version); ok {
+		if pattern, ok := r.denies(v.Path, v.Version); ok {
 			c.add(r, Deny, v, "denied by "+pattern)
 			break
 		}
@@ -266,8 +291,13 @@ func reason(text string) string {
 
 // young says why a version is, or may be, younger than some days; "" when it is not.
 func (c *check) young(v index.Version, days int) string {
-	if c.in.Named[module.Version{Path: v.Path, Version: v.Version}] || v.Record == nil && c.hasDB {
-		return "" // a private module: whoever signs the bundle vouches for it
+	m := module.Version{Path: v.Path, Version: v.Version}
+	if c.in.Named[m] {
+		return ""
+	}
+	if v.Record == nil && c.in.Sums { // whoever signs the bundle vouches for it
+		c.private = append(c.private, m.String())
+		return ""
 	}
 	made, err := time.Parse(time.RFC3339, v.Time)
 	if err != nil {
@@ -283,7 +313,14 @@ func (c *check) cooldown(days int) proof.Cooldown {
 // noSighting reports that a cooldown went by times.
 func (c *check) noSighting() {
 	rules := c.rules[Cooldown]
-	if len(rules) == 0 || !c.hasDB {
+	if len(rules) == 0 {
+		return
+	}
+	if n := len(c.private); n > 0 {
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("cooldown: %d private versions, which have no record, were not asked for their age: %s%s",
+			n, strings.Join(c.private[:min(n, 5)], ", "), map[bool]string{true: ", …"}[n > 5]))
+	}
+	if !c.in.Sums {
 		return
 	}
 	begin := c.cooldown(rules[0].days).Begin()
@@ -311,29 +348,45 @@ func (c *check) vulns(ctx context.Context) error {
 		return nil
 	}
 	r := rules[0]
-	if c.in.DB == nil && c.in.DBErr == nil {
+	if c.in.DBErr != nil {
+		c.add(r, Vulns, index.Version{}, "a vulnerability database cannot be read: "+c.in.DBErr.Error())
+	} else if len(c.in.DBs) == 0 {
 		c.add(r, Vulns, index.Version{}, "no vulnerability database to compare with: modmirror sync --vulndb carries it")
-		return nil
 	}
-	found, err := (*review.Vulns)(nil), c.in.DBErr
-	if err == nil {
-		found, err = review.FindVulns(ctx, []review.Catalog{c.in.Zips}, c.in.DB)
+	type finding struct {
+		m  module.Version
+		id string
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		c.add(r, Vulns, index.Version{}, "the vulnerability database cannot be read: "+err.Error())
-		c.in.DB = nil
-		return nil
-	}
-	for i := range found.List {
-		x := &found.List[i]
-		if r.words[0] == vulnsUnlessFixMissing && x.Fixed == "" && x.FixCarried == "" {
-			continue
+	seen := make(map[finding]bool)
+	for i, db := range c.in.DBs {
+		found, err := review.FindVulns(ctx, []review.Catalog{c.in.Zips}, db)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		for _, v := range c.versionsOf(x) {
-			c.add(r, Vulns, v, x.ID+": "+x.Summary, append([]string{x.ID}, x.Aliases...)...)
+		if err != nil {
+			c.add(r, Vulns, index.Version{}, "a vulnerability database cannot be read: "+err.Error())
+			c.in.DBs = slices.Delete(slices.Clone(c.in.DBs), i, len(c.in.DBs))
+			return nil
+		}
+		note := "vulns: by the database of " + db.Modified.UTC().Format(time.DateOnly)
+		if db.Modified.After(c.in.Now.AddDate(0, 0, 1)) {
+			note += ", which is in the future: is the clock right?"
+		}
+		if !slices.Contains(c.out.Notes, note) {
+			c.out.Notes = append(c.out.Notes, note)
+		}
+		for j := range found.List {
+			x := &found.List[j]
+			if r.words[0] == vulnsUnlessFixMissing && x.Fixed == "" && x.FixCarried == "" {
+				continue
+			}
+			for _, v := range c.versionsOf(x) {
+				f := finding{module.Version{Path: v.Path, Version: v.Version}, x.ID}
+				if !seen[f] {
+					seen[f] = true
+					c.add(r, Vulns, v, x.ID+": "+x.Summary, append([]string{x.ID}, x.Aliases...)...)
+				}
+			}
 		}
 	}
 	return nil
@@ -374,44 +427,54 @@ func (c *check) facts(ctx context.Context) error {
 	})
 }
 
-// factsBefore returns the facts of what the line had until now of the modules of which something
-// crosses: of the highest version of each. known is false when there is nothing to compare with.
+// factsBefore returns the facts of what is there already of the modules of which something crosses:
+// of the highest version of each. known is false when there is nothing to compare with.
 func (c *check) factsBefore(ctx context.Context) (before map[string]*facts.Facts, known bool, err error) {
 	if c.rules[New] == nil {
 		return nil, false, nil
 	}
-	highest := make(map[string]string)
-	for path, list := range c.carried {
-		for _, v := range list {
-			if c.isCrossing(v) {
-				continue
+	changes := make(map[string]bool)
+	for _, v := range c.order {
+		changes[v.Path] = true
+	}
+	type place struct {
+		version string
+		in      int
+	}
+	highest := make(map[string]place)
+	for i, z := range c.in.Before {
+		for v, err := range review.WholeVersions(ctx, z) {
+			if err != nil {
+				return nil, false, err
 			}
 			known = true
-			if h, ok := highest[path]; !ok || semver.Compare(v.Version, h) > 0 {
-				highest[path] = v.Version
+			if h, ok := highest[v.Path]; changes[v.Path] && (!ok || semver.Compare(v.Version, h.version) > 0) {
+				highest[v.Path] = place{v.Version, i}
 			}
 		}
 	}
 	if !known {
-		c.out.Notes = append(c.out.Notes, "new: this bundle begins its line, so there is nothing to compare with")
+		c.out.Notes = append(c.out.Notes, "new: there is nothing yet to compare with")
 		return nil, false, nil
-	}
-	for path := range highest {
-		if !slices.ContainsFunc(c.carried[path], c.isCrossing) {
-			delete(highest, path)
-		}
 	}
 	before = make(map[string]*facts.Facts)
-	wanted := func(v index.Version) bool { return highest[v.Path] == v.Version }
-	err = review.ReadFacts(ctx, c.in.Zips, wanted, func(f review.VersionFacts) error {
-		before[f.Path] = &f.Facts
-		return nil
-	})
-	if err != nil && ctx.Err() == nil { // a catalog has no zips
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("new: what is new is not known, since earlier versions cannot be read: %v", err))
-		return nil, false, nil
+	for i, z := range c.in.Before {
+		wanted := func(v index.Version) bool { return highest[v.Path] == place{v.Version, i} }
+		err := review.ReadFacts(ctx, z, wanted, func(f review.VersionFacts) error {
+			before[f.Path] = &f.Facts
+			return nil
+		})
+		if ctx.Err() != nil {
+			return nil, false, ctx.Err()
+		}
+		if err != nil { // a catalog has no zips
+			strict := slices.IndexFunc(c.rules[New], func(r *rule) bool { return !r.warn })
+			c.add(c.rules[New][max(strict, 0)], New, index.Version{},
+				fmt.Sprintf("what is new is not known, since earlier versions cannot be read: %v", err))
+			return nil, false, nil
+		}
 	}
-	return before, true, err
+	return before, true, nil
 }
 
 // license compares the license of a version.

@@ -37,7 +37,7 @@ func (c *check) explain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nearest := make(map[module.Version]string)
+	passing := make(map[string][]string) // by module
 	for _, list := range lists {
 		for i := range *list {
 			v := &(*list)[i]
@@ -45,7 +45,7 @@ func (c *check) explain(ctx context.Context) error {
 				continue
 			}
 			m := module.Version{Path: v.Module, Version: v.Version}
-			v.Chain = chains.Of(m)
+			v.Chain = chains.ShortOf(m)
 			if v.Because != nil {
 				continue
 			}
@@ -53,14 +53,14 @@ func (c *check) explain(ctx context.Context) error {
 			if v.Rule == License || v.Rule == New { // nothing is known about zips that are not here
 				continue
 			}
-			passes, ok := nearest[m]
+			pass, ok := passing[m.Path]
 			if !ok {
-				if passes, err = c.nearest(ctx, m); err != nil {
+				if pass, err = c.passing(ctx, m.Path); err != nil {
 					return err
 				}
-				nearest[m] = passes
+				passing[m.Path] = pass
 			}
-			v.Passes = passes
+			v.Passes = nearest(pass, m.Version)
 		}
 	}
 	return nil
@@ -72,47 +72,74 @@ func (c *check) exceptLine(v *Violation, what string) string {
 	return "except " + what + " " + v.Subject() + " until " + end + ` because "…"`
 }
 
-// nearest returns the nearest version of a module about which nothing is known that the rules are
-// against, a higher one if there is any: of those that are carried, the newest that the upstream
-// had, and those that the vulnerability database calls fixed. It returns "" when there is none, and
-// for toolchains.
-func (c *check) nearest(ctx context.Context, m module.Version) (string, error) {
-	if m.Path == modpath.Toolchain {
-		return "", nil
+// nearest returns the lowest version of a sorted list above another one, or else the highest below,
+// or "".
+func nearest(list []string, version string) string {
+	i, found := slices.BinarySearchFunc(list, version, semver.Compare)
+	above := i
+	if found {
+		above++
+	}
+	switch {
+	case above < len(list):
+		return list[above]
+	case i > 0:
+		return list[i-1]
+	}
+	return ""
+}
+
+const (
+	// maxCandidates bounds the versions of a module of which a report says whether they may pass.
+	maxCandidates = 2_000
+
+	// maxWork bounds the comparisons with ranges of vulnerabilities for one module: a second.
+	maxWork = 10_000_000
+)
+
+// passing returns the versions of a module about which nothing is known that the rules are against,
+// sorted: of those that are carried, the newest that the upstream had, and those that a vulnerability
+// database calls fixed. It returns none for toolchains, and where it would take long to find out.
+func (c *check) passing(ctx context.Context, path string) (list []string, err error) {
+	if path == modpath.Toolchain {
+		return nil, nil
 	}
 	known := make(map[string]index.Version)
 	candidates := make(map[string]bool)
-	for _, v := range c.carried[m.Path] {
+	for _, v := range c.carried[path] {
 		known[v.Version] = v
 		candidates[v.Version], candidates[v.Latest] = true, true
 	}
 	var entries []*vulndb.Entry
-	if c.in.DB != nil && c.rules[Vulns] != nil {
-		for e, err := range c.in.DB.Entries(ctx, m.Path) {
+	work := 0
+	for _, db := range c.in.DBs {
+		if c.rules[Vulns] == nil {
+			break
+		}
+		for e, err := range db.Entries(ctx, path) {
 			if err != nil {
-				return "", err
+				return nil, ctx.Err() // the rule says what is wrong
 			}
+			work += e.Work()
 			entries = append(entries, e)
-			for _, fix := range e.Fixes(m.Path) {
+			for _, fix := range e.Fixes(path) {
 				candidates[fix] = true
 			}
+			if len(candidates) > maxCandidates || work*len(candidates) > maxWork {
+				return nil, nil
+			}
 		}
 	}
-	delete(candidates, m.Version)
-	delete(candidates, "")
-	higher, lower := "", ""
+	if len(candidates) > maxCandidates {
+		return nil, nil
+	}
 	for v := range candidates {
-		if !semver.IsValid(v) || !c.passes(m.Path, v, known, entries) {
-			continue
-		}
-		switch {
-		case semver.Compare(v, m.Version) > 0 && (higher == "" || semver.Compare(v, higher) < 0):
-			higher = v
-		case semver.Compare(v, m.Version) < 0 && (lower == "" || semver.Compare(v, lower) > 0):
-			lower = v
+		if semver.IsValid(v) && c.passes(path, v, known, entries) {
+			list = append(list, v)
 		}
 	}
-	return cmp.Or(higher, lower), nil
+	slices.SortFunc(list, func(a, b string) int { return cmp.Or(semver.Compare(a, b), strings.Compare(a, b)) })
+	return list, ctx.Err()
 }
 
 // passes reports whether nothing is known against a version. Licenses and abilities do not count.
@@ -128,7 +155,7 @@ func (c *check) passes(path, version string, known map[string]index.Version, ent
 	if !ok {
 		v = index.Version{Path: path, Version: version}
 	}
-	alone := &check{Policy: &Policy{rules: make(map[string][]*rule)}, in: c.in, hasDB: c.hasDB, out: new(Report)}
+	alone := &check{Policy: &Policy{rules: make(map[string][]*rule)}, in: c.in, out: new(Report)}
 	for _, word := range []string{Deny, AllowOnly, Retracted, Deprecated} {
 		alone.rules[word] = c.rules[word]
 	}

@@ -84,14 +84,22 @@ func (e *SyntaxError) Unwrap() error { return e.Err }
 // Empty reports whether the policy has no rule.
 func (p *Policy) Empty() bool { return p == nil || len(p.rules) == 0 }
 
-// ReadFile adds the lines of a file. The error is a *SyntaxError for a line that cannot be read.
+// ReadFile adds the lines of a file. The error is a *SyntaxError for a line that cannot be read. A
+// file without a line is an error: somebody counts on it.
 func (p *Policy) ReadFile(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return p.Read(f, file)
+	before := p.lines
+	if err := p.Read(f, file); err != nil {
+		return err
+	}
+	if p.lines == before {
+		return fmt.Errorf("%s: there is no line of a policy in it", file)
+	}
+	return nil
 }
 
 // Read adds the lines of a policy, which has a name for messages.
@@ -143,6 +151,10 @@ func Words() (words []string) {
 
 // Add adds a line, which may be empty or a comment. The error is a *SyntaxError.
 func (p *Policy) Add(pos, line string) error {
+	line = strings.TrimSuffix(line, "\r")
+	if strings.ContainsRune(line, '\r') { // line ends of long ago: all would be one line, perhaps a comment
+		return &SyntaxError{pos, errors.New("a carriage return inside the line: save the file with other line ends")}
+	}
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
 		p.lines++
@@ -230,7 +242,9 @@ func (p *Policy) readPatterns(r *rule) error {
 func checkPattern(s string) error {
 	path, version, versioned := strings.Cut(s, "@")
 	prefix, all := strings.CutSuffix(path, "/...")
-	if module.CheckImportPath(prefix) != nil || versioned && (all || module.CanonicalVersion(version) != version) {
+	host, _, _ := strings.Cut(prefix, "/")
+	if module.CheckImportPath(prefix) != nil || host != strings.ToLower(host) ||
+		versioned && (all || version == "" || module.CanonicalVersion(version) != version) {
 		return fmt.Errorf("%.200q is neither a module, nor a module@version, nor a prefix/...", s)
 	}
 	return nil
@@ -241,6 +255,17 @@ func matches(pattern, path, version string) bool {
 	p, v, versioned := strings.Cut(pattern, "@")
 	prefix, all := strings.CutSuffix(p, "/...")
 	return (path == prefix || all && strings.HasPrefix(path, prefix+"/")) && (!versioned || v == version)
+}
+
+// denies returns the first pattern of a deny line that means a version. The case of letters does not
+// count: several hosts take github.com/Evil/x for github.com/evil/x.
+func (r *rule) denies(path, version string) (string, bool) {
+	for _, w := range r.words {
+		if matches(strings.ToLower(w), strings.ToLower(path), strings.ToLower(version)) {
+			return w, true
+		}
+	}
+	return "", false
 }
 
 // pattern returns the first pattern of the rule that means a version.
@@ -258,17 +283,20 @@ func (p *Policy) readLicense(r *rule) error {
 		return errors.New("no license is allowed")
 	}
 	r.words = r.words[1:]
+	if before := p.rules[License]; before != nil && before[0].warn != r.warn {
+		return fmt.Errorf("%s refuses or warns, and this line does the other", before[0].pos)
+	}
 	known := facts.KnownLicenses()
 	for _, id := range r.words {
 		if !known[id] && id != facts.None && id != facts.NoAssertion {
-			return fmt.Errorf("%.100q is not an SPDX identifier that modmirror recognizes a license by%s", id, nearest(id, known))
+			return fmt.Errorf("%.100q is not an SPDX identifier that modmirror recognizes a license by%s", id, resembling(id, known))
 		}
 	}
 	return nil
 }
 
-// nearest returns a hint at a known word that differs in case alone, or that a word begins.
-func nearest(word string, known map[string]bool) string {
+// resembling returns a hint at a known word that differs in case alone, or that a word begins.
+func resembling(word string, known map[string]bool) string {
 	for _, k := range slices.Sorted(maps.Keys(known)) {
 		if strings.EqualFold(k, word) || len(word) >= 3 && len(k) > len(word) && strings.EqualFold(k[:len(word)], word) {
 			return ", perhaps " + k
@@ -322,9 +350,17 @@ func (p *Policy) readNew(r *rule) error {
 		return errors.New("no kind")
 	}
 	r.words = strings.FieldsFunc(strings.Join(r.words, ","), func(c rune) bool { return c == ',' })
+	if len(r.words) == 0 {
+		return errors.New("no kind")
+	}
 	for _, k := range r.words {
 		if !slices.Contains(facts.Kinds(), facts.Kind(k)) {
 			return fmt.Errorf("%.60q is none of the kinds %s", k, join(facts.Kinds()))
+		}
+		for _, other := range p.rules[New] {
+			if slices.Contains(other.words, k) {
+				return fmt.Errorf("%s was said before, on %s", k, other.pos)
+			}
 		}
 	}
 	return nil

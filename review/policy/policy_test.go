@@ -32,11 +32,18 @@ func parse(t testing.TB, text string) *policy.Policy {
 // TestSyntax has lines that cannot be read, and what is said about them.
 func TestSyntax(t *testing.T) {
 	for line, want := range map[string]string{
-		"licence allow MIT":                   `p:1: cannot read "licence": a line begins with deny, allow-only, license, vulns, cooldown, retracted, deprecated, new, size, except`,
-		"deny":                                "no module: want deny MODULE[@VERSION]… or PREFIX/…",
-		"deny ../x":                           `"../x" is neither a module`,
-		"deny a.b/c@latest":                   `"a.b/c@latest" is neither a module`,
-		"deny a.b/...@v1.0.0":                 "is neither a module",
+		"licence allow MIT":          `p:1: cannot read "licence": a line begins with deny, allow-only, license, vulns, cooldown, retracted, deprecated, new, size, except`,
+		"deny":                       "no module: want deny MODULE[@VERSION]… or PREFIX/…",
+		"deny ../x":                  `"../x" is neither a module`,
+		"deny a.b/c@latest":          `"a.b/c@latest" is neither a module`,
+		"deny a.b/...@v1.0.0":        "is neither a module",
+		"deny a.b/c@":                "is neither a module",
+		"deny A.b/c":                 "is neither a module",
+		"deny a.b/c\rdeny a.b/d":     "a carriage return inside the line",
+		"# all\rdeny a.b/d\r":        "a carriage return inside the line",
+		"new ,":                      "no kind",
+		"new cgo\nnew exec,cgo warn": "p:2: cgo was said before, on p:1",
+		"license allow MIT\nlicense allow ISC warn": "p:2: p:1 refuses or warns, and this line does the other",
 		"allow-only":                          "no module",
 		"license MIT":                         "no license is allowed",
 		"license allow mit":                   `"mit" is not an SPDX identifier that modmirror recognizes a license by, perhaps MIT`,
@@ -120,14 +127,16 @@ func TestCheck(t *testing.T) {
 		{"new cgo,exec warn\nnew asm", now, []string{
 			"no example.com/fresh@v1.0.0: now asm, in asm.s", "warn example.com/lib@v1.1.0: now exec, in lib.go (os/exec)",
 		}},
-		{"new cgo,asm,exec", old, []string{"note new: this bundle begins its line, so there is nothing to compare with"}},
+		{"new cgo,asm,exec", old, []string{"note new: there is nothing yet to compare with"}},
 		{"size 1KiB", now, []string{fmt.Sprintf("no the bundle: it has %d bytes, and at most 1024 are allowed", now.Manifest.Size)}},
 		{"size 1GiB\nvulns none warn", now, []string{"warn the bundle: no vulnerability database to compare with: modmirror sync --vulndb carries it"}},
-		{"cooldown 14d", now, []string{ // private modules are not judged beside public ones, but here nothing public crosses
-			"no example.com/fresh@v1.0.0: it does not say when it was made", "no example.com/lib@v1.1.0: it does not say when it was made",
+		{"cooldown 14d", now, []string{
+			"note cooldown: 2 private versions, which have no record, were not asked for their age: example.com/fresh@v1.0.0, example.com/lib@v1.1.0",
+			"note cooldown: no tree of the checksum database was seen here on or before 2026-03-16, " +
+				"so the times count that versions give themselves, which their authors can set",
 		}},
-		{"cooldown 14d", old, []string{"note cooldown: no tree of the checksum database was seen here on or before 2026-03-16, " +
-			"so the times count that versions give themselves, which their authors can set"}},
+		{"deny example.com/LIB", now, []string{"no example.com/lib@v1.1.0: denied by example.com/LIB"}},
+		{"allow-only example.com/LIB example.com/fresh", now, []string{"no example.com/lib@v1.1.0: not among the modules that are allowed"}},
 		{`new exec
 except new example.com/lib@v1.1.0 until 2026-03-30 because "looked at it"
 except new example.com/lib@v1.0.0 until 2026-03-30 because "carried before"
@@ -136,7 +145,9 @@ except license example.com/never until 2026-03-30 because "nobody knows"`, now,
 		{`new exec
 except new example.com/lib until 2026-03-29 because "looked at it"`, now, []string{"no example.com/lib@v1.1.0: now exec, in lib.go (os/exec)"}},
 	} {
-		in := policy.Input{Zips: review.NewCarried(test.b), Size: test.b.Manifest.Size, Now: day}
+		in := policy.Input{
+			Zips: review.NewCarried(test.b), Before: []review.Zips{review.NewEarlier(test.b)}, Size: test.b.Manifest.Size, Now: day, Sums: true,
+		}
 		r, err := parse(t, test.policy).Check(t.Context(), in)
 		if err != nil {
 			t.Errorf("%s: %v", test.policy, err)
@@ -211,6 +222,28 @@ func TestCooldown(t *testing.T) {
 	in.Seen[0].Head.N++
 	if slices.Contains(young(), "example.com/hello@v1.1.0") {
 		t.Error("a version whose record is in the tree is refused")
+	}
+}
+
+// TestBefore checks that a bundle does not say itself what crosses: what counts is what is there.
+func TestBefore(t *testing.T) {
+	old, now := testbundle.Line(t, "../..")
+	p := parse(t, "allow-only example.com/nothing")
+	check := func(before ...review.Zips) int {
+		t.Helper()
+		in := policy.Input{Zips: review.NewCarried(now), Before: before, BeforeCounts: true}
+		r, err := p.Check(t.Context(), in)
+		if err != nil || len(r.Violations) != r.Checked {
+			t.Fatal(r, err)
+		}
+		return r.Checked
+	}
+	all, beside := check(), check(review.NewCarried(old))
+	if all != 9 || beside != 2 {
+		t.Errorf("%d versions cross into nothing, and %d beside the bundle before, want 9 and 2", all, beside)
+	}
+	if n := check(review.NewCarried(now)); n != 0 {
+		t.Errorf("%d versions cross that are all there", n)
 	}
 }
 

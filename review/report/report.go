@@ -22,13 +22,8 @@ import (
 	"github.com/modmirror/modmirror/review/vulndb"
 )
 
-const (
-	// maxChanges bounds the changes that a report lists.
-	maxChanges = 10_000
-
-	// maxChain bounds the versions of a chain that a report shows.
-	maxChain = 12
-)
+// maxChanges bounds the changes that a report lists.
+const maxChanges = 10_000
 
 // Mark is in the first line or lines of every report.
 const Mark = "modmirror report"
@@ -387,10 +382,7 @@ func (m *maker) details(ctx context.Context) error {
 			made, err := time.Parse(time.RFC3339, c.Time)
 			c.Odd = err == nil && made.Before(m.in.Base.Manifest.Created.Add(-oldTime))
 		}
-		c.Chain = chains.Of(module.Version{Path: c.Module, Version: c.Version})
-		if n := len(c.Chain); n > maxChain {
-			c.Chain = append(append(c.Chain[:maxChain/2:maxChain/2], fmt.Sprintf("… %d more …", n-maxChain)), c.Chain[n-maxChain/2:]...)
-		}
+		c.Chain = chains.ShortOf(module.Version{Path: c.Module, Version: c.Version})
 	}
 	return nil
 }
@@ -418,11 +410,16 @@ func (m *maker) policy(ctx context.Context) (err error) {
 	if m.in.Policy.Empty() {
 		return nil
 	}
-	in := policy.Input{Zips: m.now, Size: m.in.Bundle.Manifest.Size, Now: m.in.Now}
+	in := policy.Input{
+		Zips: m.now, Before: []review.Zips{m.old}, Size: m.in.Bundle.Manifest.Size, Now: m.in.Now,
+		Sums: m.in.Bundle.Manifest.DB != "",
+	}
+	known := []*bundle.Bundle{m.in.Bundle}
 	if b := m.in.Base; b != nil {
 		in.Seen = append(in.Seen, b.Sighting())
+		known = append(known, b)
 	}
-	in.DB, in.DBErr = review.Database(ctx, m.in.Bundle)
+	in.DBs, in.DBErr = review.Databases(ctx, known...)
 	m.out.Policy, err = m.in.Policy.Check(ctx, in)
 	return err
 }
