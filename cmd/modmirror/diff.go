@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -54,7 +53,7 @@ Example:
 			case !code && len(args) != 2:
 				return usagef("want two bundles")
 			}
-			debug.SetMemoryLimit(syncHeap)
+			reviewMemory()
 			old, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -45,8 +44,7 @@ Example:
 			if len(args) == 0 {
 				return usagef("want a bundle")
 			}
-			debug.SetMemoryLimit(syncHeap)
-			debug.SetGCPercent(verifyGC)
+			reviewMemory()
 			b, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err

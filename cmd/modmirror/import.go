@@ -102,6 +102,7 @@ Example:
 				staged: make(map[string]*store.Staging), policy: rules, policyFlags: judge,
 			}
 			if !rules.Empty() {
+				reviewMemory()
 				im.Accept = imp.accept
 			}
 			im.Serves = func(v *store.View) {

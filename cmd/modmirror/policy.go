@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +19,13 @@ import (
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/policy"
 )
+
+// reviewMemory has the garbage collector keep a review below 128 MiB. Sources and license files are
+// read whole.
+func reviewMemory() {
+	debug.SetMemoryLimit(96 << 20)
+	debug.SetGCPercent(verifyGC)
+}
 
 // policyHint is the hint after violations.
 const policyHint = "an exception needs a reason in place of the dots; --policy-report only reports"
@@ -57,6 +65,7 @@ Example:
 			if err != nil {
 				return err
 			}
+			reviewMemory()
 			b, err := openBundle(ctx, e, args[0])
 			if err != nil {
 				return err

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -47,8 +46,7 @@ Example:
 			guard.flags(fs)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			debug.SetMemoryLimit(syncHeap)
-			debug.SetGCPercent(verifyGC)
+			reviewMemory()
 			in := report.Input{}
 			var err error
 			if in.Policy, err = readPolicy(policies, nil); err != nil {

@@ -31,6 +31,8 @@ func TestCooldown(t *testing.T) {
 		{"without a time", seen, record(399), time.Time{},
 			"its record 399 was not yet among the 310 of the tree that was seen here on 2026-03-16; it does not say when it was made"},
 		{"no tree is old enough", seen[4:], record(5), old, ""},
+		{"no tree is old enough, and one that was seen since lacks it", seen[4:], record(400), old,
+			"its record 400 was not yet among the 400 of the tree that was seen here on 2026-03-17; it says that it was made on 2020-03-30"},
 		{"no tree is old enough, and it is young", seen[4:], record(5), young, "it says that it was made on 2026-03-29"},
 		{"nothing is known", nil, record(5), time.Time{}, "it does not say when it was made"},
 		{"no record", seen, nil, young, "it says that it was made on 2026-03-29"},
