@@ -81,18 +81,19 @@ type goInfo struct {
 // A fetcher gets the files of module versions from the mirror directory, or else from a module
 // cache of the go command, or else from the upstream.
 type fetcher struct {
-	dir       *Dir
-	up        *upstream.Client
-	modCache  string // GOMODCACHE, or ""
-	noProxy   string // GONOPROXY: patterns of modules that direct fetches
-	direct    *upstream.Direct
-	net       *limiter   // bounds requests in flight
-	cpu       h1.Limiter // bounds files of zips that are inflated
-	zips      *limiter   // bounds zips that are hashed, each with its directory in memory
-	open      *limiter   // bounds zips that are fetched or hashed, each with an open file
-	record    func(context.Context, module.Version) (proof.Record, bool)
-	young     func(context.Context, module.Version) (string, error) // says why a version is too young for a query; "" when it is not
-	repacked  func(module.Version) bool                             // reports whether a zip must have the form of repack
+	dir      *Dir
+	up       *upstream.Client
+	modCache string // GOMODCACHE, or ""
+	noProxy  string // GONOPROXY: patterns of modules that direct fetches
+	direct   *upstream.Direct
+	net      *limiter   // bounds requests in flight
+	cpu      h1.Limiter // bounds files of zips that are inflated
+	zips     *limiter   // bounds zips that are hashed, each with its directory in memory
+	open     *limiter   // bounds zips that are fetched or hashed, each with an open file
+	record   func(context.Context, module.Version) (proof.Record, bool)
+	// young says why a version is too young for a query; "" when it is not.
+	young     func(context.Context, module.Version) (string, error)
+	repacked  func(module.Version) bool // reports whether a zip must have the form of repack
 	progress  *atomic.Int64
 	bytes     atomic.Int64 // fetched over the network
 	reused    atomic.Int64 // zips from a module cache

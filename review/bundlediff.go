@@ -158,7 +158,9 @@ func (d *BundleDiff) CountAffected(ctx context.Context, old, now *bundle.Bundle)
 
 // FactsOfChanges reads the facts of what is added to modules, from now, and of the versions before,
 // from old. An error about old alone leaves before incomplete, and after not.
-func FactsOfChanges(ctx context.Context, list []ModuleDiff, old, now Zips) (before, after map[module.Version]facts.Facts, err error) {
+func FactsOfChanges(
+	ctx context.Context, list []ModuleDiff, old, now Zips,
+) (before, after map[module.Version]facts.Facts, err error) {
 	before, after = make(map[module.Version]facts.Facts), make(map[module.Version]facts.Facts)
 	wantBefore, wantAfter := make(map[module.Version]bool), make(map[module.Version]bool)
 	for i := range list {

@@ -42,7 +42,8 @@ func NewChains(ctx context.Context, catalogs ...Catalog) (*Chains, error) {
 			if err != nil {
 				return nil, err
 			}
-			from, to := of(module.Version{Path: r.Path, Version: r.Version}), of(module.Version{Path: r.Requires, Version: r.Wanted})
+			from := of(module.Version{Path: r.Path, Version: r.Version})
+			to := of(module.Version{Path: r.Requires, Version: r.Wanted})
 			requires[from] = append(requires[from], to)
 			required[to] = true
 		}

@@ -44,7 +44,9 @@ func openSources(
 	if err != nil {
 		return nil, err
 	}
-	s := &Sources{Mod: module.Version{Path: v.Path, Version: v.Version}, content: content, files: make(map[string]*zip.File)}
+	s := &Sources{
+		Mod: module.Version{Path: v.Path, Version: v.Version}, content: content, files: make(map[string]*zip.File),
+	}
 	if s.archive, err = h1.Open(ctx, content, content.size); err != nil {
 		content.Close()
 		return nil, s.damaged(err)

@@ -73,6 +73,19 @@ func TestRoles(t *testing.T) {
 			t.Errorf("%s by %v: the order counts", test.require, test.signers)
 		}
 	}
+	if _, err := keyring.Remove("both"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || strings.Contains(string(data), both.Verifier) || !strings.Contains(string(data), approver.Verifier+" approver\n") {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
+// TestBadRoles has roles and requirements that are none.
+func TestBadRoles(t *testing.T) {
+	none, file := newKey(t, "none"), filepath.Join(t.TempDir(), "trusted")
+	keyring := NewKeyring()
 	for _, bad := range []string{"", "0", "-1", "x", "1,1", "maker", "maker:0", "owner:1", "maker:1,maker:1", "1001", "maker:1,"} {
 		if err := keyring.SetRequirement(bad); err == nil {
 			t.Errorf("--require %q is taken", bad)
@@ -80,13 +93,6 @@ func TestRoles(t *testing.T) {
 	}
 	if _, err := keyring.Add(none.Verifier, "owner"); err == nil {
 		t.Error("a role that is none is taken")
-	}
-	if _, err := keyring.Remove("both"); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(file)
-	if err != nil || strings.Contains(string(data), both.Verifier) || !strings.Contains(string(data), approver.Verifier+" approver\n") {
-		t.Errorf("%s, %v", data, err)
 	}
 	if err := os.WriteFile(file, []byte(none.Verifier+" owner\n"), 0o666); err != nil {
 		t.Fatal(err)

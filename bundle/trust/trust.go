@@ -271,8 +271,8 @@ type TooFewError struct {
 func (e *TooFewError) Error() string {
 	text := fmt.Sprintf("signed by %d of the trusted keys, and %d are required", e.Have, e.Want)
 	if e.Role != "" {
-		text = fmt.Sprintf("signed by %d of the trusted keys in the role of %s, and %d are required (each key counts in one role)",
-			e.Have, e.Role, e.Want)
+		text = fmt.Sprintf("signed by %d of the trusted keys in the role of %s, and %d are required "+
+			"(each key counts in one role)", e.Have, e.Role, e.Want)
 	}
 	if len(e.Others) > 0 {
 		text += "; also signed by " + strings.Join(e.Others, ", ") + ", not trusted here"

@@ -85,7 +85,8 @@ func addTrust(e *env, keyring *trust.Keyring, key string, roles []string) error 
 			return err
 		}
 		if added {
-			e.say("trusting %s", strings.Join(append([]string{strings.TrimSpace(key)}, keyring.Roles(strings.TrimSpace(key))...), " "))
+			key = strings.TrimSpace(key)
+			e.say("trusting %s", strings.Join(append([]string{key}, keyring.Roles(key)...), " "))
 		} else {
 			e.say("already trusted: %s", strings.TrimSpace(key))
 		}

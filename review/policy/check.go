@@ -136,7 +136,9 @@ const maxViolations = 10_000
 func (p *Policy) Check(ctx context.Context, in Input) (*Report, error) {
 	c := &check{
 		Policy: p, in: in, crosses: make(map[module.Version]index.Version), carried: make(map[string][]index.Version),
-		out: &Report{Violations: []Violation{}, Warnings: []Violation{}, Excepted: []Violation{}, Unused: []Exception{}, Notes: []string{}},
+		out: &Report{
+			Violations: []Violation{}, Warnings: []Violation{}, Excepted: []Violation{}, Unused: []Exception{}, Notes: []string{},
+		},
 	}
 	before := make(map[module.Version]string) // h1 of what is there
 	for _, z := range in.Before {
@@ -310,6 +312,13 @@ func (c *check) cooldown(days int) proof.Cooldown {
 	return proof.Cooldown{Days: days, Now: c.in.Now, Seen: c.in.Seen}
 }
 
+// note adds a note to the report, once.
+func (c *check) note(format string, args ...any) {
+	if n := fmt.Sprintf(format, args...); !slices.Contains(c.out.Notes, n) {
+		c.out.Notes = append(c.out.Notes, n)
+	}
+}
+
 // noSighting reports that a cooldown went by times.
 func (c *check) noSighting() {
 	rules := c.rules[Cooldown]
@@ -317,16 +326,19 @@ func (c *check) noSighting() {
 		return
 	}
 	if n := len(c.private); n > 0 {
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("cooldown: %d private versions, which have no record, were not asked for their age: %s%s",
-			n, strings.Join(c.private[:min(n, 5)], ", "), map[bool]string{true: ", …"}[n > 5]))
+		some := strings.Join(c.private[:min(n, 5)], ", ")
+		if n > 5 {
+			some += ", …"
+		}
+		c.note("cooldown: %d private versions, which have no record, were not asked for their age: %s", n, some)
 	}
 	if !c.in.Sums {
 		return
 	}
 	begin := c.cooldown(rules[0].days).Begin()
 	if _, ok := proof.LastBefore(c.in.Seen, begin); !ok {
-		c.out.Notes = append(c.out.Notes, fmt.Sprintf("cooldown: no tree of the checksum database was seen here on or before %s, "+
-			"so the times count that versions give themselves, which their authors can set", begin.UTC().Format(time.DateOnly)))
+		c.note("cooldown: no tree of the checksum database was seen here on or before %s, "+
+			"so the times count that versions give themselves, which their authors can set", begin.UTC().Format(time.DateOnly))
 	}
 }
 
@@ -368,13 +380,11 @@ func (c *check) vulns(ctx context.Context) error {
 			c.in.DBs = slices.Delete(slices.Clone(c.in.DBs), i, len(c.in.DBs))
 			return nil
 		}
-		note := "vulns: by the database of " + db.Modified.UTC().Format(time.DateOnly)
+		of, future := db.Modified.UTC().Format(time.DateOnly), ""
 		if db.Modified.After(c.in.Now.AddDate(0, 0, 1)) {
-			note += ", which is in the future: is the clock right?"
+			future = ", which is in the future: is the clock right?"
 		}
-		if !slices.Contains(c.out.Notes, note) {
-			c.out.Notes = append(c.out.Notes, note)
-		}
+		c.note("vulns: by the database of %s%s", of, future)
 		for j := range found.List {
 			x := &found.List[j]
 			if r.words[0] == vulnsUnlessFixMissing && x.Fixed == "" && x.FixCarried == "" {
@@ -454,7 +464,7 @@ func (c *check) factsBefore(ctx context.Context) (before map[string]*facts.Facts
 		}
 	}
 	if !known {
-		c.out.Notes = append(c.out.Notes, "new: there is nothing yet to compare with")
+		c.note("new: there is nothing yet to compare with")
 		return nil, false, nil
 	}
 	before = make(map[string]*facts.Facts)

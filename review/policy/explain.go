@@ -26,7 +26,8 @@ func (c *check) explain(ctx context.Context) error {
 	n := 0
 	for _, list := range lists {
 		slices.SortStableFunc(*list, func(a, b Violation) int {
-			return cmp.Or(strings.Compare(a.Module, b.Module), semver.Compare(a.Version, b.Version), strings.Compare(a.Version, b.Version))
+			return cmp.Or(strings.Compare(a.Module, b.Module), semver.Compare(a.Version, b.Version),
+				strings.Compare(a.Version, b.Version))
 		})
 		n += len(*list)
 	}

@@ -245,7 +245,7 @@ func checkPattern(s string) error {
 	host, _, _ := strings.Cut(prefix, "/")
 	if module.CheckImportPath(prefix) != nil || host != strings.ToLower(host) ||
 		versioned && (all || version == "" || module.CanonicalVersion(version) != version) {
-		return fmt.Errorf("%.200q is neither a module, nor a module@version, nor a prefix/...", s)
+		return fmt.Errorf("%.200q is neither a module, nor prefix/..., nor module@version", s)
 	}
 	return nil
 }
@@ -289,7 +289,8 @@ func (p *Policy) readLicense(r *rule) error {
 	known := facts.KnownLicenses()
 	for _, id := range r.words {
 		if !known[id] && id != facts.None && id != facts.NoAssertion {
-			return fmt.Errorf("%.100q is not an SPDX identifier that modmirror recognizes a license by%s", id, resembling(id, known))
+			return fmt.Errorf("%.100q is not an SPDX identifier that modmirror recognizes a license by%s", id,
+				resembling(id, known))
 		}
 	}
 	return nil

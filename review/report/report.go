@@ -114,8 +114,8 @@ type Vuln struct {
 
 // Quiet reports whether there is nothing to say about a change but that it is one.
 func (c *Change) Quiet() bool {
-	return c.LicenseWas == "" && len(c.Can) == 0 && len(c.Comes)+len(c.Stays) == 0 && c.Retract == nil && c.Deprecated == "" &&
-		!c.Odd && !c.unlicensed() && c.Kind != Gone
+	return c.LicenseWas == "" && len(c.Can) == 0 && len(c.Comes)+len(c.Stays) == 0 &&
+		c.Retract == nil && c.Deprecated == "" && !c.Odd && !c.unlicensed() && c.Kind != Gone
 }
 
 // unlicensed reports whether nobody knows the license of a new module.

@@ -21,7 +21,7 @@ var pageText string
 
 var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"bytes":  func(n int64) string { return humanize.IBytes(uint64(max(n, 0))) },
-	"day":    func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+	"day":    day,
 	"date":   date,
 	"chain":  func(list []string) string { return strings.Join(list, " → ") },
 	"join":   func(list []string) string { return strings.Join(list, ", ") },
@@ -29,6 +29,9 @@ var page = template.Must(template.New("report").Funcs(template.FuncMap{
 	"groups": policy.Groups,
 	"deref":  func(s *string) string { return *s },
 }).Parse(pageText))
+
+// day returns a day in UTC.
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // date returns the day of a time of an index, or the text itself.
 func date(s string) string {
@@ -120,11 +123,11 @@ func (r *Report) HTML(w io.Writer) error { return page.Execute(w, r.sort()) }
 func (r *Report) Text(w io.Writer) error {
 	v := r.sort()
 	var b strings.Builder
-	fmt.Fprintf(&b, Mark+": %s, sequence %d, of %s, %s, id %.16s\n", r.Bundle.Name, r.Bundle.Sequence, date(r.Bundle.Created.Format(time.RFC3339)),
-		humanize.IBytes(uint64(r.Bundle.Size)), r.Bundle.ID)
+	fmt.Fprintf(&b, Mark+": %s, sequence %d, of %s, %s, id %.16s\n", r.Bundle.Name, r.Bundle.Sequence,
+		day(r.Bundle.Created), humanize.IBytes(uint64(r.Bundle.Size)), r.Bundle.ID)
 	if r.Base != nil {
 		fmt.Fprintf(&b, "compared with %s, sequence %d, of %s, id %.16s\n", r.Base.Name, r.Base.Sequence,
-			date(r.Base.Created.Format(time.RFC3339)), r.Base.ID)
+			day(r.Base.Created), r.Base.ID)
 	}
 	fmt.Fprintf(&b, "%s\n", r.Verdict())
 	if x := r.Vulns; x != nil {
@@ -173,7 +176,7 @@ func (r *Report) policyText(b *strings.Builder) {
 	}
 	for i := range r.Policy.Excepted {
 		v := &r.Policy.Excepted[i]
-		fmt.Fprintf(b, "excepted until %s: %s: %s (%s)\n", v.Because.Until.Format(time.DateOnly), v.Subject(), v.What, v.Because.Because)
+		fmt.Fprintf(b, "excepted until %s: %s: %s (%s)\n", day(v.Because.Until), v.Subject(), v.What, v.Because.Because)
 	}
 }
 
