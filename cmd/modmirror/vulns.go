@@ -32,11 +32,12 @@ func vulnsCommand() *command {
 		name:    "vulns",
 		summary: "show which carried versions have known vulnerabilities",
 		usage: `
-Usage: modmirror vulns [flags] BUNDLE|STORE
+Usage: modmirror vulns [flags] BUNDLE|STORE|FOLDER
 
 Compares every version that is carried with its zip, and every carried Go, with the
 vulnerability database in the bundle, offline. It prints what is affected, the version
 that fixes it, whether that is carried too, and what requires the affected version.
+A FOLDER is a plain tree: an unpacked bundle, or cache/download in GOMODCACHE.
 
 It looks at versions alone, as govulncheck -scan module does, but for all platforms. To
 find out whether your own code calls what is vulnerable, run govulncheck inside.
@@ -55,7 +56,7 @@ Example:
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
-				return usagef("want one bundle or store")
+				return usagef("want one bundle, store or folder")
 			}
 			if !slices.Contains([]string{failOnNone, failOnFixable, failOnAny}, failOn) {
 				return usagef("--fail-on %s: want %s, %s or %s", failOn, failOnAny, failOnFixable, failOnNone)
@@ -63,25 +64,28 @@ Example:
 			if asJSON && asSARIF || asJSON && asVEX || asSARIF && asVEX {
 				return usagef("want one of --json, --sarif and --openvex")
 			}
-			lines, closeLines, err := openLines(ctx, e, args[0])
+			s, err := openSubject(ctx, e, args[0])
 			if err != nil {
 				return err
 			}
-			defer closeLines()
-			of, from := lines, args[0]
-			if other != "" && !isFolder(filepath.Join(other, "index")) {
-				from = other
-				var closeOthers func() error
-				if of, closeOthers, err = openLines(ctx, e, other); err != nil {
+			defer s.close()
+			of, from := s.lines, args[0]
+			if own := filepath.Join(s.tree, "vulndb"); other == "" && s.tree != "" && isFolder(own) {
+				other = own
+			}
+			if other != "" {
+				others, closeOthers, err := openOthers(ctx, e, other)
+				if err != nil {
 					return err
 				}
 				defer closeOthers()
+				of, from = others, other
 			}
 			db, err := openVulnDB(ctx, other, from, of)
 			if err != nil {
 				return err
 			}
-			found, err := review.FindVulns(ctx, review.Catalogs(lines...), db)
+			found, err := review.FindVulns(ctx, s.catalogs, db)
 			if err != nil {
 				return err
 			}
@@ -95,7 +99,11 @@ Example:
 			case asSARIF:
 				err = writeJSON(e.stdout, found.SARIF(filepath.Base(args[0]), version()))
 			case asVEX:
-				doc, vexErr := found.OpenVEX(strings.Join(lines[0].Signers, ", "), lines[0].Manifest.Created)
+				author, created := "modmirror", found.Database // of a plain tree
+				if len(s.lines) > 0 {
+					author, created = strings.Join(s.lines[0].Signers, ", "), s.lines[0].Manifest.Created
+				}
+				doc, vexErr := found.OpenVEX(author, created)
 				if vexErr != nil {
 					return vexErr
 				}
@@ -109,6 +117,35 @@ Example:
 			return failVulns(e, found, failOn)
 		},
 	}
+}
+
+// A subject is what is compared with a vulnerability database.
+type subject struct {
+	catalogs []review.Catalog
+	lines    []*bundle.Bundle // none of a plain tree
+	tree     string           // folder of a plain tree; "" for none
+	close    func() error
+}
+
+// openSubject opens a bundle, a store or a plain tree.
+func openSubject(ctx context.Context, e *env, name string) (*subject, error) {
+	if isFolder(name) && review.IsTree(name) {
+		e.say("%s is a plain tree: nothing vouches for what is in it", name)
+		return &subject{[]review.Catalog{review.Tree{Dir: name}}, nil, name, func() error { return nil }}, nil
+	}
+	lines, closeLines, err := openLines(ctx, e, name)
+	if err != nil {
+		return nil, err
+	}
+	return &subject{review.Catalogs(lines...), lines, "", closeLines}, nil
+}
+
+// openOthers opens the bundle or store that --db names; none for a folder with a database.
+func openOthers(ctx context.Context, e *env, other string) ([]*bundle.Bundle, func() error, error) {
+	if isFolder(filepath.Join(other, "index")) {
+		return nil, func() error { return nil }, nil
+	}
+	return openLines(ctx, e, other)
 }
 
 // openVulnDB opens the vulnerability database in a folder, if other is one, or the one that bundles
