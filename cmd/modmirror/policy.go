@@ -71,12 +71,7 @@ Example:
 				return err
 			}
 			defer b.Close()
-			in := policy.Input{
-				Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Sums: b.Manifest.DB != "",
-				Before: []review.Zips{review.NewEarlier(b)},
-			}
-			in.DBs, in.DBErr = review.Databases(ctx, b)
-			r, err := p.Check(ctx, in)
+			r, err := judge(ctx, p, b)
 			if err != nil {
 				return err
 			}
@@ -91,6 +86,16 @@ Example:
 			return err
 		},
 	}
+}
+
+// judge compares a bundle with a policy, by what the bundle alone says.
+func judge(ctx context.Context, p *policy.Policy, b *bundle.Bundle) (*policy.Report, error) {
+	in := policy.Input{
+		Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Sums: b.Manifest.DB != "",
+		Before: []review.Zips{review.NewEarlier(b)},
+	}
+	in.DBs, in.DBErr = review.Databases(ctx, b)
+	return p.Check(ctx, in)
 }
 
 // policyFlags are the flags of commands that keep a policy.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/spf13/pflag"
@@ -10,12 +11,15 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/trust"
 	"github.com/modmirror/modmirror/internal/hint"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/review/policy"
 )
 
 func signCommand() *command {
 	var keys []string
 	var to, passphraseFile string
 	var asJSON bool
+	var judged policyFlags
 	return &command{
 		name:    "sign",
 		summary: "add a signature to a bundle",
@@ -23,13 +27,16 @@ func signCommand() *command {
 Usage: modmirror sign [flags] BUNDLE...
 
 Adds a signature to a bundle that a trusted key has signed. Verify it before you sign
-it. The bundle's id does not change. The next run repairs an interrupted one.
+it. The bundle's id does not change. The next run repairs an interrupted one. It first
+says what in the bundle has known vulnerabilities; with --policy it signs nothing that is
+against a policy. modmirror report tells more.
 
 With --to the signature goes to another file, for media that cannot be written to.
 Every command finds it in BUNDLE.sig.
 
 Example:
   modmirror verify --deep team.tar && modmirror sign --key approver.key team.tar
+  modmirror sign --policy policy.txt --key approver.key team.tar
   modmirror sign --key ssh-agent:alice@example.com --to team.tar.sig team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
@@ -39,6 +46,7 @@ Example:
 				"`file` with the passphrase of the key, - for stdin (default it is asked for)")
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each bundle")
 			fs.StringVar(&to, "to", "", "`file` to write the signature to, or to add it to")
+			judged.flags(fs, "see modmirror policy --help")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) == 0 || to != "" && len(args) != 1 {
@@ -50,6 +58,15 @@ Example:
 			}
 			if len(keys) == 0 {
 				keys = []string{e.keyFile()}
+			}
+			rules, err := readPolicy(judged.files, nil)
+			if err != nil {
+				return err
+			}
+			for _, file := range args {
+				if err := judged.beforeSigning(ctx, e, rules, file); err != nil {
+					return err
+				}
 			}
 			var signers []*trust.Key
 			for _, k := range keys {
@@ -77,6 +94,32 @@ Example:
 			return nil
 		},
 	}
+}
+
+// beforeSigning says what there is to know about a bundle, and compares it with a policy, which may be
+// empty. Without a policy a bundle that cannot be opened is no reason to stop: sign repairs one whose
+// signing was interrupted.
+func (f *policyFlags) beforeSigning(ctx context.Context, e *env, p *policy.Policy, file string) error {
+	reviewMemory()
+	b, err := openBundle(ctx, e, file)
+	if err != nil {
+		if p.Empty() && ctx.Err() == nil {
+			return nil
+		}
+		return err
+	}
+	defer b.Close()
+	found, err := review.CarriedVulns(ctx, b)
+	e.sayVulns(found, err)
+	if p.Empty() || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	r, err := judge(ctx, p, b)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	e.sayPolicy(r)
+	return f.refuse(e, r, "sign", file+" was not signed")
 }
 
 // sign adds signatures to a bundle, in its file or, if to is not empty, in that file.
