@@ -5,6 +5,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
 	"github.com/modmirror/modmirror/review/policy"
@@ -215,6 +217,9 @@ func (m *maker) facts(ctx context.Context) error {
 	before, after, err := review.FactsOfChanges(ctx, m.modules, m.old, m.now)
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if errors.Is(err, proof.ErrMismatch) { // nobody may sign that, or let it in
+		return err
 	}
 	if err != nil {
 		m.note("licenses and abilities are not known of all versions: %v", err)
