@@ -15,6 +15,7 @@ import (
 type Newest struct {
 	Version    string // the newest release, or else prerelease; "" when there is none
 	Deprecated string // message of its go.mod
+	Unread     bool   // its go.mod cannot be had, so that neither that nor retractions are known
 
 	mod *modgraph.GoMod
 }
@@ -40,7 +41,7 @@ func (m *Mirror) Newest(ctx context.Context, modules []string, asked func()) (ma
 			mu.Lock()
 			defer mu.Unlock()
 			if n.version != "" {
-				x := Newest{Version: n.version, mod: n.mod}
+				x := Newest{Version: n.version, Unread: n.mod == nil, mod: n.mod}
 				if n.mod != nil {
 					x.Deprecated = n.mod.Deprecated
 				}

@@ -23,15 +23,28 @@ type Tree struct{ Dir string }
 // maxGoMod is the longest go.mod in bytes, as for the go command (codehost.MaxGoMod).
 const maxGoMod = 16 << 20
 
-// IsTree reports whether a folder has a module in it, and no bundle: that would be a store.
-func IsTree(dir string) bool {
-	if bundles, err := filepath.Glob(filepath.Join(dir, "*.tar")); err != nil || len(bundles) > 0 {
-		return false
+// OpenTree returns the tree in a folder, nil when there is no module in it, or when it has a file that
+// makes it a store: a bundle, a piece, a catalog or a pack.
+func OpenTree(ctx context.Context, dir string) (*Tree, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
 	}
-	for _, err := range (Tree{dir}).files(context.Background(), modpath.Mod) {
-		return err == nil
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
 	}
-	return false
+	for _, d := range list {
+		switch filepath.Ext(d.Name()) {
+		case ".tar", ".001", ".manifest", ".pack":
+			return nil, nil
+		}
+	}
+	t := &Tree{dir}
+	for _, err := range t.files(ctx, modpath.Mod) {
+		return t, err
+	}
+	return nil, nil
 }
 
 // A treeFile is a file of a version.

@@ -91,8 +91,27 @@ func TestBadRoles(t *testing.T) {
 			t.Errorf("--require %q is taken", bad)
 		}
 	}
+	if added, err := keyring.Add(newKey(t, "team\u202e").Verifier); err == nil || added {
+		t.Error("a key whose name has a character that is not seen is taken")
+	}
 	if _, err := keyring.Add(none.Verifier, "owner"); err == nil {
 		t.Error("a role that is none is taken")
+	}
+	name, rest, _ := strings.Cut(none.Verifier, "+")
+	hash, public, _ := strings.Cut(rest, "+")
+	for _, bad := range []string{
+		name + "+" + hash + "+" + public[:9] + "\r" + public[9:], name + "+" + strings.ToUpper(hash) + "+" + public,
+		none.Verifier + "\n" + none.Verifier + " maker",
+	} {
+		if strings.ToUpper(hash) == hash && strings.Contains(bad, "+"+hash+"+"+public) && !strings.Contains(bad, "\n") {
+			continue // a hash of digits alone
+		}
+		if err := os.WriteFile(file, []byte(bad+"\n"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if k, err := Read(file); err == nil {
+			t.Errorf("a file with %q is read: %v", bad, k.Keys)
+		}
 	}
 	if err := os.WriteFile(file, []byte(none.Verifier+" owner\n"), 0o666); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -59,8 +60,11 @@ func Read(file string) (*Keyring, error) {
 			continue
 		}
 		key, words, _ := strings.Cut(line, " ")
-		if _, err := note.NewVerifier(key); err != nil {
+		if err := checkKey(key); err != nil {
 			return nil, fmt.Errorf("%s:%d: not a public key: %w", file, n, err)
+		}
+		if slices.Contains(t.Keys, key) {
+			return nil, fmt.Errorf("%s:%d: this key was there before: put its roles on one line", file, n)
 		}
 		t.Keys = append(t.Keys, key)
 		if roles := strings.Fields(words); len(roles) > 0 {
@@ -73,6 +77,25 @@ func Read(file string) (*Keyring, error) {
 	return t, sc.Err()
 }
 
+// checkKey checks a public key. There must be one way to write it, since keys are told apart by their
+// text, and a person must see all of its name.
+func checkKey(key string) error {
+	v, err := note.NewVerifier(key)
+	if err != nil {
+		return err
+	}
+	_, rest, _ := strings.Cut(key, "+")
+	hash, public, _ := strings.Cut(rest, "+")
+	data, err := base64.StdEncoding.DecodeString(public)
+	if err != nil || base64.StdEncoding.EncodeToString(data) != public || hash != fmt.Sprintf("%08x", v.KeyHash()) {
+		return errors.New("not in canonical form")
+	}
+	if strings.ContainsFunc(v.Name(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("its name has characters that are not seen")
+	}
+	return nil
+}
+
 // Lenient returns a keyring of the same keys that requires one signature.
 func (t *Keyring) Lenient() *Keyring { return NewKeyring(t.Keys...) }
 
@@ -83,8 +106,8 @@ func (t *Keyring) Add(key string, roles ...string) (bool, error) {
 	if err := CheckRoles(roles); err != nil {
 		return false, err
 	}
-	if _, err := note.NewVerifier(key); err != nil {
-		return false, fmt.Errorf("%.100q is not a public key: want name+hash+base64, as key show prints it", key)
+	if err := checkKey(key); err != nil {
+		return false, fmt.Errorf("%.100q is not a public key (%w): want name+hash+base64, as key show prints it", key, err)
 	}
 	known := slices.Contains(t.Keys, key)
 	if known && (len(roles) == 0 || slices.Equal(roles, t.Roles(key))) {

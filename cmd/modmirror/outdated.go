@@ -30,6 +30,7 @@ type outdatedModule struct {
 	Fixes      []string `json:"fixes,omitempty"`      // vulnerabilities of Version that Newest does not have
 	Retracted  *string  `json:"retracted,omitempty"`  // reason, when Version was retracted since
 	Deprecated string   `json:"deprecated,omitempty"` // message, when the module was deprecated since
+	Unread     bool     `json:"unread,omitempty"`     // the go.mod of Newest cannot be had: retractions are not known
 }
 
 // outdatedFlags are the flags of outdated.
@@ -49,8 +50,8 @@ Usage: modmirror outdated [flags] BUNDLE
 
 Asks the proxies of "go env GOPROXY" for the newest version of each module that a bundle
 carries, and prints those of which there is news: a newer version, what vulnerabilities
-it does not have by the database in the bundle or --db, and whether the carried version
-was retracted, or the module deprecated, since the bundle was made.
+it does not have by the database in the bundle or --db, and whether the highest carried
+version was retracted, or the module deprecated, since the bundle was made.
 
 A new major version is another module, and is not looked for. Nothing proves what an
 upstream says here; sync does, before it carries a version.
@@ -97,6 +98,8 @@ func outdated(ctx context.Context, e *env, f *outdatedFlags, args []string) erro
 		}
 	} else if db, err = review.Database(ctx, b); err != nil {
 		e.sayVulns(nil, err)
+	} else if db == nil {
+		e.say("%s carries no vulnerability database: what newer versions fix is not known without --db", args[0])
 	}
 	newest, err := f.ask(ctx, e, paths)
 	if err != nil {
@@ -176,7 +179,7 @@ func (f *outdatedFlags) ask(ctx context.Context, e *env, paths []string) (map[st
 
 // outdatedOf returns the news of a module, nil for none.
 func outdatedOf(ctx context.Context, v index.Version, n mirror.Newest, db *vulndb.DB) (*outdatedModule, error) {
-	m := &outdatedModule{Module: v.Path, Version: v.Version, Newest: n.Version}
+	m := &outdatedModule{Module: v.Path, Version: v.Version, Newest: n.Version, Unread: n.Unread}
 	newer := semver.Compare(n.Version, v.Version) > 0
 	if reason, is := n.Retracted(v.Version); is && v.Retracted == nil {
 		reason = cleanText(reason)
@@ -209,7 +212,7 @@ func (m *outdatedModule) print(w io.Writer, asJSON bool) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s", m.Module, m.Version)
-	if m.Newest != m.Version {
+	if semver.Compare(m.Newest, m.Version) > 0 {
 		fmt.Fprintf(&b, " → %s", m.Newest)
 	}
 	if len(m.Fixes) > 0 {
@@ -220,6 +223,9 @@ func (m *outdatedModule) print(w io.Writer, asJSON bool) error {
 		if *m.Retracted != "" {
 			fmt.Fprintf(&b, ": %s", *m.Retracted)
 		}
+	}
+	if m.Unread {
+		b.WriteString("; its go.mod cannot be had")
 	}
 	if m.Deprecated != "" {
 		fmt.Fprintf(&b, "; deprecated now: %s", m.Deprecated)

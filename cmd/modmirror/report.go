@@ -102,10 +102,15 @@ func isReport(name string) error {
 	defer f.Close()
 	begin := make([]byte, 512)
 	n, _ := io.ReadFull(f, begin)
-	if !strings.Contains(string(begin[:n]), report.Mark) {
-		return errors.New("it is not a report")
+	text := string(begin[:n])
+	for _, mark := range []string{
+		report.Mark + ": ", "{\n  \"generator\": \"" + report.Mark + "\"", `<!DOCTYPE html>` + "\n" + `<html lang="en">` + "\n" + `<meta charset="utf-8">` + "\n" + `<meta name="generator" content="` + report.Mark + `">`,
+	} {
+		if strings.HasPrefix(text, mark) {
+			return nil
+		}
 	}
-	return nil
+	return errors.New("it is not a report")
 }
 
 // writeReport writes a report in the form that a file's name asks for.

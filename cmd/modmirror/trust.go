@@ -28,7 +28,7 @@ Usage: modmirror trust add [--role ROLE] KEY|FILE
        modmirror trust remove NAME|KEY
 
 modmirror opens a bundle only if a trusted key signed it. Get the key from the person
-who makes the bundles, by a way that you keyring. With bundles or stores, list prints
+who makes the bundles, by a way that you trust. With bundles or stores, list prints
 which of them each key signed, and which no other trusted key signed.
 
 A key may have a role, maker or approver, or both: --require maker:1,approver:1 wants
@@ -77,6 +77,9 @@ func addTrust(e *env, keyring *trust.Keyring, key string, roles []string) error 
 		}
 		if keys = list.Keys; len(keys) == 0 {
 			return fmt.Errorf("%s: there is no key in it", key)
+		}
+		if len(roles) == 0 && slices.ContainsFunc(keys, func(k string) bool { return len(list.Roles(k)) > 0 }) {
+			e.say("the roles in %s do not count here: --role gives one", key)
 		}
 	}
 	for _, key := range keys {

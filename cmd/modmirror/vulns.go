@@ -129,9 +129,15 @@ type subject struct {
 
 // openSubject opens a bundle, a store or a plain tree.
 func openSubject(ctx context.Context, e *env, name string) (*subject, error) {
-	if isFolder(name) && review.IsTree(name) {
-		e.say("%s is a plain tree: nothing vouches for what is in it", name)
-		return &subject{[]review.Catalog{review.Tree{Dir: name}}, nil, name, func() error { return nil }}, nil
+	if isFolder(name) {
+		tree, err := review.OpenTree(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if tree != nil {
+			e.complain("%s is a plain tree: nothing vouches for what is in it", name)
+			return &subject{[]review.Catalog{*tree}, nil, tree.Dir, func() error { return nil }}, nil
+		}
 	}
 	lines, closeLines, err := openLines(ctx, e, name)
 	if err != nil {

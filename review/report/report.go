@@ -86,6 +86,7 @@ type Change struct {
 
 	License    string       `json:"license,omitempty"`
 	LicenseWas string       `json:"licenseWas,omitempty"` // "" when it is the same
+	Unknown    bool         `json:"unknown,omitempty"`    // its facts, or those of the version before, were not read
 	Can        []facts.Use  `json:"can,omitempty"`        // what its code can do that it could not
 	CanNot     []facts.Kind `json:"canNot,omitempty"`     // what it can do no more
 
@@ -117,7 +118,7 @@ type Vuln struct {
 // Quiet reports whether there is nothing to say about a change but that it is one.
 func (c *Change) Quiet() bool {
 	return c.LicenseWas == "" && len(c.Can) == 0 && len(c.Comes)+len(c.Stays) == 0 &&
-		c.Retract == nil && c.Deprecated == "" && !c.Odd && !c.unlicensed() && c.Kind != Gone
+		c.Retract == nil && c.Deprecated == "" && !c.Odd && !c.Unknown && !c.unlicensed() && c.Kind != Gone
 }
 
 // unlicensed reports whether nobody knows the license of a new module.
@@ -143,7 +144,11 @@ func Make(ctx context.Context, in Input) (*Report, error) {
 	if in.Base != nil {
 		base := bundleOf(in.Base)
 		r.Base, m.old = &base, review.NewCarried(in.Base)
-		m.tree = in.Base.Manifest.Head.N
+		if in.Base.Manifest.DB == in.Bundle.Manifest.DB {
+			m.tree = in.Base.Manifest.Head.N
+		} else {
+			m.note("the base has another checksum database: how recent a record is, is not known")
+		}
 		in.Bundle.Attach(in.Base)
 	}
 	for _, step := range []func(context.Context) error{m.changes, m.facts, m.vulns, m.details, m.policy} {
@@ -222,12 +227,13 @@ func (m *maker) facts(ctx context.Context) error {
 		return err
 	}
 	if err != nil {
-		m.note("licenses and abilities are not known of all versions: %v", err)
+		m.note("licenses, and what code can do, are not known of all versions: %v (--base names the bundle before)", err)
 	}
 	for i := range m.out.Changes {
 		c := &m.out.Changes[i]
 		now, ok := after[module.Version{Path: c.Module, Version: c.Version}]
 		if !ok {
+			c.Unknown = c.Kind != Gone && c.Module != modpath.Toolchain
 			continue
 		}
 		c.License = now.License
@@ -241,6 +247,8 @@ func (m *maker) facts(ctx context.Context) error {
 			if d.License != nil {
 				c.LicenseWas = d.License[0]
 			}
+		default:
+			c.Unknown = true
 		}
 	}
 	return nil
@@ -421,7 +429,9 @@ func (m *maker) policy(ctx context.Context) (err error) {
 	}
 	known := []*bundle.Bundle{m.in.Bundle}
 	if b := m.in.Base; b != nil {
-		in.Seen = append(in.Seen, b.Sighting())
+		if m.tree > 0 {
+			in.Seen = append(in.Seen, b.Sighting())
+		}
 		known = append(known, b)
 	}
 	in.DBs, in.DBErr = review.Databases(ctx, known...)

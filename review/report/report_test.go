@@ -35,9 +35,10 @@ func TestReport(t *testing.T) {
 	}
 	want := fmt.Sprintf(`modmirror report: test, sequence 8, of 2023-11-14, %s, id %.16s
 compared with test, sequence 7, of 2023-11-14, id %.16s
-1 thing is against the policy. 2 changes to look at, 0 of which there is nothing to say, 0 gone.
+1 thing is against the policy, with 1 warning. 2 changes to look at, 0 of which there is nothing to say, 0 gone.
 note: vulnerabilities are not known: no vulnerability database is carried
 against the policy: example.com/fresh@v1.0.0: it has no license file (NONE) (policy.txt:1: license allow BSD-3-Clause)
+warning: example.com/lib@v1.1.0: now exec, in lib.go (os/exec) (policy.txt:2: new exec warn)
 
 example.com/fresh v1.0.0 (new)
   license NONE

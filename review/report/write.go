@@ -88,7 +88,7 @@ func (r *Report) sort() view {
 // rank orders changes by how much there is to decide: what gets worse, what is new, what was known.
 func (c *Change) rank() int {
 	switch {
-	case len(c.Comes) > 0 || c.Retract != nil || c.LicenseWas != "" || c.Odd:
+	case len(c.Comes) > 0 || c.Retract != nil || c.LicenseWas != "" || c.Odd || c.Unknown:
 		return 0
 	case len(c.Can) > 0 || c.unlicensed() || c.Deprecated != "":
 		return 1
@@ -99,21 +99,38 @@ func (c *Change) rank() int {
 // Unlicensed reports whether nobody knows the license of a new module.
 func (c Change) Unlicensed() bool { return c.unlicensed() }
 
-// Verdict returns one sentence about the bundle.
+// Verdict returns one or two sentences about the bundle.
 func (r *Report) Verdict() string {
 	v := r.sort()
 	if len(r.Changes) == 0 {
 		return "It brings nothing new."
 	}
-	text := fmt.Sprintf("%s to look at, %d of which there is nothing to say, %d gone.",
+	text := fmt.Sprintf("%s to look at, %d of which there is nothing to say, %d gone",
 		english.Plural(v.Loud, "change", ""), len(v.Quiet), r.Gone)
+	unknown := 0
+	for i := range r.Changes {
+		if r.Changes[i].Unknown {
+			unknown++
+		}
+	}
+	if unknown > 0 {
+		text += fmt.Sprintf(", %d of which it is not known what the code can do", unknown)
+	}
+	if r.More > 0 {
+		text += fmt.Sprintf(", AND %d THAT ARE NOT LISTED", r.More)
+	}
+	text += "."
 	if r.Policy == nil {
 		return text
 	}
+	against := "Nothing is against the policy"
 	if n := len(r.Policy.Violations); n > 0 {
-		return fmt.Sprintf("%s against the policy. ", english.Plural(n, "thing is", "things are")) + text
+		against = english.Plural(n, "thing is", "things are") + " against the policy"
 	}
-	return "Nothing is against the policy. " + text
+	if n := len(r.Policy.Warnings); n > 0 {
+		against += fmt.Sprintf(", with %s", english.Plural(n, "warning", ""))
+	}
+	return against + ". " + text
 }
 
 // HTML writes the report as one page that needs no other file.
@@ -174,10 +191,28 @@ func (r *Report) policyText(b *strings.Builder) {
 		v := &r.Policy.Violations[i]
 		fmt.Fprintf(b, "against the policy: %s: %s (%s: %s)\n", v.Subject(), v.What, v.Line, v.Text)
 	}
+	for i := range r.Policy.Warnings {
+		v := &r.Policy.Warnings[i]
+		fmt.Fprintf(b, "warning: %s: %s (%s: %s)\n", v.Subject(), v.What, v.Line, v.Text)
+	}
+	for _, n := range r.Policy.Notes {
+		fmt.Fprintf(b, "policy: %s\n", n)
+	}
+	if r.Policy.More > 0 {
+		fmt.Fprintf(b, "policy: and %d more\n", r.Policy.More)
+	}
 	for i := range r.Policy.Excepted {
 		v := &r.Policy.Excepted[i]
 		fmt.Fprintf(b, "excepted until %s: %s: %s (%s)\n", day(v.Because.Until), v.Subject(), v.What, v.Because.Because)
 	}
+}
+
+// besides says what a version is compared with.
+func besides(was string) string {
+	if was == "" {
+		return ""
+	}
+	return " beside " + was
 }
 
 // name returns the module of a change and its versions.
@@ -206,6 +241,9 @@ func (c *Change) text(b *strings.Builder) {
 		line("license %s → %s", c.LicenseWas, c.License)
 	case c.License != "":
 		line("license %s", c.License)
+	}
+	if c.Unknown {
+		line("what its code can do is not known%s", besides(c.Was))
 	}
 	for _, u := range c.Can {
 		line("+ %s", strings.TrimSpace(fmt.Sprintf("%s: %s %s", u.Kind, u.File, u.Detail)))
