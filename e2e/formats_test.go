@@ -123,8 +123,8 @@ func TestFormats(t *testing.T) {
 		"spdx": validator(t, filepath.Join(moduleDir(t, "github.com/anchore/syft@v1.40.0"), "schema", "spdx-json", "spdx-schema-2.3.json"), nil),
 	}
 	for format, schema := range schemas {
-		text := m.must("modmirror", "sbom", "--format", format, "team.tar")
-		if again := m.must("modmirror", "sbom", "--format", format, "team.tar"); again != text {
+		text := m.must("modmirror", "sbom", "--licenses", "--format", format, "team.tar")
+		if again := m.must("modmirror", "sbom", "--licenses", "--format", format, "team.tar"); again != text {
 			t.Errorf("%s: the same bundle makes other bytes", format)
 		}
 		doc := parsed(t, text)
@@ -133,6 +133,9 @@ func TestFormats(t *testing.T) {
 		}
 		if n := strings.Count(text, `"pkg:golang/github.com/spf13/pflag@`); n < 1 {
 			t.Errorf("%s: pflag is there %d times:\n%s", format, n, text)
+		}
+		if n := strings.Count(text, `"BSD-3-Clause"`); n < 1 { // pflag's
+			t.Errorf("%s: no license:\n%s", format, text)
 		}
 		// A schema that refuses nothing would show nothing.
 		doc.(map[string]any)["specVersion"], doc.(map[string]any)["spdxVersion"] = 1, 1

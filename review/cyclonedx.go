@@ -100,8 +100,8 @@ func (c *Component) cycloneDX() cdx.Component {
 	if c.Path == modpath.Toolchain {
 		out.Type = cdx.ComponentTypeApplication
 	}
-	if c.License != nil && *c.License != "" {
-		out.Licenses = &cdx.Licenses{{Expression: *c.License}}
+	if l := c.license(); l != "" {
+		out.Licenses = &cdx.Licenses{{Expression: l}}
 	}
 	return out
 }

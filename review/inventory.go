@@ -12,6 +12,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // An Inventory lists the versions that a bundle carries with their zip, and what requires what
@@ -83,6 +84,29 @@ func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Invent
 		}
 	}
 	return inv, inv.connect(ctx)
+}
+
+// ReadLicenses reads the zips of the components, and enters their licenses.
+func (inv *Inventory) ReadLicenses(ctx context.Context) error {
+	place := make(map[module.Version]*Component, len(inv.Components))
+	for i := range inv.Components {
+		c := &inv.Components[i]
+		place[module.Version{Path: c.Path, Version: c.Version.Version}] = c
+	}
+	wanted := func(v index.Version) bool { return place[module.Version{Path: v.Path, Version: v.Version}] != nil }
+	return ReadFacts(ctx, NewCarried(inv.Bundle), wanted, func(f VersionFacts) error {
+		place[module.Version{Path: f.Path, Version: f.Version}].License = &f.License
+		return nil
+	})
+}
+
+// license returns the SPDX expression of a component's license, "" when it is not known or there is
+// none.
+func (c *Component) license() string {
+	if c.License == nil || *c.License == facts.NoAssertion || *c.License == facts.None {
+		return ""
+	}
+	return *c.License
 }
 
 // compareVersions orders versions by path, and then as semantic versions.

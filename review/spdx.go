@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +71,27 @@ func (inv *Inventory) SPDX() *spdx.Document {
 			relate(ids[i], common.TypeRelationshipDependsOn, ids[to])
 		}
 	}
+	doc.OtherLicenses = inv.otherLicenses()
 	return doc
+}
+
+// otherLicenses returns the licenses of components that SPDX has no identifier for.
+func (inv *Inventory) otherLicenses() (list []*spdx.OtherLicense) {
+	known := make(map[string]bool)
+	for i := range inv.Components {
+		for id := range strings.SplitSeq(inv.Components[i].license(), " AND ") {
+			known[id] = known[id] || strings.HasPrefix(id, "LicenseRef-")
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if known[id] {
+			list = append(list, &spdx.OtherLicense{
+				LicenseIdentifier: id, LicenseName: strings.TrimPrefix(id, "LicenseRef-"),
+				ExtractedText: "the text is in the license file of the module",
+			})
+		}
+	}
+	return list
 }
 
 // spdx returns the component. The checksum is that of the zip as the bundle carries it.
@@ -87,8 +109,8 @@ func (c *Component) spdx(id common.ElementID, db string) *spdx.Package {
 			Category: common.CategoryPackageManager, RefType: common.TypePackageManagerPURL, Locator: c.PURL(),
 		}},
 	}
-	if c.License != nil && *c.License != "" {
-		p.PackageLicenseDeclared = *c.License
+	if c.License != nil {
+		p.PackageLicenseDeclared = *c.License // perhaps NONE or NOASSERTION
 	}
 	return p
 }

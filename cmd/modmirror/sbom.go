@@ -21,6 +21,7 @@ const (
 
 func sbomCommand() *command {
 	var format, source string
+	var licenses bool
 	return &command{
 		name:    "sbom",
 		summary: "print a bill of materials of a bundle",
@@ -31,14 +32,16 @@ Prints what a bundle carries with its zip as a bill of materials: package URL, S
 of the zip, h1, record in the checksum database, and what requires what. The same
 bundle makes the same bytes.
 
---source restricts it to what the module graph of one project selects.
+--source restricts it to what the module graph of one project selects. --licenses reads
+the zips for the licenses, as modmirror facts does.
 
 Example:
   modmirror sbom team.tar >team.cdx.json
-  modmirror sbom --format spdx --source example.com/app team.tar >app.spdx.json
+  modmirror sbom --licenses --format spdx --source example.com/app team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&format, "format", formatCycloneDX, "`cyclonedx` (1.6, JSON) or spdx (2.3, JSON)")
+			fs.BoolVar(&licenses, "licenses", false, "read the zips for the licenses of modules")
 			fs.StringVar(&source, "source", "", "module `path` of a project that the bundle was made for (default all that is carried)")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -60,6 +63,12 @@ Example:
 			for _, m := range inv.Absent {
 				e.say("%s requires %s, which the bundle does not carry under that name: it is missing, or replaced in go.mod",
 					source, m)
+			}
+			if licenses {
+				reviewMemory()
+				if err := inv.ReadLicenses(ctx); err != nil {
+					return err
+				}
 			}
 			if format == formatSPDX {
 				return json.Write(inv.SPDX(), e.stdout, json.Indent("  "), json.EscapeHTML(false))
