@@ -47,7 +47,8 @@ type env struct {
 func commands() []*command {
 	return []*command{
 		syncCommand(), verifyCommand(), importCommand(), serveCommand(), infoCommand(), listCommand(), diffCommand(),
-		whyCommand(), vulnsCommand(), sbomCommand(), factsCommand(), policyCommand(), reportCommand(), outdatedCommand(), extractCommand(),
+		whyCommand(), vulnsCommand(), sbomCommand(), factsCommand(), policyCommand(), reportCommand(),
+		outdatedCommand(), extractCommand(),
 		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
 		publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}

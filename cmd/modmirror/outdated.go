@@ -133,7 +133,9 @@ func outdated(ctx context.Context, e *env, f *outdatedFlags, args []string) erro
 
 // highestVersions returns the highest version of each module that is carried whole, and the paths in
 // their order. It leaves out toolchains.
-func highestVersions(ctx context.Context, x *index.Index) (highest map[string]index.Version, paths []string, err error) {
+func highestVersions(
+	ctx context.Context, x *index.Index,
+) (highest map[string]index.Version, paths []string, err error) {
 	highest = make(map[string]index.Version)
 	for v, err := range review.WholeVersions(ctx, x) {
 		if err != nil {

@@ -103,12 +103,11 @@ func isReport(name string) error {
 	begin := make([]byte, 512)
 	n, _ := io.ReadFull(f, begin)
 	text := string(begin[:n])
-	for _, mark := range []string{
-		report.Mark + ": ", "{\n  \"generator\": \"" + report.Mark + "\"", `<!DOCTYPE html>` + "\n" + `<html lang="en">` + "\n" + `<meta charset="utf-8">` + "\n" + `<meta name="generator" content="` + report.Mark + `">`,
-	} {
-		if strings.HasPrefix(text, mark) {
-			return nil
-		}
+	page := strings.HasPrefix(text, "<!DOCTYPE html>") &&
+		strings.Contains(text, `<meta name="generator" content="`+report.Mark+`">`)
+	object := strings.HasPrefix(text, "{\n  \"generator\": \""+report.Mark+"\"")
+	if page || object || strings.HasPrefix(text, report.Mark+": ") {
+		return nil
 	}
 	return errors.New("it is not a report")
 }
