@@ -92,7 +92,7 @@ func (r *run) youngFor(days int) func(context.Context, module.Version) (string, 
 	}
 	cool := proof.Cooldown{Days: days, Now: time.Now()}
 	if r.sums != nil {
-		cool.Seen = r.sums.sightings(cool.Now)
+		cool.Seen = r.sums.seen
 	}
 	return func(ctx context.Context, m module.Version) (string, error) {
 		var record *int64

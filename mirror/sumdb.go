@@ -43,6 +43,7 @@ func (e *UnverifiedError) Unwrap() error { return e.Err }
 type checksums struct {
 	db    *proof.Database
 	fetch *fetcher
+	seen  []proof.Sighting // by earlier syncs
 
 	finding chan struct{} // is held by the goroutine that finds out base
 	base    string        // URL of the database
@@ -88,9 +89,8 @@ func (r *run) prove(ctx context.Context, list []*modgraph.Wanted) error {
 	if err := r.sums.store(p.head, p.records); err != nil {
 		return err
 	}
-	now := time.Now()
-	r.out.Seen = r.sums.sightings(now)
-	return r.sums.noteSighting(p.newest, now)
+	r.out.Seen = r.sums.seen
+	return r.sums.noteSighting(p.newest, time.Now())
 }
 
 // proof does the work of prove but for storing. It returns nil when there is nothing to prove.
