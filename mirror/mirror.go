@@ -51,6 +51,9 @@ type Config struct {
 	// are always asked.
 	MaxAge time.Duration
 
+	// Sightings asks for Closure.Seen. Each costs the check of a signature.
+	Sightings bool
+
 	// Cooldown is the least age in days of what queries are resolved to; 0 for any. See
 	// proof.Cooldown.
 	Cooldown int
@@ -94,7 +97,7 @@ type Closure struct {
 	Requirements []modgraph.Requirement
 	Queries      []Query
 	DB           string           // name of the checksum database; "" for none
-	Seen         []proof.Sighting // heads that earlier syncs saw, oldest first
+	Seen         []proof.Sighting // heads that earlier syncs saw, oldest first; see Config.Sightings
 	Head         proof.Head       // all records are proven under it
 	Heads        []proof.Head     // earlier heads that clients may remember, smallest first; Head continues them
 	Notes        []string         // oddities that do not fail the run

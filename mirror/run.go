@@ -130,7 +130,9 @@ func (m *Mirror) newRun(job *Job) *run {
 	first := &run{job: job, out: &Closure{}, tools: make(map[int][]module.Version), cfg: m.cfg, fetch: fetch}
 	if m.cfg.DB != nil {
 		first.sums = newChecksums(m.cfg.DB, first.fetch)
-		first.sums.seen = first.sums.sightings(time.Now())
+		if m.cfg.Sightings || m.cfg.Cooldown > 0 {
+			first.sums.seen = first.sums.sightings(time.Now())
+		}
 	}
 	fetch.repacked = func(v module.Version) bool {
 		return module.MatchPrefixPatterns(m.cfg.NoSumDB, v.Path) || module.MatchPrefixPatterns(m.cfg.NoProxy, v.Path)

@@ -29,55 +29,48 @@ type seenHead struct {
 // database that it saw, with the time.
 func (c *checksums) seenFile() string { return c.path("seen") }
 
-// sightings returns the heads that earlier runs saw, oldest first. It leaves out what the clock must
-// have been wrong for: times in the future, and a head that is larger than one that was seen later.
-func (c *checksums) sightings(now time.Time) []proof.Sighting {
-	list := c.allSightings()
-	return slices.DeleteFunc(slices.Clone(list), func(s proof.Sighting) bool {
-		return s.Seen.After(now) || slices.ContainsFunc(list, func(t proof.Sighting) bool {
-			return t.Seen.After(s.Seen) && !t.Seen.After(now) && t.Head.N < s.Head.N
+// sightings returns the heads that earlier runs saw, oldest first. It leaves out what is damaged, and
+// what the clock must have been wrong for: times in the future, and a head that is larger than one
+// that was seen later.
+func (c *checksums) sightings(now time.Time) (list []proof.Sighting) {
+	for _, s := range c.allSeen() {
+		if h, err := c.db.ParseHead(s.Note); err == nil && !s.Seen.After(now) {
+			list = append(list, proof.Sighting{Seen: s.Seen, Head: h})
+		}
+	}
+	all := slices.Clone(list)
+	return slices.DeleteFunc(list, func(s proof.Sighting) bool {
+		return slices.ContainsFunc(all, func(t proof.Sighting) bool {
+			return t.Seen.After(s.Seen) && t.Head.N < s.Head.N
 		})
 	})
 }
 
-// allSightings returns the heads in the file, by their time. What is damaged is left out.
-func (c *checksums) allSightings() (list []proof.Sighting) {
+// allSeen returns what is in the file, by time.
+func (c *checksums) allSeen() (list []seenHead) {
 	data, ok, err := c.fetch.dir.read(c.seenFile())
-	if err != nil || !ok {
+	if err != nil || !ok || json.Unmarshal(data, &list) != nil {
 		return nil
 	}
-	var all []seenHead
-	if json.Unmarshal(data, &all) != nil {
-		return nil
-	}
-	for _, s := range all {
-		if h, err := c.db.ParseHead(s.Note); err == nil {
-			list = append(list, proof.Sighting{Seen: s.Seen, Head: h})
-		}
-	}
-	slices.SortStableFunc(list, func(a, b proof.Sighting) int { return a.Seen.Compare(b.Seen) })
+	slices.SortStableFunc(list, func(a, b seenHead) int { return a.Seen.Compare(b.Seen) })
 	return list
 }
 
 // noteSighting notes that a head was seen now, unless one was a short time ago.
 func (c *checksums) noteSighting(head proof.Head, now time.Time) error {
-	list := c.allSightings()
-	past := slices.IndexFunc(list, func(s proof.Sighting) bool { return s.Seen.After(now) })
+	list := c.allSeen()
+	past := slices.IndexFunc(list, func(s seenHead) bool { return s.Seen.After(now) })
 	if past < 0 {
 		past = len(list)
 	}
 	if past > 0 && now.Sub(list[past-1].Seen) < seenEvery {
 		return nil
 	}
-	list = slices.Insert(list, past, proof.Sighting{Seen: now, Head: head})
+	list = slices.Insert(list, past, seenHead{now, head.Note})
 	for len(list) > 1 && now.Sub(list[1].Seen) > seenKept { // the first one tells nothing that it does not
 		list = list[1:]
 	}
-	var all []seenHead
-	for _, s := range list {
-		all = append(all, seenHead{s.Seen, s.Head.Note})
-	}
-	data, err := json.Marshal(all)
+	data, err := json.Marshal(list)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 // TestSightings checks when the mirror directory notes a tree head, and which ones it keeps.
 func TestSightings(t *testing.T) {
 	w := newWorld(t)
+	w.cfg.Sightings = true
 	file := filepath.Join(w.dir, "sumdb", filepath.FromSlash(testproxy.DBName), "seen")
 	read := func() (all []seenHead) {
 		t.Helper()
@@ -68,7 +69,7 @@ func TestSightings(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`[{"Seen":"2026-01-02T03:04:05Z","Note":"AAAA"}]`), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	want(0, 1) // nobody signed that
+	want(0, 2) // nobody signed that
 
 	// The clock was in 1970 when the tree had grown. That is no old tree.
 	if err := os.Remove(file); err != nil {

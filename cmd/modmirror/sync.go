@@ -288,7 +288,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	return mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, MaxAge: f.maxAge, Closed: f.closed, Compat: f.compat != "",
-		Cooldown: report.policy.Cooldown(), GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
+		Cooldown: report.policy.Cooldown(), Sightings: !report.policy.Empty(), GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
 		Planned: report.planned, Waiting: e.waiting("the mirror directory " + f.mirror),
 	}, nil
 }
