@@ -333,6 +333,7 @@ func (c *check) noSighting() {
 		c.note("cooldown: %d private versions, which have no record, were not asked for their age: %s", n, some)
 	}
 	if !c.in.Sums {
+		c.note("cooldown: there is no checksum database, so the times count that versions give themselves")
 		return
 	}
 	begin := c.cooldown(rules[0].days).Begin()
