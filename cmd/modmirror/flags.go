@@ -3,11 +3,15 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/adrg/xdg"
 	"github.com/spf13/pflag"
+
+	"github.com/modmirror/modmirror/mirror"
 )
 
 // oneKey is the value of --require for one of the trusted keys, whatever its role.
@@ -17,6 +21,22 @@ const oneKey = "1"
 func requireFlag(fs *pflag.FlagSet, require *string) {
 	fs.StringVar(require, "require", oneKey,
 		"how `many` of the trusted keys must have signed, or of which roles: maker:1,approver:1 (each public key counts once)")
+}
+
+// upstreamFlags adds the flags for where modules come from, and are kept.
+func upstreamFlags(fs *pflag.FlagSet, dir, goproxy *string, parallel *int) {
+	fs.StringVar(dir, "mirror", filepath.Join(xdg.CacheHome, "modmirror"),
+		"mirror directory: a `folder` kept between runs")
+	fs.StringVar(goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
+	fs.IntVar(parallel, "parallel", mirror.DefaultParallel, "requests in flight")
+}
+
+// checkParallel checks the value of --parallel.
+func checkParallel(n int) error {
+	if n < 1 {
+		return usagef("--parallel %d: want 1 or more", n)
+	}
+	return nil
 }
 
 // stateFlag adds the flag for the state directory.

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/adrg/xdg"
 	"github.com/spf13/pflag"
 	"golang.org/x/mod/semver"
 
@@ -60,15 +58,14 @@ Example:
   modmirror outdated team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&f.db, "db", "", "look for fixes in the vulnerability database in this `folder, bundle or store` instead")
-			fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
-			fs.StringVar(&f.goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
-			fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
+			fs.StringVar(&f.db, "db", "",
+				"look for fixes in the vulnerability database in this `folder, bundle or store` instead")
+			upstreamFlags(fs, &f.mirror, &f.goproxy, &f.parallel)
 			fs.BoolVar(&f.asJSON, "json", false, "print a JSON object for each module")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			if f.parallel < 1 {
-				return usagef("--parallel %d: want 1 or more", f.parallel)
+			if err := checkParallel(f.parallel); err != nil {
+				return err
 			}
 			return outdated(ctx, e, f, args)
 		},

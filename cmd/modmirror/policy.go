@@ -161,7 +161,7 @@ func (e *env) sayPolicy(r *policy.Report) {
 	e.sayMore(len(r.Violations)-shown, "violation")
 	for i := range r.Warnings[:min(len(r.Warnings), maxViolations)] {
 		v := &r.Warnings[i]
-		e.sayClean("warning: %s: %s (%s: %s)", v.Subject(), flat(v.What), v.Line, v.Text)
+		e.sayClean("warning: %s: %s (%s: %s)", v.Subject(), v.What, v.Line, v.Text)
 	}
 	e.sayMore(len(r.Warnings)-maxViolations, "warning")
 	list := r.Excepted[:min(len(r.Excepted), maxViolations)]
@@ -172,8 +172,8 @@ func (e *env) sayPolicy(r *policy.Report) {
 			what = append(what, cmp.Or(list[n].ID, list[n].Rule))
 			n++
 		}
-		e.sayClean("excepted until %s by %s (%s): %s: %s", day(v.Because.Until), v.Because.Line, v.Because.Because, v.Subject(),
-			strings.Join(what, ", "))
+		e.sayClean("excepted until %s by %s (%s): %s: %s", day(v.Because.Until), v.Because.Line, v.Because.Because,
+			v.Subject(), strings.Join(what, ", "))
 		list = list[n:]
 	}
 	e.sayMore(len(r.Excepted)-maxViolations, "exception")
@@ -181,7 +181,7 @@ func (e *env) sayPolicy(r *policy.Report) {
 		e.sayClean("nothing needs the exception on %s any more: %s %s", x.Line, x.What, x.Module)
 	}
 	for _, n := range r.Notes {
-		e.sayClean("policy: %s", flat(n))
+		e.sayClean("policy: %s", n)
 	}
 	if r.More > 0 {
 		e.say("policy: of each list the first 10,000 are kept; there are %d more", r.More)
@@ -205,7 +205,7 @@ func (e *env) sayGroup(g policy.Group) {
 	}
 	for i := range g.Violations {
 		v := &g.Violations[i]
-		e.complainClean("  %s: %s: %s", v.Line, v.Text, flat(v.What))
+		e.complainClean("  %s: %s: %s", v.Line, v.Text, v.What)
 		if v.Ended != nil {
 			e.complainClean("    the exception on %s ended on %s: %s", v.Ended.Line, day(v.Ended.Until), v.Ended.Because)
 		}
@@ -217,9 +217,6 @@ func (e *env) sayGroup(g policy.Group) {
 		e.complainClean("  to let it pass: %s", line)
 	}
 }
-
-// flat returns a text on one line.
-func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // refuse returns errDenied, after it has said why, when a policy is violated and not only reported.
 func (f *policyFlags) refuse(e *env, r *policy.Report, command, consequence string) error {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -116,9 +115,7 @@ func isReport(name string) error {
 func writeReport(w io.Writer, r *report.Report, name string, asJSON bool) error {
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case asJSON, ext == ".json":
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(r)
+		return writeJSON(w, r)
 	case ext == ".html", ext == ".htm":
 		return r.HTML(w)
 	}

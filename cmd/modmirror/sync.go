@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/adrg/xdg"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
@@ -120,12 +119,10 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	f.guard.flags(fs)
 	fs.StringVar(&f.key, "key", "", "signing key `file`, or ssh-agent:COMMENT (default key in the config folder, made if it does not exist)")
 	fs.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the key, - for stdin (default is to ask for it)")
-	fs.StringVar(&f.mirror, "mirror", filepath.Join(xdg.CacheHome, "modmirror"), "mirror directory: a `folder` kept between runs")
+	upstreamFlags(fs, &f.mirror, &f.goproxy, &f.parallel)
 	fs.Int64Var(&f.sequence, "sequence", 0, "sequence `number` (default the time of creation in Unix seconds)")
-	fs.StringVar(&f.goproxy, "goproxy", "", "`list` of proxies instead of go env GOPROXY")
 	fs.StringVar(&f.gosumdb, "gosumdb", "", "checksum `database` instead of go env GOSUMDB")
 	fs.BoolVar(&f.asJSON, "json", false, "print what was done, or with --dry-run what would be done, as JSON")
-	fs.IntVar(&f.parallel, "parallel", mirror.DefaultParallel, "requests in flight")
 	fs.DurationVar(&f.maxAge, "max-age", defaultMaxAge, "take what the last sync was told about newest versions and the head of the checksum database when it is no older than this `duration`; 0 to always ask")
 }
 
@@ -221,9 +218,10 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 
 // check checks flags that need nothing but themselves.
 func (f *syncFlags) check(e *env) error {
+	if err := checkParallel(f.parallel); err != nil {
+		return err
+	}
 	switch {
-	case f.parallel < 1:
-		return usagef("--parallel %d: want 1 or more", f.parallel)
 	case f.compat != "" && (!goversion.IsValid("go"+f.compat) || goversion.Compare("go"+f.compat, "go1.17") >= 0):
 		return usagef("--compat %s: want a Go before 1.17, such as 1.16: later ones need nothing besides", f.compat)
 	case f.dryRun && f.lock != "":
@@ -288,7 +286,8 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	return mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, MaxAge: f.maxAge, Closed: f.closed, Compat: f.compat != "",
-		Cooldown: report.policy.Cooldown(), Sightings: !report.policy.Empty(), GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
+		Cooldown: report.policy.Cooldown(), Sightings: !report.policy.Empty(),
+		GoVersion: settings.GOVERSION, Executable: executable, Progress: report.progress,
 		Planned: report.planned, Waiting: e.waiting("the mirror directory " + f.mirror),
 	}, nil
 }

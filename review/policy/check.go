@@ -173,6 +173,7 @@ func (p *Policy) Check(ctx context.Context, in Input) (*Report, error) {
 	for _, v := range c.order {
 		c.version(v)
 	}
+	c.cooldownNotes()
 	c.size()
 	for _, step := range []func(context.Context) error{c.vulns, c.facts, c.explain} {
 		if err := step(ctx); err != nil {
@@ -253,11 +254,7 @@ func (c *check) version(v index.Version) {
 		}
 	}
 	if rules := c.rules[AllowOnly]; rules != nil {
-		allowed := slices.ContainsFunc(rules, func(r *rule) bool {
-			_, ok := r.pattern(v.Path, v.Version)
-			return ok
-		})
-		if !allowed {
+		if !slices.ContainsFunc(rules, func(r *rule) bool { return r.allows(v.Path, v.Version) }) {
 			c.add(rules[len(rules)-1], AllowOnly, v, "not among the modules that are allowed")
 		}
 	}
@@ -319,8 +316,8 @@ func (c *check) note(format string, args ...any) {
 	}
 }
 
-// noSighting reports that a cooldown went by times.
-func (c *check) noSighting() {
+// cooldownNotes says which versions no cooldown was applied to, and where it went by times.
+func (c *check) cooldownNotes() {
 	rules := c.rules[Cooldown]
 	if len(rules) == 0 {
 		return
@@ -345,7 +342,6 @@ func (c *check) noSighting() {
 
 // size compares the size of the file.
 func (c *check) size() {
-	c.noSighting()
 	for _, r := range c.rules[Size] {
 		if c.in.Size > int64(r.bytes) {
 			c.add(r, Size, index.Version{}, fmt.Sprintf("it has %d bytes, and at most %d are allowed", c.in.Size, r.bytes))

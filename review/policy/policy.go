@@ -198,7 +198,7 @@ func (p *Policy) addWords(r *rule, word string) error {
 func split(line string) (words []string, err error) {
 	rest := line
 	for {
-		rest = strings.TrimLeft(rest, " \t\r")
+		rest = strings.TrimLeft(rest, " \t")
 		switch {
 		case rest == "" || rest[0] == '#':
 			return words, nil
@@ -209,7 +209,7 @@ func split(line string) (words []string, err error) {
 			}
 			words, rest = append(words, text), after
 		default:
-			n := strings.IndexAny(rest, " \t\r")
+			n := strings.IndexAny(rest, " \t")
 			if n < 0 {
 				n = len(rest)
 			}
@@ -268,13 +268,9 @@ func (r *rule) denies(path, version string) (string, bool) {
 	return "", false
 }
 
-// pattern returns the first pattern of the rule that means a version.
-func (r *rule) pattern(path, version string) (string, bool) {
-	i := slices.IndexFunc(r.words, func(w string) bool { return matches(w, path, version) })
-	if i < 0 {
-		return "", false
-	}
-	return r.words[i], true
+// allows reports whether a pattern of an allow-only line means a version.
+func (r *rule) allows(path, version string) bool {
+	return slices.ContainsFunc(r.words, func(w string) bool { return matches(w, path, version) })
 }
 
 func (p *Policy) readLicense(r *rule) error {

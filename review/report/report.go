@@ -196,7 +196,7 @@ func (m *maker) changes(ctx context.Context) (err error) {
 			m.add(c)
 		}
 		for _, v := range x.Removed {
-			if !replaced[v] && !m.isEarlier() {
+			if !replaced[v] && m.in.Base != nil { // else nothing is known to be gone
 				m.out.Gone++
 				m.add(Change{Kind: Gone, Module: x.Path, Version: v})
 			}
@@ -204,10 +204,6 @@ func (m *maker) changes(ctx context.Context) (err error) {
 	}
 	return nil
 }
-
-// isEarlier reports whether the base is what the line had before, of which nothing is known to be
-// gone.
-func (m *maker) isEarlier() bool { return m.in.Base == nil }
 
 func (m *maker) add(c Change) {
 	if len(m.out.Changes) == maxChanges {
@@ -290,11 +286,11 @@ func (m *maker) vulns(ctx context.Context) error {
 			continue
 		}
 		had := make(map[string]bool)
-		for _, v := range old.of[m.key(c.Module, c.Was)] {
+		for _, v := range old.of[keyOf(c.Module, c.Was)] {
 			had[v.ID] = true
 		}
 		has := make(map[string]bool)
-		for _, v := range now.of[m.key(c.Module, c.Version)] {
+		for _, v := range now.of[keyOf(c.Module, c.Version)] {
 			has[v.ID] = true
 			list := &c.Comes
 			if had[v.ID] {
@@ -302,7 +298,7 @@ func (m *maker) vulns(ctx context.Context) error {
 			}
 			*list = append(*list, Vuln{v.ID, v.Summary, v.Action(), httpURL(v.URL)})
 		}
-		for _, v := range old.of[m.key(c.Module, c.Was)] {
+		for _, v := range old.of[keyOf(c.Module, c.Was)] {
 			if !has[v.ID] {
 				c.Leaves = append(c.Leaves, v.ID)
 			}
@@ -325,9 +321,9 @@ type found struct {
 	of map[module.Version][]*review.Vuln
 }
 
-// key returns under which version the vulnerabilities of a carried version are found: toolchains of
+// keyOf returns under which version the vulnerabilities of a carried version are found: toolchains of
 // all platforms are one version of Go.
-func (m *maker) key(path, version string) module.Version {
+func keyOf(path, version string) module.Version {
 	if release := review.GoRelease(index.Version{Path: path, Version: version}); release != "" {
 		return module.Version{Path: modpath.Toolchain, Version: release}
 	}
