@@ -20,6 +20,7 @@ cleanup() {
 }
 trap cleanup EXIT
 export XDG_CONFIG_HOME=$shared/config XDG_STATE_HOME=$tmp/state
+go telemetry off # its process, which outlives the go command, would write where rm works
 cd "$tmp"
 
 # outside PATH prints the path that the caller of the script means.
@@ -71,6 +72,9 @@ ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # median FILE prints the median of the numbers in a file, one a line.
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+# least FILE prints the least of the numbers in a file, one a line.
+least() { sort -n "$1" | sed -n 1p; }
 
 # ratio A B prints A/B.
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f\n", a / b }'; }
@@ -134,10 +138,19 @@ modcache() {
 # trusted trusts the key of the bundles that "team" makes.
 trusted() { "$modmirror" key show >team.pub && "$modmirror" trust add team.pub 2>/dev/null; }
 
+# alone MODMIRROR prints the flags with which it serves and does nothing else: bench/pages is about
+# pages. A modmirror of before may have none.
+alone() {
+	local help
+	help=$("$1" serve --help)
+	echo --no-scrub
+	[[ $help != *--no-pages* ]] || echo --no-pages
+}
+
 # upstream BUNDLE serves a bundle on $port, and makes that the only upstream of go and modmirror.
 upstream() {
 	trusted
-	"$modmirror" serve -q --no-scrub --addr "127.0.0.1:$port" "$1" 2>upstream.log &
+	"$modmirror" serve -q $(alone "$modmirror") --addr "127.0.0.1:$port" "$1" 2>upstream.log &
 	pids+=($!)
 	answers "http://127.0.0.1:$port/readyz"
 	export GOPROXY=http://127.0.0.1:$port GOMODCACHE=$tmp/none GOFLAGS=-mod=mod

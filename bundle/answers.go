@@ -29,7 +29,7 @@ func (c *Contents) entries(ctx context.Context) ([]Source, error) {
 	if err := e.records(ctx, c); err != nil {
 		return nil, err
 	}
-	list := slices.Concat(e.list, c.Vulns, c.Bootstraps)
+	list := slices.Concat(e.list, c.Vulns, c.Bootstraps, c.Reviews)
 	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Path, b.Path) })
 	for i, s := range list {
 		if err := checkPath(s.Path, c.DB); err != nil {

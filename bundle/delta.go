@@ -209,12 +209,16 @@ func (c *Contents) carry(ctx context.Context, v *Version, old index.Version, aga
 	return c.carryZip(ctx, v, old)
 }
 
-// carryZip gives v the line's zip if its h1 is the same. The zips may still differ, in how they are
-// compressed.
+// carryZip gives v the line's zip, and its facts unless v has them, if its h1 is the same. The
+// zips may still differ, in how they are compressed.
 func (c *Contents) carryZip(ctx context.Context, v *Version, old index.Version) error {
 	f, ok, err := c.Base.Index.File(ctx, modpath.Request{Kind: modpath.Zip, Path: v.Path, Version: v.Version.Version}.String())
 	if err == nil && ok && (v.H1 == old.H1 || v.H1 == "") {
 		s := Source{Path: f.Path, Size: f.Size, SHA256: f.SHA256, absent: true}
+		if v.Zip == nil || v.License == nil { // this run knows no facts of its own
+			v.License = old.License
+			v.Facts, err = c.Base.Index.FactsOf(ctx, v.Path, v.Version.Version)
+		}
 		v.Zip, v.ZipSize, v.H1 = &s, &s.Size, old.H1
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/modmirror/modmirror/bundle/media"
@@ -59,6 +60,11 @@ func (b *Bundle) own() int64 { return b.line[len(b.line)-1].ID }
 
 // Line returns the earlier bundles of the line that the index names, oldest first.
 func (b *Bundle) Line() []index.Bundle { return b.line[:max(len(b.line)-1, 0)] }
+
+// Own returns the files that the bundle itself carries, and not an earlier one of its line, by offset.
+func (b *Bundle) Own(ctx context.Context) iter.Seq2[index.File, error] {
+	return b.Index.FilesIn(ctx, b.own())
+}
 
 // Attach makes others the source of the files of earlier bundles. Bundles of other lines are
 // ignored. The caller closes them, after b.

@@ -2,12 +2,15 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
 )
 
 // A Place is where a content is.
@@ -84,6 +87,34 @@ func (b *Bundle) Read(ctx context.Context, f index.File, limit int64) ([]byte, e
 		return nil, err
 	}
 	return place.Media.ReadContent(ctx, place.ref(f))
+}
+
+// TreeHash returns the hash of all files of the line but for those in the folder review: the bytes
+// of the "h1:" hash of golang.org/x/mod/sumdb/dirhash, which in-toto calls dirHash. A document in
+// the bundle can have it, and not the bundle's id, which depends on the document.
+func (b *Bundle) TreeHash(ctx context.Context) ([32]byte, error) { return treeHash(ctx, b.Index) }
+
+// TreeHash is Bundle.TreeHash for a draft. AddReviews does not change it.
+func (d *Draft) TreeHash(ctx context.Context) ([32]byte, error) {
+	x, err := index.Open(d.index)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	defer x.Close()
+	return treeHash(ctx, x)
+}
+
+func treeHash(ctx context.Context, x *index.Index) (sum [32]byte, err error) {
+	h := sha256.New()
+	for f, err := range x.FilesByPath(ctx) {
+		if err != nil {
+			return sum, err
+		}
+		if !strings.HasPrefix(f.Path, modpath.ReviewFolder) {
+			fmt.Fprintf(h, "%x  %s\n", f.SHA256, f.Path)
+		}
+	}
+	return [32]byte(h.Sum(nil)), nil
 }
 
 // SignedManifest returns the content of the MANIFEST entry with all known signatures.

@@ -63,7 +63,8 @@ func FileSource(path, file string) (Source, error) {
 type Version struct {
 	index.Version
 	GoMod, Info Source
-	Zip         *Source // nil when only .mod and .info are carried
+	Zip         *Source      // nil when only .mod and .info are carried
+	Facts       []index.Fact // of the zip, when License is set
 }
 
 // Contents is what a bundle is made of. NewDraft adds lists, @latest answers, lookups and the
@@ -85,6 +86,7 @@ type Contents struct {
 
 	Vulns      []Source // files of the vulnerability database
 	Bootstraps []Source // modmirror and Go in one archive a platform, for hosts that have neither
+	Reviews    []Source // documents about the bundle; a delta has none of earlier bundles
 
 	// Base is the bundle that a delta follows, or its catalog; nil for a full bundle.
 	Base *Bundle
@@ -106,8 +108,8 @@ type Contents struct {
 	Dropped []string
 }
 
-// Digest returns the SHA-256, in hex, over the contents. Of zips it covers the h1 alone, and not
-// how they are compressed.
+// Digest returns the SHA-256, in hex, over the contents but for Reviews. Of zips it covers the h1
+// alone, and neither how they are compressed nor what their facts are.
 func (c *Contents) Digest() (string, error) {
 	type file struct {
 		Path   string
@@ -127,7 +129,7 @@ func (c *Contents) Digest() (string, error) {
 	var versions []version
 	for _, v := range c.Versions {
 		x := version{v.Version, v.GoMod.SHA256, v.Info.SHA256, v.Zip != nil}
-		x.ZipSize = nil
+		x.ZipSize, x.License = nil, nil
 		versions = append(versions, x)
 	}
 	var heads []string
@@ -173,28 +175,45 @@ func NewDraft(ctx context.Context, c *Contents, tmp string) (*Draft, error) {
 			return nil, fmt.Errorf("taking over the line of %s: %w", c.Whole.path, err)
 		}
 	}
+	if err := d.make(ctx, c); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// AddReviews sets c.Reviews, of the contents that NewDraft made the draft of, and makes the draft
+// anew. After an error the draft is good for nothing but Close.
+func (d *Draft) AddReviews(ctx context.Context, c *Contents, documents []Source) error {
+	c.Reviews = documents
+	if err := d.Close(); err != nil {
+		return err
+	}
+	return d.make(ctx, c)
+}
+
+// make makes the index of the draft, and what of its manifest depends on that.
+func (d *Draft) make(ctx context.Context, c *Contents) error {
+	d.entries, d.carried, d.Manifest.Counts = nil, nil, index.Counts{}
 	end, err := d.writeIndex(ctx, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// An index that would be refused is refused here.
 	x, err := index.Open(d.index)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := errors.Join(x.Check(ctx, d.Manifest.Head.N), x.Close()); err != nil {
-		return nil, fmt.Errorf("the index that was made is one that would be refused: %w", err)
+		return fmt.Errorf("the index that was made is one that would be refused: %w", err)
 	}
 	src, err := FileSource(indexName, d.index)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d.Manifest.Index, d.Manifest.IndexSize = src.SHA256, src.Size
 	d.Manifest.Size = payloadAt(src.Size) + end + endSize
-	if _, err := ParseManifest(d.Manifest.Text()); err != nil {
-		return nil, err
-	}
-	return d, nil
+	_, err = ParseManifest(d.Manifest.Text())
+	return err
 }
 
 //go:embed README.txt
@@ -241,7 +260,10 @@ func (d *Draft) writeIndex(ctx context.Context, c *Contents) (end int64, err err
 			mod = w.Module(v.Path, v.Private, v.Deprecated, v.Latest)
 			counts.Modules++
 		}
-		w.Version(mod, v.Version)
+		number := w.Version(mod, v.Version)
+		for _, f := range v.Facts {
+			w.Fact(number, f)
+		}
 		if v.Zip != nil {
 			counts.Versions++
 		} else {

@@ -26,6 +26,7 @@ unset GOFLAGS GOWORK GOSUMDB GOPRIVATE GONOSUMDB GONOPROXY
 export GOPROXY GOCACHE
 GOPROXY=$(go env GOPROXY) GOCACHE=$(go env GOCACHE)
 export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOWORK=off CGO_ENABLED=0
+go telemetry off # its process, which outlives the go command, would write where rm works
 export PATH=$tmp/bin:$PATH LC_ALL=C
 cd "$tmp"
 
@@ -341,7 +342,7 @@ cell() {
 	name=$1 project=$3 start=$(date +%s%N)
 	[ "$minor" -ge "$2" ] || return 0
 	shift 3
-	at=$top/at
+	at=$top/at-$release
 	mkdir -p "$at/home"
 	cp -r "$top/$project" "$at/p"
 	[ "$name" = download ] || [ "$name" = tidy ] || [ "$project" != old ] || cp "$out/tidied/go.mod" "$out/tidied/go.sum" "$at/p/"
@@ -395,18 +396,26 @@ cell graph116 17 pruned 'go mod graph -go=1.16'
 CELLS
 columns="download build test tidy verify versions list-u latest upgrade get-u patch branch commit install vendor doc switch pruned compat graph116"
 
-echo "== reference"
+printf '%s' "$goroots" >goroots
+cat >releases.sh <<'RELEASES'
+# releases.sh SOURCE=GOPROXY...: the cells of all releases, two at a time, since most of a cell is one process that unpacks.
 while read -r r dir; do
-	[ -n "$r" ] || continue
-	s=$SECONDS
-	GOPROXY=$(cat reference.url) bash cells.sh reference "$r" "$dir"
-	echo "go$r: $((SECONDS - s))s"
-done <<<"$goroots"
+	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+	(
+		s=$SECONDS
+		for source; do GOPROXY=${source#*=} bash cells.sh "${source%%=*}" "$r" "$dir" || touch failed; done
+		echo "go$r: $((SECONDS - s))s"
+	) &
+done <goroots
+wait
+[ ! -e failed ]
+RELEASES
+echo "== reference"
+bash releases.sh "reference=$(cat reference.url)"
 kill "$reference"
 reference=
 
 echo "== inside"
-echo "$goroots" >goroots
 cat >inside.sh <<'INSIDE'
 set -euo pipefail
 ip link set lo up
@@ -417,13 +426,7 @@ server=$!
 trap 'kill $server' EXIT
 for _ in $(seq 50); do GONOPROXY= GOPRIVATE= modmirror env http://127.0.0.1:8087 >env.sh 2>/dev/null && break; sleep 0.1; done
 . ./env.sh
-while read -r r dir; do
-	[ -n "$r" ] || continue
-	s=$SECONDS
-	bash cells.sh http "$r" "$dir"
-	GOPROXY=file://$PWD/tree bash cells.sh tree "$r" "$dir"
-	echo "go$r: $((SECONDS - s))s"
-done <goroots
+bash releases.sh "http=$GOPROXY" "tree=file://$PWD/tree"
 INSIDE
 unshare -rn bash inside.sh
 

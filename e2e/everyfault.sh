@@ -17,6 +17,7 @@ cd "$tmp"
 command -v strace >/dev/null && strace -qq -o /dev/null true 2>/dev/null || { echo "SKIP: no strace here"; exit 0; }
 go build -C "$here" -o "$tmp/mm" ./cmd/modmirror
 export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/xdg SOURCE_DATE_EPOCH=1700000000 GOMODCACHE=$tmp/none GOFLAGS=-modcacherw GODEBUG=
+go telemetry off # its process, which outlives the go command, would write where rm works
 fail() { echo "FAIL: $*"; exit 1; }
 
 # A tree of its own as upstream, so that the network has no part in it.

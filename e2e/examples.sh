@@ -24,6 +24,7 @@ outside=$(go env GOPROXY)
 goversion=$(go env GOVERSION)
 export HOME=$tmp/home PATH=$tmp/bin:$PATH GOPROXY=$outside GOFLAGS="-modcacherw" GOTOOLCHAIN=local GOCACHE=$(go env GOCACHE)
 export XDG_CONFIG_HOME=$HOME/.config XDG_CACHE_HOME=$HOME/.cache XDG_STATE_HOME=$HOME/.state
+go telemetry off # its process, which outlives the go command, would write where rm works
 mkdir -p "$HOME"
 
 list() { # a list as it is shown, but for the vulnerability database, which is not in reach, and the Go that is here
@@ -81,9 +82,11 @@ echo "== gitlab-ci.yml, its script"
 (
 	export XDG_CONFIG_HOME=$tmp/ci HOME=$tmp/ci-home MODMIRROR_KEY=$tmp/ci-key
 	mkdir -p "$HOME" ci
+	go telemetry off
 	cp "$tmp/home/.gitconfig" "$HOME"
 	modmirror key new --file "$MODMIRROR_KEY" >/dev/null
 	export XDG_CONFIG_HOME=$HOME/.config
+	go telemetry off
 	cp -r team.txt billing web ci
 	cp "$examples/weekly.sh" ci
 	cd ci

@@ -8,6 +8,7 @@ trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
 go build -C "$here" -o "$tmp/modmirror" ./cmd/modmirror
 export XDG_CONFIG_HOME=$tmp/config SOURCE_DATE_EPOCH=1700000000
+go telemetry off # its process, which outlives the go command, would write where rm works
 mkdir project
 cp "$here/go.mod" "$here/go.sum" project/
 sync() { GOMODCACHE=$tmp/none ./modmirror sync --name team --mirror "$1" -o "$2" project; }

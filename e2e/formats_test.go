@@ -112,7 +112,10 @@ func TestFormats(t *testing.T) {
 	write("db/ID/GO-0000-0001.json", `{"schema_version":"1.3.1","id":"GO-0000-0001","modified":"2026-01-01T00:00:00Z","summary":"An example","aliases":["CVE-0000-0001"],
 		"affected":[{"package":{"name":"github.com/spf13/pflag"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"},{"fixed":"1.99.0"}]}],
 		"ecosystem_specific":{"imports":[{"path":"github.com/spf13/pflag"}]}}],"database_specific":{"url":"https://example.com/GO-0000-0001"}}`)
-	m.must("modmirror", "sync", "-q", "--name", "team", "--vulndb=db", "-o", "team.tar", "github.com/spf13/cobra@v1.8.1")
+	m.must("modmirror", "sync", "-q", "--name", "team", "--vulndb=db", "--review", "-o", "team.tar", "github.com/spf13/cobra@v1.8.1")
+	carried := func(name string) string { // a document in the bundle
+		return m.must("tar", "xOf", "team.tar", "review/"+name)
+	}
 
 	cyclone := filepath.Join(moduleDir(t, "github.com/CycloneDX/cyclonedx-go@v0.12.0"), "schema")
 	schemas := map[string]*jsonschema.Schema{
@@ -137,6 +140,9 @@ func TestFormats(t *testing.T) {
 		if n := strings.Count(text, `"BSD-3-Clause"`); n < 1 { // pflag's
 			t.Errorf("%s: no license:\n%s", format, text)
 		}
+		if err := schema.Validate(parsed(t, carried("sbom."+format+".json"))); err != nil {
+			t.Errorf("%s in the bundle: %v", format, err)
+		}
 		// A schema that refuses nothing would show nothing.
 		doc.(map[string]any)["specVersion"], doc.(map[string]any)["spdxVersion"] = 1, 1
 		if schema.Validate(doc) == nil {
@@ -152,16 +158,18 @@ func TestFormats(t *testing.T) {
 		t.Errorf("SARIF: no results: %s", log)
 	}
 
-	doc, err := vex.Parse([]byte(m.must("modmirror", "vulns", "--openvex", "team.tar")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range doc.Statements {
-		if err := s.Validate(); err != nil {
-			t.Error(err)
+	for _, text := range []string{m.must("modmirror", "vulns", "--openvex", "team.tar"), carried("vulns.openvex.json")} {
+		doc, err := vex.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if s := doc.StatementsByVulnerability("CVE-0000-0001"); len(s) == 0 || s[0].Status != vex.StatusAffected {
-		t.Errorf("OpenVEX: %+v", doc)
+		for _, s := range doc.Statements {
+			if err := s.Validate(); err != nil {
+				t.Error(err)
+			}
+		}
+		if s := doc.StatementsByVulnerability("CVE-0000-0001"); len(s) == 0 || s[0].Status != vex.StatusAffected {
+			t.Errorf("OpenVEX: %+v", doc)
+		}
 	}
 }

@@ -31,6 +31,9 @@ new=$(release 1.27) || fail "no go1.27"
 
 # A private repository.
 export HOME=$tmp/home GOENV=off GIT_CONFIG_NOSYSTEM=1
+for config in "$tmp/config" "$HOME/.config"; do
+	XDG_CONFIG_HOME=$config go telemetry off # its process, which outlives the go command, would write where rm works
+done
 mkdir -p "$HOME" repo/lib
 git config --global user.email dev@corp.example
 git config --global user.name dev

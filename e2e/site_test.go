@@ -68,6 +68,12 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	dir := t.TempDir()
 	t.Cleanup(func() { exec.Command("chmod", "-R", "u+w", dir).Run() })
+	// Else a process of the go command, which outlives it, would write where the folder is removed.
+	quiet := exec.Command("go", "telemetry", "off")
+	quiet.Env = append(os.Environ(), "XDG_CONFIG_HOME="+dir+"/config")
+	if out, err := quiet.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	return &machine{t, dir, append(os.Environ(),
 		"HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache", "XDG_STATE_HOME="+dir+"/state",
 		"AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret", "AWS_REGION=us-east-1", "GOCACHE="+goEnv("GOCACHE"))}

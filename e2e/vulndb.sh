@@ -16,6 +16,7 @@ trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 cd "$tmp"
 go build -C "$here" -o "$tmp/modmirror" ./cmd/modmirror
 export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -mod=mod" GOTOOLCHAIN=local
+go telemetry off # its process, which outlives the go command, would write where rm works
 mkdir project
 cat >project/go.mod <<'EOF'
 module example.com/project
@@ -77,5 +78,8 @@ done
 cat ../found.txt
 EOF
 timeout 120 unshare -rn bash inside.sh >inside.txt || true
+sed -n 's/^Vulnerability #[0-9]*: \(GO-[0-9-]*\).*/\1/p' outside.txt | sort >called.txt
+(cd project && ../modmirror vulns --source . ../v.tar) >symbols.txt
+sed -n 's/^called: \(GO-[0-9-]*\).*/\1/p' symbols.txt | sort | diff called.txt - || { echo "FAIL: other calls by vulns --source"; cat symbols.txt; exit 1; }
 diff outside.txt inside.txt || { echo "FAIL: other findings inside"; exit 1; }
 echo "PASS: govulncheck, $(grep -c '^Vulnerability' inside.txt) findings inside and outside"

@@ -85,6 +85,9 @@ func Visible(s string) string {
 	return out.String()
 }
 
+// VisibleLine is Visible for a text on one line, with one space for each run of spaces.
+func VisibleLine(s string) string { return Visible(strings.Join(strings.Fields(s), " ")) }
+
 // isUnseen reports whether a character takes no room, or looks like a space and is none.
 func isUnseen(r rune) bool {
 	switch {
@@ -197,6 +200,20 @@ func (x *Index) CheckRows(ctx context.Context, tree int64) error {
 	if empty > 0 {
 		return badf("a module has no version")
 	}
+	if x.schema.hasFacts() {
+		facts := each(ctx, x.query(selectFact), scanFact)
+		if err := checkEach("fact", facts, (*Fact).Check); err != nil {
+			return err
+		}
+		const query = "SELECT EXISTS (SELECT 1 FROM fact GROUP BY version HAVING count(*) > ?)"
+		var many bool
+		if err := x.db.QueryRowContext(ctx, query, MaxFacts).Scan(&many); err != nil {
+			return badf("%v", err)
+		}
+		if many {
+			return badf("a version has more than %d facts", MaxFacts)
+		}
+	}
 	if err := checkEach("missing", x.Missing(ctx), (*Missing).check); err != nil {
 		return err
 	}
@@ -249,8 +266,13 @@ func (v *Version) check(tree int64) error {
 	if err := module.Check(v.Path, v.Version); err != nil {
 		return err
 	}
-	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted), deref(v.License)); err != nil {
+	if err := checkTexts(v.Deprecated, v.Origin, deref(v.Retracted)); err != nil {
 		return err
+	}
+	if v.License != nil {
+		if err := CheckLicense(*v.License); err != nil {
+			return err
+		}
 	}
 	if v.Latest != "" {
 		if err := module.Check(v.Path, v.Latest); err != nil {
@@ -276,6 +298,47 @@ func (v *Version) checkProof(tree int64) error {
 		return errors.New("impossible size of the go.mod")
 	case v.ZipSize != nil && (*v.ZipSize < 0 || *v.ZipSize > modzip.MaxZipFile):
 		return errors.New("impossible size of the zip")
+	}
+	return nil
+}
+
+// MaxFacts is how many facts a version may have.
+const MaxFacts = 256
+
+// reKind matches a kind of facts.
+var reKind = regexp.MustCompile(`^[a-z]{1,32}$`)
+
+// reSPDX matches an SPDX expression as bundles have it.
+var reSPDX = regexp.MustCompile(`^[A-Za-z0-9.+-]+( AND [A-Za-z0-9.+-]+)*$`)
+
+// CheckLicense checks an SPDX expression, which has identifiers with AND between them.
+func CheckLicense(s string) error {
+	if len(s) > MaxText || !reSPDX.MatchString(s) {
+		return fmt.Errorf("license %.40q is no SPDX expression of AND alone", s)
+	}
+	return nil
+}
+
+// Check checks the values of a fact.
+func (f *Fact) Check() error {
+	if !reKind.MatchString(f.Kind) {
+		return fmt.Errorf("kind of fact %.40q is no word", f.Kind)
+	}
+	if f.File == "" || f.Files < 1 || f.Files > modzip.MaxZipFile {
+		return fmt.Errorf("fact %s of %d files", f.Kind, f.Files)
+	}
+	if f.Coverage != nil && (f.Kind != LicenseFact || !(0 <= *f.Coverage && *f.Coverage <= 100)) {
+		return fmt.Errorf("coverage of a fact %s", f.Kind)
+	}
+	if f.Kind == LicenseFact && f.Detail != "" {
+		if err := CheckLicense(f.Detail); err != nil {
+			return err
+		}
+	}
+	for _, s := range []string{f.File, f.Detail} { // they are printed in rows
+		if len(s) > MaxText || Visible(s) != s || strings.ContainsAny(s, "\n\t") {
+			return fmt.Errorf("text %.40q of a fact is too long or has characters that are not seen", s)
+		}
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ type Index struct {
 
 	builder                              builder
 	fileByPath, fileOf, lookup, versions *sql.Stmt
+	factsOf                              *sql.Stmt // nil for a schema without facts
 }
 
 // ErrBad is wrapped by errors that say that a file is not a valid index.
@@ -154,15 +155,21 @@ func (x *Index) prepare() error {
 		return err
 	}
 	selectVersion := x.schema.selectVersion()
-	for _, s := range []struct {
+	type statement struct {
 		stmt *(*sql.Stmt)
 		text string
-	}{
+	}
+	list := []statement{
 		{&x.fileByPath, selectFile + " WHERE path = ?"},
 		{&x.fileOf, selectFileOf},
 		{&x.lookup, selectVersion + " WHERE m.path = ? AND v.version = ?"},
 		{&x.versions, selectVersion + " WHERE m.path = ? ORDER BY v.id"},
-	} {
+	}
+	if x.schema.hasFacts() {
+		list = append(list, statement{&x.factsOf, selectFact + ` WHERE f.version =
+  (SELECT id FROM version WHERE module = (SELECT id FROM module WHERE path = ?) AND version = ?) ORDER BY f.id`})
+	}
+	for _, s := range list {
 		var err error
 		if *s.stmt, err = x.db.Prepare(s.text); err != nil {
 			return badf("%v", err)

@@ -24,6 +24,13 @@ func hash(name string) string {
 	return "h1:" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
+// someFacts are those of the first version of write.
+var someFacts = []Fact{
+	{Kind: LicenseFact, File: "LICENSE", Files: 1, Detail: "MIT", Coverage: ptr(97.5)},
+	{Kind: LicenseFact, File: "sub/COPYING", Files: 1, Coverage: ptr(12.0)},
+	{Kind: "exec", File: "run.go", Files: 3, Detail: "os/exec"},
+}
+
 // write makes an index with a row in every table.
 func write(t *testing.T, path string) {
 	t.Helper()
@@ -35,7 +42,10 @@ func write(t *testing.T, path string) {
 	own := w.Bundle(Bundle{Name: "team", Sequence: 2})
 	w.Head(Head{Size: 100, Hash: strings.TrimPrefix(hash("head"), "h1:"), Note: "a note"})
 	a := w.Module("example.com/a", false, "", "")
-	w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why"), License: ptr("MIT")})
+	number := w.Version(a, Version{Version: "v1.0.0", H1: hash("a"), GoModH1: hash("b"), Record: ptr(int64(7)), ZipSize: ptr(int64(100)), ModSize: 10, Retracted: ptr("why"), License: ptr("MIT")})
+	for _, f := range someFacts {
+		w.Fact(number, f)
+	}
 	w.Version(a, Version{Version: "v1.1.0", H1: hash("x"), GoModH1: hash("c"), Record: ptr(int64(8)), ModSize: 11})
 	b := w.Module("example.com/b", true, "use c", "v1.2.0")
 	w.Version(b, Version{Version: "v1.0.0", H1: hash("d"), GoModH1: hash("e"), ZipSize: ptr(int64(5)), ModSize: 12, Time: "2020-01-02T03:04:05Z", Origin: "{}"})

@@ -54,6 +54,19 @@ type Version struct {
 	Private    bool    `json:"private,omitempty"`    // outside the checksum database
 }
 
+// A Fact is what the zip of a version says by itself: a license file, or something that its code
+// can do. Package review/facts has the kinds.
+type Fact struct {
+	Kind     string
+	File     string   // the license file, or the first file that shows it
+	Files    int64    // how many show it
+	Detail   string   // of that file: SPDX identifiers with " AND " between them, an import, a format, a line
+	Coverage *float64 // of a license file: the share of its text that is known, in percent; nil for others
+}
+
+// LicenseFact is the kind of the fact that is a license file.
+const LicenseFact = "license"
+
 // A Missing is a file of the closure that could not be fetched.
 type Missing struct {
 	Path    string `json:"path"`
@@ -259,6 +272,33 @@ func (x *Index) Versions(ctx context.Context, path string) iter.Seq2[Version, er
 	return each(ctx, query, scanVersion)
 }
 
+const selectFact = "SELECT f.kind, f.file, f.files, f.detail, f.coverage FROM fact f"
+
+// HasFacts reports whether the index knows facts of the versions that have a license.
+func (x *Index) HasFacts() bool { return x.schema.hasFacts() }
+
+// FactsOf returns the facts of a version. There are none when Version.License is nil: nobody
+// looked.
+func (x *Index) FactsOf(ctx context.Context, path, version string) (list []Fact, err error) {
+	if !x.HasFacts() {
+		return nil, nil
+	}
+	query := func(ctx context.Context) (*sql.Rows, error) { return x.factsOf.QueryContext(brief(ctx), path, version) }
+	for f, err := range each(ctx, query, scanFact) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, nil
+}
+
+// scanFact reads a row of selectFact.
+func scanFact(row scanner) (f Fact, err error) {
+	err = row.Scan(&f.Kind, &f.File, &f.Files, &f.Detail, &f.Coverage)
+	return f, err
+}
+
 // Missing returns the files that could not be fetched.
 func (x *Index) Missing(ctx context.Context) iter.Seq2[Missing, error] {
 	return each(ctx, x.query(selectMissing+" ORDER BY id"), scanMissing)
@@ -314,6 +354,11 @@ func (x *Index) MissingFor(ctx context.Context, path, version string) iter.Seq2[
 func scanMissing(row scanner) (m Missing, err error) {
 	err = row.Scan(&m.Path, &m.Version, &m.What, &m.Status, &m.Reason, &m.Chain, &m.Allowed)
 	return m, err
+}
+
+// FilesByPath returns all files, sorted by path, byte by byte.
+func (x *Index) FilesByPath(ctx context.Context) iter.Seq2[File, error] {
+	return each(ctx, x.query(selectFile+" ORDER BY path"), scanFile)
 }
 
 // FilesBelow returns the files below a folder, whose name ends in a slash, by path.
@@ -380,4 +425,9 @@ func (x *Index) paths(ctx context.Context, private bool) iter.Seq2[string, error
 		err = row.Scan(&path)
 		return path, err
 	})
+}
+
+// RequiredBy returns the requirements of any version of a module.
+func (x *Index) RequiredBy(ctx context.Context, path string) iter.Seq2[Requirement, error] {
+	return each(ctx, x.query(selectRequirement+" WHERE requires = ? ORDER BY path, version, wanted", path), scanRequirement)
 }

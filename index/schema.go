@@ -11,13 +11,15 @@ import (
 
 // SchemaVersion is the version of the schema that Create writes. Open reads this one and all before
 // it; docs/format.md has their differences.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 var (
 	//go:embed schema1.sql
 	schema1SQL string
-	//go:embed schema.sql
+	//go:embed schema2.sql
 	schema2SQL string
+	//go:embed schema.sql
+	schema3SQL string
 )
 
 // A schema is a version of the schema.
@@ -32,6 +34,7 @@ type schema struct {
 var schemas = []*schema{
 	newSchema(1, schema1SQL, "licence"),
 	newSchema(2, schema2SQL, "license"),
+	newSchema(SchemaVersion, schema3SQL, "license"),
 }
 
 func newSchema(version uint32, text, license string) *schema {
@@ -94,6 +97,9 @@ func (s *schema) check(ctx context.Context, db *sql.DB) error {
 	}
 	return nil
 }
+
+// hasFacts reports whether the schema has table fact.
+func (s *schema) hasFacts() bool { return s.version >= 3 }
 
 // selectVersion returns the SELECT of versions, to which a WHERE may be added, for scanVersion.
 func (s *schema) selectVersion() string {

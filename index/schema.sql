@@ -1,4 +1,4 @@
--- The catalog of a modmirror bundle, in version 2 of the schema. Ask it anything: sqlite3 index.sqlite
+-- The catalog of a modmirror bundle, in version 3 of the schema. Ask it anything: sqlite3 index.sqlite
 -- Times are RFC 3339 in UTC, sizes are bytes, hashes of contents are SHA-256, h1 hashes are those of go.sum.
 
 CREATE TABLE bundle ( -- the bundles of the line, oldest first; this bundle is the last one
@@ -38,6 +38,17 @@ CREATE TABLE version (
   license   TEXT CHECK (typeof(license) IN ('text', 'null')), -- SPDX expression; NULL when nobody looked
   origin    TEXT NOT NULL CHECK (typeof(origin) = 'text'), -- JSON of the .info file's Origin, '' without one
   UNIQUE (module, version)
+);
+
+CREATE TABLE fact ( -- what the zip of a version says by itself: its license files, and what its code can do; not known where version.license is NULL
+  id       INTEGER PRIMARY KEY,
+  version  INTEGER NOT NULL REFERENCES version (id),
+  kind     TEXT NOT NULL CHECK (typeof(kind) = 'text'), -- license, or a word of "modmirror facts": cgo, exec, …
+  file     TEXT NOT NULL CHECK (typeof(file) = 'text'), -- the license file, or the first file that shows it, by name
+  files    INTEGER NOT NULL CHECK (typeof(files) = 'integer'), -- how many show it
+  detail   TEXT NOT NULL CHECK (typeof(detail) = 'text'), -- SPDX identifiers with ' AND ' between them; else of the file: an import, a format, a line
+  coverage REAL CHECK (typeof(coverage) IN ('real', 'null')), -- of a license file: the share of its text that is known, in percent
+  UNIQUE (version, kind, file)
 );
 
 CREATE TABLE file ( -- every file of the payload; in a line of deltas, of all its bundles

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"database/sql"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,40 +13,47 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// asVersion1 makes an index of write one with version 1 of the schema.
-func asVersion1(t *testing.T, path string) {
+// asVersion makes an index of write one with an older version of the schema.
+func asVersion(t *testing.T, path string, version uint32) {
 	t.Helper()
+	change := ""
+	if version < 3 {
+		change += "DROP TABLE fact;"
+	}
+	if version < 2 {
+		change += "ALTER TABLE version RENAME COLUMN license TO licence;"
+	}
 	db, err := sql.Open("sqlite3", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("ALTER TABLE version RENAME COLUMN license TO licence; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec(change + fmt.Sprintf("PRAGMA user_version = %d", version)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestSchemaVersions reads the same rows from both versions of the schema. An index that claims
-// another version than it has is refused.
+// TestSchemaVersions reads the same rows from all versions of the schema, but for facts, which the
+// first two lack. An index that claims another version than it has is refused.
 func TestSchemaVersions(t *testing.T) {
 	dir := t.TempDir()
-	new, old := filepath.Join(dir, "new"), filepath.Join(dir, "old")
-	write(t, new)
-	write(t, old)
-	asVersion1(t, old)
-	var got [2][]Version
-	for i, path := range []string{new, old} {
+	var want []Version
+	for _, schema := range schemas {
+		path := filepath.Join(dir, fmt.Sprint(schema.version))
+		write(t, path)
+		asVersion(t, path, schema.version)
 		x, err := Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer x.Close()
-		if want := schemas[len(schemas)-1-i]; x.schema != want {
-			t.Errorf("opened as version %d, want %d", x.schema.version, want.version)
+		if x.schema != schema {
+			t.Errorf("opened as version %d, want %d", x.schema.version, schema.version)
 		}
 		if err := x.Check(ctx, 100); err != nil {
 			t.Error(err)
 		}
+		var got []Version
 		for v, err := range x.Versions(ctx, "") {
 			if err != nil {
 				t.Fatal(err)
@@ -54,18 +62,23 @@ func TestSchemaVersions(t *testing.T) {
 			if diff := cmp.Diff(v, one); !ok || err != nil || diff != "" {
 				t.Errorf("Lookup of %s@%s: %v, %v\n%s", v.Path, v.Version, ok, err, diff)
 			}
-			got[i] = append(got[i], v)
+			got = append(got, v)
 		}
-	}
-	if diff := cmp.Diff(got[0], got[1]); diff != "" || len(got[0]) != 3 || *got[0][0].License != "MIT" {
-		t.Errorf("%d versions\n%s", len(got[0]), diff)
-	}
-	for _, path := range []string{new, old} {
+		if want == nil {
+			want = got
+		}
+		if diff := cmp.Diff(want, got); diff != "" || len(got) != 3 || *got[0].License != "MIT" {
+			t.Errorf("%d versions\n%s", len(got), diff)
+		}
+		facts, err := x.FactsOf(ctx, "example.com/a", "v1.0.0")
+		if diff := cmp.Diff(someFacts, facts); err != nil || (diff == "") != (schema.version >= 3) || diff != "" && len(facts) > 0 {
+			t.Errorf("version %d: facts: %v\n%s", schema.version, err, diff)
+		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for version := range byte(4) {
+		for version := range byte(5) {
 			if version == data[63] {
 				continue
 			}
@@ -83,16 +96,13 @@ func TestSchemaVersions(t *testing.T) {
 	}
 }
 
-// TestSchemaConstraints expects that a value that breaks a constraint is found in both versions of
+// TestSchemaConstraints expects that a value that breaks a constraint is found in all versions of
 // the schema.
 func TestSchemaConstraints(t *testing.T) {
-	for _, old := range []bool{false, true} {
-		path, column := filepath.Join(t.TempDir(), "x"), "license"
+	for _, schema := range schemas {
+		path, column := filepath.Join(t.TempDir(), "x"), schema.license
 		write(t, path)
-		if old {
-			column = "licence"
-			asVersion1(t, path)
-		}
+		asVersion(t, path, schema.version)
 		db, err := sql.Open("sqlite3", path)
 		if err != nil {
 			t.Fatal(err)

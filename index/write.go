@@ -30,7 +30,7 @@ func Create(path string) (*Writer, error) {
 		fmt.Sprintf("PRAGMA page_size = %d", pageSize),
 		fmt.Sprintf("PRAGMA application_id = %d", ApplicationID),
 		fmt.Sprintf("PRAGMA user_version = %d", SchemaVersion),
-		schema2SQL,
+		schema3SQL,
 	} {
 		if _, err := db.Exec(s); err != nil {
 			db.Close()
@@ -87,16 +87,23 @@ func (w *Writer) Module(path string, private bool, deprecated, latest string) in
 		path, private, CleanText(deprecated), latest)
 }
 
-// Version adds a version of a module, whose number is that of Module.
-func (w *Writer) Version(module int64, v Version) {
+// Version adds a version of a module, whose number is that of Module, and returns its number, which
+// its facts need.
+func (w *Writer) Version(module int64, v Version) int64 {
 	if v.Retracted != nil {
 		reason := CleanText(*v.Retracted)
 		v.Retracted = &reason
 	}
-	w.insert(`INSERT INTO version
+	return w.insert(`INSERT INTO version
   (module, version, time, h1, gomod_h1, record, zip_size, mod_size, retracted, license, origin)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, module, v.Version, v.Time, v.H1, v.GoModH1, v.Record, v.ZipSize, v.ModSize,
 		v.Retracted, v.License, CleanText(v.Origin))
+}
+
+// Fact adds a fact of a version, whose number is that of Version.
+func (w *Writer) Fact(version int64, f Fact) {
+	w.insert("INSERT INTO fact (version, kind, file, files, detail, coverage) VALUES (?, ?, ?, ?, ?, ?)",
+		version, f.Kind, CleanText(f.File), f.Files, CleanText(f.Detail), f.Coverage)
 }
 
 // File adds a file.

@@ -24,6 +24,7 @@ import (
 	"github.com/modmirror/modmirror/internal/safefile"
 	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 const (
@@ -54,7 +55,9 @@ type staged struct {
 	h1      string
 	packed  bool           // for a zip: it has the form of repack
 	goModH1 string         // of the go.mod in a new zip; "" without one
+	facts   *facts.Facts   // of a zip; nil for a toolchain
 	temp    *safefile.File // of a zip
+	scanned bool           // a zip of the mirror directory whose facts were not known
 
 	mu      sync.Mutex
 	data    []byte         // of a small file; guarded by mu
@@ -456,11 +459,10 @@ func (f *fetcher) commit(s *staged) error {
 		if err := f.dir.adopt(s.Path, temp, s.Size); err != nil {
 			return err
 		}
-		hashes := fmt.Sprintf("%s %x", s.h1, s.SHA256)
-		if s.packed {
-			hashes += " " + packing
-		}
-		return f.dir.write(hashesFile(s.Path), []byte(hashes+"\n"))
+		return f.writeHashes(s)
+	case s.scanned:
+		s.scanned = false
+		return f.writeHashes(s)
 	}
 	return nil
 }

@@ -49,6 +49,8 @@ type Lock struct {
 	// Contents is a SHA-256 over the index's text, except for how zips are packed.
 	Contents string `json:"contents,omitempty"`
 	Index    string `json:"index"` // SHA-256 of the bundle's index
+	// Form names what the index's bytes depend on besides the contents.
+	Form string `json:"form,omitempty"`
 	// Files is a SHA-256 over the vulnerability database and the bootstraps.
 	Files string `json:"files,omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/modgraph"
 	"github.com/modmirror/modmirror/mirror/upstream"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // DefaultParallel is the number of requests in flight when Config.Parallel is 0.
@@ -83,11 +84,12 @@ type Version struct {
 	H1          string        // of the zip; "" without a zip and a record
 	GoModH1     string
 	GoMod, Info File
-	Zip         *File  // nil when only .mod and .info are carried
-	Retracted   bool   // the go.mod of the module's newest version retracts it
-	Reason      string // reason of the retraction
-	Deprecated  string // deprecation message in the same go.mod
-	Latest      string // newest version of the module, carried or not; "" when the upstream did not say
+	Zip         *File        // nil when only .mod and .info are carried
+	Facts       *facts.Facts // of the zip; nil without one, and for a toolchain
+	Retracted   bool         // the go.mod of the module's newest version retracts it
+	Reason      string       // reason of the retraction
+	Deprecated  string       // deprecation message in the same go.mod
+	Latest      string       // newest version of the module, carried or not; "" when the upstream did not say
 }
 
 // A Closure is the verified result of a sync. Its files are in the mirror directory.

@@ -152,7 +152,7 @@ func (r *run) commit(v *Version, mod *staged, inf *stagedInfo, zip *staged) erro
 	if err := r.fetch.commit(inf.staged); err != nil || zip == nil {
 		return err
 	}
-	v.Zip, v.H1 = &zip.File, zip.h1
+	v.Zip, v.H1, v.Facts = &zip.File, zip.h1, zip.facts
 	return r.fetch.commit(zip)
 }
 

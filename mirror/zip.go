@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/mirror/upstream"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // zip gets the zip of a version, checks that it is a module zip, and hashes it. A zip in the mirror
@@ -30,7 +32,14 @@ import (
 func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	rel := versionFile(modpath.Zip, m.Path, m.Version)
 	have, err := f.haveZip(rel)
-	if err != nil || have != nil && have.packed == f.repacked(m) {
+	if err != nil {
+		return nil, err
+	}
+	fits := have != nil && have.packed == f.repacked(m)
+	if fits && have.facts == nil && m.Path != modpath.Toolchain {
+		have, err = f.scan(ctx, m, have)
+	}
+	if err != nil || fits && have != nil {
 		return have, err
 	}
 	if err := f.open.acquire(ctx); err != nil {
@@ -44,7 +53,7 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 	s := &staged{File: File{Path: rel}, temp: temp}
 	if !f.oldZip(ctx, m, s, have) && !f.cachedZip(ctx, m, s) {
 		if err = f.download(ctx, m, rel, temp.File); err == nil {
-			err = f.hashZip(ctx, m, s)
+			err = f.hashZip(ctx, m, s.temp.File, s)
 		}
 	}
 	if err == nil && f.repacked(m) {
@@ -72,7 +81,7 @@ func (f *fetcher) zip(ctx context.Context, m module.Version) (*staged, error) {
 // oldZip takes the zip of a private module from the mirror directory when it is not packed in the
 // form of repack yet and still has the hashes that it was verified with.
 func (f *fetcher) oldZip(ctx context.Context, m module.Version, s, have *staged) bool {
-	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s) != nil {
+	if have == nil || have.packed || copyFile(s.temp.File, f.dir.Path(s.Path)) != nil || f.hashZip(ctx, m, s.temp.File, s) != nil {
 		return false
 	}
 	return s.h1 == have.h1 && s.SHA256 == have.SHA256
@@ -84,7 +93,7 @@ func (f *fetcher) cachedZip(ctx context.Context, m module.Version, s *staged) bo
 	if f.modCache == "" || restart(s.temp.File) != nil || copyFile(s.temp.File, f.cachePath(s.Path)) != nil {
 		return false
 	}
-	if f.hashZip(ctx, m, s) != nil || !f.sameAsCached(s.Path, s.h1) {
+	if f.hashZip(ctx, m, s.temp.File, s) != nil || !f.sameAsCached(s.Path, s.h1) {
 		return false
 	}
 	if r, ok := f.record(ctx, m); ok && r.H1 != s.h1 {
@@ -144,7 +153,8 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 		return nil, err
 	}
 	s := &staged{File: File{Path: rel, Size: st.Size()}}
-	fields := strings.Fields(string(data))
+	hashes, rest, _ := strings.Cut(string(data), "\n")
+	fields := strings.Fields(hashes)
 	if len(fields) != 2 && len(fields) != 3 {
 		return nil, nil // it is fetched again
 	}
@@ -153,7 +163,54 @@ func (f *fetcher) haveZip(rel string) (*staged, error) {
 		return nil, nil
 	}
 	s.h1, s.SHA256, s.packed = fields[0], [32]byte(b), len(fields) == 3 && fields[2] == packing
+	if found, ok := strings.CutPrefix(rest, facts.Version+" "); ok {
+		f := new(facts.Facts)
+		if json.Unmarshal([]byte(found), f) == nil && f.Valid() {
+			s.facts = f
+		}
+	}
 	return s, nil
+}
+
+// writeHashes writes the hashes of a zip, and its facts, beside it.
+func (f *fetcher) writeHashes(s *staged) error {
+	text := fmt.Appendf(nil, "%s %x", s.h1, s.SHA256)
+	if s.packed {
+		text = append(text, " "+packing...)
+	}
+	text = append(text, '\n')
+	if s.facts != nil {
+		found, err := json.Marshal(s.facts)
+		if err != nil {
+			return err
+		}
+		text = fmt.Appendf(text, "%s %s\n", facts.Version, found)
+	}
+	return f.dir.write(hashesFile(s.Path), text)
+}
+
+// scan finds the facts of a zip of the mirror directory that an older modmirror fetched. It returns
+// nil when the zip changed; the caller fetches it again.
+func (f *fetcher) scan(ctx context.Context, m module.Version, have *staged) (*staged, error) {
+	if err := f.open.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer f.open.release()
+	zip, err := os.Open(f.dir.Path(have.Path))
+	if err != nil {
+		return nil, err
+	}
+	defer zip.Close()
+	again := &staged{File: File{Path: have.Path}}
+	err = f.hashZip(ctx, m, zip, again)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil || again.h1 != have.h1 || again.SHA256 != have.SHA256 {
+		return nil, nil
+	}
+	have.facts, have.scanned = again.facts, true
+	return have, nil
 }
 
 // zipSize returns how many bytes the zip of a version has, or -1 when that is not known.
@@ -179,44 +236,58 @@ func isZip(rel string) bool { return strings.HasSuffix(rel, ".zip") }
 // zipOfHashes is the reverse of hashesFile.
 func zipOfHashes(rel string) string { return strings.TrimSuffix(rel, hashesExt) + ".zip" }
 
-// hashZip checks the zip in s.temp by the rules of module zips (https://go.dev/ref/mod#zip-files)
-// and enters its size and hashes into s.
-func (f *fetcher) hashZip(ctx context.Context, m module.Version, s *staged) error {
+// hashZip checks the zip in a file by the rules of module zips (https://go.dev/ref/mod#zip-files)
+// and enters its size, hashes and facts into s.
+func (f *fetcher) hashZip(ctx context.Context, m module.Version, file *os.File, s *staged) error {
+	scan, err := f.readZip(ctx, m, file, s)
+	if err == nil && scan != nil {
+		found := scan.Facts() // may wait, and others read zips meanwhile
+		s.facts = &found
+	}
+	return err
+}
+
+// readZip hashes a zip. The caller gets the facts from the scanner, which is nil for a toolchain.
+func (f *fetcher) readZip(
+	ctx context.Context, m module.Version, file *os.File, s *staged,
+) (scan *facts.Scanner, err error) {
 	if err := f.zips.acquire(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	defer f.zips.release()
-	var err error
-	if s.Size, err = s.temp.Seek(0, io.SeekEnd); err != nil {
-		return err
+	if s.Size, err = file.Seek(0, io.SeekEnd); err != nil {
+		return nil, err
 	}
-	archive, err := h1.Open(ctx, s.temp, s.Size) // comes first, because CheckZip reads a directory of any length
+	archive, err := h1.Open(ctx, file, s.Size) // comes first, because CheckZip reads a directory of any length
 	if err != nil {
-		return badZip(ctx, m, err)
+		return nil, badZip(ctx, m, err)
 	}
 	defer archive.Close()
-	cf, err := modzip.CheckZip(m, s.temp.Name())
+	cf, err := modzip.CheckZip(m, file.Name())
 	if err == nil {
 		err = cf.Err()
 	}
 	if err != nil {
-		return badZip(ctx, m, err)
+		return nil, badZip(ctx, m, err)
 	}
 	sum := sha256.New()
-	if _, err = io.Copy(sum, io.NewSectionReader(s.temp, 0, s.Size)); err != nil {
-		return err
+	if _, err = io.Copy(sum, io.NewSectionReader(file, 0, s.Size)); err != nil {
+		return nil, err
 	}
 	sum.Sum(s.SHA256[:0])
+	if m.Path != modpath.Toolchain {
+		scan = facts.Look(archive, m)
+	}
 	z, err := archive.Hash(f.cpu, m)
 	if err != nil {
-		return badZip(ctx, m, err)
+		return nil, badZip(ctx, m, err)
 	}
 	s.h1 = z.H1
 	if z.GoMod != nil {
 		s.goModH1 = h1.GoMod(z.GoMod)
 	}
 	f.hashNanos.Add(int64(z.Busy))
-	return nil
+	return scan, nil
 }
 
 // badZip returns the error about a zip that is not a module zip. It returns err itself after an
@@ -247,7 +318,7 @@ func (f *fetcher) repack(ctx context.Context, m module.Version, s *staged) (*sta
 	}
 	out := &staged{File: File{Path: s.Path}, temp: temp, packed: true}
 	if err = repack(ctx, temp.File, s.temp.File, s.Size); err == nil {
-		err = f.hashZip(ctx, m, out)
+		err = f.hashZip(ctx, m, out.temp.File, out)
 	}
 	if err == nil && out.h1 != s.h1 {
 		err = fmt.Errorf("%s: packing it again changed its hash from %s to %s: %w", m, s.h1, out.h1, proof.ErrMismatch)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/proof"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // TestDamagedZip checks that a file that is not a zip, or whose content does not inflate, does not
@@ -161,5 +162,46 @@ func TestRepackIsOneForm(t *testing.T) {
 	}
 	if distinct := slices.Compact(slices.Sorted(slices.Values(sums))); len(distinct) != 1 || distinct[0] != packed {
 		t.Errorf("repack made %v, want %s each time", distinct, packed)
+	}
+}
+
+// TestHashesFile has the file beside a zip damaged in its second line, or without one: the zip is
+// scanned again, and no request is sent for it.
+func TestHashesFile(t *testing.T) {
+	w := newWorld(t)
+	const zip = "example.com/text/@v/v1.1.0.zip"
+	if _, err := w.sync("example.com/text@v1.1.0"); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(w.dir, filepath.FromSlash(hashesFile(zip)))
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(good), "\n")
+	if string(good) != first+"\n"+facts.Version+` {"license":"NONE"}`+"\n" {
+		t.Fatalf("%q", good)
+	}
+	for _, second := range []string{
+		"", facts.Version, facts.Version + " null\n", facts.Version + ` {"license":"a b"}`, "facts-0 " + `{"license":"MIT"}`,
+		facts.Version + ` {"license":"MIT","uses":[{"kind":"Bad Kind","file":"x","files":1}]}`,
+		facts.Version + ` {"license":"MIT","licenses":[{"file":"x","coverage":1e300}]}`,
+		facts.Version + ` {"license":"MIT","uses":[{"kind":"exec","file":"x","files":-1}]}`, facts.Version + " {",
+	} {
+		if err := os.WriteFile(file, []byte(first+"\n"+second), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		c, err := w.sync("example.com/text@v1.1.0")
+		if err != nil {
+			t.Fatalf("%q: %v", second, err)
+		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != string(good) {
+			t.Errorf("%q became %q, %v", second, now, err)
+		}
+		for _, v := range c.Versions {
+			if v.Zip != nil && (v.Facts == nil || v.Facts.License != facts.None) {
+				t.Errorf("%q: facts %+v", second, v.Facts)
+			}
+		}
 	}
 }

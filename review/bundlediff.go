@@ -186,8 +186,8 @@ func FactsOfChanges(
 }
 
 // AddFacts adds how the facts of added versions differ from those of the versions before.
-func (d *BundleDiff) AddFacts(ctx context.Context, old, now *bundle.Bundle) error {
-	before, after, err := FactsOfChanges(ctx, d.Modules, NewCarried(old), NewCarried(now))
+func (d *BundleDiff) AddFacts(ctx context.Context, old, now Zips) error {
+	before, after, err := FactsOfChanges(ctx, d.Modules, old, now)
 	if err != nil {
 		return err
 	}

@@ -34,8 +34,13 @@ type Zips interface {
 	// Crosses reports whether the zip of a version is in the file that is carried across, and not
 	// in that of an earlier bundle of its line.
 	Crosses(ctx context.Context, v index.Version) (bool, error)
+	// sum returns the SHA-256 of the zip of a version.
+	sum(ctx context.Context, v index.Version) ([32]byte, error)
 	// open opens the zip of a version, whose h1 is not compared yet. The caller closes it.
 	open(ctx context.Context, v index.Version) (zipContent, error)
+	// facts returns the facts of a version that has a license, as its index has them. ok is false
+	// when they are not known.
+	facts(ctx context.Context, v index.Version) (rows []index.Fact, ok bool, err error)
 }
 
 // A zipContent is the content of a zip.
@@ -63,6 +68,11 @@ func (c Carried) Crosses(ctx context.Context, v index.Version) (bool, error) {
 	return err == nil && c.bundle.Holder(f.Bundle) == c.bundle, err
 }
 
+func (c Carried) sum(ctx context.Context, v index.Version) ([32]byte, error) {
+	f, err := zipFile(ctx, c.bundle, v)
+	return f.SHA256, err
+}
+
 func (c Carried) open(ctx context.Context, v index.Version) (zipContent, error) {
 	f, err := zipFile(ctx, c.bundle, v)
 	if err != nil {
@@ -72,17 +82,19 @@ func (c Carried) open(ctx context.Context, v index.Version) (zipContent, error) 
 	return zipContent{content, io.NopCloser(nil), f.Size}, err
 }
 
-// Earlier has what a bundle's line had before it: the versions of its catalog that do not cross with
-// it.
-type Earlier struct{ Carried }
+func (c Carried) facts(ctx context.Context, v index.Version) ([]index.Fact, bool, error) {
+	rows, err := c.FactsOf(ctx, v.Path, v.Version)
+	return rows, c.HasFacts(), err
+}
 
-// NewEarlier returns what the line of a bundle had before.
-func NewEarlier(b *bundle.Bundle) Earlier { return Earlier{NewCarried(b)} }
+// Earlier has what the line of a bundle had before it: the versions of its catalog that do not
+// cross with it.
+type Earlier struct{ Zips }
 
 // Versions implements Catalog.
 func (e Earlier) Versions(ctx context.Context, path string) iter.Seq2[index.Version, error] {
 	return func(yield func(index.Version, error) bool) {
-		for v, err := range e.Carried.Versions(ctx, path) {
+		for v, err := range e.Zips.Versions(ctx, path) {
 			crosses := false
 			if err == nil {
 				crosses, err = e.Crosses(ctx, v)
@@ -106,15 +118,16 @@ func Catalogs(bundles ...*bundle.Bundle) []Catalog {
 // Contents is the catalog of a bundle that is not written yet, after bundle.NewDraft.
 type Contents struct {
 	contents *bundle.Contents
-	zips     map[module.Version]*bundle.Source
+	whole    map[module.Version]*bundle.Version // those with their zip
+	opened   *vulndb.DB                         // zero until Database succeeds
 }
 
 // NewContents returns the catalog of what goes into a bundle.
 func NewContents(c *bundle.Contents) Contents {
-	out := Contents{c, make(map[module.Version]*bundle.Source)}
-	for _, v := range c.Versions {
-		if v.Zip != nil {
-			out.zips[module.Version{Path: v.Path, Version: v.Version.Version}] = v.Zip
+	out := Contents{contents: c, whole: make(map[module.Version]*bundle.Version), opened: new(vulndb.DB)}
+	for i := range c.Versions {
+		if v := &c.Versions[i]; v.Zip != nil {
+			out.whole[module.Version{Path: v.Path, Version: v.Version.Version}] = v
 		}
 	}
 	return out
@@ -135,20 +148,36 @@ func (c Contents) Sums() bool { return c.contents.DB != "" }
 
 // Crosses implements Zips.
 func (c Contents) Crosses(_ context.Context, v index.Version) (bool, error) {
-	s := c.zips[module.Version{Path: v.Path, Version: v.Version}]
-	return s != nil && s.File != "", nil
+	x := c.whole[module.Version{Path: v.Path, Version: v.Version}]
+	return x != nil && x.Zip.File != "", nil
+}
+
+func (c Contents) sum(_ context.Context, v index.Version) (sum [32]byte, err error) {
+	x := c.whole[module.Version{Path: v.Path, Version: v.Version}]
+	if x == nil {
+		return sum, fmt.Errorf("%s@%s: %w", v.Path, v.Version, fs.ErrNotExist)
+	}
+	return x.Zip.SHA256, nil
 }
 
 func (c Contents) open(ctx context.Context, v index.Version) (zipContent, error) {
-	s := c.zips[module.Version{Path: v.Path, Version: v.Version}]
+	x := c.whole[module.Version{Path: v.Path, Version: v.Version}]
 	switch {
-	case s == nil:
+	case x == nil:
 		return zipContent{}, fmt.Errorf("%s@%s: %w", v.Path, v.Version, fs.ErrNotExist)
-	case s.File == "":
+	case x.Zip.File == "":
 		return NewCarried(c.contents.Base).open(ctx, v)
 	}
-	f, err := os.Open(s.File)
-	return zipContent{f, f, s.Size}, err
+	f, err := os.Open(x.Zip.File)
+	return zipContent{f, f, x.Zip.Size}, err
+}
+
+func (c Contents) facts(_ context.Context, v index.Version) ([]index.Fact, bool, error) {
+	x := c.whole[module.Version{Path: v.Path, Version: v.Version}]
+	if x == nil {
+		return nil, false, nil
+	}
+	return x.Facts, true, nil
 }
 
 // Versions implements Catalog.
@@ -179,14 +208,17 @@ func (c Contents) Vulns(ctx context.Context) (*Vulns, error) {
 	return brief(ctx, c.Database, []Catalog{c})
 }
 
-// Database opens the vulnerability database that goes into the bundle. It returns nil when none
-// does.
+// Database opens the vulnerability database that goes into the bundle, once. It returns nil when
+// none does.
 func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
+	if !c.opened.Modified.IsZero() {
+		return c.opened, nil
+	}
 	files := make(map[string]bundle.Source, len(c.contents.Vulns))
 	for _, s := range c.contents.Vulns {
 		files[s.Path] = s
 	}
-	return openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
+	db, err := openDatabase(ctx, func(ctx context.Context, name string, limit int64) ([]byte, error) {
 		path := modpath.VulnFile(name)
 		s, ok := files[path]
 		switch {
@@ -205,6 +237,10 @@ func (c Contents) Database(ctx context.Context) (*vulndb.DB, error) {
 		}
 		return data, err
 	})
+	if db != nil && err == nil {
+		*c.opened = *db
+	}
+	return db, err
 }
 
 // Databases opens the vulnerability databases of bundles, each that there is. The error says why

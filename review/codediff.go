@@ -97,7 +97,7 @@ func (d *codeDiff) file(name string) error {
 		_, err := fmt.Fprintf(d.w, "moved %s to %s\n", index.Visible(d.from[name]), index.Visible(name))
 		return err
 	case a != nil && b != nil:
-		same, err := d.same(name)
+		same, err := sameFile(d.old, d.now, name)
 		if err != nil || same {
 			return err
 		}
@@ -138,17 +138,17 @@ func (d *codeDiff) file(name string) error {
 	return err
 }
 
-// same reports whether both versions have the same content of a file.
-func (d *codeDiff) same(name string) (bool, error) {
-	a, b := d.old.files[name], d.now.files[name]
+// sameFile reports whether two versions have the same content of a file, which is in both.
+func sameFile(old, now *Sources, name string) (bool, error) {
+	a, b := old.files[name], now.files[name]
 	if a.UncompressedSize64 != b.UncompressedSize64 || a.CRC32 != b.CRC32 {
 		return false, nil
 	}
-	before, err := d.old.sum(name)
+	before, err := old.sum(name)
 	if err != nil {
 		return false, err
 	}
-	after, err := d.now.sum(name)
+	after, err := now.sum(name)
 	return before == after, err
 }
 

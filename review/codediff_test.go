@@ -9,18 +9,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/h1"
-	"github.com/modmirror/modmirror/internal/testbundle"
 	"github.com/modmirror/modmirror/review"
 )
 
 // TestDiffCode has each way in which a file can differ, between two versions in one bundle.
 func TestDiffCode(t *testing.T) {
-	tb := testbundle.Make(t, "../testdata/mod", nil)
 	large := strings.Repeat("x\n", 1<<20)
-	tb.Add(t, "example.com/a", "v1.0.0", &txtar.Archive{Files: []txtar.File{
+	b, pair := openPair(t, &txtar.Archive{Files: []txtar.File{
 		{Name: "go.mod", Data: []byte("module example.com/a\n")},
 		{Name: "same.go", Data: []byte("package a\n")},
 		{Name: "changed.go", Data: []byte("package a\n\nvar a = 1\n")},
@@ -29,8 +26,7 @@ func TestDiffCode(t *testing.T) {
 		{Name: "data.bin", Data: []byte("\x00\x01")},
 		{Name: "large.txt", Data: []byte(large)},
 		{Name: "empty", Data: nil},
-	}})
-	tb.Add(t, "example.com/a", "v1.1.0", &txtar.Archive{Files: []txtar.File{
+	}}, &txtar.Archive{Files: []txtar.File{
 		{Name: "go.mod", Data: []byte("module example.com/a\n")},
 		{Name: "same.go", Data: []byte("package a\n")},
 		{Name: "changed.go", Data: []byte("package a\n\nvar a = 2 // \u202e\x1b[31m\n")},
@@ -39,24 +35,6 @@ func TestDiffCode(t *testing.T) {
 		{Name: "data.bin", Data: []byte("\x00\x02")},
 		{Name: "large.txt", Data: []byte(large + "x\n")},
 	}})
-	tb.Write(t)
-	b, err := bundle.Open(t.Context(), tb.Path, tb.Trusted, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	var pair []*review.Sources
-	for v, err := range b.Index.Versions(t.Context(), "example.com/a") {
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := review.OpenSources(t.Context(), b, make(h1.Limiter, 2), v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
-		pair = append(pair, s)
-	}
 	var out strings.Builder
 	d, err := review.DiffCode(&out, pair[0], pair[1])
 	if err != nil {
@@ -106,7 +84,7 @@ moved moved.go to sub/moved.go
 		t.Errorf("facts, interrupted: %v", err)
 	}
 	bad := index.Version{Path: "example.com/a", Version: "v1.0.0", H1: "h1:other"}
-	if _, err := review.OpenSources(t.Context(), b, make(h1.Limiter, 2), bad); err == nil {
+	if _, err := review.OpenSources(t.Context(), review.NewCarried(b), make(h1.Limiter, 2), bad); err == nil {
 		t.Error("a zip with another h1 was opened")
 	}
 }

@@ -2,6 +2,8 @@ package review
 
 import (
 	"encoding/hex"
+	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,22 +13,32 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 )
 
-// CycloneDXVersion is the version of the specification that CycloneDX follows.
-const CycloneDXVersion = cdx.SpecVersion1_6
+// cycloneDXVersion is the version of the specification that CycloneDX follows.
+const cycloneDXVersion = cdx.SpecVersion1_6
+
+// WriteCycloneDX writes CycloneDX as JSON.
+func (inv *Inventory) WriteCycloneDX(w io.Writer) error {
+	enc := cdx.NewBOMEncoder(w, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false)
+	return enc.EncodeVersion(inv.CycloneDX(), cycloneDXVersion)
+}
 
 // CycloneDX returns the inventory as a bill of materials (https://cyclonedx.org). Names of
 // properties begin with "modmirror:". The same inventory makes the same document: its serial number
-// is made of the bundle's id, and its time is that of the bundle.
+// is made of the bundle's id, of a draft of the hash of its files, and its time is that of the
+// bundle.
 func (inv *Inventory) CycloneDX() *cdx.BOM {
-	m := inv.Bundle.Manifest
+	m := inv.Subject.Manifest
 	bom := cdx.NewBOM()
-	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("modmirror:"+inv.Bundle.ID()+":"+inv.Source))
+	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("modmirror:"+inv.Subject.name()+":"+inv.Source))
 	bom.SerialNumber = "urn:uuid:" + id.String()
-	about := []cdx.Property{
-		{Name: "modmirror:bundle:id", Value: inv.Bundle.ID()},
-		{Name: "modmirror:bundle:sequence", Value: strconv.FormatInt(m.Sequence, 10)},
+	about := []cdx.Property{{Name: "modmirror:bundle:sequence", Value: strconv.FormatInt(m.Sequence, 10)}}
+	if id := inv.Subject.ID(); id != "" {
+		about = slices.Insert(about, 0, cdx.Property{Name: "modmirror:bundle:id", Value: id})
+	} else {
+		tree := hex.EncodeToString(inv.Subject.tree[:])
+		about = append(about, cdx.Property{Name: "modmirror:bundle:tree", Value: tree})
 	}
-	for _, s := range inv.Bundle.Signers {
+	for _, s := range inv.Subject.Signers() {
 		about = append(about, cdx.Property{Name: "modmirror:bundle:signer", Value: s})
 	}
 	if m.DB != "" {

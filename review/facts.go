@@ -3,10 +3,10 @@ package review
 import (
 	"cmp"
 	"context"
-	"io"
 	"runtime"
 	"sync"
 
+	"golang.org/x/mod/module"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/modmirror/modmirror/index"
@@ -22,9 +22,10 @@ type VersionFacts struct {
 	facts.Facts
 }
 
-// ReadFacts reads the zips of carried versions, on all cores, and calls each with what they say, in
-// the order of the catalog. wanted, which may be nil, chooses versions. Toolchains are left out. A
-// zip whose h1 is not that of the catalog is an error that wraps proof.ErrMismatch.
+// ReadFacts calls each with the facts of carried versions, in the order of the catalog. wanted,
+// which may be nil, chooses versions. Toolchains are left out. The facts are those of the index.
+// Where it has none, and for an Unread, zips are read, on all cores; one whose h1 is not that of
+// the catalog is an error that wraps proof.ErrMismatch.
 func ReadFacts(
 	ctx context.Context, z Zips, wanted func(index.Version) bool, each func(VersionFacts) error,
 ) error {
@@ -82,28 +83,30 @@ func (o *ordered) put(number int, f VersionFacts) error {
 	return o.err
 }
 
-// readFacts reads one zip.
+// readFacts returns what the index says, or reads the zip.
 func readFacts(ctx context.Context, z Zips, cpu h1.Limiter, v index.Version) (facts.Facts, error) {
+	if v.License != nil {
+		if rows, ok, err := z.facts(ctx, v); err != nil || ok {
+			return facts.FromRows(*v.License, rows), err
+		}
+	}
 	var scan *facts.Scanner
 	s, err := openSources(ctx, z, cpu, v, func(a *h1.Archive) {
-		names := make([]string, len(a.File))
-		for i, file := range a.File {
-			names[i] = file.Name
-		}
-		scan = facts.New(v.Path+"@"+v.Version, names)
-		a.Look = func(name string, size uint64) io.WriteCloser { return scan.File(name, int64(size)) }
+		scan = facts.Look(a, module.Version{Path: v.Path, Version: v.Version})
 	})
 	if err != nil {
 		return facts.Facts{}, err
 	}
 	s.Close()
 	f := scan.Facts()
-	for i := range f.Licenses {
-		f.Licenses[i].File = index.Visible(f.Licenses[i].File)
-	}
-	for i := range f.Uses {
-		u := &f.Uses[i]
-		u.File, u.Detail = index.Visible(u.File), index.Visible(u.Detail)
-	}
-	return f, nil
+	return facts.FromRows(f.License, f.Rows()), nil // as an index would have it
+}
+
+// Unread returns z without the facts of its index: ReadFacts reads every zip.
+func Unread(z Zips) Zips { return unread{z} }
+
+type unread struct{ Zips }
+
+func (unread) facts(context.Context, index.Version) ([]index.Fact, bool, error) {
+	return nil, false, nil
 }

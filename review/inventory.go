@@ -10,15 +10,14 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/review/facts"
 )
 
-// An Inventory lists the versions that a bundle carries with their zip, and what requires what
-// among them.
+// An Inventory lists the versions that a bundle or its draft carries with their zip, and what
+// requires what among them.
 type Inventory struct {
-	Bundle     *bundle.Bundle
+	Subject    Subject
 	Source     string // path of the project that the inventory is about; "" for all that is carried
 	Complete   bool   // nothing of the closure is missing, and Absent is empty
 	Components []Component
@@ -57,25 +56,25 @@ func (e *NoSourceError) Error() string {
 	return fmt.Sprintf("no project %s: the bundle was made for %s", e.Source, text)
 }
 
-// NewInventory returns the inventory of a bundle or, with a source, of what the module graph of a
+// NewInventory returns the inventory of a subject or, with a source, of what the module graph of a
 // project selects: of each module that is reached from it the highest version that is required, or
 // the next higher one that is carried whole. That is minimal version selection without the pruning
 // of module graphs, so a version may be higher than the one that is built, when the bundle carries
 // both. An unknown source is a *NoSourceError.
-func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Inventory, error) {
-	inv := &Inventory{Bundle: b, Source: source, Complete: b.Manifest.Counts.Missing == 0}
-	for v, err := range b.Index.Versions(ctx, "") {
+func NewInventory(ctx context.Context, s Subject, source string) (*Inventory, error) {
+	inv := &Inventory{Subject: s, Source: source, Complete: s.Manifest.Counts.Missing == 0}
+	for v, err := range s.Versions(ctx, "") {
 		if err != nil {
 			return nil, err
 		}
 		if v.ZipSize == nil {
 			continue
 		}
-		f, err := zipFile(ctx, b, v)
-		if err != nil {
+		c := Component{Version: v}
+		if c.SHA256, err = s.sum(ctx, v); err != nil {
 			return nil, err
 		}
-		inv.Components = append(inv.Components, Component{Version: v, SHA256: f.SHA256})
+		inv.Components = append(inv.Components, c)
 	}
 	slices.SortFunc(inv.Components, func(a, b Component) int { return compareVersions(&a, &b) })
 	if source != "" {
@@ -86,15 +85,17 @@ func NewInventory(ctx context.Context, b *bundle.Bundle, source string) (*Invent
 	return inv, inv.connect(ctx)
 }
 
-// ReadLicenses reads the zips of the components, and enters their licenses.
+// ReadLicenses enters the licenses of components whose license the index does not have, for which
+// it reads their zips.
 func (inv *Inventory) ReadLicenses(ctx context.Context) error {
 	place := make(map[module.Version]*Component, len(inv.Components))
 	for i := range inv.Components {
-		c := &inv.Components[i]
-		place[module.Version{Path: c.Path, Version: c.Version.Version}] = c
+		if c := &inv.Components[i]; c.License == nil {
+			place[module.Version{Path: c.Path, Version: c.Version.Version}] = c
+		}
 	}
 	wanted := func(v index.Version) bool { return place[module.Version{Path: v.Path, Version: v.Version}] != nil }
-	return ReadFacts(ctx, NewCarried(inv.Bundle), wanted, func(f VersionFacts) error {
+	return ReadFacts(ctx, inv.Subject, wanted, func(f VersionFacts) error {
 		place[module.Version{Path: f.Path, Version: f.Version}].License = &f.License
 		return nil
 	})
@@ -131,7 +132,7 @@ func (inv *Inventory) selected(m module.Version) int {
 func (inv *Inventory) restrict(ctx context.Context, source string) error {
 	requires := make(map[module.Version][]module.Version)
 	known := make(map[string]bool)
-	for r, err := range inv.Bundle.Index.Requirements(ctx) {
+	for r, err := range inv.Subject.Requirements(ctx) {
 		if err != nil {
 			return err
 		}
@@ -187,7 +188,7 @@ func (inv *Inventory) restrict(ctx context.Context, source string) error {
 // connect enters what requires what.
 func (inv *Inventory) connect(ctx context.Context) error {
 	required := make([]bool, len(inv.Components))
-	for r, err := range inv.Bundle.Index.Requirements(ctx) {
+	for r, err := range inv.Subject.Requirements(ctx) {
 		if err != nil {
 			return err
 		}

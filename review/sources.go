@@ -28,11 +28,11 @@ type Sources struct {
 	files   map[string]*zip.File // by name in the module
 }
 
-// OpenSources opens the zip of a version in a bundle and compares its h1 with the index. The error
-// wraps proof.ErrMismatch when the zip is another. Cpu bounds the work on several cores. The caller
+// OpenSources opens the zip of a version and compares its h1 with the index. The error wraps
+// proof.ErrMismatch when the zip is another. Cpu bounds the work on several cores. The caller
 // closes the Sources.
-func OpenSources(ctx context.Context, b *bundle.Bundle, cpu h1.Limiter, v index.Version) (*Sources, error) {
-	return openSources(ctx, NewCarried(b), cpu, v, nil)
+func OpenSources(ctx context.Context, z Zips, cpu h1.Limiter, v index.Version) (*Sources, error) {
+	return openSources(ctx, z, cpu, v, nil)
 }
 
 // openSources is OpenSources. Before the files are hashed, prepare, which may be nil, may have them

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spdx/tools-golang/json"
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	spdx "github.com/spdx/tools-golang/spdx/v2/v2_3"
 )
@@ -21,14 +23,19 @@ const noAssertion = "NOASSERTION"
 // reNotID matches what an SPDX identifier may not have.
 var reNotID = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 
+// WriteSPDX writes SPDX as JSON.
+func (inv *Inventory) WriteSPDX(w io.Writer) error {
+	return json.Write(inv.SPDX(), w, json.Indent("  "), json.EscapeHTML(false))
+}
+
 // SPDX returns the inventory as a document of SPDX 2.3 (https://spdx.github.io/spdx-spec/v2.3). The
 // same inventory makes the same document.
 func (inv *Inventory) SPDX() *spdx.Document {
-	m := inv.Bundle.Manifest
+	m := inv.Subject.Manifest
 	name := cmp.Or(inv.Source, m.Name)
 	doc := &spdx.Document{
 		SPDXVersion: spdx.Version, DataLicense: spdx.DataLicense, SPDXIdentifier: "DOCUMENT", DocumentName: name,
-		DocumentNamespace: "https://spdx.org/spdxdocs/" + reNotID.ReplaceAllString(name, "-") + "-" + inv.Bundle.ID(),
+		DocumentNamespace: "https://spdx.org/spdxdocs/" + reNotID.ReplaceAllString(name, "-") + "-" + inv.Subject.name(),
 		CreationInfo: &spdx.CreationInfo{
 			Created:  m.Created.UTC().Format(time.RFC3339),
 			Creators: []common.Creator{{CreatorType: "Tool", Creator: "modmirror"}},
@@ -37,9 +44,11 @@ func (inv *Inventory) SPDX() *spdx.Document {
 	root := &spdx.Package{
 		PackageName: name, PackageSPDXIdentifier: "Root", PackageDownloadLocation: noAssertion,
 		PackageLicenseConcluded: noAssertion, PackageLicenseDeclared: noAssertion, PackageCopyrightText: noAssertion,
-		PackageSourceInfo: fmt.Sprintf("modmirror bundle %s, sequence %d, id %s, signed by %s",
-			m.Name, m.Sequence, inv.Bundle.ID(), strings.Join(inv.Bundle.Signers, ", ")),
+		PackageSourceInfo:     fmt.Sprintf("modmirror bundle %s, sequence %d", m.Name, m.Sequence),
 		PrimaryPackagePurpose: "APPLICATION",
+	}
+	if id := inv.Subject.ID(); id != "" {
+		root.PackageSourceInfo += fmt.Sprintf(", id %s, signed by %s", id, strings.Join(inv.Subject.Signers(), ", "))
 	}
 	if inv.Source == "" {
 		root.PackageVersion = strconv.FormatInt(m.Sequence, 10)

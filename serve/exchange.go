@@ -34,10 +34,10 @@ type exchange struct {
 type kind int
 
 const (
-	kindPage    = kind(modpath.Self) + 1 + iota // the landing page and settings
-	kindHealth                                  // health and metrics
-	kindRefused                                 // without a password, or with too many requests at once
-	kinds                                       // how many there are
+	kindPage    = kind(modpath.Review) + 1 + iota // the landing page and settings
+	kindHealth                                    // health and metrics
+	kindRefused                                   // without a password, or with too many requests at once
+	kinds                                         // how many there are
 )
 
 // String returns the name of a kind in logs and metrics.

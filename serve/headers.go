@@ -25,6 +25,11 @@ func contentType(r modpath.Request) string {
 		return "application/x-tar"
 	case modpath.SumTile:
 		return "application/octet-stream"
+	case modpath.Review:
+		if r.Name == modpath.ReportHTML {
+			return "text/html; charset=utf-8"
+		}
+		return "application/json"
 	}
 	return "text/plain; charset=utf-8"
 }
@@ -41,6 +46,8 @@ type headerValues struct {
 var (
 	acceptBytes = []string{"bytes"}
 	noSniff     = []string{"nosniff"}
+	styleOnly   = []string{"default-src 'none'; style-src 'unsafe-inline'"}
+	stylePaper  = []string{styleOnly[0] + "; sandbox; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"}
 )
 
 // headers sets the response headers, under their canonical names.
@@ -57,6 +64,9 @@ func (e *entry) headers(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"], h["Etag"], h["Cache-Control"] = e.values.contentType, e.values.etag, e.values.control
 	h["X-Content-Type-Options"] = noSniff
+	if e.kind == kind(modpath.Review) { // made outside, of texts from everywhere
+		h["Content-Security-Policy"] = stylePaper
+	}
 	if e.values.modified != nil {
 		h["Last-Modified"] = e.values.modified
 	}

@@ -169,9 +169,9 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 		gauge(descVersions, float64(m.Counts.Versions), m.Name)
 	}
 	if v := h.vulns.Load(); v != nil {
-		gauge(descAffected, float64(v.fixable), "carried")
-		gauge(descAffected, float64(v.affected-v.fixable), "not carried")
-		gauge(descVulnDB, float64(v.modified))
+		gauge(descAffected, float64(v.Fixable), "carried")
+		gauge(descAffected, float64(v.Affected-v.Fixable), "not carried")
+		gauge(descVulnDB, float64(v.Database.Unix()))
 	}
 	gauge(descSkipped, float64(len(h.view.Skipped)))
 	if s.Scrub && !(*Server)(s).shelf().Heals() {

@@ -2,58 +2,109 @@ package serve
 
 import (
 	"context"
-	"embed"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/serve/web"
 )
-
-//go:embed landing.html
-var files embed.FS
-
-var landingPage = template.Must(template.ParseFS(files, "landing.html"))
 
 // notInHost matches characters that no host has although a Host header may have them: people copy
 // the settings of the page into a shell.
 var notInHost = regexp.MustCompile(`[^A-Za-z0-9:._\[\]-]`)
 
-// landing answers with the page that shows what is served and how to use it.
-func (h *handler) landing(x *exchange, base string) error {
-	settings, err := h.clientSettings(x.req.Context())
+// openZip compares a zip with the index, and opens it for a page.
+func (h *handler) openZip(ctx context.Context, f store.Ref) (web.Zip, error) {
+	src, err := h.large[f.In].open(ctx, f.File)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	url := x.origin().scheme + "://" + notInHost.ReplaceAllString(x.origin().host, "") + base
-	type shell struct{ Name, Text string }
-	var shells []shell
+	if err := src.verify(ctx); err != nil {
+		src.close()
+		return nil, err
+	}
+	return pageZip{readerAt{ctx, src}}, nil
+}
+
+// A pageZip is the open zip of a page.
+type pageZip struct{ readerAt }
+
+// Check implements web.Zip.
+func (z pageZip) Check(ctx context.Context) error { return z.src.check(ctx) }
+
+// Close implements web.Zip.
+func (z pageZip) Close() { z.src.close() }
+
+// index takes what the view carries into the search.
+func (h *handler) index(ctx context.Context) {
+	start := time.Now()
+	if err := h.site.Index(ctx); err != nil {
+		if ctx.Err() == nil {
+			h.log.Warn("not all that is carried can be searched", "why", err)
+		}
+		return
+	}
+	_, planned := h.site.Search.Progress()
+	h.log.Info("all that is carried can be searched", "new", planned, "ms", time.Since(start).Milliseconds())
+}
+
+// page answers with a page for people.
+func (h *handler) page(x *exchange) error {
+	x.kind = kindPage
+	h.visits.Add(1)
+	defer h.visits.Add(-1)
+	url := h.url(x)
+	return h.site.ServeVisit(&web.Visit{
+		ResponseWriter: x, Request: x.req, URL: url,
+		Start: func() (web.Start, error) { return h.start(x.req.Context(), url) },
+	})
+}
+
+// wanted returns what lists the wants for a page, nil when they are not kept.
+func (s *Server) wanted() func() []web.Want {
+	w, ok := s.Wants.(*Wants)
+	if !ok {
+		return nil
+	}
+	return func() (list []web.Want) {
+		for _, x := range w.List() {
+			if x.Size > 0 { // a tree of the checksum database
+				continue
+			}
+			line, _, _ := strings.Cut(x.line(), " #")
+			list = append(list, web.Want{Line: line, Path: x.Path, Query: x.Query, Count: x.Count, First: x.First, Last: x.Last, Reason: x.Reason})
+		}
+		return list
+	}
+}
+
+// url returns the URL of the server as the client of an exchange sees it.
+func (s *Server) url(x *exchange) string {
+	return x.origin().scheme + "://" + notInHost.ReplaceAllString(x.origin().host, "") + s.BasePath
+}
+
+// start returns what the first page shows of the server at a URL.
+func (h *handler) start(ctx context.Context, url string) (web.Start, error) {
+	settings, err := h.clientSettings(ctx)
+	if err != nil {
+		return web.Start{}, err
+	}
+	out := web.Start{VulnDB: settings.VulnDB, Inside: settings.Inside}
 	for _, sh := range Shells {
 		commands, _ := ShellText(sh.Name, settings.Vars(url, sh.Name == "go"))
-		shells = append(shells, shell{sh.Title, commands})
+		out.Shells = append(out.Shells, web.Shell{Name: sh.Title, Text: commands})
 	}
-	var page strings.Builder
-	err = landingPage.Execute(&page, map[string]any{
-		"URL":    url,
-		"Shells": shells,
-		"Inside": strings.Join(settings.Inside, ", "),
-		"Names":  settings.Bundle,
-		"Lines":  h.view.Lines,
-		"VulnDB": settings.VulnDB,
-	})
-	if err != nil {
-		return err
+	report := modpath.ReviewFile(modpath.ReportHTML)
+	_, ok, err := h.view.File(ctx, report)
+	if ok {
+		out.Report = report
 	}
-	x.Header().Set("Content-Type", "text/html; charset=utf-8")
-	x.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	x.Header().Set("X-Content-Type-Options", "nosniff")
-	x.Header().Set("Cache-Control", "no-store")
-	fmt.Fprint(x, page.String())
-	return nil
+	return out, err
 }
 
 // settings answers with /settings.json.
@@ -157,6 +208,7 @@ var Shells = []struct{ Name, Title string }{
 	{"sh", "sh, bash, zsh"},
 	{"powershell", "PowerShell"},
 	{"go", "For good, with go env -w"},
+	{"file", "CI and containers, as a file of variables"},
 }
 
 // ShellText returns the commands that make settings in a shell, which Shells names. ok is false for
@@ -171,6 +223,10 @@ func ShellText(shell string, vars []Var) (text string, ok bool) {
 	case "powershell":
 		for _, v := range vars {
 			fmt.Fprintf(&b, "$env:%s = '%s'\n", v.Name, v.Value)
+		}
+	case "file":
+		for _, v := range vars {
+			fmt.Fprintf(&b, "%s=%s\n", v.Name, v.Value)
 		}
 	case "go":
 		b.WriteString("go env -w")

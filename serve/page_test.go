@@ -2,14 +2,19 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/modmirror/modmirror/serve/web/render"
 )
 
-func TestLandingPage(t *testing.T) {
-	s := newSite(t)
+func TestFirstPage(t *testing.T) {
+	s := newSite(t, func(s *Server) {
+		s.Render = func(_ context.Context, in io.Reader, out io.Writer) error { return render.Work(in, out) }
+	})
 	req, _ := http.NewRequest("GET", s.url+"/", nil)
 	req.Host = `x"><script>alert(1)</script>`
 	resp, err := http.DefaultClient.Do(req)
@@ -21,7 +26,7 @@ func TestLandingPage(t *testing.T) {
 		}
 	}
 	resp, body, err := s.do("GET", "/")
-	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "GOPROXY="+s.url) || !strings.Contains(string(body), "corp.example/secret") {
+	if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), "GOPROXY=&#39;"+s.url) || !strings.Contains(string(body), "corp.example/secret") {
 		t.Errorf("%d %v\n%s", resp.StatusCode, err, body)
 	}
 	if _, body, _ := s.do("GET", "/settings.json"); !strings.Contains(string(body), `"private":["corp.example/secret"]`) {
@@ -63,6 +68,7 @@ func TestShellText(t *testing.T) {
 	for shell, want := range map[string]string{
 		"sh":         "export GOPROXY='http://x'\nexport GOVULNDB='http://x/vulndb'\n",
 		"powershell": "$env:GOPROXY = 'http://x'\n$env:GOVULNDB = 'http://x/vulndb'\n",
+		"file":       "GOPROXY=http://x\nGOVULNDB=http://x/vulndb\n",
 		"go":         "go env -w 'GOPROXY=http://x'\n",
 	} {
 		if got, ok := ShellText(shell, vars); got != want || !ok {

@@ -31,6 +31,8 @@ import (
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/review"
+	"github.com/modmirror/modmirror/serve/web"
 )
 
 // A handler serves the GOPROXY protocol, the checksum database included, from one view of bundles.
@@ -39,7 +41,10 @@ type handler struct {
 	view   *store.View
 	log    *slog.Logger
 	wants  Recorder
-	inside *Inside // nil for none
+	inside *Inside                // nil for none
+	visits atomic.Int64           // requests for pages that are being answered
+	site   *web.Site              // pages for people; nil for none
+	url    func(*exchange) string // of the server, as the client of an exchange sees it
 
 	refs   atomic.Int64 // requests that are being answered, and one more until release retires the handler
 	retire func()       // stops background work
@@ -56,7 +61,7 @@ type handler struct {
 	scrubbed atomic.Int64 // files that the scrub's current pass verified
 	files    int64        // in all catalogs
 
-	vulns atomic.Pointer[vulnCounts] // nil until review has compared a vulnerability database
+	vulns atomic.Pointer[review.Vulns] // nil until review has compared a vulnerability database
 
 	ids     string // of the bundles, for the audit
 	metrics *metrics
@@ -124,6 +129,10 @@ func (h *handler) answer(x *exchange) {
 		return
 	}
 	req, err := modpath.Parse(path)
+	if err != nil && h.site != nil && !forProxy(path) {
+		h.failed(x, h.page(x))
+		return
+	}
 	if err != nil {
 		if h.missLog.Allow() {
 			h.log.Info("no path of the GOPROXY protocol", "path", fmt.Sprintf("%.200s", x.path),
@@ -163,4 +172,15 @@ func (h *handler) failed(x *exchange, err error) {
 	h.log.Error("cannot answer", said...)
 	text(x, http.StatusInternalServerError, "the server cannot read its bundle; "+
 		"its log says why, at request %s", x.requestID())
+}
+
+// forProxy reports whether a path is one of those that go commands ask for, though perhaps not well
+// formed: it is answered at once, and no page.
+func forProxy(path string) bool {
+	for _, folder := range []string{"sumdb/", "vulndb/", "self/", modpath.ReviewFolder} {
+		if strings.HasPrefix(path, folder) {
+			return true
+		}
+	}
+	return strings.Contains(path, "/@v/") || strings.HasSuffix(path, "/@latest")
 }

@@ -21,7 +21,7 @@ func (h *handler) review(ctx context.Context) {
 		case ctx.Err() != nil, err == nil && found == nil:
 			return
 		case err == nil:
-			h.vulns.Store(&vulnCounts{affected: found.Affected, fixable: found.Fixable, modified: found.Database.Unix()})
+			h.vulns.Store(found)
 			h.log.Info(found.Summary(), "database", found.Database, "more", "modmirror vulns")
 			return
 		case !away:
@@ -32,10 +32,4 @@ func (h *handler) review(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// vulnCounts count carried versions with known vulnerabilities.
-type vulnCounts struct {
-	affected, fixable int
-	modified          int64 // of the database, Unix time in seconds
 }

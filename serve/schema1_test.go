@@ -1,9 +1,7 @@
 package serve
 
 import (
-	"compress/gzip"
 	"crypto/sha256"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -14,6 +12,7 @@ import (
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
+	"github.com/modmirror/modmirror/internal/testbundle"
 )
 
 // TestSchema1 serves a bundle with version 1 of the schema, made by an older modmirror, from a new
@@ -24,23 +23,8 @@ func TestSchema1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(filepath.Join(from, "team.tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
 	name, state := filepath.Join(t.TempDir(), "team.tar"), t.TempDir()
-	if err := os.WriteFile(name, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testbundle.WriteFile(t, name, testbundle.Gunzip(t, filepath.Join(from, "team.tar.gz")))
 	keyring := trust.NewKeyring(strings.TrimSpace(string(key)))
 	for _, seen := range []bool{false, true} {
 		b, err := bundle.Open(ctx, name, keyring, state)

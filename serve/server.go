@@ -16,6 +16,9 @@ import (
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/store"
+	"github.com/modmirror/modmirror/serve/web"
+	"github.com/modmirror/modmirror/serve/web/render"
+	"github.com/modmirror/modmirror/serve/web/search"
 )
 
 const (
@@ -40,6 +43,9 @@ const (
 
 	// shutdownTimeout is how long transfers may go on after a signal to stop.
 	shutdownTimeout = 30 * time.Second
+
+	// recently is how long after a download pages still make way.
+	recently = 100 * time.Millisecond
 
 	// ReloadInterval is the time between two calls of Server.Reload.
 	ReloadInterval = time.Second
@@ -77,6 +83,13 @@ type Server struct {
 	// server believes.
 	Proxies []netip.Prefix
 
+	Render render.Worker // makes pages for people; nil for no pages
+	Search *search.DB    // for the pages; nil for no search
+
+	// Requests has the page of what is missing take wishes with a reason, by POST: nothing else
+	// changes anything. Wants must be a *Wants.
+	Requests bool
+
 	Shelf    media.Shelf // where the bundles lie; nil for a disk
 	MaxConns int         // connections at a time; 0 for the constant MaxConns
 	Scrub    bool        // verify all files in the background, but those in a bucket, which costs money
@@ -89,6 +102,7 @@ type Server struct {
 	slots    chan struct{} // held by requests over HTTP/2
 	waiting  atomic.Int64  // requests that wait for a slot
 	active   atomic.Int64  // requests that are being answered
+	fetched  atomic.Int64  // when the last one that was not for a page ended, Unix time in nanoseconds
 	scrubEnd atomic.Int64  // when a pass of the scrub completed, Unix time in seconds
 }
 
@@ -180,7 +194,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // show serves a view from now on, and retires the one before.
 func (s *Server) show(ctx context.Context, v *store.View) {
 	h := newHandler(v, s.Log, s.Wants, s.metrics)
-	h.inside = s.Inside
+	h.inside, h.url = s.Inside, s.url
+	if s.Render != nil {
+		h.site = &web.Site{View: v, Zip: h.openZip, Vulns: h.vulns.Load, Work: s.Render, Log: s.Log, Search: s.Search, Base: s.BasePath, Wants: s.wanted()}
+		if w, ok := s.Wants.(*Wants); ok && s.Requests {
+			h.site.Ask = func(path, query, reason string, r *http.Request) error {
+				return w.Ask(path, query, reason, originOf(r, s.Proxies).addr)
+			}
+		}
+		h.site.Busy = func() bool {
+			return s.active.Load() > h.visits.Load() || time.Since(time.Unix(0, s.fetched.Load())) < recently
+		}
+	}
 	ctx, h.retire = context.WithCancel(ctx)
 	h.ctx = ctx
 	if old := s.handler.Swap(h); old != nil {
@@ -194,6 +219,12 @@ func (s *Server) show(ctx context.Context, v *store.View) {
 		go func() {
 			defer h.release()
 			h.review(ctx)
+		}()
+	}
+	if h.site != nil && s.Search != nil && h.acquire() {
+		go func() {
+			defer h.release()
+			h.index(ctx)
 		}()
 	}
 	if s.Scrub && !s.shelf().Heals() && h.acquire() {
@@ -282,6 +313,9 @@ func (s *Server) end(x *exchange, h *handler) {
 	}
 	now := time.Now()
 	s.metrics.count(x, now)
+	if x.kind < kindPage {
+		s.fetched.Store(now.UnixNano())
+	}
 	if s.Audit != nil {
 		ids := ""
 		if h != nil {
@@ -303,12 +337,13 @@ func (s *Server) end(x *exchange, h *handler) {
 // answer answers a request. h is nil while nothing is served.
 func (s *Server) answer(x *exchange, h *handler) {
 	r := x.req
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	below := s.stripBase(r)
+	asks := s.Requests && r.Method == http.MethodPost && r.URL.Path == "/wants"
+	if r.Method != http.MethodGet && r.Method != http.MethodHead && !asks {
 		x.Header().Set("Allow", "GET, HEAD")
 		text(x, http.StatusMethodNotAllowed, "this server is read-only: GET and HEAD")
 		return
 	}
-	below := s.stripBase(r)
 	if s.answerHealth(x, h) || !s.admit(x) {
 		return
 	}
@@ -328,9 +363,9 @@ func (s *Server) answer(x *exchange, h *handler) {
 		x.Header().Set("Retry-After", "1")
 		_, words := s.readiness(h)
 		text(x, http.StatusServiceUnavailable, "%s", words)
-	case r.URL.Path == "/":
+	case r.URL.Path == "/" && h.site == nil:
 		x.kind = kindPage
-		h.failed(x, h.landing(x, s.BasePath))
+		text(x, http.StatusOK, "a Go module proxy with the checksum database; its settings for a client: modmirror env %s", s.url(x))
 	case r.URL.Path == "/settings.json":
 		x.kind = kindPage
 		h.failed(x, h.settings(x))

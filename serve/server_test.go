@@ -233,7 +233,7 @@ func TestBasePath(t *testing.T) {
 		if err != nil || resp.StatusCode != want {
 			t.Errorf("%s: %d, %v, want %d", path, resp.StatusCode, err, want)
 		}
-		if path == "/go/" && !strings.Contains(string(body), "GOPROXY="+s.url+"/go") {
+		if path == "/go/" && !strings.Contains(string(body), "modmirror env "+s.url+"/go") {
 			t.Errorf("the page does not say the base path:\n%s", body)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/safefile"
 )
@@ -23,6 +24,9 @@ import (
 // maxWants is how many wants are kept, so that a client that asks for nonsense does not fill a
 // disk.
 const maxWants = 10_000
+
+// maxReason is the longest reason in bytes.
+const maxReason = 200
 
 // maxWantsFile is the longest file of wants that is read, in bytes. A want takes less than 3 KiB:
 // its path has at most modpath.MaxLength bytes.
@@ -73,6 +77,9 @@ type Want struct {
 	// a go command that looks for a package asks about every path above it. For a tree it says that
 	// the last eight bits of Size are unknown.
 	Perhaps bool `json:"perhaps,omitempty"`
+
+	// Reason is what somebody wrote who asked for it on the page, a visible line; "" for none.
+	Reason string `json:"reason,omitempty"`
 }
 
 // key returns a name of the want that no other one has.
@@ -86,6 +93,8 @@ func (x *Want) key() string {
 // check returns an error when sync would not accept x in a list.
 func (x *Want) check() error {
 	switch {
+	case len(x.Reason) > maxReason || x.Reason != index.VisibleLine(x.Reason):
+		return fmt.Errorf("a reason is one line of at most %d bytes", maxReason)
 	case x.Size != 0:
 		if x.Size < 0 || x.Query != "" {
 			return errors.New("not a tree head")
@@ -221,6 +230,17 @@ func (w *Wants) AddTree(db string, size int64, exact bool, from netip.Addr) {
 	w.add(Want{Path: db, Size: size, Perhaps: !exact}, from)
 }
 
+// Ask records that somebody at an address wants a version of a module, or "latest", for a reason,
+// which may be "". The error says what is wrong with that.
+func (w *Wants) Ask(path, query, reason string, from netip.Addr) error {
+	x := Want{Path: path, Query: cmp.Or(query, "latest"), Reason: index.VisibleLine(reason)}
+	if err := x.check(); err != nil {
+		return err
+	}
+	w.add(x, from)
+	return nil
+}
+
 // add counts a want that came from an address, or adds it.
 func (w *Wants) add(x Want, from netip.Addr) {
 	if x.check() != nil {
@@ -242,6 +262,7 @@ func (w *Wants) add(x Want, from netip.Addr) {
 	have.Count++
 	have.Last = now
 	have.Perhaps = have.Perhaps && x.Perhaps
+	have.Reason = cmp.Or(x.Reason, have.Reason)
 	w.dirty = true
 }
 
@@ -373,5 +394,9 @@ func (x *Want) line() string {
 	if last := x.Last.Format(time.DateOnly); last != when {
 		when += " to " + last
 	}
-	return fmt.Sprintf("%s # asked for %s, %s\n", line, times, when)
+	why := ""
+	if x.Reason != "" {
+		why = ": " + x.Reason
+	}
+	return fmt.Sprintf("%s # asked for %s, %s%s\n", line, times, when, why)
 }

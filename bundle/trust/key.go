@@ -1,7 +1,12 @@
 package trust
 
 import (
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 )
@@ -27,6 +32,21 @@ func generate(name string) (key *Key, private string, err error) {
 	}
 	signer, err := note.NewSigner(private)
 	return &Key{signer, public}, private, err
+}
+
+// PEM returns a public key, in the form of Key.Verifier, as PEM of a SubjectPublicKeyInfo (RFC
+// 8410) for tools that know no signed notes.
+func PEM(verifier string) (string, error) {
+	if err := checkKey(verifier); err != nil {
+		return "", err
+	}
+	public := strings.SplitN(verifier, "+", 3)[2] // base64, which may have a plus
+	data, err := base64.StdEncoding.DecodeString(public)
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKIXPublicKey(ed25519.PublicKey(data[1:])) // after the byte that says Ed25519
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), err
 }
 
 // Signers returns the signers of keys.

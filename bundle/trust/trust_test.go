@@ -2,6 +2,9 @@ package trust
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -209,4 +212,29 @@ func FuzzKeyFile(f *testing.F) {
 			t.Errorf("it does not sign what it verifies: %v", err)
 		}
 	})
+}
+
+func TestPEM(t *testing.T) {
+	for range 20 { // in base64 some keys have a plus
+		key, err := EphemeralKey("team")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := PEM(key.Verifier)
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode([]byte(text))
+		public, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sig, err := key.Signer.Sign([]byte("hello"))
+		if err != nil || !ed25519.Verify(public.(ed25519.PublicKey), []byte("hello"), sig) {
+			t.Errorf("%s: another key, or %v:\n%s", key.Verifier, err, text)
+		}
+	}
+	if _, err := PEM("team+00000000+AAAA"); err == nil {
+		t.Error("no error for what is no key")
+	}
 }

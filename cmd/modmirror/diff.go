@@ -19,21 +19,23 @@ import (
 )
 
 func diffCommand() *command {
-	var asJSON, code, withFacts bool
+	var asJSON, code, api, withFacts, scan bool
 	return &command{
 		name:    "diff",
 		summary: "show how the modules of two bundles differ",
 		usage: `
 Usage: modmirror diff [flags] OLD NEW
        modmirror diff --code OLD NEW MODULE[@VERSION] [VERSION]
+       modmirror diff --api OLD NEW MODULE[@VERSION] [VERSION]
 
 Prints the modules that only NEW carries whole (+), that only OLD does (-), and those
 that both do in different versions (~). Then it prints what is new in the vulnerability
 database, and how many versions in each have known vulnerabilities.
 
 --facts adds how licenses change, and what code can do that it could not before.
---code prints the changed source lines of a module. Versions are needed only where a
-bundle carries several: that of OLD after the module, that of NEW behind it.
+--code prints the changed source lines of a module, and --api how what it exports
+differs, first what breaks code that was written for the old version. Versions are needed
+only where a bundle carries several: that of OLD after the module, that of NEW behind it.
 
 Example:
   modmirror diff team-2026-W47.tar team-2026-W48.tar
@@ -41,17 +43,14 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
-			fs.BoolVar(&withFacts, "facts", false, "read the zips of what is new: see modmirror facts")
+			fs.BoolVar(&withFacts, "facts", false, "add how licenses and abilities differ: see modmirror facts")
+			scanFlag(fs, &scan)
 			fs.BoolVar(&code, "code", false, "print how the source of one module differs")
+			fs.BoolVar(&api, "api", false, "print how what one module exports differs")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
-			switch {
-			case code && (asJSON || withFacts):
-				return usagef("--code goes alone")
-			case code && len(args) != 3 && len(args) != 4:
-				return usagef("want two bundles and a module")
-			case !code && len(args) != 2:
-				return usagef("want two bundles")
+			if err := checkDiff(code, api, withFacts, asJSON, len(args)); err != nil {
+				return err
 			}
 			reviewMemory()
 			old, err := openBundle(ctx, e, args[0])
@@ -64,8 +63,16 @@ Example:
 				return err
 			}
 			defer now.Close()
-			if code {
-				return diffCode(ctx, e, old, now, args)
+			if code || api {
+				pair, err := openPair(ctx, old, now, args)
+				if err != nil {
+					return err
+				}
+				defer pair.Close()
+				if code {
+					return diffCode(e, pair)
+				}
+				return diffAPI(ctx, e, pair, asJSON)
 			}
 			d, err := review.DiffBundles(ctx, old, now)
 			if err != nil {
@@ -77,7 +84,7 @@ Example:
 				e.sayVulns(nil, err)
 			}
 			if withFacts {
-				if err := d.AddFacts(ctx, old, now); err != nil {
+				if err := d.AddFacts(ctx, zipsOf(old, scan), zipsOf(now, scan)); err != nil {
 					return err
 				}
 			}
@@ -87,6 +94,21 @@ Example:
 			return printDiff(e.stdout, d)
 		},
 	}
+}
+
+// checkDiff checks the flags of diff, and how many arguments there are.
+func checkDiff(code, api, withFacts, asJSON bool, args int) error {
+	switch {
+	case code && (asJSON || withFacts || api):
+		return usagef("--code goes alone")
+	case api && withFacts:
+		return usagef("--api goes with --json alone")
+	case (code || api) && args != 3 && args != 4:
+		return usagef("want two bundles and a module")
+	case !code && !api && args != 2:
+		return usagef("want two bundles")
+	}
+	return nil
 }
 
 // printDiff prints the difference of bundles for people.
@@ -140,28 +162,86 @@ func printFactsDiff(w io.Writer, d review.FactsDiff) {
 	}
 }
 
-// diffCode prints how the source of a module differs. args are OLD NEW MODULE[@VERSION] [VERSION].
-func diffCode(ctx context.Context, e *env, old, now *bundle.Bundle, args []string) error {
+// A sourcePair has the sources of a module in two bundles.
+type sourcePair [2]*review.Sources
+
+// Close closes the sources.
+func (p sourcePair) Close() {
+	for _, s := range p {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// openPair opens the sources of a module in two bundles. args are OLD NEW MODULE[@VERSION]
+// [VERSION].
+func openPair(ctx context.Context, old, now *bundle.Bundle, args []string) (pair sourcePair, err error) {
+	defer func() {
+		if err != nil {
+			pair.Close()
+		}
+	}()
 	path, oldVersion, _ := strings.Cut(args[2], "@")
 	newVersion := ""
 	if len(args) == 4 {
 		newVersion = args[3]
 	}
 	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
-	var pair [2]*review.Sources
 	for i, x := range []struct {
 		b             *bundle.Bundle
 		name, version string
 	}{{old, args[0], oldVersion}, {now, args[1], newVersion}} {
 		v, err := oneVersion(ctx, x.b, x.name, path, x.version)
+		if err == nil {
+			pair[i], err = review.OpenSources(ctx, review.NewCarried(x.b), cpu, v)
+		}
 		if err != nil {
-			return err
+			return pair, err
 		}
-		if pair[i], err = review.OpenSources(ctx, x.b, cpu, v); err != nil {
-			return err
-		}
-		defer pair[i].Close()
 	}
+	return pair, nil
+}
+
+// diffAPI prints how what a module exports differs.
+func diffAPI(ctx context.Context, e *env, pair sourcePair, asJSON bool) error {
+	d, err := review.DiffAPI(ctx, pair[0], pair[1], apiJob.run)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(e.stdout, d)
+	}
+	last := ""
+	for _, c := range d.Changes {
+		title := "compatible: " + c.Package
+		if !c.Compatible {
+			title = "incompatible: " + c.Package
+		}
+		if title != last {
+			fmt.Fprintln(e.stdout, title)
+		}
+		last = title
+		fmt.Fprintln(e.stdout, "  "+c.Text)
+	}
+	for _, part := range []struct {
+		title string
+		list  []string
+	}{{"not known", d.Unknown}, {"not read", d.Unread}} {
+		if len(part.list) > 0 {
+			fmt.Fprintln(e.stdout, part.title+":")
+		}
+		for _, s := range part.list {
+			fmt.Fprintln(e.stdout, "  "+s)
+		}
+	}
+	e.say("%s → %s: %s, %d compatible", pair[0].Mod, pair[1].Mod.Version,
+		number(d.Incompatible(), "incompatible change"), len(d.Changes)-d.Incompatible())
+	return nil
+}
+
+// diffCode prints how the source of a module differs.
+func diffCode(e *env, pair sourcePair) error {
 	d, err := review.DiffCode(e.stdout, pair[0], pair[1])
 	if err != nil {
 		return err

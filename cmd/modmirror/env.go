@@ -17,15 +17,17 @@ func envCommand() *command {
 		name:    "env",
 		summary: "print the go settings that a client inside needs",
 		usage: `
-Usage: modmirror env [--shell sh|powershell|go] URL
+Usage: modmirror env [--shell sh|powershell|go|file] URL
 
 Asks the server which modules are outside the checksum database, and prints the
-settings for sh, for PowerShell, or as a "go env -w" command that lasts.
+settings for sh, for PowerShell, as a "go env -w" command that lasts, or as a file of
+variables for CI and containers.
 
 Example:
   eval "$(modmirror env http://127.0.0.1:8080)"
+  modmirror env --shell file http://goproxy:8080 >go.env
 `,
-		flags: func(fs *pflag.FlagSet) { fs.StringVar(&shell, "shell", "sh", "`form`: sh, powershell or go") },
+		flags: func(fs *pflag.FlagSet) { fs.StringVar(&shell, "shell", "sh", "`form`: sh, powershell, go or file") },
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
 				return usagef("want the URL of a server")
@@ -53,7 +55,7 @@ Example:
 			}
 			text, ok := serve.ShellText(shell, settings.Vars(base, clean))
 			if !ok {
-				return usagef("--shell %q: want sh, powershell or go", shell)
+				return usagef("--shell %q: want sh, powershell, go or file", shell)
 			}
 			_, err = fmt.Fprint(e.stdout, text)
 			return err

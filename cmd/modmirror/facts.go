@@ -11,26 +11,29 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
 )
 
 func factsCommand() *command {
-	var asJSON, files bool
+	var asJSON, files, scan bool
 	return &command{
 		name:    "facts",
 		summary: "show licenses, and what the code of a bundle can do",
 		usage: `
 Usage: modmirror facts [flags] BUNDLE [MODULE[@VERSION]...]
 
-Reads the zips of a bundle, or those of some modules, and prints for each version its
-license and what its code, tests aside, does that most code need not: cgo, assembly,
-//go:linkname, unsafe, os/exec, net, syscall, plugin, prebuilt objects, large files that
-are no source, //go:generate lines that fetch something, imports of folders such as
-testdata. Then it counts the licenses, and lists the versions whose license is not known.
+Prints for each version of a bundle, or of some modules, its license and what its code,
+tests aside, does that most code need not: cgo, assembly, //go:linkname, unsafe, os/exec,
+net, syscall, plugin, prebuilt objects, large files that are no source, //go:generate
+lines that fetch something, imports of folders such as testdata. Then it counts the
+licenses, and lists the versions whose license is not known.
 
-It looks at imports and first bytes alone. Nothing is compiled.
+sync looks at imports and first bytes, compiles nothing, and writes the facts into the
+index, where they are what the signer says. --scan reads the zips instead, as is done for
+bundles of older modmirrors.
 
 Example:
   modmirror facts team.tar
@@ -38,6 +41,7 @@ Example:
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.BoolVar(&files, "files", false, "name license files, and the first file that shows each fact")
+			scanFlag(fs, &scan)
 			fs.BoolVar(&asJSON, "json", false, "print a JSON object for each version")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -52,7 +56,7 @@ Example:
 			defer b.Close()
 			c := &licenseCount{byLicense: make(map[string]int)}
 			found := make(map[string]bool) // arguments
-			err = review.ReadFacts(ctx, review.NewCarried(b), chosen(args[1:]), func(f review.VersionFacts) error {
+			err = review.ReadFacts(ctx, zipsOf(b, scan), chosen(args[1:]), func(f review.VersionFacts) error {
 				c.add(f)
 				found[f.Path], found[f.Path+"@"+f.Version] = true, true
 				if asJSON {
@@ -74,6 +78,20 @@ Example:
 			return c.print(e.stdout)
 		},
 	}
+}
+
+// scanFlag adds the flag --scan.
+func scanFlag(fs *pflag.FlagSet, scan *bool) {
+	fs.BoolVar(scan, "scan", false, "read the zips instead of the facts in the index")
+}
+
+// zipsOf returns the zips of a bundle, for facts as its index has them, or with scan as its zips
+// do.
+func zipsOf(b *bundle.Bundle, scan bool) review.Zips {
+	if scan {
+		return review.Unread(review.NewCarried(b))
+	}
+	return review.NewCarried(b)
 }
 
 // chosen returns a filter for MODULE and MODULE@VERSION; nil for all.

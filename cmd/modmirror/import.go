@@ -101,9 +101,8 @@ Example:
 				e: e, store: s, im: im, ids: ids, keyring: keyring, age: age, asJSON: asJSON,
 				staged: make(map[string]*store.Staging), policy: rules, policyFlags: judge,
 			}
-			if !rules.Empty() {
+			if im.Accept = imp.accept; !rules.Empty() {
 				reviewMemory()
-				im.Accept = imp.accept
 			}
 			im.Serves = func(v *store.View) {
 				imp.unproven = unprovenOf(ctx, v)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/modpath"
+	"github.com/modmirror/modmirror/review/provenance"
 )
 
 // bundleInfo is what info prints with --json.
@@ -29,6 +31,10 @@ type bundleInfo struct {
 	Deprecated int64        `json:"deprecated,omitempty"` // modules
 	Self       []string     `json:"self,omitempty"`       // platforms of the carried modmirror and Go
 	Line       []lineInfo   `json:"line,omitempty"`       // the bundles before a delta, oldest first
+	Review     []string     `json:"review,omitempty"`     // paths of review documents
+
+	// Provenance is how it was made, as it says; nil when it says nothing, or for a catalog.
+	Provenance *provenance.Statement `json:"provenance,omitempty"`
 }
 
 // lineInfo is an earlier bundle of a line.
@@ -74,7 +80,7 @@ Example:
 }
 
 // readInfo collects the facts about a bundle.
-func readInfo(ctx context.Context, b *bundle.Bundle) (info bundleInfo, err error) {
+func readInfo(ctx context.Context, e *env, b *bundle.Bundle) (info bundleInfo, err error) {
 	m := b.Manifest
 	info = bundleInfo{
 		Name: m.Name, ID: m.ID(), Sequence: m.Sequence, Created: m.Created, Size: m.Size,
@@ -89,13 +95,24 @@ func readInfo(ctx context.Context, b *bundle.Bundle) (info bundleInfo, err error
 	if info.Retracted, info.Deprecated, err = b.Index.Advised(ctx); err != nil {
 		return info, err
 	}
-	info.Self, err = b.Index.Bootstraps(ctx)
+	if info.Self, err = b.Index.Bootstraps(ctx); err != nil {
+		return info, err
+	}
+	for f, err := range b.Index.FilesBelow(ctx, modpath.ReviewFolder) {
+		if err != nil {
+			return info, err
+		}
+		info.Review = append(info.Review, f.Path)
+	}
+	if b.HasFiles() {
+		info.Provenance, err = readProvenance(ctx, e, b)
+	}
 	return info, err
 }
 
 // showInfo prints the facts about a bundle.
 func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error {
-	info, err := readInfo(ctx, b)
+	info, err := readInfo(ctx, e, b)
 	if err != nil {
 		return err
 	}
@@ -132,6 +149,12 @@ func showInfo(ctx context.Context, e *env, b *bundle.Bundle, asJSON bool) error 
 	}
 	for _, p := range info.Self {
 		line("self", "modmirror and Go for %s; for this modmirror only the signature vouches", p)
+	}
+	if n := len(info.Review); n > 0 {
+		line("review", "%s, such as review/report.html, for tar or modmirror extract", number(n, "document"))
+	}
+	for _, text := range madeLines(info.Provenance) {
+		line("", "%s", text)
 	}
 	if err := showPrivate(ctx, w, b); err != nil {
 		return err

@@ -22,7 +22,7 @@ const agentPrefix = "ssh-agent"
 // keyFlags are the flags of key.
 type keyFlags struct {
 	file, name, passphraseFile string
-	protect, asJSON            bool
+	protect, asJSON, asPEM     bool
 }
 
 func keyCommand() *command {
@@ -31,8 +31,8 @@ func keyCommand() *command {
 		name:    "key",
 		summary: "make or show the signing key",
 		usage: `
-Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase]
-       modmirror key show [--file FILE|ssh-agent:COMMENT]
+Usage: modmirror key new [--file FILE] [--name NAME] [--passphrase] [--pem]
+       modmirror key show [--file FILE|ssh-agent:COMMENT] [--pem]
 
 new makes an Ed25519 key that only you can read. show prints its public part, for those
 who use your bundles: they trust it with modmirror trust add.
@@ -45,12 +45,16 @@ Example:
 			fs.StringVar(&f.name, "name", "", "`name` of a new key (default user@host)")
 			fs.BoolVar(&f.protect, "passphrase", false, "ask for a passphrase, and protect a new key with it")
 			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+			fs.BoolVar(&f.asPEM, "pem", false, "print the public part as PEM, as openssl reads it")
 			fs.StringVar(&f.passphraseFile, "passphrase-file", "",
 				"protect a new key with the passphrase in a `file`, - for stdin")
 		},
 		run: func(_ context.Context, e *env, args []string) error {
 			if len(args) != 1 || args[0] != "new" && args[0] != "show" {
 				return usagef("want key new or key show")
+			}
+			if f.asJSON && f.asPEM {
+				return usagef("want one of --json and --pem")
 			}
 			if f.file == "" {
 				f.file = e.keyFile()
@@ -66,8 +70,15 @@ Example:
 			if err != nil {
 				return err
 			}
-			if f.asJSON {
+			switch {
+			case f.asJSON:
 				return writeJSON(e.stdout, keyResult{f.file, public})
+			case f.asPEM:
+				if public, err = trust.PEM(public); err != nil {
+					return err
+				}
+				_, err = fmt.Fprint(e.stdout, public)
+				return err
 			}
 			_, err = fmt.Fprintln(e.stdout, public)
 			return err

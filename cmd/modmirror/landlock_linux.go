@@ -5,14 +5,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
 // restrict gives up, for the rest of this process, all files except those that need names and those
-// of the system, and the right to execute any (landlock(7)). It gives up whole folders, so files in
-// the folders of need stay within reach. On a kernel without Landlock it does nothing.
+// of the system, and the right to execute any but this program again (landlock(7)). It gives up
+// whole folders, so files in the folders of need stay within reach. On a kernel without Landlock it
+// does nothing.
 func restrict(log *slog.Logger, need needs) {
 	const read = landlock.AccessFSSet(ll.AccessFSReadFile | ll.AccessFSReadDir)
 	const write = read | ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSMakeDir |
@@ -30,12 +34,46 @@ func restrict(log *slog.Logger, need needs) {
 		landlock.PathAccess(read, folders(need.read)...).IgnoreIfMissing(),
 		landlock.PathAccess(write, folders(need.write)...).IgnoreIfMissing(),
 		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSWriteFile, "/dev/null").IgnoreIfMissing(),
+		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSExecute, ownCode()...).IgnoreIfMissing(),
 	)
 	if !hasLandlock() {
 		log.Info("this kernel has no Landlock: files that are not needed stay within reach")
 	} else if err != nil {
 		log.Warn("the files that are not needed could not be given up", "err", err)
 	}
+}
+
+// ownCode returns the files that this program consists of: its own, and the libraries that it was
+// linked with.
+func ownCode() (files []string) {
+	data, err := os.ReadFile("/proc/self/maps") // proc_pid_maps(5)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		at := strings.IndexByte(line, '/') // the path is the last field, and may have spaces
+		if f := strings.Fields(line); at < 0 || len(f) < 6 || !strings.Contains(f[1], "x") {
+			continue
+		}
+		if file := strings.TrimSuffix(line[at:], "\n"); !slices.Contains(files, file) {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// niceness is the priority of a polite process: 0 is usual, 19 the lowest.
+const niceness = 15
+
+// bePolite gives up all files, and leaves the cores to other processes (setpriority(2)).
+func bePolite() {
+	threads, _ := os.ReadDir("/proc/self/task") // each has a priority of its own, which new ones inherit
+	for _, d := range threads {
+		if id, err := strconv.Atoi(d.Name()); err == nil {
+			syscall.Setpriority(syscall.PRIO_PROCESS, id, niceness)
+		}
+	}
+	landlock.V5.BestEffort().RestrictPaths() // without it there is one guard less
 }
 
 // folders returns the folders that contain files, and those files that are folders. A file that is

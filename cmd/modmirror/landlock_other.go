@@ -8,3 +8,6 @@ import "log/slog"
 func restrict(*slog.Logger, needs) {}
 
 func hasLandlock() bool { return false }
+
+// bePolite does nothing: only Linux has what it uses.
+func bePolite() {}

@@ -50,7 +50,7 @@ func commands() []*command {
 		whyCommand(), vulnsCommand(), sbomCommand(), factsCommand(), policyCommand(), reportCommand(),
 		outdatedCommand(), extractCommand(),
 		keyCommand(), trustCommand(), signCommand(), splitCommand(), pruneCommand(),
-		publishCommand(), wantsCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
+		publishCommand(), wantsCommand(), searchCommand(), envCommand(), doctorCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 }
 
@@ -78,6 +78,9 @@ func main() {
 func (e *env) main(ctx context.Context, args []string) int {
 	if len(args) > 0 && args[0] == rehearseInside {
 		return runRehearseInside(ctx, e, args[1:])
+	}
+	if j := jobOf(args); j != nil {
+		return j.inside(e.stdin, e.stdout)
 	}
 	if len(args) == 2 && args[0] == "help" {
 		args = []string{args[1], "--help"}

@@ -18,6 +18,7 @@ import (
 	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/policy"
+	"github.com/modmirror/modmirror/review/provenance"
 )
 
 // reviewMemory has the garbage collector keep a review below 128 MiB. Sources and license files are
@@ -88,11 +89,12 @@ Example:
 	}
 }
 
-// judge compares a bundle with a policy, by what the bundle alone says.
+// judge compares a bundle with a policy, by what the bundle alone says. Facts come from its zips:
+// the index has what the one who made it says.
 func judge(ctx context.Context, p *policy.Policy, b *bundle.Bundle) (*policy.Report, error) {
 	in := policy.Input{
-		Zips: review.NewCarried(b), Size: b.Manifest.Size, Now: time.Now(), Sums: b.Manifest.DB != "",
-		Before: []review.Zips{review.NewEarlier(b)},
+		Zips: review.Unread(review.NewCarried(b)), Size: b.Manifest.Size, Now: time.Now(), Sums: b.Manifest.DB != "",
+		Before: []review.Zips{review.Unread(review.Earlier{Zips: review.NewCarried(b)})},
 	}
 	in.DBs, in.DBErr = review.Databases(ctx, b)
 	return p.Check(ctx, in)
@@ -250,10 +252,17 @@ func (r *syncReport) checkPolicy(ctx context.Context, c review.Contents, m *bund
 	return r.flags.refuse(r.e, report, "sync", "no bundle was written")
 }
 
-// accept compares a bundle with the policy of an import.
+// accept checks what a bundle says about how it was made, and compares it with the policy of the
+// import. As for judge, facts come from the zips.
 func (i *importer) accept(ctx context.Context, b *bundle.Bundle, v *store.View) error {
+	if _, err := provenance.Read(ctx, b, i.keyring); err != nil {
+		return fmt.Errorf("%s: %w", b.Path(), err)
+	}
+	if i.policy.Empty() {
+		return nil
+	}
 	in := policy.Input{
-		Zips: review.NewCarried(b), BeforeCounts: true, Size: b.Manifest.Size, Now: time.Now(),
+		Zips: review.Unread(review.NewCarried(b)), BeforeCounts: true, Size: b.Manifest.Size, Now: time.Now(),
 		Sums: b.Manifest.DB != "", Seen: v.Sightings(b),
 	}
 	known := []*bundle.Bundle{b}
@@ -262,7 +271,7 @@ func (i *importer) accept(ctx context.Context, b *bundle.Bundle, v *store.View) 
 		defer before.Close()
 		known = append(known, before.Lines...)
 		for _, line := range before.Lines {
-			in.Before = append(in.Before, review.NewCarried(line))
+			in.Before = append(in.Before, review.Unread(review.NewCarried(line)))
 		}
 	} else if ctx.Err() != nil {
 		return ctx.Err()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/report"
 )
 
@@ -20,6 +21,8 @@ func reportCommand() *command {
 	var policies []string
 	var asJSON bool
 	guard := new(outputGuard)
+	var api bool
+	in := report.Input{}
 	return &command{
 		name:    "report",
 		summary: "make a page about what a bundle brings, for who signs or accepts it",
@@ -31,7 +34,9 @@ vulnerabilities that come and go, what its code can do that it could not, retrac
 its age, and what brings it in. What is against a policy comes first, and what there is
 nothing to say about last. The same bundles make the same report.
 
-Without --base the bundle is compared with what its line had before.
+Without --base the bundle is compared with what its line had before. What code can do is
+what the index says, as the signer found it; --scan reads the zips. With --api it also
+says how what changed modules export differs: see modmirror diff.
 
 Example:
   modmirror report --base team-1.tar -o report.html team-2.tar
@@ -41,12 +46,16 @@ Example:
 			fs.StringVar(&base, "base", "", "compare with this `bundle`, or the newest of a store")
 			fs.StringVarP(&output, "output", "o", "", "`file` to write: .html, .json or text (default text on stdout)")
 			fs.StringArrayVar(&policies, "policy", nil, "compare with the policy in this `file` too")
+			scanFlag(fs, &in.Scan)
+			fs.BoolVar(&api, "api", false, "compare what changed modules export, which reads their zips")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
 			guard.flags(fs)
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			reviewMemory()
-			in := report.Input{}
+			if api {
+				in.API = apiJob.run
+			}
 			var err error
 			if in.Policy, err = readPolicy(policies, nil); err != nil {
 				return err
@@ -54,10 +63,12 @@ Example:
 			if in.Now, err = creationTime(); err != nil {
 				return err
 			}
-			if in.Bundle, err = oneBundle(ctx, e, args); err != nil {
+			b, err := oneBundle(ctx, e, args)
+			if err != nil {
 				return err
 			}
-			defer in.Bundle.Close()
+			defer b.Close()
+			in.Subject = review.Signed(b)
 			if base != "" {
 				if in.Base, err = openBundle(ctx, e, base); err != nil {
 					return err
@@ -115,7 +126,7 @@ func isReport(name string) error {
 func writeReport(w io.Writer, r *report.Report, name string, asJSON bool) error {
 	switch ext := strings.ToLower(filepath.Ext(name)); {
 	case asJSON, ext == ".json":
-		return writeJSON(w, r)
+		return r.JSON(w)
 	case ext == ".html", ext == ".htm":
 		return r.HTML(w)
 	}

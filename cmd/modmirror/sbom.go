@@ -5,8 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	cdx "github.com/CycloneDX/cyclonedx-go"
-	"github.com/spdx/tools-golang/json"
 	"github.com/spf13/pflag"
 
 	"github.com/modmirror/modmirror/internal/hint"
@@ -32,16 +30,16 @@ Prints what a bundle carries with its zip as a bill of materials: package URL, S
 of the zip, h1, record in the checksum database, and what requires what. The same
 bundle makes the same bytes.
 
---source restricts it to what the module graph of one project selects. --licenses reads
-the zips for the licenses, as modmirror facts does.
+--source restricts it to what the module graph of one project selects. Licenses are
+those of the index; for bundles of older modmirrors --licenses reads the zips.
 
 Example:
   modmirror sbom team.tar >team.cdx.json
-  modmirror sbom --licenses --format spdx --source example.com/app team.tar
+  modmirror sbom --format spdx --source example.com/app team.tar
 `,
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&format, "format", formatCycloneDX, "`cyclonedx` (1.6, JSON) or spdx (2.3, JSON)")
-			fs.BoolVar(&licenses, "licenses", false, "read the zips for the licenses of modules")
+			fs.BoolVar(&licenses, "licenses", false, "read the zips where the index has no licenses")
 			fs.StringVar(&source, "source", "", "module `path` of a project that the bundle was made for (default all that is carried)")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
@@ -53,7 +51,7 @@ Example:
 				return err
 			}
 			defer b.Close()
-			inv, err := review.NewInventory(ctx, b, source)
+			inv, err := review.NewInventory(ctx, review.Signed(b), source)
 			if _, unknown := errors.AsType[*review.NoSourceError](err); unknown {
 				return hint.Add(err, "modmirror list --tree %s shows the projects at its margin", args[0])
 			}
@@ -71,10 +69,9 @@ Example:
 				}
 			}
 			if format == formatSPDX {
-				return json.Write(inv.SPDX(), e.stdout, json.Indent("  "), json.EscapeHTML(false))
+				return inv.WriteSPDX(e.stdout)
 			}
-			enc := cdx.NewBOMEncoder(e.stdout, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false)
-			return enc.EncodeVersion(inv.CycloneDX(), review.CycloneDXVersion)
+			return inv.WriteCycloneDX(e.stdout)
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"golang.org/x/mod/module"
 
+	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/testproxy"
 )
 
@@ -82,7 +84,7 @@ func TestScripts(t *testing.T) {
 				"GOENV=off", "GOTOOLCHAIN=local", "GOFLAGS=-modcacherw", "GOWORK=off",
 				"SOURCE_DATE_EPOCH=1700000000",
 			)
-			return nil
+			return goenv.NoTelemetry(home + "/config")
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "landlock" {
@@ -156,10 +158,15 @@ func cmdCorporate(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdServe starts a server and waits until it says that it is ready, or that it waits for a store.
+// It has pages with --requests alone: a search that nobody asks for takes time from other scripts.
 func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("modmirror")
 	ts.Check(err)
-	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
+	pages := "--no-pages"
+	if slices.Contains(args, "--requests") {
+		pages = "--no-pages=false"
+	}
+	cmd := exec.Command(bin, append([]string{"serve", "--addr", "127.0.0.1:0", pages}, args...)...)
 	cmd.Dir = ts.MkAbs(".")
 	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+ts.Getenv("XDG_CONFIG_HOME"),
 		"XDG_STATE_HOME="+ts.Getenv("XDG_STATE_HOME"))

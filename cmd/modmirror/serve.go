@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/serve"
+	"github.com/modmirror/modmirror/serve/web/search"
 )
 
 const (
@@ -49,6 +51,7 @@ type serveFlags struct {
 	addr, state, audit, logFormat, basePath string
 	maxAge, proxies                         string
 	allowRollback, noScrub, noLandlock      bool
+	noPages, requests                       bool
 	minSequence                             int64
 	require                                 string
 	maxConns                                int
@@ -73,8 +76,9 @@ its line, a store that modmirror import fills, or a bucket that modmirror publis
 It serves what is imported or published without a restart. A trusted key must have
 signed each bundle. It refuses bundles that are older than those it served before.
 
-/healthz answers at once, /readyz when the bundles are verified, / shows the settings
-that clients need, and /metrics is for Prometheus.
+/healthz answers at once, /readyz when the bundles are verified, and /metrics is for
+Prometheus. A browser gets pages: / has the settings that clients need and a search,
+/golang.org/x/text/language and /net/http are documentation, as on pkg.go.dev.
 
 SIGTERM lets transfers finish first; SIGHUP opens the audit file again. A socket from
 systemd takes the place of --addr.
@@ -116,6 +120,9 @@ func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	fs.IntVar(&f.maxConns, "max-conns", serve.MaxConns,
 		"largest number of `connections`; a new one closes the one that is idle longest")
 	fs.BoolVar(&f.noScrub, "no-scrub", false, "do not verify all files again in the background")
+	fs.BoolVar(&f.noPages, "no-pages", false, "serve no pages for people: no documentation, sources or settings to copy")
+	fs.BoolVar(&f.requests, "requests", false,
+		"the page of what is missing has a form to ask for a module, with a reason; modmirror wants prints both")
 	fs.BoolVar(&f.noLandlock, "no-landlock", false,
 		"keep access to all files; by default serve gives up those that it does not need, if the kernel can (Landlock)")
 	f.storage.flags(fs)
@@ -132,6 +139,8 @@ func (f *serveFlags) check() error {
 		return usagef("--htpasswd and --tokens: %v; add --tls-cert and --tls-key, or --trusted-proxy for the one that speaks https", serve.ErrNoTLS)
 	case f.basePath != "" && (path.Clean(f.basePath) != f.basePath || f.basePath[0] != '/' || f.basePath == "/"):
 		return usagef("--base-path %s: want a path such as /go", f.basePath)
+	case f.requests && f.noPages:
+		return usagef("--requests is about a page, and --no-pages leaves all out")
 	case f.maxConns < 1:
 		return usagef("--max-conns %d: want one at least", f.maxConns)
 	}
@@ -140,7 +149,10 @@ func (f *serveFlags) check() error {
 
 // server returns a server with the settings of the flags. The caller sets what it serves.
 func (f *serveFlags) server() (s *serve.Server, err error) {
-	s = &serve.Server{BasePath: f.basePath, MaxConns: f.maxConns, Scrub: !f.noScrub}
+	s = &serve.Server{BasePath: f.basePath, MaxConns: f.maxConns, Scrub: !f.noScrub, Requests: f.requests}
+	if !f.noPages {
+		s.Render = renderJob.run
+	}
 	if f.proxies != "" {
 		if s.Proxies, err = serve.ParseProxies(f.proxies); err != nil {
 			return nil, usagef("--trusted-proxy: %v", err)
@@ -286,6 +298,14 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 		}
 	}
 	s.Wants = wants
+	if s.Render != nil {
+		os.MkdirAll(f.state, 0o700) // an error shows when something is to be written
+		if s.Search, err = search.Open(filepath.Join(f.state, "search.sqlite")); err != nil {
+			log.Warn("there is no search on the pages", "err", err)
+		} else {
+			defer s.Search.Close()
+		}
+	}
 	defer saveWants(log, wants)()
 	f.restrict(log, args)
 	defer watchdog(ctx, log)()

@@ -109,6 +109,13 @@ func (f *policyFlags) beforeSigning(ctx context.Context, e *env, p *policy.Polic
 		return err
 	}
 	defer b.Close()
+	made, err := readProvenance(ctx, e, b)
+	if err != nil {
+		return err
+	}
+	for _, text := range madeLines(made) {
+		e.say("%s", text)
+	}
 	found, err := review.CarriedVulns(ctx, b)
 	e.sayVulns(found, err)
 	if p.Empty() || ctx.Err() != nil {

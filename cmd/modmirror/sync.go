@@ -48,6 +48,7 @@ type syncFlags struct {
 	full                      bool
 	passphraseFile, lock      string
 	asJSON                    bool
+	review                    string
 	packaging                 packagingFlags
 	guard                     outputGuard
 	policy                    policyFlags
@@ -114,6 +115,8 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.vulndb, "vulndb", "", "also carry the vulnerability database of a `URL or folder` (default "+sources.DefaultVulnDB+")")
 	fs.Lookup("vulndb").NoOptDefVal = sources.DefaultVulnDB
 	fs.StringVar(&f.lock, "lock", "", "`file` that pins the bundle: sync writes it if it does not exist, and otherwise makes the same bytes again or fails")
+	fs.StringVar(&f.review, "review", "", "carry a report, bills of materials, known vulnerabilities and how the bundle was made; `symbols`: also what the projects' code may call of these")
+	fs.Lookup("review").NoOptDefVal = reviewVersions
 	f.policy.flags(fs, "licenses, vulnerabilities, age and more (modmirror policy --help)")
 	f.packaging.flags(fs)
 	f.guard.flags(fs)
@@ -126,6 +129,12 @@ func (f *syncFlags) flags(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.maxAge, "max-age", defaultMaxAge, "take what the last sync was told about newest versions and the head of the checksum database when it is no older than this `duration`; 0 to always ask")
 }
 
+// Values of --review.
+const (
+	reviewVersions = "versions"
+	reviewSymbols  = "symbols"
+)
+
 // defaultMaxAge is short beside the time for which public proxies keep such answers.
 const defaultMaxAge = 10 * time.Minute
 
@@ -133,15 +142,20 @@ const defaultMaxAge = 10 * time.Minute
 // much garbage it lets be there, in percent of the live heap. The live heap of a sync grows with
 // its closure; its garbage need not.
 const (
-	syncHeap = 128 << 20
+	syncHeap = 96 << 20
 	syncGC   = 60
 )
+
+// syncMemory has the garbage collector keep a sync below its heap.
+func syncMemory() {
+	debug.SetMemoryLimit(syncHeap)
+	debug.SetGCPercent(syncGC)
+}
 
 // runSync makes a bundle, or with --dry-run says what that would take.
 func runSync(ctx context.Context, report *syncReport, f *syncFlags, args []string) error {
 	e := report.e
-	debug.SetMemoryLimit(syncHeap)
-	debug.SetGCPercent(syncGC)
+	syncMemory()
 	o, err := f.options(ctx, report, args)
 	if err != nil {
 		return err
@@ -198,7 +212,7 @@ func (f *syncFlags) options(ctx context.Context, report *syncReport, args []stri
 	if report.policy, err = readPolicy(f.policy.files, o.Sources.Policy); err != nil {
 		return o, err
 	}
-	report.flags = &f.policy
+	report.flags, report.reviews = &f.policy, f.review
 	f.guard.reads(f.policy.files...)
 	if o.Package, err = f.packaging.parse(); err != nil {
 		return o, err
@@ -222,6 +236,8 @@ func (f *syncFlags) check(e *env) error {
 		return err
 	}
 	switch {
+	case f.review != "" && f.review != reviewVersions && f.review != reviewSymbols:
+		return usagef("--review=%s: want %s, or no value", f.review, reviewSymbols)
 	case f.compat != "" && (!goversion.IsValid("go"+f.compat) || goversion.Compare("go"+f.compat, "go1.17") >= 0):
 		return usagef("--compat %s: want a Go before 1.17, such as 1.16: later ones need nothing besides", f.compat)
 	case f.dryRun && f.lock != "":
@@ -283,6 +299,7 @@ func (f *syncFlags) mirrorConfig(report *syncReport, settings goenv.Settings) (c
 	if err != nil {
 		return c, err
 	}
+	report.upstreams = up.Proxies()
 	return mirror.Config{
 		Dir: f.mirror, Upstream: up, DB: db, NoSumDB: settings.GONOSUMDB, NoProxy: settings.GONOPROXY,
 		ModCache: settings.GOMODCACHE, Parallel: f.parallel, MaxAge: f.maxAge, Closed: f.closed, Compat: f.compat != "",

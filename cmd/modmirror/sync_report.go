@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/assemble"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/internal/modpath"
@@ -32,6 +31,9 @@ type syncReport struct {
 	policy *policy.Policy
 	flags  *policyFlags
 	synced *mirror.Closure
+
+	reviews   string   // value of --review: which documents the bundle carries; "" for none
+	upstreams []string // URLs without credentials, for them
 }
 
 // Say implements assemble.Reporter.
@@ -64,16 +66,22 @@ func (r *syncReport) Synced(c *mirror.Closure) {
 		bytesText(s.Fetched), number(s.Reused, "zip"))
 }
 
-// review says how many versions of the bundle have known vulnerabilities, and compares it with the
-// policy.
-func (r *syncReport) review(ctx context.Context, c *bundle.Contents, m *bundle.Manifest) error {
-	contents := review.NewContents(c)
+// review implements assemble.ReviewFunc: it says how many versions of the bundle have known
+// vulnerabilities, compares it with the policy, and makes the review documents.
+func (r *syncReport) review(ctx context.Context, d *assemble.Draft) error {
+	contents := review.NewContents(d.Contents)
 	found, err := contents.Vulns(ctx)
 	r.result.Vulns = r.e.sayVulns(found, err)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return r.checkPolicy(ctx, contents, m)
+	if bad := r.checkPolicy(ctx, contents, &d.Manifest); bad != nil || r.reviews == "" {
+		return bad
+	}
+	if err != nil {
+		return fmt.Errorf("--review: the vulnerability database that is to be carried: %w", err)
+	}
+	return r.addDocuments(ctx, d, contents, found)
 }
 
 // Missing implements assemble.Reporter.

@@ -21,6 +21,7 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/safefile"
+	"github.com/modmirror/modmirror/review/provenance"
 )
 
 // severity lists the results of verifying a bundle, the worst last.
@@ -278,6 +279,11 @@ func (v *verification) bundle(ctx context.Context, b *bundle.Bundle, file string
 	}
 	if err := v.read(ctx, b, deep, report); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	if damaged == 0 {
+		if _, err := provenance.Read(ctx, b, v.keyring); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
 	}
 	if v.asJSON {
 		for path, err := range b.Index.Private(ctx) {

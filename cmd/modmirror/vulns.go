@@ -23,11 +23,18 @@ const (
 	failOnNone    = "none"
 	failOnFixable = "fixable" // a fix exists, carried or not
 	failOnAny     = "any"
+	failOnCalled  = "called" // with --source: what is vulnerable may be called
 )
 
+// vulnsFlags are the flags of vulns.
+type vulnsFlags struct {
+	asJSON, asSARIF, asVEX bool
+	other, failOn          string
+	sources                []string
+}
+
 func vulnsCommand() *command {
-	var asJSON, asSARIF, asVEX bool
-	var other, failOn string
+	f := new(vulnsFlags)
 	return &command{
 		name:    "vulns",
 		summary: "show which carried versions have known vulnerabilities",
@@ -39,30 +46,32 @@ vulnerability database in the bundle, offline. It prints what is affected, the v
 that fixes it, whether that is carried too, and what requires the affected version.
 A FOLDER is a plain tree: an unpacked bundle, or cache/download in GOMODCACHE.
 
-It looks at versions alone, as govulncheck -scan module does, but for all platforms. To
-find out whether your own code calls what is vulnerable, run govulncheck inside.
+It looks at versions alone, as govulncheck -scan module does, but for all platforms.
+With --source it analyzes the code of a project instead, as govulncheck does, and says
+what of it may call what is vulnerable. The go command must be able to build it, for the
+GOOS and GOARCH of the environment. The database is that of the BUNDLE, or of --db.
 
 Example:
   modmirror vulns team.tar
+  modmirror vulns --source ~/src/app --fail-on called team.tar
   modmirror vulns --fail-on fixable --sarif /srv/modmirror >vulns.sarif
 `,
 		flags: func(fs *pflag.FlagSet) {
-			fs.StringVar(&other, "db", "", "compare with the vulnerability database in this `folder, bundle or store` instead")
-			fs.StringVar(&failOn, "fail-on", failOnNone,
-				"exit with 5 on vulnerabilities: any, fixable (a fixed version exists, carried or not) or none")
-			fs.BoolVar(&asJSON, "json", false, "print JSON")
-			fs.BoolVar(&asSARIF, "sarif", false, "print a SARIF log")
-			fs.BoolVar(&asVEX, "openvex", false, "print an OpenVEX document")
+			fs.StringVar(&f.other, "db", "", "compare with the vulnerability database in this `folder, bundle or store` instead")
+			fs.StringVar(&f.failOn, "fail-on", failOnNone,
+				"exit with 5 on vulnerabilities of a `kind`: any, fixable (a fixed version exists, carried or not), "+
+					"called (by a --source) or none")
+			fs.StringArrayVar(&f.sources, "source", nil, "analyze the module in this `folder`; may be repeated")
+			fs.BoolVar(&f.asJSON, "json", false, "print JSON")
+			fs.BoolVar(&f.asSARIF, "sarif", false, "print a SARIF log")
+			fs.BoolVar(&f.asVEX, "openvex", false, "print an OpenVEX document")
 		},
 		run: func(ctx context.Context, e *env, args []string) error {
 			if len(args) != 1 {
 				return usagef("want one bundle, store or folder")
 			}
-			if !slices.Contains([]string{failOnNone, failOnFixable, failOnAny}, failOn) {
-				return usagef("--fail-on %s: want %s, %s or %s", failOn, failOnAny, failOnFixable, failOnNone)
-			}
-			if asJSON && asSARIF || asJSON && asVEX || asSARIF && asVEX {
-				return usagef("want one of --json, --sarif and --openvex")
+			if err := f.check(); err != nil {
+				return err
 			}
 			s, err := openSubject(ctx, e, args[0])
 			if err != nil {
@@ -70,53 +79,81 @@ Example:
 			}
 			defer s.close()
 			of, from := s.lines, args[0]
-			if own := filepath.Join(s.tree, "vulndb"); other == "" && s.tree != "" && isFolder(own) {
-				other = own
+			if own := filepath.Join(s.tree, "vulndb"); f.other == "" && s.tree != "" && isFolder(own) {
+				f.other = own
 			}
-			if other != "" {
-				others, closeOthers, err := openOthers(ctx, e, other)
+			if f.other != "" {
+				others, closeOthers, err := openOthers(ctx, e, f.other)
 				if err != nil {
 					return err
 				}
 				defer closeOthers()
-				of, from = others, other
+				of, from = others, f.other
 			}
-			db, err := openVulnDB(ctx, other, from, of)
+			db, err := openVulnDB(ctx, f.other, from, of)
 			if err != nil {
 				return err
 			}
-			found, err := review.FindVulns(ctx, s.catalogs, db)
-			if err != nil {
-				return err
+			if age := time.Until(db.Modified); age > store.MaxDrift {
+				e.say("the vulnerability database is of %s, which is in the future: is the clock right?", day(db.Modified))
 			}
-			if age := time.Until(found.Database); age > store.MaxDrift {
-				e.say("the vulnerability database is of %s, which is in the future: is the clock right?",
-					day(found.Database))
+			if len(f.sources) > 0 {
+				return f.sourceVulns(ctx, e, s, db)
 			}
-			switch {
-			case asJSON:
-				err = writeJSON(e.stdout, found)
-			case asSARIF:
-				err = writeJSON(e.stdout, found.SARIF(filepath.Base(args[0]), version()))
-			case asVEX:
-				author, created := "modmirror", found.Database // of a plain tree
-				if len(s.lines) > 0 {
-					author, created = strings.Join(s.lines[0].Signers, ", "), s.lines[0].Manifest.Created
-				}
-				doc, vexErr := found.OpenVEX(author, created)
-				if vexErr != nil {
-					return vexErr
-				}
-				err = writeJSON(e.stdout, doc)
-			default:
-				err = printVulns(e.stdout, found)
-			}
-			if err != nil {
-				return err
-			}
-			return failVulns(e, found, failOn)
+			return f.versionVulns(ctx, e, s, args[0], db)
 		},
 	}
+}
+
+// check checks flags that need nothing but themselves.
+func (f *vulnsFlags) check() error {
+	switch {
+	case f.failOn == failOnCalled && len(f.sources) == 0:
+		return usagef("--fail-on %s needs a --source, whose code is looked at", failOnCalled)
+	case !slices.Contains([]string{failOnAny, failOnFixable, failOnCalled, failOnNone}, f.failOn):
+		return usagef("--fail-on %s: want %s, %s, %s or %s", f.failOn, failOnAny, failOnFixable, failOnCalled, failOnNone)
+	case f.asJSON && f.asSARIF || f.asJSON && f.asVEX || f.asSARIF && f.asVEX:
+		return usagef("want one of --json, --sarif and --openvex")
+	case f.asSARIF && len(f.sources) > 0:
+		return usagef("--sarif is about versions: for --source want --json or --openvex")
+	}
+	return nil
+}
+
+// versionVulns prints which carried versions are affected, in the form that the flags want. name is
+// that of the subject.
+func (f *vulnsFlags) versionVulns(ctx context.Context, e *env, s *subject, name string, db *vulndb.DB) error {
+	found, err := review.FindVulns(ctx, s.catalogs, db)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.asJSON:
+		err = writeJSON(e.stdout, found)
+	case f.asSARIF:
+		err = writeJSON(e.stdout, found.SARIF(filepath.Base(name), version()))
+	case f.asVEX:
+		doc, vexErr := found.OpenVEX(s.author(found.Database))
+		if vexErr != nil {
+			return vexErr
+		}
+		err = writeJSON(e.stdout, doc)
+	default:
+		err = printVulns(e.stdout, found)
+	}
+	if err != nil {
+		return err
+	}
+	return failVulns(e, found, f.failOn)
+}
+
+// author returns who vouches for the subject, and since when: of a plain tree the time of the
+// database.
+func (s *subject) author(database time.Time) (string, time.Time) {
+	if len(s.lines) == 0 {
+		return "modmirror", database
+	}
+	return strings.Join(s.lines[0].Signers, ", "), s.lines[0].Manifest.Created
 }
 
 // A subject is what is compared with a vulnerability database.
@@ -180,11 +217,7 @@ func printVulns(w io.Writer, found *review.Vulns) error {
 				fmt.Fprintf(w, "  required by %s\n", someOf(v.RequiredBy, 5))
 			}
 		}
-		fmt.Fprintf(w, "  %s", v.ID)
-		if len(v.Aliases) > 0 {
-			fmt.Fprintf(w, " (%s)", strings.Join(v.Aliases, ", "))
-		}
-		fmt.Fprintf(w, ": %s\n", v.Summary)
+		fmt.Fprintf(w, "  %s: %s\n", idText(v.ID, v.Aliases), v.Summary)
 		for _, s := range v.Severity {
 			fmt.Fprintf(w, "    severity %s\n", s.Score)
 		}
@@ -201,6 +234,14 @@ func printVulns(w io.Writer, found *review.Vulns) error {
 	return err
 }
 
+// idText returns the id of a vulnerability with its aliases.
+func idText(id string, aliases []string) string {
+	if len(aliases) == 0 {
+		return id
+	}
+	return fmt.Sprintf("%s (%s)", id, strings.Join(aliases, ", "))
+}
+
 // someOf returns the first n of a list, and how many more there are.
 func someOf(list []string, n int) string {
 	text := strings.Join(list[:min(n, len(list))], ", ")
@@ -210,7 +251,7 @@ func someOf(list []string, n int) string {
 	return text
 }
 
-// failVulns returns errDenied, after it has said why, when --fail-on says so.
+// failVulns returns errDenied when --fail-on says so.
 func failVulns(e *env, found *review.Vulns, failOn string) error {
 	n := 0
 	for i := range found.List {
@@ -219,11 +260,7 @@ func failVulns(e *env, found *review.Vulns, failOn string) error {
 			n++
 		}
 	}
-	if n == 0 {
-		return nil
-	}
-	e.complain("%s, and --fail-on is %s", number(n, "finding"), failOn)
-	return errDenied
+	return refuseFindings(e, n, failOn)
 }
 
 // day returns a date in UTC.

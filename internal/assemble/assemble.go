@@ -55,9 +55,8 @@ type Options struct {
 	OpenBase OpenFunc
 	// Keys returns the public keys whose bundles are trusted here, as in trust.Key.Verifier.
 	Keys func() ([]string, error)
-	// Review is told what goes into the bundle before it is written, that of the whole line for a
-	// delta. Nothing is written when it returns an error. It is nil for no review.
-	Review func(ctx context.Context, c *bundle.Contents, m *bundle.Manifest) error
+	// Review looks at a bundle before it is written; nil for no review.
+	Review ReviewFunc
 	// Rehearse proves a bundle before it is signed; nil for no rehearsal.
 	Rehearse RehearseFunc
 
@@ -66,6 +65,11 @@ type Options struct {
 
 // An OpenFunc opens a bundle or catalog in a file.
 type OpenFunc func(ctx context.Context, file string) (*bundle.Bundle, error)
+
+// A ReviewFunc looks at a bundle before it is written, and may add documents to it, whose files may
+// be in its folder Tmp. The contents are those of the whole line for a delta. Nothing is written
+// when it returns an error.
+type ReviewFunc func(ctx context.Context, d *Draft) error
 
 // A RehearseFunc rehearses a bundle. When that fails because the bundle lacks something, misses are
 // the GOPROXY paths that were asked for in vain.

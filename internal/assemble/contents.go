@@ -74,5 +74,8 @@ func newVersion(v mirror.Version, source func(mirror.File) bundle.Source) bundle
 		zip := source(*v.Zip)
 		b.Zip, b.ZipSize = &zip, &zip.Size
 	}
+	if v.Facts != nil {
+		b.License, b.Facts = &v.Facts.License, v.Facts.Rows()
+	}
 	return b
 }

@@ -8,18 +8,20 @@ import (
 	"time"
 
 	"github.com/modmirror/modmirror/bundle"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/hint"
 	"github.com/modmirror/modmirror/mirror"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // errNotOfLock reports a bundle that differs from its lock although all versions are the same.
 var errNotOfLock = &mirror.LockError{Reason: "all versions are those of the lock, but the bundle differs: " +
 	"flags, GONOSUMDB or modmirror changed since the lock was made"}
 
-// errOtherPacking reports zips that are packed in another way than those of a lock that does not
-// say what is in the bundle.
+// errOtherPacking reports a bundle that must differ from that of the lock, which does not say what
+// is in it.
 var errOtherPacking = &mirror.LockError{Reason: "it was made by an older modmirror, " +
-	"which packed the zips of private modules differently"}
+	"whose bundles have other bytes"}
 
 // ReadLock reads the lock in a file. It returns nil when the file does not exist, or its name is
 // "".
@@ -77,11 +79,15 @@ func (bs *bases) checkLock(lock *mirror.Lock) error {
 	return nil
 }
 
-// checkContents compares the contents of the bundle, given by their digest, with the lock when zips
-// of the closure are packed in another way than when the lock was made: the index then differs.
+// indexForm names what the bytes of an index depend on besides the contents.
+var indexForm = fmt.Sprintf("schema %d, %s", index.SchemaVersion, facts.Version)
+
+// checkContents compares the contents of the bundle, given by their digest, with the lock when the
+// index must differ: zips of the closure are packed in another way than when the lock was made, or
+// another modmirror made it, whose index has another form.
 // It reports whether the index must be that of the lock.
 func (r *Run) checkContents(c *mirror.Closure, digest string) (sameIndex bool, err error) {
-	if r.lock == nil || c.Repacked == 0 {
+	if r.lock == nil || c.Repacked == 0 && r.lock.Form == indexForm {
 		return r.lock != nil, nil
 	}
 	switch r.lock.Contents {
@@ -91,8 +97,13 @@ func (r *Run) checkContents(c *mirror.Closure, digest string) (sameIndex bool, e
 	default:
 		return false, otherLock(errNotOfLock)
 	}
-	r.o.Report.Say("%s packed differently than when the lock was made, with the same h1: "+
-		"the bundle has the same contents but other bytes", count(c.Repacked, "zip"))
+	const but = "the bundle has the same contents but other bytes"
+	if c.Repacked > 0 {
+		r.o.Report.Say("%s packed differently than when the lock was made, with the same h1: %s",
+			count(c.Repacked, "zip"), but)
+	} else {
+		r.o.Report.Say("the lock is of another modmirror, whose index has another form: %s", but)
+	}
 	return false, nil
 }
 
@@ -100,7 +111,8 @@ func (r *Run) checkContents(c *mirror.Closure, digest string) (sameIndex bool, e
 func (r *Run) writeLock(c *mirror.Closure, w *Written, learned []string) error {
 	lock := mirror.NewLock(c)
 	lock.Name, lock.Sequence, lock.Created = r.name, r.sequence, r.created.UTC().Truncate(time.Second)
-	lock.Tidied, lock.Learned, lock.Index, lock.Contents = r.tidied, learned, w.index(), w.contents
+	lock.Tidied, lock.Learned, lock.Index, lock.Contents = r.tidied, learned, w.index, w.contents
+	lock.Form = indexForm
 	if r.bases.own != nil {
 		lock.Base = r.bases.own.ID()
 	}

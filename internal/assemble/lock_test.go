@@ -40,7 +40,7 @@ func TestLock(t *testing.T) {
 	w.must(err)
 	m := r.written.Manifest
 	if l.Name != "team" || l.Sequence != m.Sequence || !l.Created.Equal(m.Created) || l.Base != "" ||
-		l.Index != r.written.index() || l.Contents != r.written.contents || len(l.Versions) != len(r.closure.Versions) {
+		l.Index != r.written.index || l.Contents != r.written.contents || len(l.Versions) != len(r.closure.Versions) {
 		t.Errorf("lock %+v of %+v", l, m)
 	}
 	before, err := os.ReadFile(lock)
@@ -112,10 +112,13 @@ func TestCheckContents(t *testing.T) {
 		err       string
 	}{
 		{nil, 0, false, ""},
-		{&mirror.Lock{Contents: "other"}, 0, true, ""}, // the index is compared, which says more
-		{&mirror.Lock{Contents: "digest"}, 2, false, ""},
-		{&mirror.Lock{Contents: "other"}, 1, false, "lock: " + errNotOfLock.Reason},
-		{&mirror.Lock{}, 1, false, "lock: " + errOtherPacking.Reason},
+		{&mirror.Lock{Contents: "other", Form: indexForm}, 0, true, ""}, // the index is compared, which says more
+		{&mirror.Lock{Contents: "digest", Form: indexForm}, 2, false, ""},
+		{&mirror.Lock{Contents: "other", Form: indexForm}, 1, false, "lock: " + errNotOfLock.Reason},
+		{&mirror.Lock{Form: indexForm}, 1, false, "lock: " + errOtherPacking.Reason},
+		{&mirror.Lock{Contents: "digest"}, 0, false, ""},
+		{&mirror.Lock{Contents: "other"}, 0, false, "lock: " + errNotOfLock.Reason},
+		{&mirror.Lock{}, 0, false, "lock: " + errOtherPacking.Reason},
 	} {
 		rec := new(recorder)
 		r := &Run{o: Options{Report: rec}, lock: test.lock}
@@ -124,6 +127,10 @@ func TestCheckContents(t *testing.T) {
 			t.Errorf("%+v: %v, %v", test, same, err)
 		}
 		if said := rec.has("2 zips packed differently than when the lock was made"); said != (test.repacked == 2) {
+			t.Errorf("%+v: said %q", test, rec.said)
+		}
+		other := test.repacked == 0 && test.lock != nil && test.lock.Contents == "digest"
+		if rec.has("the lock is of another modmirror") != other {
 			t.Errorf("%+v: said %q", test, rec.said)
 		}
 	}

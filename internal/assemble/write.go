@@ -27,10 +27,8 @@ type Written struct {
 	Key      *trust.Key // that signed it
 
 	contents string // digest of what is in it, for the lock
+	index    string // SHA-256 of its index without review documents, for the lock
 }
-
-// index returns the SHA-256 of the bundle's index, as a lock has it.
-func (w *Written) index() string { return hex.EncodeToString(w.Manifest.Index[:]) }
 
 // A Rehearsal says which bundle is rehearsed, and for what.
 type Rehearsal struct {
@@ -88,7 +86,7 @@ func (r *Run) write(
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)
-	d := &draft{contents: contents, tmp: tmp}
+	d := &Draft{Contents: contents, Sources: &r.asked, Key: key, Tmp: tmp}
 	d.Draft, err = bundle.NewDraft(ctx, contents, tmp)
 	if need, ok := errors.AsType[*bundle.NeedError](err); ok {
 		return nil, hint.Add(err, "add a line to the list: only %s@%s", need.Module, need.Query)
@@ -96,16 +94,17 @@ func (r *Run) write(
 	if err != nil {
 		return nil, err
 	}
-	w.Manifest = d.Manifest
-	if sameIndex && r.lock.Index != w.index() {
+	w.index = hex.EncodeToString(d.Manifest.Index[:])
+	if sameIndex && r.lock.Index != w.index {
 		return nil, otherLock(errNotOfLock)
 	}
 	r.sayDropped(contents)
 	if r.o.Review != nil {
-		if err := r.o.Review(ctx, contents, &d.Manifest); err != nil {
+		if err := r.o.Review(ctx, d); err != nil {
 			return nil, err
 		}
 	}
+	w.Manifest = d.Manifest
 	if r.o.Rehearse == nil {
 		w.Where, err = r.pack(func(s *Sink) error { return d.Write(ctx, s.Writer, key) })
 	} else {
@@ -118,11 +117,13 @@ func (r *Run) write(
 	return w, nil
 }
 
-// A draft is a bundle that is not signed yet.
-type draft struct {
+// A Draft is a bundle that is not signed yet.
+type Draft struct {
 	*bundle.Draft
-	contents *bundle.Contents
-	tmp      string // folder for temporary files
+	Contents *bundle.Contents
+	Sources  *mirror.Job // as they were named
+	Key      *trust.Key  // that will sign it
+	Tmp      string      // folder for temporary files
 }
 
 // contents returns what goes into the bundle.
@@ -169,10 +170,10 @@ func (r *Run) pack(write func(*Sink) error) (where string, err error) {
 
 // writeRehearsed writes a draft, rehearses it, signs it, and makes it visible under its name. The
 // signature of a key that nobody trusts stands in it until the rehearsal has passed.
-func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *trust.Key) (where string, err error) {
+func (r *Run) writeRehearsed(ctx context.Context, d *Draft, key *trust.Key) (where string, err error) {
 	name := r.output
 	if name == "-" {
-		name = filepath.Join(d.tmp, "bundle.tar")
+		name = filepath.Join(d.Tmp, "bundle.tar")
 	}
 	out, err := safefile.Create(name, 0o666)
 	if err != nil {
@@ -207,15 +208,15 @@ func (r *Run) writeRehearsed(ctx context.Context, d *draft, key *trust.Key) (whe
 
 // rehearse rehearses a draft in a file, signed by key. Others may use the mirror directory
 // meanwhile: all that is needed is in the bundle.
-func (r *Run) rehearse(ctx context.Context, d *draft, file string, key *trust.Key) (err error) {
+func (r *Run) rehearse(ctx context.Context, d *Draft, file string, key *trust.Key) (err error) {
 	if err := r.dir.release(); err != nil {
 		return err
 	}
-	x := Rehearsal{Bundle: file, Keys: []string{key.Verifier}, Sources: &r.asked, Contents: d.contents, Dir: d.tmp}
+	x := Rehearsal{Bundle: file, Keys: []string{key.Verifier}, Sources: &r.asked, Contents: d.Contents, Dir: d.Tmp}
 	if x.Output, err = filepath.Abs(r.output); err != nil {
 		return err
 	}
-	if d.contents.Base != nil {
+	if d.Contents.Base != nil {
 		trusted, err := r.o.Keys()
 		if err != nil {
 			return err

@@ -180,3 +180,14 @@ func splitQuoted(s string) (fields []string) {
 	}
 	return fields
 }
+
+// NoTelemetry makes the go command count nothing where os.UserConfigDir is config. In a new folder
+// it would start a process that writes there and outlives it (golang.org/x/telemetry/start.go
+// startChild), so that the folder cannot always be removed.
+func NoTelemetry(config string) error {
+	dir := filepath.Join(config, "go", "telemetry")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "mode"), []byte("off\n"), 0o666)
+}

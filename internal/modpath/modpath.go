@@ -3,7 +3,7 @@
 // It holds the only parser of such paths: serve parses requests with it, mirror and bundle name
 // files with it. A path has exactly one spelling: Parse refuses every path that String would not
 // print. So two different requests never mean one file, and a path names nothing but a module, a
-// version, a tile or a file of the vulnerability database.
+// version, a tile, a file of the vulnerability database or a review document.
 //
 // The protocol is described at https://go.dev/ref/mod#goproxy-protocol and, for the checksum
 // database, at https://go.dev/design/25530-sumdb.
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -50,9 +51,10 @@ const (
 	SumTile           // sumdb/DB/tile/H/L/N[.p/W]
 	Vuln              // vulndb/NAME: a file of the vulnerability database, or NAME.gz
 	Self              // self/NAME.tar: modmirror and Go for the platform NAME, such as linux-amd64
+	Review            // review/NAME: a document about the bundle, of ReviewNames
 )
 
-var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln", "self"}
+var kindNames = [...]string{"invalid", "list", "info", "mod", "zip", "latest", "supported", "head", "lookup", "tile", "vuln", "self", "review"}
 
 // String returns the short name that logs and metrics print.
 func (k Kind) String() string {
@@ -69,13 +71,29 @@ type Request struct {
 	Version string    // module version or query, not escaped
 	DB      string    // name of the checksum database
 	Tile    tlog.Tile // a tile of height TileHeight
-	Name    string    // of a file of the vulnerability database: index/….json or ID/….json; or a platform
+	Name    string    // of a file of the vulnerability database: index/….json or ID/….json; or a platform; or of a document
 	Gzip    bool      // the path is NAME.gz
 }
 
 // reVuln matches the name of a file of a vulnerability database
 // (https://go.dev/doc/security/vuln/database#api).
 var reVuln = regexp.MustCompile(`^(index/(db|modules|vulns)|ID/GO-[0-9]{4}-[0-9]{4,8})\.json$`)
+
+// ReviewFolder is the folder of the review documents.
+const ReviewFolder = "review/"
+
+// Names of review documents.
+const (
+	ReportHTML = "report.html"
+	ReportJSON = "report.json"
+	CycloneDX  = "sbom.cyclonedx.json"
+	SPDX       = "sbom.spdx.json"
+	OpenVEX    = "vulns.openvex.json"
+	Provenance = "provenance.intoto.jsonl"
+)
+
+// ReviewNames lists the names of all review documents.
+var ReviewNames = []string{ReportHTML, ReportJSON, CycloneDX, SPDX, OpenVEX, Provenance}
 
 var reSelf = regexp.MustCompile(`^self/([a-z0-9]{1,20}-[a-z0-9]{1,20})\.tar$`)
 
@@ -110,6 +128,10 @@ func parse(p string) (r Request, err error) {
 	}
 	if m := reSelf.FindStringSubmatch(p); m != nil {
 		r.Kind, r.Name = Self, m[1]
+		return r, nil
+	}
+	if name, ok := strings.CutPrefix(p, ReviewFolder); ok && slices.Contains(ReviewNames, name) {
+		r.Kind, r.Name = Review, name
 		return r, nil
 	}
 	if mod, ok := strings.CutSuffix(p, "/@latest"); ok {
@@ -225,6 +247,8 @@ func (r Request) String() string {
 		return "vulndb/" + r.Name
 	case Self:
 		return "self/" + r.Name + ".tar"
+	case Review:
+		return ReviewFolder + r.Name
 	}
 	mod, err := module.EscapePath(r.Path)
 	if err != nil {
@@ -261,6 +285,9 @@ func Lookup(db string, m module.Version) string {
 
 // VulnFile returns the path of a file of the vulnerability database, such as index/db.json.
 func VulnFile(name string) string { return Request{Kind: Vuln, Name: name}.String() }
+
+// ReviewFile returns the path of the review document with a name.
+func ReviewFile(name string) string { return Request{Kind: Review, Name: name}.String() }
 
 // ListText sorts versions and returns the content of MODULE/@v/list: one version a line, lowest
 // first.
@@ -341,4 +368,17 @@ func CheckFile(name string) error {
 		}
 	}
 	return nil
+}
+
+// PackageName guesses the name of a package by its import path: the last element that is no major
+// version, without "go-" before and what follows a dot or hyphen.
+func PackageName(importPath string) string {
+	prefix, _, ok := module.SplitPathVersion(importPath)
+	base := path.Base(importPath)
+	if ok {
+		base = path.Base(prefix)
+	}
+	base, _, _ = strings.Cut(strings.TrimPrefix(base, "go-"), ".")
+	base, _, _ = strings.Cut(base, "-")
+	return base
 }

@@ -28,6 +28,10 @@ func TestParse(t *testing.T) {
 		{"sumdb/localhost.localdev/sumdb/latest", Request{Kind: SumLatest, DB: "localhost.localdev/sumdb"}},
 		{"sumdb/sum.golang.org/lookup/github.com/!a/b@v1.0.0", Request{Kind: SumLookup, DB: "sum.golang.org", Path: "github.com/A/b", Version: "v1.0.0"}},
 		{"sumdb/sum.golang.org/tile/8/0/x001/234.p/5", Request{Kind: SumTile, DB: "sum.golang.org", Tile: tlog.Tile{H: 8, L: 0, N: 1234, W: 5}}},
+		{"vulndb/ID/GO-2021-0113.json.gz", Request{Kind: Vuln, Name: "ID/GO-2021-0113.json", Gzip: true}},
+		{"self/linux-amd64.tar", Request{Kind: Self, Name: "linux-amd64"}},
+		{"review/report.html", Request{Kind: Review, Name: ReportHTML}},
+		{"review/provenance.intoto.jsonl", Request{Kind: Review, Name: Provenance}},
 	} {
 		got, err := Parse(tc.path)
 		if err != nil {
@@ -47,6 +51,7 @@ var badPaths = []string{
 	"sumdb/", "sumdb//latest", "sumdb/sum.golang.org/tile/8/data/000", "sumdb/sum.golang.org/tile/2/0/000",
 	"sumdb/sum.golang.org/tile/8/0/000.p/256", "sumdb/sum.golang.org/tile/8/0/000.p/0", "sumdb/sum.golang.org/tile/8/0/-01",
 	"sumdb/sum.golang.org/lookup/a.b/c", "sumdb/sum.golang.org/lookup/a.b/c@main", "sumdb/../latest", "sumdb/x/latest",
+	"review/", "review/x.html", "review/report.html.gz", "review/../report.html", "review/Report.html", "vulndb/x.json", "self/x.tar",
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -75,6 +75,9 @@ func rehearseText(t *testing.T, version string, change func(*Options)) (*recorde
 		change(&o)
 	}
 	err := Run(context.Background(), o)
+	if counts, _ := filepath.Glob(filepath.Join(o.Dir, "home", "*", "go", "telemetry", "local")); counts != nil {
+		t.Errorf("%v: a process of the go command may still write there", counts)
+	}
 	if err := os.RemoveAll(o.Dir); err != nil {
 		t.Errorf("the rehearsal left files that cannot be removed: %v", err)
 	}

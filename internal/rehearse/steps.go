@@ -21,6 +21,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
+	"github.com/modmirror/modmirror/internal/goenv"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/mirror/sources"
 	"github.com/modmirror/modmirror/serve"
@@ -53,6 +54,12 @@ type step struct {
 func (o *Options) plan(goCmd string) (*plan, error) {
 	for _, dir := range []string{"home", "gopath", "gocache", "work"} {
 		if err := os.Mkdir(filepath.Join(o.Dir, dir), 0o777); err != nil {
+			return nil, err
+		}
+	}
+	// Both places of os.UserConfigDir, which has one a system.
+	for _, config := range []string{".config", "Library/Application Support"} {
+		if err := goenv.NoTelemetry(filepath.Join(o.Dir, "home", config)); err != nil {
 			return nil, err
 		}
 	}

@@ -5,10 +5,12 @@ package testbundle
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,10 +30,15 @@ import (
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/internal/testproxy"
+	"github.com/modmirror/modmirror/review/facts"
 )
 
 // Large is a module whose zip is larger than what is served from memory.
 var Large = module.Version{Path: "example.com/large", Version: "v1.0.0"}
+
+// Claimed is a module of which the index has facts that its zip does not have. Of the others the
+// index has none, as one of an older modmirror.
+var Claimed = module.Version{Path: "example.com/hello", Version: "v1.1.0"}
 
 // A TB is a bundle with what is needed to believe it.
 type TB struct {
@@ -39,6 +46,7 @@ type TB struct {
 	Key      *trust.Key
 	Trusted  *trust.Keyring
 	DB       *proof.Database
+	GOSUMDB  string // of DB, with its key
 	Contents *bundle.Contents
 	Draft    *bundle.Draft
 }
@@ -98,6 +106,14 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 			zip := get(modpath.Zip, m)
 			v.Zip, v.ZipSize = &zip, &zip.Size
 		}
+		if m == Claimed {
+			license, coverage := "MIT", 99.5
+			v.License = &license
+			v.Facts = []index.Fact{
+				{Kind: index.LicenseFact, File: "LICENSE", Files: 1, Detail: license, Coverage: &coverage},
+				{Kind: "exec", File: "hello.go", Files: 1, Detail: "os/exec"},
+			}
+		}
 		c.Versions = append(c.Versions, v)
 	}
 	c.Missing = []index.Missing{{Path: "example.com/gone", Version: "v1.0.0", What: "zip", Status: 404, Reason: "gone", Chain: "x → example.com/gone@v1.0.0"}}
@@ -111,7 +127,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	if change != nil {
 		change(c)
 	}
-	tb := &TB{Contents: c, DB: db}
+	tb := &TB{Contents: c, DB: db, GOSUMDB: up.GOSUMDB}
 	tb.Key, err = trust.EphemeralKey("tester")
 	check(t, err)
 	tb.Trusted = trust.NewKeyring(tb.Key.Verifier)
@@ -119,7 +135,7 @@ func Make(t testing.TB, modfiles string, change func(*bundle.Contents)) *TB {
 	return tb
 }
 
-// Add adds a private version, of some files. Write then writes a bundle with it.
+// Add adds a private version, of some files, with their facts. Write then writes a bundle with it.
 func (b *TB) Add(t testing.TB, path, version string, a *txtar.Archive) {
 	t.Helper()
 	modfiles := t.TempDir() // the proxy needs one module to begin with
@@ -137,11 +153,17 @@ func (b *TB) Add(t testing.TB, path, version string, a *txtar.Archive) {
 	}
 	zip := get(modpath.Zip)
 	v := bundle.Version{GoMod: get(modpath.Mod), Info: get(modpath.Info), Zip: &zip}
-	hash, err := h1.Zip(t.Context(), make(h1.Limiter, 1), m, bytes.NewReader(zip.Data), zip.Size)
+	archive, err := h1.Open(t.Context(), bytes.NewReader(zip.Data), zip.Size)
 	check(t, err)
+	defer archive.Close()
+	scan := facts.Look(archive, m)
+	hash, err := archive.Hash(make(h1.Limiter, 1), m)
+	check(t, err)
+	found := scan.Facts()
+	v.Facts = found.Rows()
 	v.Version = index.Version{
 		Path: path, Version: version, H1: hash.H1, GoModH1: h1.GoMod(v.GoMod.Data), ZipSize: &zip.Size, ModSize: v.GoMod.Size,
-		Private: true,
+		Private: true, License: &found.License,
 	}
 	b.Contents.Versions = append(b.Contents.Versions, v)
 	slices.SortStableFunc(b.Contents.Versions, func(x, y bundle.Version) int {
@@ -294,6 +316,16 @@ func ChangeSQL(t testing.TB, text string) func([]byte) []byte {
 func Read(t testing.TB, file string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file)
+	check(t, err)
+	return data
+}
+
+// Gunzip returns the content of a file that gzip packed.
+func Gunzip(t testing.TB, file string) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(Read(t, file)))
+	check(t, err)
+	data, err := io.ReadAll(z)
 	check(t, err)
 	return data
 }

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,17 +23,24 @@ type GoSum struct {
 // command ignores such lines (modfetch/fetch.go emptyGoModHash).
 const emptyGoModH1 = "h1:G7mAYYxgmS0lVkHyy2hEOLQCFB0DlQFTMLWggykrydY="
 
-// readGoSum parses a go.sum file. A file that does not exist is empty. As for the go command
-// (modfetch/fetch.go readGoSum), a line that does not have three fields is an error.
-func readGoSum(file string) (GoSum, error) {
-	g := GoSum{file: file, hashes: make(map[module.Version][]string)}
+// goSum reads a go.sum file. A file that does not exist is empty.
+func (s *Sources) goSum(file string) (GoSum, error) {
 	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return g, nil
+	missing := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !missing {
+		return GoSum{}, err
 	}
-	if err != nil {
-		return g, err
+	s.Files = append(s.Files, file)
+	if !missing {
+		s.read(file, sha256.Sum256(data))
 	}
+	return parseGoSum(file, data)
+}
+
+// parseGoSum parses a go.sum file. As for the go command (modfetch/fetch.go readGoSum), a line that
+// does not have three fields is an error.
+func parseGoSum(file string, data []byte) (GoSum, error) {
+	g := GoSum{file: file, hashes: make(map[module.Version][]string)}
 	n := 0
 	for line := range strings.Lines(string(data)) {
 		n++

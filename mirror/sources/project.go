@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -115,11 +116,12 @@ func (s *Sources) addProject(name, file, from string) error {
 	if err := module.CheckImportPath(mod.Module.Mod.Path); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	sum, err := readGoSum(strings.TrimSuffix(file, ".mod") + ".sum")
+	sum, err := s.goSum(strings.TrimSuffix(file, ".mod") + ".sum")
 	if err != nil {
 		return err
 	}
-	s.Files = append(s.Files, file, sum.file)
+	s.Files = append(s.Files, file)
+	s.read(file, sha256.Sum256(data))
 	for _, r := range mod.Replace {
 		if r.New.Version == "" {
 			s.Files = append(s.Files, filepath.Join(inFolder(dir, r.New.Path), "go.mod"))

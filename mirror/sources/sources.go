@@ -7,6 +7,7 @@
 package sources
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +65,7 @@ type Sources struct {
 	Trees         []Tree                  // trees that clients inside remember
 	Notes         []string                // sources that change nothing, with the reason
 	Files         []string                // files that were read: lists, go.mod, go.sum, go.work
+	Sums          map[string][32]byte     // SHA-256 of what was read, by file; not of files of replacements and policies
 
 	options Options
 	works   map[string]bool // absolute paths of the go.work files that were added
@@ -144,13 +146,26 @@ func (s *Sources) add(arg string, stdin io.Reader) error {
 			return err
 		}
 		defer f.Close()
-		return s.addList(f, arg, filepath.Dir(arg))
+		h := sha256.New()
+		if err := s.addList(io.TeeReader(f, h), arg, filepath.Dir(arg)); err != nil {
+			return err
+		}
+		s.read(arg, [sha256.Size]byte(h.Sum(nil)))
+		return nil
 	case strings.Contains(arg, "@"):
 		return s.addModule(arg, arg)
 	case errors.Is(err, fs.ErrNotExist):
 		return &Error{fmt.Errorf("%s: no such file or folder, and not a module@version", arg), wordHint(arg)}
 	}
 	return err
+}
+
+// read notes the SHA-256 of a file that was read.
+func (s *Sources) read(file string, sum [sha256.Size]byte) {
+	if s.Sums == nil {
+		s.Sums = make(map[string][sha256.Size]byte)
+	}
+	s.Sums[file] = sum
 }
 
 // AddVersion adds a module version and nothing that it requires. With zip false, its zip is not

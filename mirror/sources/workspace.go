@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,13 +32,14 @@ func (s *Sources) findWork(dir string) (string, error) {
 	}
 }
 
-// readWork parses a go.work file. Errors of syntax name file and line.
-func readWork(file string) (*modfile.WorkFile, error) {
+// readWork parses a go.work file, and returns its SHA-256. Errors of syntax name file and line.
+func readWork(file string) (work *modfile.WorkFile, sum [sha256.Size]byte, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, sum, err
 	}
-	return modfile.ParseWork(file, data, nil)
+	work, err = modfile.ParseWork(file, data, nil)
+	return work, sha256.Sum256(data), err
 }
 
 // isMember reports whether a go.work file uses the module in dir.
@@ -45,7 +47,7 @@ func isMember(file, dir string) (bool, error) {
 	if dir == "" {
 		return false, nil
 	}
-	work, err := readWork(file)
+	work, _, err := readWork(file)
 	if err != nil {
 		return false, err
 	}
@@ -59,15 +61,16 @@ func isMember(file, dir string) (bool, error) {
 
 // addWorkspace adds a workspace, and each of its members as a project.
 func (s *Sources) addWorkspace(name, file string) error {
-	work, err := readWork(file)
+	work, workSum, err := readWork(file)
 	if err != nil {
 		return err
 	}
-	sum, err := readGoSum(file + ".sum")
+	sum, err := s.goSum(file + ".sum")
 	if err != nil {
 		return err
 	}
-	s.Files = append(s.Files, file, file+".sum")
+	s.Files = append(s.Files, file)
+	s.read(file, workSum)
 	ws := &Source{Name: name, Dir: filepath.Dir(file), Work: work, GoSum: sum}
 	at := len(s.List)
 	s.List = append(s.List, Source{})

@@ -50,6 +50,19 @@ func parseGOPROXY(list string) ([]proxy, error) {
 	return proxies, nil
 }
 
+// Proxies returns the entries of the GOPROXY list, of a URL its scheme and host alone: users,
+// paths and queries may be secrets.
+func (c *Client) Proxies() (list []string) {
+	for _, p := range c.proxies {
+		if p.ends() {
+			list = append(list, p.url)
+		} else if u, err := url.Parse(p.url); err == nil {
+			list = append(list, (&url.URL{Scheme: u.Scheme, Host: u.Host}).String())
+		}
+	}
+	return list
+}
+
 // parseProxyURL returns the URL of a GOPROXY entry, without a trailing slash.
 func parseProxyURL(entry string) (string, error) {
 	// A single word is more likely a mistake than a host (modfetch/proxy.go proxyList).

@@ -23,6 +23,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"golang.org/x/mod/module"
+
+	"github.com/modmirror/modmirror/internal/h1"
 )
 
 // A Kind is what code can do.
@@ -76,8 +80,8 @@ type Use struct {
 }
 
 const (
-	// maxSource is how many bytes of a .go file are read.
-	maxSource = 4 << 20
+	// MaxSource is how many bytes of a .go file are read.
+	MaxSource = 4 << 20
 
 	// largeSize is the size in bytes from which a file that is no source is a fact.
 	largeSize = 1 << 20
@@ -93,16 +97,31 @@ const (
 type Scanner struct {
 	root     string          // PATH@VERSION/
 	licenses map[string]bool // names of files that are read as licenses
+	all      bool            // they are all that are in the root
 
 	mu   sync.Mutex
 	uses map[Kind]*Use
 	read []License
+
+	waiting      []licenseText // licenses that are not in read yet
+	waitingBytes int
 }
 
 // New returns a Scanner of a module zip whose files are below PATH@VERSION/, and have these names.
 func New(pathVersion string, names []string) *Scanner {
 	s := &Scanner{root: pathVersion + "/", uses: make(map[Kind]*Use)}
-	s.licenses = licenseFiles(s.root, names)
+	s.licenses, s.all = licenseFiles(s.root, names)
+	return s
+}
+
+// Look returns a Scanner that sees the files of a module zip when the archive is hashed.
+func Look(a *h1.Archive, m module.Version) *Scanner {
+	names := make([]string, len(a.File))
+	for i, file := range a.File {
+		names[i] = file.Name
+	}
+	s := New(m.String(), names)
+	a.Look = func(name string, size uint64) io.WriteCloser { return s.File(name, int64(size)) }
 	return s
 }
 
@@ -116,6 +135,7 @@ type file struct {
 	size int64
 	want int // bytes that are kept
 	buf  *bytes.Buffer
+	seen bool // the content came in one piece, and was looked at
 }
 
 // File returns a writer for the content of a file, whose Close looks at it. It never fails.
@@ -124,15 +144,23 @@ func (s *Scanner) File(name string, size int64) io.WriteCloser {
 	switch {
 	case s.licenses[name]:
 		f.want = maxLicense
-	case path.Ext(name) == ".go" && f.isBuilt():
-		f.want = maxSource
+	case path.Ext(name) == ".go" && IsBuilt(f.name):
+		f.want = MaxSource
 	}
-	f.buf = buffers.Get().(*bytes.Buffer)
 	return f
 }
 
 // Write implements io.Writer.
 func (f *file) Write(p []byte) (int, error) {
+	if f.buf == nil {
+		if int64(len(p)) == f.size { // most files are shorter than what is read at once
+			f.look(p[:min(len(p), f.want)])
+			f.seen = true
+			return len(p), nil
+		}
+		f.buf = buffers.Get().(*bytes.Buffer)
+		f.buf.Grow(int(min(int64(f.want), f.size)))
+	}
 	if room := f.want - f.buf.Len(); room > 0 {
 		f.buf.Write(p[:min(room, len(p))])
 	}
@@ -141,7 +169,23 @@ func (f *file) Write(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (f *file) Close() error {
-	data := f.buf.Bytes()
+	switch {
+	case f.seen:
+	case f.buf == nil:
+		f.look(nil)
+	default:
+		f.look(f.buf.Bytes())
+		f.buf.Reset()
+		if f.buf.Cap() <= 256<<10 { // a few larger ones would be kept for ever
+			buffers.Put(f.buf)
+		}
+		f.buf = nil
+	}
+	return nil
+}
+
+// look looks at the content of a file, or as much of it as is wanted.
+func (f *file) look(data []byte) {
 	if format := objectFormat(f.name, data); format != "" {
 		f.add(Binary, format)
 	} else if f.size > largeSize && !isSource(f.name) {
@@ -150,17 +194,11 @@ func (f *file) Close() error {
 	switch {
 	case f.licenses[f.root+f.name]:
 		f.addLicense(data)
-	case f.want == maxSource:
+	case f.want == MaxSource:
 		f.source(data)
-	case path.Ext(f.name) == ".s" && f.isBuilt():
+	case path.Ext(f.name) == ".s" && IsBuilt(f.name):
 		f.add(Assembly, "")
 	}
-	f.buf.Reset()
-	if f.buf.Cap() <= 256<<10 { // a few larger ones would be kept for ever
-		buffers.Put(f.buf)
-	}
-	f.buf = nil
-	return nil
 }
 
 // isLeftOut reports whether "./..." leaves out a folder (go help packages).
@@ -173,10 +211,10 @@ func isLeftOut(dir string) bool {
 	return false
 }
 
-// isBuilt reports whether the go command builds the file outside of tests, unless something imports
-// a folder that "./..." leaves out.
-func (f *file) isBuilt() bool {
-	dir, base := path.Split(f.name)
+// IsBuilt reports whether the go command builds a file, whose name is that in the module, outside
+// of tests, unless something imports a folder that "./..." leaves out.
+func IsBuilt(name string) bool {
+	dir, base := path.Split(name)
 	return !isLeftOut(dir) && !strings.HasSuffix(base, "_test.go") && !strings.HasPrefix(base, "_") && !strings.HasPrefix(base, ".")
 }
 
@@ -246,7 +284,7 @@ var (
 func neverBuilt(data []byte) bool {
 	for line := range bytes.Lines(data) {
 		line = bytes.TrimSpace(line)
-		if constraint.IsGoBuild(string(line)) {
+		if bytes.HasPrefix(line, []byte("//go:build")) && constraint.IsGoBuild(string(line)) {
 			expr, err := constraint.Parse(string(line))
 			return err == nil && !possible(expr, true)
 		}
@@ -283,12 +321,12 @@ func (f *file) source(data []byte) {
 	if neverBuilt(data) {
 		return
 	}
-	if f.size > maxSource {
-		f.add(Unreadable, "longer than "+strconv.Itoa(maxSource)+" bytes")
+	if f.size > MaxSource {
+		f.add(Unreadable, "longer than "+strconv.Itoa(MaxSource)+" bytes")
 	}
 	parsed, err := parser.ParseFile(token.NewFileSet(), "", data, parser.ImportsOnly|parser.SkipObjectResolution)
 	if err != nil {
-		if f.size <= maxSource {
+		if f.size <= MaxSource {
 			f.add(Unreadable, "")
 		}
 		return
@@ -303,6 +341,9 @@ func (f *file) source(data []byte) {
 			seen[kind] = true
 			f.add(kind, clip(imported))
 		}
+	}
+	if !bytes.Contains(data, []byte("//go:")) {
+		return
 	}
 	if bytes.Contains(data, []byte("//go:linkname")) {
 		if line := linkname(data); line != "" {
@@ -372,12 +413,23 @@ func objectFormat(name string, data []byte) string {
 	return ""
 }
 
-// Facts returns what was found in the files that were closed.
+// Facts returns what was found in the files that were closed. The first call for a zip with a rare
+// license may take a second.
 func (s *Scanner) Facts() Facts {
+	s.mu.Lock()
+	waiting := s.waiting
+	s.waiting, s.waitingBytes = nil, 0
+	s.mu.Unlock()
+	for _, l := range waiting {
+		s.known(l.file, rare(l.text))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	licenses := slices.SortedFunc(slices.Values(s.read), func(a, b License) int { return cmp.Compare(a.File, b.File) })
 	out := Facts{License: expression(licenses), Licenses: licenses}
+	if !s.all {
+		out.License = NoAssertion
+	}
 	for _, kind := range slices.Sorted(maps.Keys(s.uses)) {
 		out.Uses = append(out.Uses, *s.uses[kind])
 	}

@@ -1,11 +1,13 @@
 package facts_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,4 +163,85 @@ func FuzzSource(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestScan compares licenses with those of the scanner for all licenses, for some of licensecheck's
+// own texts, each alone and behind another.
+func TestScan(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/licensecheck").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "testdata", "*.t*"))
+	if err != nil || len(files) < 500 {
+		t.Fatalf("%d texts, %v", len(files), err)
+	}
+	var before []byte
+	for i := 0; i < len(files); i += 40 {
+		data, err := os.ReadFile(files[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text, _ := bytes.Cut(data, []byte("\n\n")) // what comes before says what is expected
+		for _, text := range [][]byte{text, slices.Concat(before, text)} {
+			want := facts.License{File: "LICENSE"}
+			found := licensecheck.Scan(text)
+			want.Coverage = float64(int(found.Percent*10)) / 10
+			for _, m := range found.Match {
+				if found.Percent >= 75 {
+					want.IDs = append(want.IDs, facts.SPDXID(m.ID))
+				}
+			}
+			slices.Sort(want.IDs)
+			want.IDs = slices.Compact(want.IDs)
+			got := scan(txtar.File{Name: "LICENSE", Data: text}).Licenses[0]
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s\n%s", filepath.Base(files[i]), diff)
+			}
+		}
+		before = text
+	}
+}
+
+// TestRows has facts go through the form of the index.
+func TestRows(t *testing.T) {
+	f := facts.Facts{License: "BSD-3-Clause AND MIT", Licenses: []facts.License{
+		{File: "LICENSE", IDs: []string{"BSD-3-Clause", "MIT"}, Coverage: 98.5}, {File: "sub/COPYING", Coverage: 12},
+	}, Uses: []facts.Use{{Kind: facts.Exec, File: "run.go", Files: 3, Detail: "os/exec"}, {Kind: "later", File: "x", Files: 1}}}
+	if diff := cmp.Diff(f, facts.FromRows(f.License, f.Rows())); diff != "" {
+		t.Error(diff)
+	}
+	f = facts.Facts{License: facts.NoAssertion, Licenses: []facts.License{{File: "LICENSE\u202e.txt"}}, Uses: []facts.Use{{Kind: facts.Cgo, File: "a\x1b.go", Files: 1, Detail: "\u200b"}}}
+	rows := f.Rows()
+	if rows[0].File != "LICENSE⟨U+202E⟩.txt" || rows[1].File != "a⟨U+001B⟩.go" || rows[1].Detail != "⟨U+200B⟩" {
+		t.Errorf("%+v", rows)
+	}
+}
+
+// TestLongNames has names of license files that differ behind the longest name of a row.
+func TestLongNames(t *testing.T) {
+	long := "LICENSE-" + strings.Repeat("\u3164", 8000) // a letter that is not seen
+	f := scan(txtar.File{Name: long + "a", Data: []byte("x")}, txtar.File{Name: long + "b", Data: []byte("y")})
+	rows := f.Rows()
+	if len(rows) != 2 || rows[0].File == rows[1].File || !f.Valid() {
+		t.Errorf("%d rows, valid: %v", len(rows), f.Valid())
+	}
+}
+
+// TestManyLicenses has more license files in the root than are read.
+func TestManyLicenses(t *testing.T) {
+	mit, err := os.ReadFile(filepath.Join("..", "..", "LICENSE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []txtar.File
+	for i := range 65 {
+		files = append(files, txtar.File{Name: fmt.Sprintf("COPYING.%02d", i), Data: mit})
+	}
+	if f := scan(files[:64]...); f.License == facts.NoAssertion {
+		t.Errorf("64 files: %s", f.License)
+	}
+	if f := scan(files...); f.License != facts.NoAssertion {
+		t.Errorf("65 files: %s", f.License)
+	}
 }

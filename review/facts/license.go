@@ -1,6 +1,8 @@
 package facts
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"path"
 	"regexp"
 	"slices"
@@ -45,8 +47,9 @@ func isLicense(name string) bool {
 	return reLicense.MatchString(base)
 }
 
-// licenseFiles chooses the license files that are read.
-func licenseFiles(root string, names []string) map[string]bool {
+// licenseFiles chooses the license files that are read. all reports whether these are all that are in
+// the root.
+func licenseFiles(root string, names []string) (chosen map[string]bool, all bool) {
 	var list []string
 	for _, name := range names {
 		if strings.HasPrefix(name, root) && isLicense(name) {
@@ -63,34 +66,112 @@ func licenseFiles(root string, names []string) map[string]bool {
 		}
 		return strings.Compare(a, b)
 	})
-	chosen := make(map[string]bool)
+	chosen = make(map[string]bool)
 	for _, name := range list[:min(len(list), maxLicenses)] {
 		chosen[name] = true
 	}
-	return chosen
+	return chosen, len(list) <= maxLicenses || !inRoot(list[maxLicenses])
 }
 
-// addLicense reads a license file.
+// addLicense reads a license file. A text that common licenses do not explain waits for Facts,
+// which needs the scanner for all: whoever waits for that here would keep a core from other work.
 func (f *file) addLicense(text []byte) {
-	l := License{File: f.name}
-	if f.size <= maxLicense {
-		found := scan(text)
-		if l.Coverage = float64(int(found.Percent*10)) / 10; found.Percent >= minCoverage {
-			for _, m := range found.Match {
-				if id := SPDXID(m.ID); !slices.Contains(l.IDs, id) {
-					l.IDs = append(l.IDs, id)
-				}
-			}
-			slices.Sort(l.IDs)
-		}
+	if f.size > maxLicense {
+		f.known(f.name, License{})
+		return
 	}
+	if l, ok := scanned.get(text); ok {
+		f.known(f.name, l)
+		return
+	}
+	if found := commonScanner().Scan(text); found.Percent >= commonCoverage {
+		f.known(f.name, scanned.put(text, found))
+		return
+	}
+	makeScanners()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.read = append(f.read, l)
+	room := f.waitingBytes+len(text) <= maxWaiting
+	if room {
+		f.waitingBytes += len(text)
+		f.waiting = append(f.waiting, licenseText{f.name, bytes.Clone(text)})
+	}
+	f.mu.Unlock()
+	if !room {
+		f.known(f.name, rare(text))
+	}
 }
 
-// common are the licenses of nearly all modules. The scanner for all licenses takes 1.8 s of one core
-// to make, and the one for these 30 ms.
+// A licenseText is a license file that is not known yet.
+type licenseText struct {
+	file string
+	text []byte
+}
+
+// maxWaiting is how many bytes of texts of a zip wait.
+const maxWaiting = 1 << 20
+
+// scanned has what texts were found to be: half of all modules have the very same one.
+var scanned = memo{found: make(map[[sha256.Size]byte]License)}
+
+// A memo is safe for concurrent use.
+type memo struct {
+	mu    sync.Mutex
+	found map[[sha256.Size]byte]License
+}
+
+// maxMemo bounds the texts of a memo.
+const maxMemo = 1024
+
+// get returns the license of a text, without a file.
+func (m *memo) get(text []byte) (l License, ok bool) {
+	sum := sha256.Sum256(text)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l, ok = m.found[sum]
+	return l, ok
+}
+
+// put adds and returns the license of a text.
+func (m *memo) put(text []byte, found licensecheck.Coverage) License {
+	l := License{Coverage: min(float64(int(found.Percent*10))/10, 100)}
+	if found.Percent >= minCoverage {
+		for _, m := range found.Match {
+			if id := SPDXID(m.ID); !slices.Contains(l.IDs, id) {
+				l.IDs = append(l.IDs, id)
+			}
+		}
+		slices.Sort(l.IDs)
+	}
+	sum := sha256.Sum256(text)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.found) < maxMemo {
+		m.found[sum] = l
+	}
+	return l
+}
+
+// rare returns the license of a text that is none of the common ones alone.
+func rare(text []byte) License {
+	if l, ok := scanned.get(text); ok {
+		return l
+	}
+	return scanned.put(text, scan(text))
+}
+
+// makeScanners begins to make the scanners that scan needs, beside other work.
+var makeScanners = sync.OnceFunc(func() { go partScanners() })
+
+// known adds a license file with what its text was found to be.
+func (s *Scanner) known(file string, l License) {
+	l.File = file
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = append(s.read, l)
+}
+
+// common are the licenses of nearly all modules. The scanner for these takes 30 ms
+// of one core to make.
 var common = []string{
 	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MPL-2.0", "Unlicense", "Zlib",
 }
@@ -101,25 +182,56 @@ var common = []string{
 const commonCoverage = 95
 
 // commonScanner returns the scanner for common licenses.
-var commonScanner = sync.OnceValues(func() (*licensecheck.Scanner, error) {
+var commonScanner = sync.OnceValue(func() *licensecheck.Scanner {
+	return newScanner(func(i int, l licensecheck.License) bool { return slices.Contains(common, l.ID) })
+})
+
+// newScanner returns a scanner for the licenses of licensecheck that wanted chooses.
+func newScanner(wanted func(i int, l licensecheck.License) bool) *licensecheck.Scanner {
 	var list []licensecheck.License
-	for _, l := range licensecheck.BuiltinLicenses() {
-		if slices.Contains(common, l.ID) {
+	for i, l := range licensecheck.BuiltinLicenses() {
+		if wanted(i, l) {
 			list = append(list, l)
 		}
 	}
-	return licensecheck.NewScanner(list)
+	s, err := licensecheck.NewScanner(list)
+	if err != nil { // they are built in
+		panic(err)
+	}
+	return s
+}
+
+// parts is the number of scanners that know all licenses together. One for all takes 2 s of one
+// core to make, since variants of one license multiply in it; 32 take 0.6 s.
+const parts = 32
+
+// partScanners returns scanners that know all licenses together.
+var partScanners = sync.OnceValue(func() (list []*licensecheck.Scanner) {
+	for part := range parts {
+		list = append(list, newScanner(func(i int, _ licensecheck.License) bool { return i%parts == part }))
+	}
+	return list
 })
 
-// scan returns the licenses in a text.
+// scan returns the licenses in a text: what the scanner for all would. It finds out which licenses
+// are there at all, and makes a scanner for these.
 func scan(text []byte) licensecheck.Coverage {
-	if s, err := commonScanner(); err == nil {
-		if found := s.Scan(text); found.Percent >= commonCoverage {
-			return found
+	var ids []string
+	for _, s := range partScanners() {
+		for _, m := range s.Scan(text).Match {
+			ids = append(ids, m.ID)
 		}
 	}
-	return licensecheck.Scan(text)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(common, id) }) {
+		return commonScanner().Scan(text)
+	}
+	return newScanner(func(_ int, l licensecheck.License) bool { return slices.Contains(ids, l.ID) }).Scan(text)
 }
+
+// and stands between the identifiers of an SPDX expression.
+const and = " AND "
 
 // expression returns the SPDX expression of the license files in the root of the module. Licenses
 // that may be chosen from look like licenses that all hold: AND promises nothing that is not so.
@@ -139,7 +251,7 @@ func expression(files []License) string {
 		return None
 	}
 	slices.Sort(ids)
-	return strings.Join(slices.Compact(ids), " AND ")
+	return strings.Join(slices.Compact(ids), and)
 }
 
 // notSPDX are the identifiers of licensecheck that SPDX does not have.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -343,10 +344,65 @@ func (c *check) cooldownNotes() {
 // size compares the size of the file.
 func (c *check) size() {
 	for _, r := range c.rules[Size] {
-		if c.in.Size > int64(r.bytes) {
-			c.add(r, Size, index.Version{}, fmt.Sprintf("it has %d bytes, and at most %d are allowed", c.in.Size, r.bytes))
+		if what := r.over(c.in.Size); what != "" {
+			c.add(r, Size, index.Version{}, what)
 		}
 	}
+}
+
+// over says that a size is more than a rule allows, "" when it is not.
+func (r *rule) over(size int64) string {
+	if size <= int64(r.bytes) {
+		return ""
+	}
+	return fmt.Sprintf("it has %d bytes, and at most %d are allowed", size, r.bytes)
+}
+
+// OverSize returns the violation of a file of a size in bytes, nil when it is none.
+func (p *Policy) OverSize(size int64) *Violation {
+	if p == nil {
+		return nil
+	}
+	for _, r := range p.rules[Size] {
+		if what := r.over(size); what != "" && !r.warn {
+			return &Violation{Rule: Size, Line: r.pos, Text: r.text, What: what}
+		}
+	}
+	return nil
+}
+
+// WithoutFolders returns the report with the names of policy files alone: it may be for people whom
+// the folders of this machine do not concern. Of nil it returns nil.
+func (r *Report) WithoutFolders() *Report {
+	if r == nil {
+		return nil
+	}
+	out := *r
+	plain := func(list []Violation) []Violation {
+		list = slices.Clone(list)
+		for i := range list {
+			v := &list[i]
+			v.Line = filepath.Base(v.Line)
+			v.Because, v.Ended = v.Because.withoutFolder(), v.Ended.withoutFolder()
+		}
+		return list
+	}
+	out.Violations, out.Warnings, out.Excepted = plain(r.Violations), plain(r.Warnings), plain(r.Excepted)
+	out.Unused = slices.Clone(r.Unused)
+	for i := range out.Unused {
+		out.Unused[i] = *out.Unused[i].withoutFolder()
+	}
+	return &out
+}
+
+// withoutFolder returns the exception with the name of its file alone.
+func (e *Exception) withoutFolder() *Exception {
+	if e == nil {
+		return nil
+	}
+	out := *e
+	out.Line = filepath.Base(e.Line)
+	return &out
 }
 
 // vulns compares what crosses with the vulnerability database. Nothing is known without one, which

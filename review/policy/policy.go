@@ -49,7 +49,7 @@ const (
 type Policy struct {
 	rules  map[string][]*rule // by their word, in the order of the lines
 	except []*Exception
-	lines  int
+	lines  []string // without comments and spaces between words
 }
 
 // A rule is a line of a policy.
@@ -84,6 +84,14 @@ func (e *SyntaxError) Unwrap() error { return e.Err }
 // Empty reports whether the policy has no rule.
 func (p *Policy) Empty() bool { return p == nil || len(p.rules) == 0 }
 
+// Lines returns the lines of the policy, without comments.
+func (p *Policy) Lines() []string {
+	if p == nil {
+		return nil
+	}
+	return p.lines
+}
+
 // ReadFile adds the lines of a file. The error is a *SyntaxError for a line that cannot be read. A
 // file without a line is an error: somebody counts on it.
 func (p *Policy) ReadFile(file string) error {
@@ -92,11 +100,11 @@ func (p *Policy) ReadFile(file string) error {
 		return err
 	}
 	defer f.Close()
-	before := p.lines
+	before := len(p.lines)
 	if err := p.Read(f, file); err != nil {
 		return err
 	}
-	if p.lines == before {
+	if len(p.lines) == before {
 		return fmt.Errorf("%s: there is no line of a policy in it", file)
 	}
 	return nil
@@ -157,7 +165,7 @@ func (p *Policy) Add(pos, line string) error {
 	}
 	words, err := split(line)
 	if err == nil && len(words) > 0 {
-		p.lines++
+		p.lines = append(p.lines, quoted(words))
 		err = p.addWords(&rule{pos: pos, text: strings.Join(words, " "), words: words[1:]}, words[0])
 	}
 	if err != nil {
@@ -167,7 +175,7 @@ func (p *Policy) Add(pos, line string) error {
 }
 
 func (p *Policy) addWords(r *rule, word string) error {
-	if p.lines > maxLines {
+	if len(p.lines) > maxLines {
 		return fmt.Errorf("more than %d lines", maxLines)
 	}
 	for _, s := range syntax {
@@ -216,6 +224,17 @@ func split(line string) (words []string, err error) {
 			words, rest = append(words, rest[:n]), rest[n:]
 		}
 	}
+}
+
+// quoted returns words as a line.
+func quoted(words []string) string {
+	out := slices.Clone(words)
+	for i, w := range out {
+		if w == "" || strings.ContainsAny(w, " \t#") {
+			out[i] = `"` + w + `"`
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // takeWarn removes the word warn, or no, from the end of a line.

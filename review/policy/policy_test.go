@@ -146,7 +146,7 @@ except license example.com/never until 2026-03-30 because "nobody knows"`, now,
 except new example.com/lib until 2026-03-29 because "looked at it"`, now, []string{"no example.com/lib@v1.1.0: now exec, in lib.go (os/exec)"}},
 	} {
 		in := policy.Input{
-			Zips: review.NewCarried(test.b), Before: []review.Zips{review.NewEarlier(test.b)}, Size: test.b.Manifest.Size, Now: day, Sums: true,
+			Zips: review.NewCarried(test.b), Before: []review.Zips{review.Earlier{Zips: review.NewCarried(test.b)}}, Size: test.b.Manifest.Size, Now: day, Sums: true,
 		}
 		r, err := parse(t, test.policy).Check(t.Context(), in)
 		if err != nil {
@@ -222,6 +222,32 @@ func TestCooldown(t *testing.T) {
 	in.Seen[0].Head.N++
 	if slices.Contains(young(), "example.com/hello@v1.1.0") {
 		t.Error("a version whose record is in the tree is refused")
+	}
+}
+
+// TestUnread has an index with a license that the zip does not have. Who makes a bundle believes
+// it, and who lets it in reads the zips.
+func TestUnread(t *testing.T) {
+	tb := testbundle.Make(t, "../../testdata/mod", nil)
+	b, err := bundle.Open(t.Context(), tb.Path, tb.Trusted, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for _, test := range []struct {
+		zips review.Zips
+		bad  bool
+	}{{review.NewCarried(b), false}, {review.Unread(review.NewCarried(b)), true}} {
+		r, err := parse(t, "license allow MIT").Check(t.Context(), policy.Input{Zips: test.zips, Now: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := slices.ContainsFunc(r.Violations, func(v policy.Violation) bool {
+			return v.Subject() == testbundle.Claimed.String()
+		})
+		if bad != test.bad {
+			t.Errorf("%T: refused is %v", test.zips, bad)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/h1"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/proof"
 	"github.com/modmirror/modmirror/review"
@@ -63,8 +65,8 @@ type Bundle struct {
 	Name     string    `json:"name"`
 	Sequence int64     `json:"sequence"`
 	Created  time.Time `json:"created"`
-	ID       string    `json:"id"`
-	Size     int64     `json:"size"` // in bytes
+	ID       string    `json:"id,omitempty"`   // "" in a report that is in the bundle itself
+	Size     int64     `json:"size,omitempty"` // in bytes; 0 as for ID
 	Signers  []string  `json:"signers"`
 	Versions int       `json:"versions"` // carried with their zip, in the whole line
 }
@@ -90,6 +92,8 @@ type Change struct {
 	Can        []facts.Use  `json:"can,omitempty"`        // what its code can do that it could not
 	CanNot     []facts.Kind `json:"canNot,omitempty"`     // what it can do no more
 
+	API *API `json:"api,omitempty"` // nil when nobody looked, or there is no version before
+
 	Comes   []Vuln   `json:"comes,omitempty"`   // vulnerabilities that the version before did not have
 	Stays   []Vuln   `json:"stays,omitempty"`   // those that it had too
 	Leaves  []string `json:"leaves,omitempty"`  // ids of those that it had and this one does not
@@ -107,6 +111,21 @@ type Change struct {
 	SizeWas int64    `json:"sizeWas,omitempty"`
 }
 
+// API counts how what a version exports differs from what the version before did.
+type API struct {
+	Incompatible int      `json:"incompatible"`
+	Compatible   int      `json:"compatible"`
+	First        []string `json:"first,omitempty"`    // some incompatible changes
+	NotKnown     int      `json:"notKnown,omitempty"` // objects whose type or value another module computes
+	Unread       int      `json:"unread,omitempty"`   // files and packages that could not be read
+	Unknown      string   `json:"unknown,omitempty"`  // why nothing is known
+}
+
+// Loud reports whether there is something to look at. A nil a is not.
+func (a *API) Loud() bool {
+	return a != nil && (a.Incompatible > 0 || a.Unread > 0 || a.Unknown != "")
+}
+
 // A Vuln is a vulnerability of a version.
 type Vuln struct {
 	ID      string `json:"id"`
@@ -118,6 +137,7 @@ type Vuln struct {
 // Quiet reports whether there is nothing to say about a change but that it is one.
 func (c *Change) Quiet() bool {
 	return c.LicenseWas == "" && len(c.Can) == 0 && len(c.Comes)+len(c.Stays) == 0 &&
+		!c.API.Loud() &&
 		c.Retract == nil && c.Deprecated == "" && !c.Odd && !c.Unknown && !c.unlicensed() && c.Kind != Gone
 }
 
@@ -128,30 +148,36 @@ func (c *Change) unlicensed() bool {
 
 // Input is what a report is about.
 type Input struct {
-	Bundle *bundle.Bundle
-	Base   *bundle.Bundle // nil for what the line had before
-	Policy *policy.Policy // may be empty
-	Now    time.Time      // for the policy
+	Subject review.Subject
+	Base    *bundle.Bundle   // nil for what the line had before
+	Policy  *policy.Policy   // may be empty
+	Checked *policy.Report   // of a policy that was compared already; nil for none
+	Now     time.Time        // for the policy
+	Scan    bool             // read the zips for facts, and do not believe the indexes
+	API     review.APIWorker // compares what changed modules export; nil: nobody looks
 }
 
 // Make makes a report. The same input makes the same report.
 func Make(ctx context.Context, in Input) (*Report, error) {
 	r := &Report{
-		Generator: Mark, Bundle: bundleOf(in.Bundle), Changes: []Change{}, Notes: []string{},
-		Missing: in.Bundle.Manifest.Counts.Missing,
+		Generator: Mark, Bundle: bundleOf(in.Subject), Policy: in.Checked, Changes: []Change{}, Notes: []string{},
+		Missing: in.Subject.Manifest.Counts.Missing,
 	}
-	m := &maker{in: in, out: r, now: review.NewCarried(in.Bundle), old: review.NewEarlier(in.Bundle)}
+	m := &maker{in: in, out: r, now: in.Subject.Zips, old: review.Earlier{Zips: in.Subject.Zips}}
 	if in.Base != nil {
-		base := bundleOf(in.Base)
+		base := bundleOf(review.Signed(in.Base))
 		r.Base, m.old = &base, review.NewCarried(in.Base)
-		if in.Base.Manifest.DB == in.Bundle.Manifest.DB {
+		if in.Base.Manifest.DB == in.Subject.Manifest.DB {
 			m.tree = in.Base.Manifest.Head.N
 		} else {
 			m.note("the base has another checksum database: how recent a record is, is not known")
 		}
-		in.Bundle.Attach(in.Base)
+		in.Subject.Attach(in.Base)
 	}
-	for _, step := range []func(context.Context) error{m.changes, m.facts, m.vulns, m.details, m.policy} {
+	if in.Scan {
+		m.now, m.old = review.Unread(m.now), review.Unread(m.old)
+	}
+	for _, step := range []func(context.Context) error{m.changes, m.facts, m.vulns, m.details, m.api, m.policy} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -159,10 +185,13 @@ func Make(ctx context.Context, in Input) (*Report, error) {
 	return r, nil
 }
 
-func bundleOf(b *bundle.Bundle) Bundle {
-	m := &b.Manifest
-	signers := slices.Sorted(slices.Values(b.Signers))
-	return Bundle{m.Name, m.Sequence, m.Created.UTC(), b.ID(), m.Size, signers, int(m.Counts.Versions)}
+func bundleOf(s review.Subject) Bundle {
+	m := &s.Manifest
+	signers := append([]string{}, slices.Sorted(slices.Values(s.Signers()))...)
+	if s.ID() == "" {
+		m.Size = 0 // the documents are not in it yet
+	}
+	return Bundle{m.Name, m.Sequence, m.Created.UTC(), s.ID(), m.Size, signers, int(m.Counts.Versions)}
 }
 
 // A maker makes one report.
@@ -256,11 +285,13 @@ func (m *maker) note(format string, args ...any) {
 
 // vulns enters vulnerabilities that come and go, by the database in the bundle, or in the base.
 func (m *maker) vulns(ctx context.Context) error {
-	from := []*bundle.Bundle{m.in.Bundle}
+	db, err := m.in.Subject.Database(ctx)
 	if m.in.Base != nil {
-		from = append(from, m.in.Base)
+		base, bad := review.Database(ctx, m.in.Base)
+		if db == nil || base != nil && base.Modified.After(db.Modified) {
+			db, err = base, cmp.Or(err, bad)
+		}
 	}
-	db, err := review.Database(ctx, from...)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -360,11 +391,7 @@ func (m *maker) details(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now, err := m.lookup(ctx, m.now)
-	if err != nil {
-		return err
-	}
-	old, err := m.lookup(ctx, m.old)
+	now, old, err := m.lookups(ctx)
 	if err != nil {
 		return err
 	}
@@ -396,6 +423,76 @@ func (m *maker) details(ctx context.Context) error {
 	return nil
 }
 
+// maxFirst is how many incompatible changes of a module the report has.
+const maxFirst = 8
+
+// api enters how what changed modules export differs.
+func (m *maker) api(ctx context.Context) error {
+	if m.in.API == nil {
+		return nil
+	}
+	now, old, err := m.lookups(ctx)
+	if err != nil {
+		return err
+	}
+	cpu := make(h1.Limiter, runtime.GOMAXPROCS(0))
+	for i := range m.out.Changes {
+		c := &m.out.Changes[i]
+		if c.Kind != Changed || c.Module == modpath.Toolchain {
+			continue
+		}
+		was, ok1 := old[module.Version{Path: c.Module, Version: c.Was}]
+		is, ok2 := now[module.Version{Path: c.Module, Version: c.Version}]
+		if !ok1 || !ok2 {
+			continue
+		}
+		if c.API, err = m.diffAPI(ctx, cpu, was, is); ctx.Err() != nil || errors.Is(err, proof.ErrMismatch) {
+			return cmp.Or(ctx.Err(), err)
+		}
+		if err != nil {
+			c.API = &API{Unknown: index.CleanText(err.Error())}
+		}
+	}
+	return nil
+}
+
+// diffAPI compares what two versions export.
+func (m *maker) diffAPI(ctx context.Context, cpu h1.Limiter, was, is index.Version) (*API, error) {
+	before, err := review.OpenSources(ctx, m.old, cpu, was)
+	if err != nil {
+		return nil, err
+	}
+	defer before.Close()
+	after, err := review.OpenSources(ctx, m.now, cpu, is)
+	if err != nil {
+		return nil, err
+	}
+	defer after.Close()
+	d, err := review.DiffAPI(ctx, before, after, m.in.API)
+	if err != nil {
+		return nil, err
+	}
+	n := d.Incompatible()
+	out := &API{Incompatible: n, Compatible: len(d.Changes) - n, NotKnown: len(d.Unknown), Unread: len(d.Unread)}
+	for _, c := range d.Changes[:min(n, maxFirst)] {
+		text := c.Text
+		rel := strings.TrimPrefix(strings.TrimPrefix(c.Package, is.Path), "/")
+		if rel != "" && !strings.HasPrefix(text, "package ") {
+			text = rel + ": " + text
+		}
+		out.First = append(out.First, text)
+	}
+	return out, nil
+}
+
+// lookups returns what both catalogs say of the versions in the report.
+func (m *maker) lookups(ctx context.Context) (now, old map[module.Version]index.Version, err error) {
+	if now, err = m.lookup(ctx, m.now); err == nil {
+		old, err = m.lookup(ctx, m.old)
+	}
+	return now, old, err
+}
+
 // lookup returns what a catalog says of the versions in the report.
 func (m *maker) lookup(ctx context.Context, c review.Catalog) (map[module.Version]index.Version, error) {
 	wanted := make(map[string]bool)
@@ -420,17 +517,21 @@ func (m *maker) policy(ctx context.Context) (err error) {
 		return nil
 	}
 	in := policy.Input{
-		Zips: m.now, Before: []review.Zips{m.old}, Size: m.in.Bundle.Manifest.Size, Now: m.in.Now,
-		Sums: m.in.Bundle.Manifest.DB != "",
+		Zips: review.Unread(m.now), Before: []review.Zips{review.Unread(m.old)}, Size: m.in.Subject.Manifest.Size, Now: m.in.Now,
+		Sums: m.in.Subject.Manifest.DB != "",
 	}
-	known := []*bundle.Bundle{m.in.Bundle}
+	add := func(db *vulndb.DB, err error) {
+		if in.DBErr = cmp.Or(in.DBErr, err); db != nil {
+			in.DBs = append(in.DBs, db)
+		}
+	}
+	add(m.in.Subject.Database(ctx))
 	if b := m.in.Base; b != nil {
 		if m.tree > 0 {
 			in.Seen = append(in.Seen, b.Sighting())
 		}
-		known = append(known, b)
+		add(review.Database(ctx, b))
 	}
-	in.DBs, in.DBErr = review.Databases(ctx, known...)
 	m.out.Policy, err = m.in.Policy.Check(ctx, in)
 	return err
 }

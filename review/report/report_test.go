@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/modmirror/modmirror/internal/testbundle"
+	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
 	"github.com/modmirror/modmirror/review/policy"
 	"github.com/modmirror/modmirror/review/report"
@@ -24,7 +25,7 @@ func TestReport(t *testing.T) {
 	if err := p.Read(strings.NewReader("license allow BSD-3-Clause\nnew exec warn"), "policy.txt"); err != nil {
 		t.Fatal(err)
 	}
-	in := report.Input{Bundle: now, Base: old, Policy: p, Now: time.Unix(1800000000, 0)}
+	in := report.Input{Subject: review.Signed(now), Base: old, Policy: p, Now: time.Unix(1800000000, 0)}
 	r, err := report.Make(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +36,7 @@ func TestReport(t *testing.T) {
 	}
 	want := fmt.Sprintf(`modmirror report: test, sequence 8, of 2023-11-14, %s, id %.16s
 compared with test, sequence 7, of 2023-11-14, id %.16s
-1 thing is against the policy, with 1 warning. 2 changes to look at, 0 of which there is nothing to say, 0 gone.
+1 thing is against the policy, with 1 warning. 2 changes to look at, nothing to say of 0 more, 0 gone.
 note: vulnerabilities are not known: no vulnerability database is carried
 against the policy: example.com/fresh@v1.0.0: it has no license file (NONE) (policy.txt:1: license allow BSD-3-Clause)
 warning: example.com/lib@v1.1.0: now exec, in lib.go (os/exec) (policy.txt:2: new exec warn)
@@ -71,11 +72,11 @@ example.com/lib v1.0.0 → v1.1.0 (changed)
 	if r.New != 1 || r.Changed != 1 || r.Gone != 0 || r.Base != nil || r.Policy != nil {
 		t.Errorf("beside what the line had: %+v", r)
 	}
-	in.Bundle, in.Base = old, now // backwards
+	in.Subject, in.Base = review.Signed(old), now // backwards
 	if r, err = report.Make(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if r.New != 0 || r.Changed != 0 || r.Gone != 2 || !strings.HasPrefix(r.Verdict(), "0 changes to look at, 0 of which") {
+	if r.New != 0 || r.Changed != 0 || r.Gone != 2 || !strings.HasPrefix(r.Verdict(), "0 changes to look at, nothing to say of 0 more") {
 		t.Errorf("backwards: %+v", r)
 	}
 	in.Base = old

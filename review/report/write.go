@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"io"
@@ -90,7 +91,7 @@ func (c *Change) rank() int {
 	switch {
 	case len(c.Comes) > 0 || c.Retract != nil || c.LicenseWas != "" || c.Odd || c.Unknown:
 		return 0
-	case len(c.Can) > 0 || c.unlicensed() || c.Deprecated != "":
+	case len(c.Can) > 0 || c.unlicensed() || c.Deprecated != "" || c.API.Loud():
 		return 1
 	}
 	return 2
@@ -105,7 +106,7 @@ func (r *Report) Verdict() string {
 	if len(r.Changes) == 0 {
 		return "It brings nothing new."
 	}
-	text := fmt.Sprintf("%s to look at, %d of which there is nothing to say, %d gone",
+	text := fmt.Sprintf("%s to look at, nothing to say of %d more, %d gone",
 		english.Plural(v.Loud, "change", ""), len(v.Quiet), r.Gone)
 	unknown := 0
 	for i := range r.Changes {
@@ -136,12 +137,22 @@ func (r *Report) Verdict() string {
 // HTML writes the report as one page that needs no other file.
 func (r *Report) HTML(w io.Writer) error { return page.Execute(w, r.sort()) }
 
+// JSON writes the report for programs.
+func (r *Report) JSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
 // Text writes the report for a terminal.
 func (r *Report) Text(w io.Writer) error {
 	v := r.sort()
 	var b strings.Builder
-	fmt.Fprintf(&b, Mark+": %s, sequence %d, of %s, %s, id %.16s\n", r.Bundle.Name, r.Bundle.Sequence,
-		day(r.Bundle.Created), humanize.IBytes(uint64(r.Bundle.Size)), r.Bundle.ID)
+	fmt.Fprintf(&b, Mark+": %s, sequence %d, of %s", r.Bundle.Name, r.Bundle.Sequence, day(r.Bundle.Created))
+	if r.Bundle.ID != "" {
+		fmt.Fprintf(&b, ", %s, id %.16s", humanize.IBytes(uint64(r.Bundle.Size)), r.Bundle.ID)
+	}
+	b.WriteByte('\n')
 	if r.Base != nil {
 		fmt.Fprintf(&b, "compared with %s, sequence %d, of %s, id %.16s\n", r.Base.Name, r.Base.Sequence,
 			day(r.Base.Created), r.Base.ID)
@@ -223,6 +234,18 @@ func (c *Change) name() string {
 	return c.Module + " " + c.Version
 }
 
+// Rest says what is not known of exports; "" when all is.
+func (a *API) Rest() string {
+	text := ""
+	if a.NotKnown > 0 {
+		text += fmt.Sprintf(", %d not known", a.NotKnown)
+	}
+	if a.Unread > 0 {
+		text += ", " + english.Plural(a.Unread, "file", "") + " not read"
+	}
+	return text
+}
+
 // text writes a change for a terminal.
 func (c *Change) text(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%s (%s)\n", c.name(), c.Kind)
@@ -250,6 +273,14 @@ func (c *Change) text(b *strings.Builder) {
 	}
 	for _, k := range c.CanNot {
 		line("- %s", k)
+	}
+	if a := c.API; a != nil && a.Unknown != "" {
+		line("what it exports is not known%s: %s", besides(c.Was), a.Unknown)
+	} else if a.Loud() {
+		line("exports: %s, %d compatible%s", english.Plural(a.Incompatible, "incompatible change", ""), a.Compatible, a.Rest())
+		for _, s := range a.First {
+			line("  %s", s)
+		}
 	}
 	if c.Retract != nil {
 		line("retracted: %s", strings.Join(strings.Fields(*c.Retract), " "))

@@ -247,3 +247,41 @@ func (db *DB) entry(ctx context.Context, id string) (*Entry, error) {
 	}
 	return e, nil
 }
+
+// WriteFolder writes what govulncheck asks for of the database into a folder, which may be empty: a
+// file://DIR is a database for its -db then.
+func (db *DB) WriteFolder(ctx context.Context, dir string) error {
+	for _, folder := range []string{"index", "ID"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o777); err != nil {
+			return err
+		}
+	}
+	write := func(file string, limit int64) error {
+		data, err := db.read(ctx, file, limit)
+		if err != nil {
+			return &BadError{file, err}
+		}
+		return os.WriteFile(filepath.Join(dir, filepath.FromSlash(file)), data, 0o666)
+	}
+	for _, file := range []string{dbFile, modulesFile} {
+		if err := write(file, maxIndex); err != nil {
+			return err
+		}
+	}
+	done := make(map[string]bool)
+	for _, ids := range db.modules {
+		for _, id := range ids {
+			if done[id] {
+				continue
+			}
+			done[id] = true
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := write("ID/"+id+".json", maxEntry); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Callable
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-SCHEMAS = {1: "schema1.sql", 2: "schema.sql"}  # by user_version
+SCHEMAS = {1: "schema1.sql", 2: "schema2.sql", 3: "schema.sql"}  # by user_version
 INDEX = pathlib.Path(__file__).resolve().parents[2] / "index"
 BLOCK, PAGE, NOTE = 512, 4096, 16384
 END = bytes(2 * BLOCK)  # of every tar
@@ -245,6 +245,9 @@ hash32: Check = lambda v: type(v) is str and len(unbase64(v)) == 32
 h1: Check = lambda v: type(v) is str and v[:3] == "h1:" and hash32(v[3:])
 sha256: Check = lambda v: type(v) is bytes and len(v) == 32
 name, version = matches("[!-~]+"), matches(VERSION)
+SPDX = "[A-Za-z0-9.+-]+( AND [A-Za-z0-9.+-]+)*"
+shown: Check = lambda v: (text(v) and not any(c in "\n\t\u034f\u2800" for c in v)
+                          and not any(unicodedata.category(c) in ("Cf", "Zs") and c != " " for c in v))
 COLUMNS: dict[str, dict[str, Check]] = {  # beside id
     "bundle": {"digest": null_or(matches("[0-9a-f]{64}")), "name": matches(NAME),
                "sequence": number, "payload": null_or(number)},
@@ -254,7 +257,10 @@ COLUMNS: dict[str, dict[str, Check]] = {  # beside id
     "version": {"module": integer, "version": version, "time": empty_or(is_time),
                 "h1": empty_or(h1), "gomod_h1": h1, "record": null_or(number),
                 "zip_size": null_or(number), "mod_size": number, "retracted": null_or(text),
-                "license": null_or(text), "origin": text},
+                "license": null_or(matches(SPDX)), "origin": text},
+    "fact": {"version": integer, "kind": matches("[a-z]{1,32}"), "file": lambda v: v != "" and shown(v),
+             "files": lambda v: number(v) and 1 <= v <= 500 << 20, "detail": shown,
+             "coverage": null_or(lambda v: type(v) is float and 0 <= v <= 100)},
     "file": {"path": name, "bundle": integer, "offset": number, "size": number, "sha256": sha256},
     "missing": {"path": name, "version": name, "what": matches("go.mod|info|zip|record|list"),
                 "status": number, "reason": text, "chain": text, "allowed": flag},
@@ -309,7 +315,8 @@ class Index:
         try:
             self.check_schema()
             demand(self.ask("PRAGMA integrity_check(1)") == [("ok",)], "index", "integrity")
-            return {name: self.table(name) for name in COLUMNS}
+            return {name: self.table(name) if self.version >= 3 or name != "fact" else []
+                    for name in COLUMNS}
         except (sqlite3.Error, UnicodeError, OverflowError, MemoryError) as e:
             raise Refused("index", f"SQLite: {e}") from e
         finally:
@@ -381,6 +388,8 @@ def check_versions(m: Row, modules: dict[int, Row], versions: list[Row],
 def check_files(m: Row, files: list[Row], bundles: list[Row]) -> list[Row]:
     """Returns the files of this tar in their order: README.txt first, the others sorted."""
     known = re.compile(
+        r"review/(?:report\.(?:html|json)|sbom\.(?:cyclonedx|spdx)\.json|vulns\.openvex\.json"
+        r"|provenance\.intoto\.jsonl)|"
         rf"README\.txt|self/[a-z0-9]+-[a-z0-9]+\.tar|sumdb/{re.escape(m['head'] or '/')}/"
         rf"(?:latest|supported|{TILE}|lookup/{ESCAPED}@(?P<lookup>{QUERY}))"
         r"|vulndb/(?:index/(?:db|modules|vulns)|ID/[A-Za-z0-9-]+)\.json"
@@ -421,6 +430,13 @@ def check_index(path: str, version: int, m: Row) -> list[Row]:
         demand(m[field] == count, "index", f"{count} {field}, not {m[field]}")
     check_line(m, t["bundle"])
     check_heads(m, t["head"], files)
+    ids = {v["id"] for v in versions}
+    for fact in t["fact"]:
+        demand(fact["version"] in ids, "index", "fact of no version")
+        demand(fact["coverage"] is None or fact["kind"] == "license", "index", "coverage of a fact")
+        demand(fact["kind"] != "license" or empty_or(matches(SPDX))(fact["detail"]), "index", "SPDX")
+    of = [fact["version"] for fact in t["fact"]]
+    demand(all(of.count(v) <= 256 for v in set(of)), "index", "facts of a version")
     check_versions(m, {mod["id"]: mod for mod in t["module"]}, versions, files)
     return check_files(m, t["file"], t["bundle"])
 

@@ -2,8 +2,7 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -16,15 +15,24 @@ import (
 
 	"github.com/modmirror/modmirror/bundle/store"
 	"github.com/modmirror/modmirror/bundle/trust"
+	"github.com/modmirror/modmirror/index"
+	"github.com/modmirror/modmirror/internal/testbundle"
 	"github.com/modmirror/modmirror/internal/testproxy"
 	"github.com/modmirror/modmirror/serve"
 )
 
-// TestSchema1 takes a bundle with version 1 of the schema, made by an older modmirror, through
-// every command that reads one, and makes a delta to it: that has version 2, and carries the line
-// on.
-func TestSchema1(t *testing.T) {
+// TestOldSchemas takes bundles with older versions of the schema, made by older modmirrors, through
+// every command that reads one, and makes deltas to them: these have the newest version, and carry
+// the line on.
+func TestOldSchemas(t *testing.T) {
+	for version := 1; version < index.SchemaVersion; version++ {
+		t.Run(fmt.Sprint(version), func(t *testing.T) { testOldSchema(t, version) })
+	}
+}
+
+func testOldSchema(t *testing.T, version int) {
 	const from = "../../index/testdata/schema1"
+	made := fmt.Sprintf("../../index/testdata/schema%d", version)
 	keys, err := os.ReadFile(filepath.Join(from, "sumdb.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -44,34 +52,24 @@ func TestSchema1(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	dir := t.TempDir()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(exe, filepath.Join(dir, "modmirror")); err != nil { // TestMain looks at the name
-		t.Fatal(err)
-	}
+	m := newMachine(t, "GONOSUMDB=", "GONOPROXY=none", "GOPRIVATE=", "GOFLAGS=-modcacherw", "GOTOOLCHAIN=local",
+		"GOPROXY="+up.URL, "GOSUMDB="+up.GOSUMDB, "SOURCE_DATE_EPOCH=1700604800")
+	dir := m.dir
+	m.env = append(m.env, "XDG_CACHE_HOME="+dir+"/cache", "GOPATH="+dir+"/go", "GOMODCACHE="+dir+"/go/pkg/mod")
 	run := func(want string, args ...string) string {
 		t.Helper()
-		cmd := exec.Command(filepath.Join(dir, "modmirror"), args...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_STATE_HOME="+dir+"/state",
-			"XDG_CACHE_HOME="+dir+"/cache", "GOPATH="+dir+"/go", "GOMODCACHE="+dir+"/go/pkg/mod", "GOENV=off",
-			"GOPROXY="+up.URL, "GOSUMDB="+up.GOSUMDB, "GONOSUMDB=", "GONOPROXY=none", "GOPRIVATE=", "GOFLAGS=-modcacherw",
-			"GOTOOLCHAIN=local", "SOURCE_DATE_EPOCH=1700604800")
-		out, err := cmd.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Fatalf("modmirror %s: %v; want %q in\n%s", strings.Join(args, " "), err, want, out)
+		out, code := m.run(args...)
+		if code != 0 || !strings.Contains(out, want) {
+			t.Fatalf("modmirror %s: exit code %d; want %q in\n%s", strings.Join(args, " "), code, want, out)
 		}
-		return strings.TrimSpace(string(out))
+		return strings.TrimSpace(out)
 	}
-	key, err := os.ReadFile(filepath.Join(from, "team.pub"))
+	key, err := os.ReadFile(filepath.Join(made, "team.pub"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	gunzip(t, filepath.Join(from, "team.tar.gz"), filepath.Join(dir, "team-1.tar"))
-	if v := userVersion(t, filepath.Join(dir, "team-1.tar")); v != 1 {
+	testbundle.WriteFile(t, filepath.Join(dir, "team-1.tar"), testbundle.Gunzip(t, filepath.Join(made, "team.tar.gz")))
+	if v := userVersion(t, filepath.Join(dir, "team-1.tar")); v != version {
 		t.Fatalf("the bundle has version %d of the schema", v)
 	}
 	run("", "trust", "add", strings.TrimSpace(string(key)))
@@ -80,10 +78,13 @@ func TestSchema1(t *testing.T) {
 	run("", "trust", "add", public)
 
 	run("", "verify", "--deep", "team-1.tar")
-	run("sequence 1700000000", "info", "team-1.tar")
+	run("sequence 1700", "info", "team-1.tar")
 	run("example.com/one\tv1.0.0", "list", "team-1.tar")
 	run(`"path":"example.com/one"`, "list", "--json", "team-1.tar")
 	run("example.com/one@v1.0.0", "why", "team-1.tar", "example.com/one")
+	run("example.com/one\tv1.0.0\tNONE", "facts", "team-1.tar")
+	run("NONE", "report", "team-1.tar")
+	run("example.com/one", "sbom", "--licenses", "team-1.tar")
 	run("", "extract", "-d", "tree", "team-1.tar")
 	run("", "extract", "--catalog", "-d", "media", "team-1.tar")
 
@@ -91,7 +92,7 @@ func TestSchema1(t *testing.T) {
 	run("", "sync", "--name", "team", "-o", "again.tar", "--base", "media/team.manifest", "--mirror", "mirror2",
 		"example.com/two@v1.0.0", "example.com/one@v1.1.0")
 	delta, again := filepath.Join(dir, "team-2.tar"), filepath.Join(dir, "again.tar")
-	if v := userVersion(t, delta); v != 2 {
+	if v := userVersion(t, delta); v != index.SchemaVersion {
 		t.Errorf("the delta has version %d of the schema", v)
 	}
 	one, err1 := os.ReadFile(delta)
@@ -126,27 +127,6 @@ func TestSchema1(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Count(string(out), `"GoModSum"`) != 3 {
 		t.Errorf("go mod download: %v\n%s", err, out)
-	}
-}
-
-// gunzip unpacks a file.
-func gunzip(t *testing.T, from, to string) {
-	t.Helper()
-	f, err := os.Open(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 
