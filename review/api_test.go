@@ -364,7 +364,8 @@ func TestForgedSum(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	var out strings.Builder
-	if _, err := review.DiffCode(&out, pair[0], pair[1]); err != nil || !strings.Contains(out.String(), "+func G(int) {}") {
+	_, err = review.DiffCode(t.Context(), pair[0], pair[1], into(&out))
+	if err != nil || !strings.Contains(out.String(), "+func G(int) {}") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }

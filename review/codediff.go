@@ -2,9 +2,9 @@ package review
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"unicode/utf8"
@@ -19,14 +19,24 @@ const maxDiff = 1 << 20
 
 // A CodeDiff counts the files of two versions that differ.
 type CodeDiff struct {
-	Added, Removed, Changed, Moved int
+	Added   int `json:"added"`
+	Removed int `json:"removed"`
+	Changed int `json:"changed"`
+	Moved   int `json:"moved"`
 }
 
-// DiffCode prints how the files of two versions differ, by name: unified for text, a line for files
-// that are not, that are large, or that have another name alone. Lines are printed as index.Visible
-// has them.
-func DiffCode(w io.Writer, old, now *Sources) (CodeDiff, error) {
-	d := &codeDiff{w: w, old: old, now: now}
+// A FileDiff is how a file of two versions differs, as index.Visible has it.
+type FileDiff struct {
+	Name string // in the new version, or in the old one if the file is gone
+	// Text has unified lines for a text, and one line that says how other files differ: those that
+	// are large, or that have another name alone.
+	Text string
+}
+
+// DiffCode calls each with how the files of two versions differ, by name. It ends with the first
+// error of each.
+func DiffCode(ctx context.Context, old, now *Sources, each func(FileDiff) error) (CodeDiff, error) {
+	d := &codeDiff{ctx: ctx, old: old, now: now}
 	if err := d.findMoved(); err != nil {
 		return d.CodeDiff, err
 	}
@@ -38,7 +48,11 @@ func DiffCode(w io.Writer, old, now *Sources) (CodeDiff, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if err := d.file(name); err != nil {
+		text, err := d.file(name)
+		if err == nil && text != "" {
+			err = each(FileDiff{index.Visible(name), text})
+		}
+		if err != nil {
 			return d.CodeDiff, err
 		}
 	}
@@ -47,7 +61,7 @@ func DiffCode(w io.Writer, old, now *Sources) (CodeDiff, error) {
 
 type codeDiff struct {
 	CodeDiff
-	w        io.Writer
+	ctx      context.Context
 	old, now *Sources
 	from     map[string]string // new names of moved files, and their old ones
 	gone     map[string]bool   // old names of moved files
@@ -61,6 +75,9 @@ func (d *codeDiff) findMoved() error {
 	for _, name := range slices.Sorted(maps.Keys(d.old.files)) {
 		if d.now.files[name] != nil {
 			continue
+		}
+		if d.ctx.Err() != nil {
+			return context.Cause(d.ctx)
 		}
 		sum, err := d.old.sum(name)
 		if err != nil {
@@ -86,20 +103,22 @@ func (d *codeDiff) findMoved() error {
 	return nil
 }
 
-// file prints how a file differs.
-func (d *codeDiff) file(name string) error {
+// file returns how a file differs, "" if it does not.
+func (d *codeDiff) file(name string) (string, error) {
+	if d.ctx.Err() != nil {
+		return "", context.Cause(d.ctx)
+	}
 	a, b := d.old.files[name], d.now.files[name]
 	switch {
 	case d.gone[name]:
-		return nil
+		return "", nil
 	case d.from[name] != "":
 		d.Moved++
-		_, err := fmt.Fprintf(d.w, "moved %s to %s\n", index.Visible(d.from[name]), index.Visible(name))
-		return err
+		return fmt.Sprintf("moved %s to %s\n", index.Visible(d.from[name]), index.Visible(name)), nil
 	case a != nil && b != nil:
 		same, err := sameFile(d.old, d.now, name)
 		if err != nil || same {
-			return err
+			return "", err
 		}
 		d.Changed++
 	case a != nil:
@@ -107,6 +126,11 @@ func (d *codeDiff) file(name string) error {
 	default:
 		d.Added++
 	}
+	return d.unified(name)
+}
+
+// unified returns the lines that differ in a file.
+func (d *codeDiff) unified(name string) (string, error) {
 	var sizes [2]uint64
 	var content [2][]byte
 	titles := [2]string{"/dev/null", "/dev/null"}
@@ -121,21 +145,18 @@ func (d *codeDiff) file(name string) error {
 		}
 		var err error
 		if content[i], err = s.read(name); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if sizes[0] > maxDiff || sizes[1] > maxDiff || !isText(content[0]) || !isText(content[1]) {
-		_, err := fmt.Fprintf(d.w, "%s: %d → %d bytes, not text or larger than 1 MiB\n",
-			index.Visible(name), sizes[0], sizes[1])
-		return err
+		return fmt.Sprintf("%s: %d → %d bytes, not text or larger than 1 MiB\n",
+			index.Visible(name), sizes[0], sizes[1]), nil
 	}
 	text := diff.Diff(titles[0], content[0], titles[1], content[1])
 	if text == nil {
-		_, err := fmt.Fprintf(d.w, "%s: empty, on one side alone\n", index.Visible(name))
-		return err
+		return fmt.Sprintf("%s: empty, on one side alone\n", index.Visible(name)), nil
 	}
-	_, err := io.WriteString(d.w, index.Visible(string(text)))
-	return err
+	return index.Visible(string(text)), nil
 }
 
 // sameFile reports whether two versions have the same content of a file, which is in both.

@@ -14,6 +14,14 @@ import (
 	"github.com/modmirror/modmirror/review"
 )
 
+// into returns a function that adds the lines of files to w.
+func into(w *strings.Builder) func(review.FileDiff) error {
+	return func(f review.FileDiff) error {
+		w.WriteString(f.Text)
+		return nil
+	}
+}
+
 // TestDiffCode has each way in which a file can differ, between two versions in one bundle.
 func TestDiffCode(t *testing.T) {
 	large := strings.Repeat("x\n", 1<<20)
@@ -36,7 +44,7 @@ func TestDiffCode(t *testing.T) {
 		{Name: "large.txt", Data: []byte(large + "x\n")},
 	}})
 	var out strings.Builder
-	d, err := review.DiffCode(&out, pair[0], pair[1])
+	d, err := review.DiffCode(t.Context(), pair[0], pair[1], into(&out))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,10 +63,23 @@ func openSources(
 		return nil, s.damaged(err)
 	}
 	s.archive.Look = nil
+	s.list()
+	return s, nil
+}
+
+// SourcesOf returns the files of a zip that the caller opened, and whose h1 it compared. It is not
+// to be closed.
+func SourcesOf(m module.Version, a *h1.Archive) *Sources {
+	s := &Sources{Mod: m, archive: a, files: make(map[string]*zip.File)}
+	s.list()
+	return s
+}
+
+// list lists the files of the zip.
+func (s *Sources) list() {
 	for _, file := range s.archive.File {
 		s.files[strings.TrimPrefix(file.Name, s.Mod.String()+"/")] = file
 	}
-	return s, nil
 }
 
 // zipFile returns what the index says about the zip of a version.

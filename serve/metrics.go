@@ -138,9 +138,11 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 			gauge(d, 0)
 		}
 	}
-	if s.conns != nil {
-		gauge(descConns, float64(s.conns.open()))
+	open := 0
+	for _, l := range s.conns {
+		open += l.open()
 	}
+	gauge(descConns, float64(open))
 	gauge(descActive, float64(s.active.Load()))
 	if c, ok := (*Server)(s).shelf().Stats(); ok {
 		_, err := (*Server)(s).shelf().Failing()

@@ -129,7 +129,7 @@ func (h *handler) answer(x *exchange) {
 		return
 	}
 	req, err := modpath.Parse(path)
-	if err != nil && h.site != nil && !forProxy(path) {
+	if err != nil && h.hasPages(x.req) && !forProxy(path) {
 		h.failed(x, h.page(x))
 		return
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/modmirror/modmirror/bundle/media"
 	"github.com/modmirror/modmirror/bundle/store"
+	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/serve/web"
 	"github.com/modmirror/modmirror/serve/web/render"
 	"github.com/modmirror/modmirror/serve/web/search"
@@ -29,6 +30,9 @@ const (
 	// MaxConns is the default of Server.MaxConns. A connection takes some 20 KiB, and more over
 	// TLS.
 	MaxConns = 1000
+
+	// maxPageConns is how many connections a listener for pages has at a time.
+	maxPageConns = 100
 
 	// maxStreams is how many requests one HTTP/2 connection may have under way, and maxRequests all
 	// of them. maxWaiting more wait, for maxWait at most. Each takes some 50 KiB.
@@ -83,7 +87,13 @@ type Server struct {
 	// server believes.
 	Proxies []netip.Prefix
 
-	Render render.Worker // makes pages for people; nil for no pages
+	Render render.Worker    // makes pages for people; nil for no pages
+	API    review.APIWorker // compares for the pages what versions export; nil for not at all
+
+	// Pages is the only listener that has pages, besides what the other one has; nil for that of
+	// Serve. It takes maxPageConns connections.
+	Pages net.Listener
+
 	Search *search.DB    // for the pages; nil for no search
 
 	// Requests has the page of what is missing take wishes with a reason, by POST: nothing else
@@ -97,7 +107,7 @@ type Server struct {
 	handler  atomic.Pointer[handler]
 	opening  atomic.Pointer[string] // why nothing is served yet; nil while the bundle is being verified
 	stale    atomic.Pointer[string] // why the content of the store is not served; nil when it is
-	conns    *listener
+	conns    []*listener
 	metrics  *metrics
 	slots    chan struct{} // held by requests over HTTP/2
 	waiting  atomic.Int64  // requests that wait for a slot
@@ -128,18 +138,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			return err
 		}
 	}
-	s.conns = newListener(l, cmp.Or(s.MaxConns, MaxConns))
-	defer s.conns.stop()
-	l = s.conns
 	s.slots = make(chan struct{}, maxRequests)
 	s.metrics = newMetrics()
 	s.metrics.registry.MustRegister((*state)(s))
-	if s.TLS != nil {
-		config, err := s.TLS.config(s.Log)
-		if err != nil {
-			return err
-		}
-		l = tls.NewListener(l, config)
+	listeners, err := s.listeners(l)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.conns {
+		defer c.stop()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -150,6 +157,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeader,
 		ConnState:      connState,
+		BaseContext: func(l net.Listener) context.Context {
+			return context.WithValue(context.Background(), pagesHere{}, len(listeners) == 1 || l == listeners[1])
+		},
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
 			WriteByteTimeout:     writeTimeout, // a stream has no other deadline
@@ -167,9 +177,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		s.show(ctx, v)
 		s.reload(ctx)
 	}()
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
-	var err error
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- srv.Serve(l) }()
+	}
 	select {
 	case err = <-served:
 		cancel(err)
@@ -191,12 +202,46 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
+// listeners returns l and Pages, if there is one, with TLS and bounded.
+func (s *Server) listeners(l net.Listener) (list []net.Listener, err error) {
+	var config *tls.Config
+	if s.TLS != nil {
+		if config, err = s.TLS.config(s.Log); err != nil {
+			return nil, err
+		}
+	}
+	s.conns = []*listener{newListener(l, cmp.Or(s.MaxConns, MaxConns))}
+	if s.Pages != nil {
+		s.conns = append(s.conns, newListener(s.Pages, maxPageConns))
+	}
+	for _, c := range s.conns {
+		if config == nil {
+			list = append(list, c)
+		} else {
+			list = append(list, tls.NewListener(c, config))
+		}
+	}
+	return list, nil
+}
+
+// pagesHere is the key of a bool in the context of requests: their listener has pages.
+type pagesHere struct{}
+
+// hasPages reports whether a request may be answered with a page.
+func (h *handler) hasPages(r *http.Request) bool {
+	here, _ := r.Context().Value(pagesHere{}).(bool)
+	return h.site != nil && here
+}
+
 // show serves a view from now on, and retires the one before.
 func (s *Server) show(ctx context.Context, v *store.View) {
 	h := newHandler(v, s.Log, s.Wants, s.metrics)
 	h.inside, h.url = s.Inside, s.url
 	if s.Render != nil {
-		h.site = &web.Site{View: v, Zip: h.openZip, Vulns: h.vulns.Load, Work: s.Render, Log: s.Log, Search: s.Search, Base: s.BasePath, Wants: s.wanted()}
+		h.site = &web.Site{
+			View: v, Zip: h.openZip, Vulns: h.vulns.Load, Work: s.Render, API: s.API, Log: s.Log, Search: s.Search,
+			Base: s.BasePath, Wants: s.wanted(),
+		}
 		if w, ok := s.Wants.(*Wants); ok && s.Requests {
 			h.site.Ask = func(path, query, reason string, r *http.Request) error {
 				return w.Ask(path, query, reason, originOf(r, s.Proxies).addr)
@@ -363,7 +408,7 @@ func (s *Server) answer(x *exchange, h *handler) {
 		x.Header().Set("Retry-After", "1")
 		_, words := s.readiness(h)
 		text(x, http.StatusServiceUnavailable, "%s", words)
-	case r.URL.Path == "/" && h.site == nil:
+	case r.URL.Path == "/" && !h.hasPages(r):
 		x.kind = kindPage
 		text(x, http.StatusOK, "a Go module proxy with the checksum database; its settings for a client: modmirror env %s", s.url(x))
 	case r.URL.Path == "/settings.json":

@@ -70,7 +70,7 @@ Example:
 				}
 				defer pair.Close()
 				if code {
-					return diffCode(e, pair)
+					return diffCode(ctx, e, pair)
 				}
 				return diffAPI(ctx, e, pair, asJSON)
 			}
@@ -241,8 +241,11 @@ func diffAPI(ctx context.Context, e *env, pair sourcePair, asJSON bool) error {
 }
 
 // diffCode prints how the source of a module differs.
-func diffCode(e *env, pair sourcePair) error {
-	d, err := review.DiffCode(e.stdout, pair[0], pair[1])
+func diffCode(ctx context.Context, e *env, pair sourcePair) error {
+	d, err := review.DiffCode(ctx, pair[0], pair[1], func(f review.FileDiff) error {
+		_, err := io.WriteString(e.stdout, f.Text)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,18 @@ type job struct {
 }
 
 var (
-	apiJob    = &job{name: "api-inside", what: "the type checker", memory: 1 << 30, soft: 256 << 20, work: review.WorkAPI}
-	renderJob = &job{name: "render-inside", what: "the parser", memory: 512 << 20, soft: 48 << 20, polite: true, work: render.Work}
+	apiJob = &job{
+		name: "api-inside", what: "the type checker", memory: 1 << 30, soft: 256 << 20, work: review.WorkAPI,
+	}
+	// pageAPIJob is apiJob for pages, which anybody may ask for.
+	pageAPIJob = &job{
+		name: "page-api-inside", what: "the type checker", memory: 256 << 20, soft: 128 << 20, polite: true,
+		work: review.WorkAPI,
+	}
+	renderJob = &job{
+		name: "render-inside", what: "the parser", memory: 512 << 20, soft: 48 << 20, polite: true,
+		work: render.Work,
+	}
 )
 
 const (
@@ -47,7 +57,7 @@ const (
 
 // jobOf returns the job that args ask for, nil for none.
 func jobOf(args []string) *job {
-	for _, j := range []*job{apiJob, renderJob} {
+	for _, j := range []*job{apiJob, pageAPIJob, renderJob} {
 		if len(args) == 1 && args[0] == j.name {
 			return j
 		}

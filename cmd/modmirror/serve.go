@@ -48,7 +48,8 @@ func newLog(w io.Writer, format string) (*slog.Logger, error) {
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	addr, state, audit, logFormat, basePath string
+	addr, pagesAddr                         string
+	state, audit, logFormat, basePath       string
 	maxAge, proxies                         string
 	allowRollback, noScrub, noLandlock      bool
 	noPages, requests                       bool
@@ -94,6 +95,8 @@ Example:
 
 func (f *serveFlags) flags(fs *pflag.FlagSet) {
 	fs.StringVar(&f.addr, "addr", "127.0.0.1:8080", "`address` to listen on; 0.0.0.0:8080 for the whole network")
+	fs.StringVar(&f.pagesAddr, "pages-addr", "",
+		"`address` that alone has the pages, besides modules: --addr has none then")
 	stateFlag(fs, &f.state)
 	requireFlag(fs, &f.require)
 	fs.BoolVar(&f.allowRollback, "allow-rollback", false, "serve a bundle although a newer one of its line was seen")
@@ -141,6 +144,8 @@ func (f *serveFlags) check() error {
 		return usagef("--base-path %s: want a path such as /go", f.basePath)
 	case f.requests && f.noPages:
 		return usagef("--requests is about a page, and --no-pages leaves all out")
+	case f.pagesAddr != "" && f.noPages:
+		return usagef("--pages-addr is for pages, and --no-pages leaves all out")
 	case f.maxConns < 1:
 		return usagef("--max-conns %d: want one at least", f.maxConns)
 	}
@@ -151,7 +156,7 @@ func (f *serveFlags) check() error {
 func (f *serveFlags) server() (s *serve.Server, err error) {
 	s = &serve.Server{BasePath: f.basePath, MaxConns: f.maxConns, Scrub: !f.noScrub, Requests: f.requests}
 	if !f.noPages {
-		s.Render = renderJob.run
+		s.Render, s.API = renderJob.run, pageAPIJob.run
 	}
 	if f.proxies != "" {
 		if s.Proxies, err = serve.ParseProxies(f.proxies); err != nil {
@@ -265,6 +270,12 @@ func runServe(ctx context.Context, e *env, f *serveFlags, args []string) error {
 		return err
 	}
 	defer l.Close()
+	if f.pagesAddr != "" {
+		if s.Pages, err = listenOn(f.pagesAddr, "--pages-addr"); err != nil {
+			return err
+		}
+		defer s.Pages.Close()
+	}
 	if s.Audit, err = f.openAudit(e, log); err != nil {
 		return err
 	}
@@ -356,6 +367,9 @@ func (a *announcer) serving(v *store.View) {
 	}
 	if a.json {
 		return
+	}
+	if p := a.server.Pages; p != nil {
+		a.e.say("pages at %s://%s%s", a.scheme(), reachableAt(p.Addr()), a.server.BasePath)
 	}
 	a.e.sayHint("on a client: eval \"$(modmirror env %s://%s%s)\"", a.scheme(), reachableAt(a.addr), a.server.BasePath)
 	if tcp, ok := a.addr.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(a.server.Proxies) == 0 {

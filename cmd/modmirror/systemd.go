@@ -27,15 +27,20 @@ func listen(addr string) (net.Listener, error) {
 	case len(given) > 0:
 		return nil, &hint.Error{Err: fmt.Errorf("systemd hands over %d sockets", len(given)), Hint: "want one stream socket: a single ListenStream= in the .socket unit"}
 	}
+	return listenOn(addr, "--addr")
+}
+
+// listenOn returns a listener on the address that a flag has.
+func listenOn(addr, flag string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &hint.Error{Err: fmt.Errorf("%s is in use by another program", addr), Hint: "--addr 127.0.0.1:0 takes any free port"}
+		return nil, &hint.Error{Err: fmt.Errorf("%s is in use by another program", addr), Hint: flag + " 127.0.0.1:0 takes any free port"}
 	}
 	if bad, ok := errors.AsType[*net.AddrError](err); ok {
-		return nil, usagef("--addr %s: %s, want HOST:PORT", addr, bad.Err)
+		return nil, usagef("%s %s: %s, want HOST:PORT", flag, addr, bad.Err)
 	}
 	if err != nil {
-		return nil, &hint.Error{Err: fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), Hint: "--addr HOST:PORT says where to listen"}
+		return nil, &hint.Error{Err: fmt.Errorf("listening on %s: %w", addr, unwrapOp(err)), Hint: flag + " HOST:PORT says where to listen"}
 	}
 	return l, nil
 }

@@ -28,7 +28,7 @@ var answers = []struct {
 	{"/licenses", "The licenses of all versions that are carried", nil, []licensed{}},
 	{"/vulns", "The known vulnerabilities of what is carried", nil, review.Vulns{}},
 	{"/wants", "What clients asked for and what is missing", nil, []Want{}},
-	{"/{path}", "A module, a package, or a folder: PATH, PATH@VERSION, MODULE@VERSION/PATH", []string{"tab", "GOOS", "GOARCH"}, unit{}},
+	{"/{path}", "A module, a package, or a folder: PATH, PATH@VERSION, MODULE@VERSION/PATH", []string{"tab", "from", "GOOS", "GOARCH"}, unit{}},
 	{"/src/{path}", "A file: MODULE@VERSION/FILE", nil, sourcePage{}},
 }
 
@@ -55,6 +55,8 @@ func schema(t reflect.Type) map[string]any {
 		return map[string]any{"type": "number"}
 	case reflect.Slice:
 		return map[string]any{"type": []string{"array", "null"}, "items": schema(t.Elem())}
+	case reflect.Array:
+		return map[string]any{"type": "array", "items": schema(t.Elem()), "minItems": t.Len(), "maxItems": t.Len()}
 	case reflect.Map:
 		return map[string]any{"type": []string{"object", "null"}, "additionalProperties": schema(t.Elem())}
 	case reflect.Struct:

@@ -46,6 +46,7 @@ type Site struct {
 	Zip   func(ctx context.Context, f store.Ref) (Zip, error) // compares a zip, and opens it
 	Vulns func() *review.Vulns                                // nil while they are not known, and when no database is carried
 	Work  render.Worker
+	API   review.APIWorker // compares what versions export; nil for not at all
 	Log   *slog.Logger
 
 	Busy  func() bool   // others download; nil for never
@@ -166,7 +167,7 @@ func (s *Site) ServeVisit(v *Visit) error {
 	}
 	v.as = as
 	key := path + " as " + as
-	for _, name := range []string{"q", "tab", "sort", "GOOS", "GOARCH"} { // those that a page depends on
+	for _, name := range []string{"q", "tab", "from", "sort", "GOOS", "GOARCH"} { // those that a page depends on
 		key += fmt.Sprintf(" %.100q", v.Request.URL.Query().Get(name))
 	}
 	if s.Vulns() != nil { // before, pages lack them

@@ -55,6 +55,8 @@ type unit struct {
 	Importers []module.Version `json:"importers,omitempty"` // modules, in the tab of that name
 	Imported  int              `json:"imported,omitempty"`  // how many there are
 
+	Change *change `json:"change,omitempty"` // in the tab "diff"
+
 	links *render.Context
 }
 
@@ -71,6 +73,7 @@ type versionRow struct {
 	Size      *int64  `json:"size,omitempty"` // nil when only its go.mod is carried
 	Retracted *string `json:"retracted,omitempty"`
 	Vulns     int     `json:"vulns,omitempty"`
+	Other     bool    `json:"-"` // another one is carried to compare it with
 }
 
 // A requirement is a line of a module graph.
@@ -122,6 +125,8 @@ func (s *Site) unit(v *Visit, name string) (*page, error) {
 		err = s.requires(ctx, u)
 	case "importedby":
 		err = s.importers(ctx, u)
+	case "diff":
+		err = s.changes(ctx, u, p, query.Get("from"))
 	default:
 		u.Tab = ""
 		if t == nil { // the others need no zip, unless to find the folder
@@ -158,19 +163,23 @@ func (s *Site) about(ctx context.Context, p *place) (*unit, error) {
 		u.Newest = ""
 	}
 	u.Zip = p.zip().String()
-	for _, b := range s.View.Lines {
-		facts, err := b.Index.FactsOf(ctx, x.Path, x.Version)
-		if err != nil {
-			return nil, err
-		}
-		if facts != nil {
-			u.Facts = facts
-			break
-		}
+	var err error
+	if u.Facts, err = s.factRows(ctx, x); err != nil {
+		return nil, err
 	}
 	u.Vulns = s.vulnsOf(p)
 	u.Modules = s.catalog.below(p.Path)
 	return u, nil
+}
+
+// factRows returns what the first line that has facts of a version says.
+func (s *Site) factRows(ctx context.Context, x index.Version) ([]index.Fact, error) {
+	for _, b := range s.View.Lines {
+		if rows, err := b.Index.FactsOf(ctx, x.Path, x.Version); rows != nil || err != nil {
+			return rows, err
+		}
+	}
+	return nil, nil
 }
 
 // vulnsOf returns the vulnerabilities of a version.
@@ -207,7 +216,10 @@ func (s *Site) versions(ctx context.Context, u *unit) error {
 		if err != nil {
 			return err
 		}
-		u.Versions = append(u.Versions, versionRow{x.Version, x.Time, x.ZipSize, x.Retracted, vulns[x.Version]})
+		u.Versions = append(u.Versions, versionRow{
+			Version: x.Version, Time: x.Time, Size: x.ZipSize, Retracted: x.Retracted, Vulns: vulns[x.Version],
+			Other: s.catalog.module(u.Module).Versions > 1,
+		})
 	}
 	slices.SortFunc(u.Versions, func(a, b versionRow) int { return semver.Compare(b.Version, a.Version) })
 	u.Versions = u.Versions[:min(len(u.Versions), maxRows)]

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,8 +19,10 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/modmirror/modmirror/bundle/store"
+	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/internal/modpath"
 	"github.com/modmirror/modmirror/internal/testbundle"
+	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/serve"
 	"github.com/modmirror/modmirror/serve/web/render"
 	"github.com/modmirror/modmirror/serve/web/search"
@@ -119,9 +122,12 @@ func newSite(t *testing.T, set ...func(*serve.Server)) *site {
 	t.Helper()
 	tb := testbundle.Make(t, "../../testdata/mod", nil)
 	text := strings.NewReplacer("a\"b.go", "ab.go", "`HOSTILE`", "`"+strings.ReplaceAll(hostile, "`", "")+"`", "HOSTILE", hostile).Replace(pages)
-	tb.Add(t, "corp.example/pages", "v1.0.0", txtar.Parse([]byte(text)))
-	tb.Add(t, "corp.example/pages", "v1.1.0", txtar.Parse([]byte(text+"-- new/n.go --\npackage n\n")))
+	tb.Add(t, "corp.example/pages", "v1.0.0", txtar.Parse([]byte(text+"-- a.sql --\n-- old "+hostile+"\n")))
+	tb.Add(t, "corp.example/pages", "v1.1.0", txtar.Parse([]byte(text+"-- a.sql --\n++ new\n-- new/n.go --\npackage n\n")))
 	tb.Add(t, "golang.org/toolchain", "v0.0.1-go1.99.1.linux-amd64", txtar.Parse([]byte(toolchain)))
+	tb.Contents.Requirements = append(tb.Contents.Requirements, index.Requirement{
+		Path: "example.com/hello", Version: "v1.1.0", Requires: "example.com/text", Wanted: "v1.0.0",
+	})
 	tb.Write(t)
 	d, err := search.Open(filepath.Join(t.TempDir(), "search.sqlite"))
 	if err != nil {
@@ -135,6 +141,7 @@ func newSite(t *testing.T, set ...func(*serve.Server)) *site {
 		},
 		Log: slog.New(slog.NewTextHandler(waiter{"all that is carried can be searched", searched}, nil)), Ready: func(*store.View) { close(ready) }, BasePath: "/go",
 		Render: func(_ context.Context, in io.Reader, out io.Writer) error { return render.Work(in, out) }, Search: d,
+		API:    func(_ context.Context, in io.Reader, out io.Writer) error { return review.WorkAPI(in, out) },
 	}
 	wants, err := serve.OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
@@ -238,6 +245,13 @@ func TestPages(t *testing.T) {
 		{"/example.com/text?tab=versions", 200, []string{`<a href="/go/example.com/text@v1.1.0">v1.1.0</a>`, "go.mod only"}},
 		{"/example.com/text?tab=importedby", 200, []string{"example.com/text is imported by 2 carried modules", `<a href="/go/corp.example/pages">`}},
 		{"/corp.example/pages?tab=requires", 200, []string{"no other module."}},
+		{"/example.com/hello?tab=requires", 200, []string{`<svg class="graph"`, `<a href="/go/example.com/text"><rect x=`, "example.com/text</a> v1.0.0"}},
+		{"/corp.example/pages?tab=diff", 200, []string{"What changed from v1.0.0 to v1.1.0", "package corp.example/pages/new: added", "1 changed, 1 added, 0 removed, 0 moved",
+			`<span class="del">--- old`, `<span class="add">&#43;&#43;&#43; new`, `<span class="add">&#43;package n`, "As before."}},
+		{"/corp.example/pages@v1.0.0?tab=diff", 200, []string{"What changed from v1.1.0 to v1.0.0", "incompatible</strong>", "corp.example/pages/new: removed"}},
+		{"/corp.example/pages.json?tab=diff&from=v1.0.0", 200, []string{`"change":{"from":"v1.0.0","api":{"changes":[{"package":"corp.example/pages/new","compatible":true`}},
+		{"/corp.example/pages?tab=diff&from=v9.0.0", 404, []string{"corp.example/pages@v9.0.0 is not carried"}},
+		{"/example.com/hello?tab=diff", 200, []string{"No other version"}}, {"/std?tab=diff", 200, []string{"No other version"}},
 		{"/example.com/hello", 200, []string{"License MIT", `<a href="/go/src/example.com/hello@v1.1.0/hello.go">hello.go</a>: os/exec`}},
 		{"/src/corp.example/pages@v1.1.0/p/p.go", 200, []string{`id="L13"`, `<a href="/go/corp.example/pages@v1.1.0/p#T">T</a>`, `<a href="/go/corp.example/pages@v1.1.0/p#T.M">M</a>`,
 			`<a href="/go/src/corp.example/pages@v1.1.0/p/p_test.go">`}},
@@ -300,6 +314,41 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestPagesApart has pages on a listener of their own.
+func TestPagesApart(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t, func(s *serve.Server) { s.Pages, s.Requests = l, true })
+	apart := &site{t, "http://" + l.Addr().String() + "/go"}
+	const mod = "/example.com/hello/@v/v1.1.0.mod"
+	for _, test := range []struct {
+		s      *site
+		path   string
+		status int
+		want   string
+	}{
+		{s, "/", 200, "a Go module proxy"}, {s, mod, 200, "module example.com/hello"},
+		{s, "/corp.example/pages", 404, "not a path of the GOPROXY protocol"}, {s, "/wants", 404, "not a path"},
+		{apart, "/", 200, "GOPROXY=&#39;" + apart.url}, {apart, mod, 200, "module example.com/hello"},
+		{apart, "/corp.example/pages", 200, ">module<"},
+	} {
+		resp, body := test.s.get(test.path)
+		if resp.StatusCode != test.status || !strings.Contains(body, test.want) {
+			t.Errorf("%s%s: %d\n%.300s", test.s.url, test.path, resp.StatusCode, body)
+		}
+	}
+	resp, err := http.PostForm(s.url+"/wants", url.Values{"module": {"example.org/x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 404 {
+		t.Errorf("a wish where no pages are: %s", resp.Status)
+	}
+}
+
 // TestHostileTexts expects that no text of a module becomes markup, and the headers that bound what a
 // page can do.
 func TestHostileTexts(t *testing.T) {
@@ -307,7 +356,8 @@ func TestHostileTexts(t *testing.T) {
 	for _, path := range []string{
 		"/", "/modules", "/licenses", "/wants", "/licenses?sort=%22%3E%3Cscript", "/corp.example/pages", "/corp.example/pages/p", "/corp.example/pages/broken", "/src/corp.example/pages@v1.1.0/p/p.go",
 		"/search?q=script", "/search?q=" + "%3Cscript%3Ealert(1)%3C/script%3E%22", "/%3Cscript%3Ealert(1)%3C/script%3E", "/corp.example/pages@%3Cscript%3Ealert(1)",
-		"/src/corp.example/pages@v1.1.0/%3Cscript%3E", "/corp.example/pages?tab=%3Cscript%3E", "/corp.example/pages/p?GOOS=%3Cscript%3E&GOARCH=%22onload=alert(1)",
+		"/src/corp.example/pages@v1.1.0/%3Cscript%3E", "/corp.example/pages?tab=%3Cscript%3E", "/corp.example/pages?tab=diff", "/corp.example/pages?tab=diff&from=%3Cscript%3E", "/example.com/hello?tab=requires",
+		"/corp.example/pages/p?GOOS=%3Cscript%3E&GOARCH=%22onload=alert(1)",
 	} {
 		resp, body := s.get(path)
 		for _, bad := range []string{"<script", "<img src=x", "onerror=\"", " onload="} {
