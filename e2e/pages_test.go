@@ -31,6 +31,9 @@ var modules = []string{
 	"github.com/pkg/errors@v0.9.1", "golang.org/x/tools@v0.32.0", "github.com/prometheus/client_golang@v1.22.0", "golang.org/x/sync@v0.13.0",
 }
 
+// older is another version of one of them, to compare.
+const older = "golang.org/x/text@v0.23.0"
+
 // packages are compared with what go doc prints: large ones, generic ones, with cgo, of many files
 // and platforms, internal ones, commands, of major versions, +incompatible, without a README.
 var packages = []string{
@@ -59,7 +62,7 @@ func pages(t *testing.T) (m *machine, url string) {
 	if err := os.WriteFile(filepath.Join(project, "go.mod"), []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := m.run("modmirror", "sync", "-q", "-o", "pages.tar", "--toolchain", goEnv("GOVERSION"), "project"); err != nil {
+	if out, err := m.run("modmirror", "sync", "-q", "-o", "pages.tar", "--toolchain", goEnv("GOVERSION"), "project", older); err != nil {
 		if strings.Contains(out, "modmirror doctor tells more") {
 			t.Skip("the configured GOPROXY does not answer")
 		}
@@ -113,6 +116,7 @@ func described(t *testing.T, url string) {
 	for path, as := range map[string]string{
 		"/": "/", "/search?q=http.Handler": "/search", "/modules": "/modules", "/licenses": "/licenses", "/wants": "/wants", "/net/http": "/{path}",
 		"/github.com/spf13/cobra": "/{path}", "/go.uber.org/zap?tab=requires": "/{path}", "/io?tab=importedby": "/{path}", "/golang.org/x/text?tab=versions": "/{path}",
+		"/golang.org/x/text?tab=diff": "/{path}", "/github.com/spf13/cobra?tab=licenses": "/{path}",
 		"/src/golang.org/x/sync@v0.13.0/errgroup/errgroup.go": "/src/{path}",
 	} {
 		c := jsonschema.NewCompiler()
@@ -246,6 +250,7 @@ var shown = []struct{ name, path string }{
 	{"start", "/"}, {"search", "/search?q=http.Handler"}, {"nothing", "/search?q=zzzz"}, {"modules", "/modules"}, {"licenses", "/licenses"}, {"wants", "/wants"}, {"module", "/github.com/spf13/cobra"},
 	{"package", "/net/http"}, {"versions", "/github.com/spf13/cobra?tab=versions"}, {"requires", "/go.uber.org/zap?tab=requires"},
 	{"importedby", "/io?tab=importedby"}, {"std", "/std"}, {"source", "/src/golang.org/x/sync@v0.13.0/errgroup/errgroup.go"}, {"missing", "/gone.example/x"},
+	{"diff", "/golang.org/x/text?tab=diff"}, {"license", "/github.com/spf13/cobra?tab=licenses"},
 }
 
 // accessible expects that axe-core finds nothing serious on any page in any look, that no page

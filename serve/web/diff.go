@@ -24,7 +24,8 @@ type change struct {
 	NoAPI  string            `json:"noAPI,omitempty"` // why API is not known
 	Facts  *review.FactsDiff `json:"facts,omitempty"` // nil when those of a version are not known
 	Files  []fileChange      `json:"files"`
-	More   string            `json:"more,omitempty"` // the command that prints all files, if there are more
+	Rest   []string          `json:"rest,omitempty"` // names of files whose lines do not fit on a page
+	More   string            `json:"more,omitempty"` // the command that prints all files, if there is a rest
 
 	review.CodeDiff
 }
@@ -40,7 +41,7 @@ type diffLine struct{ Class, Text string }
 
 const (
 	// maxChanges bounds the lines of all files on a page in bytes.
-	maxChanges = 256 << 10
+	maxChanges = 128 << 10
 
 	// changeTime is how long a page compares sources, and what they export.
 	changeTime = 10 * time.Second
@@ -138,11 +139,14 @@ func (s *Site) compare(ctx context.Context, c *change, old, now *place) error {
 	size := 0
 	var err error
 	c.CodeDiff, err = review.DiffCode(ctx, pair[0], pair[1], func(f review.FileDiff) error {
-		if size += len(f.Name) + len(f.Text); size > maxChanges {
-			c.More = command(now, old)
+		if size += len(f.Name) + len(f.Text); size <= maxChanges {
+			c.Files = append(c.Files, fileChange(f))
+			return nil
+		}
+		if c.More = command(now, old); len(c.Rest) == maxRows {
 			return errEnough
 		}
-		c.Files = append(c.Files, fileChange(f))
+		c.Rest = append(c.Rest, f.Name)
 		return nil
 	})
 	if err == nil || errors.Is(err, errEnough) {
@@ -198,3 +202,26 @@ func (f *fileChange) Lines() (list []diffLine) {
 	}
 	return list
 }
+
+// An apiGroup has changes of what a package exports, of one kind.
+type apiGroup struct {
+	Package    string
+	Compatible bool
+	Texts      []string
+}
+
+// Groups returns the changes of what the module exports by package, incompatible ones first.
+func (c *change) Groups() (list []apiGroup) {
+	for _, x := range c.API.Changes {
+		n := len(list)
+		if n == 0 || list[n-1].Package != x.Package || list[n-1].Compatible != x.Compatible {
+			list = append(list, apiGroup{Package: x.Package, Compatible: x.Compatible})
+			n++
+		}
+		list[n-1].Texts = append(list[n-1].Texts, x.Text)
+	}
+	return list
+}
+
+// Long reports whether the group has more than is read at a glance.
+func (g *apiGroup) Long() bool { return len(g.Texts) > 12 }

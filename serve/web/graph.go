@@ -1,6 +1,9 @@
 package web
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A graph is a drawing of a module between those that require it, on the left, and those that it
 // requires, on the right. Lengths are in pixels.
@@ -67,7 +70,17 @@ func (u *unit) Graph(base string) *graph {
 		}
 		return nodes
 	}
-	left, right := side(u.Required), side(u.Requires)
+	direct := slices.Clone(u.Requires)
+	slices.SortStableFunc(direct, func(a, b requirement) int {
+		switch {
+		case a.Indirect == b.Indirect:
+			return 0
+		case b.Indirect:
+			return -1
+		}
+		return 1
+	})
+	left, right := side(u.Required), side(direct)
 	rows := max(len(left), len(right))
 	g := &graph{Width: 3*nodeWidth + 2*columnGap, Height: rows*(nodeHeight+nodeGap) + nodeGap}
 	here := graphNode{

@@ -55,7 +55,8 @@ type unit struct {
 	Importers []module.Version `json:"importers,omitempty"` // modules, in the tab of that name
 	Imported  int              `json:"imported,omitempty"`  // how many there are
 
-	Change *change `json:"change,omitempty"` // in the tab "diff"
+	Change   *change       `json:"change,omitempty"`   // in the tab "diff"
+	Licenses []licenseText `json:"licenses,omitempty"` // in the tab of that name
 
 	links *render.Context
 }
@@ -74,6 +75,13 @@ type versionRow struct {
 	Retracted *string `json:"retracted,omitempty"`
 	Vulns     int     `json:"vulns,omitempty"`
 	Other     bool    `json:"-"` // another one is carried to compare it with
+}
+
+// A licenseText is a file with a license.
+type licenseText struct {
+	File string `json:"file"`
+	IDs  string `json:"ids,omitempty"` // of SPDX; "" for a text that is not known
+	Text string `json:"text"`
 }
 
 // A requirement is a line of a module graph.
@@ -125,6 +133,8 @@ func (s *Site) unit(v *Visit, name string) (*page, error) {
 		err = s.requires(ctx, u)
 	case "importedby":
 		err = s.importers(ctx, u)
+	case "licenses":
+		err = s.licenseTexts(ctx, u, p)
 	case "diff":
 		err = s.changes(ctx, u, p, query.Get("from"))
 	default:
@@ -257,6 +267,38 @@ func (s *Site) requires(ctx context.Context, u *unit) error {
 					Path: r.Path, Version: r.Version, Wanted: r.Wanted, Indirect: r.Indirect, Carried: s.catalog.module(r.Path) != nil,
 				})
 			}
+		}
+	}
+	return nil
+}
+
+// maxLicense is the longest license in bytes.
+const maxLicense = 256 << 10
+
+// maxLicenses is how many of them a page has.
+const maxLicenses = 20
+
+// licenseTexts adds the texts of the files in which a license was found.
+func (s *Site) licenseTexts(ctx context.Context, u *unit, p *place) error {
+	t, err := s.open(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	for _, fact := range u.Facts {
+		if fact.Kind != index.LicenseFact || t.files[fact.File] == nil {
+			continue
+		}
+		data, err := t.read(ctx, fact.File, maxLicense)
+		if errors.Is(err, errTooLong) {
+			data, err = []byte("This file is too long to show."), nil
+		}
+		if err != nil {
+			return err
+		}
+		u.Licenses = append(u.Licenses, licenseText{fact.File, fact.Detail, strings.ToValidUTF8(string(data), "\ufffd")})
+		if len(u.Licenses) == maxLicenses {
+			break
 		}
 	}
 	return nil

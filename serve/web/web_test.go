@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -124,6 +125,13 @@ func newSite(t *testing.T, set ...func(*serve.Server)) *site {
 	text := strings.NewReplacer("a\"b.go", "ab.go", "`HOSTILE`", "`"+strings.ReplaceAll(hostile, "`", "")+"`", "HOSTILE", hostile).Replace(pages)
 	tb.Add(t, "corp.example/pages", "v1.0.0", txtar.Parse([]byte(text+"-- a.sql --\n-- old "+hostile+"\n")))
 	tb.Add(t, "corp.example/pages", "v1.1.0", txtar.Parse([]byte(text+"-- a.sql --\n++ new\n-- new/n.go --\npackage n\n")))
+	license, err := os.ReadFile("../../LICENSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tb.Add(t, "corp.example/licensed", "v1.0.0", &txtar.Archive{Files: []txtar.File{
+		{Name: "go.mod", Data: []byte("module corp.example/licensed\n")}, {Name: "COPYING", Data: license},
+	}})
 	tb.Add(t, "golang.org/toolchain", "v0.0.1-go1.99.1.linux-amd64", txtar.Parse([]byte(toolchain)))
 	tb.Contents.Requirements = append(tb.Contents.Requirements, index.Requirement{
 		Path: "example.com/hello", Version: "v1.1.0", Requires: "example.com/text", Wanted: "v1.0.0",
@@ -252,7 +260,9 @@ func TestPages(t *testing.T) {
 		{"/corp.example/pages.json?tab=diff&from=v1.0.0", 200, []string{`"change":{"from":"v1.0.0","api":{"changes":[{"package":"corp.example/pages/new","compatible":true`}},
 		{"/corp.example/pages?tab=diff&from=v9.0.0", 404, []string{"corp.example/pages@v9.0.0 is not carried"}},
 		{"/example.com/hello?tab=diff", 200, []string{"No other version"}}, {"/std?tab=diff", 200, []string{"No other version"}},
-		{"/example.com/hello", 200, []string{"License MIT", `<a href="/go/src/example.com/hello@v1.1.0/hello.go">hello.go</a>: os/exec`}},
+		{"/corp.example/licensed?tab=licenses", 200, []string{"<h3>BSD-3-Clause</h3>", `<a href="/go/src/corp.example/licensed@v1.0.0/COPYING">`, "Copyright 2026 The modmirror Authors"}},
+		{"/example.com/hello?tab=licenses", 200, []string{"No file with a license"}},
+		{"/example.com/hello", 200, []string{`License <a href="/go/example.com/hello?tab=licenses">MIT</a>`, `<a href="/go/src/example.com/hello@v1.1.0/hello.go">hello.go</a>: os/exec`}},
 		{"/src/corp.example/pages@v1.1.0/p/p.go", 200, []string{`id="L13"`, `<a href="/go/corp.example/pages@v1.1.0/p#T">T</a>`, `<a href="/go/corp.example/pages@v1.1.0/p#T.M">M</a>`,
 			`<a href="/go/src/corp.example/pages@v1.1.0/p/p_test.go">`}},
 		{"/src/corp.example/pages@v1.1.0/binary.bin", 200, []string{"that are no text"}},
