@@ -11,7 +11,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,38 +106,27 @@ func TestEveryByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "bad.tar")
-	data := bytes.Clone(good)
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	step := 97
 	if every {
 		step = 1
 	}
-	for i := 0; i < len(good); i++ {
-		switch {
-		case i < 1024 || i > len(good)-1100: // the end, and the signed text
-		case i%step == 0:
-		default:
-			continue
+	var at []int // the bytes to change
+	for i := range good {
+		if i < 1024 || i > len(good)-1100 || i%step == 0 { // the signed text, and the end
+			at = append(at, i)
 		}
-		for _, b := range []byte{good[i] ^ byte(1<<(i%8)), 0} {
-			if b == good[i] {
-				continue
-			}
-			f.WriteAt([]byte{b}, int64(i))
-			if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
-				t.Fatalf("byte %d changed to %d: %v", i, b, err)
-			}
-		}
-		f.WriteAt(good[i:i+1], int64(i))
 	}
+	dir := t.TempDir()
+	parts := runtime.GOMAXPROCS(0)
+	var wg sync.WaitGroup
+	for part := range parts {
+		wg.Go(func() {
+			mine := at[part*len(at)/parts : (part+1)*len(at)/parts]
+			changeBytes(t, tb, good, filepath.Join(dir, fmt.Sprintf("bad-%d.tar", part)), mine)
+		})
+	}
+	wg.Wait()
+	path := filepath.Join(dir, "bad.tar")
 	for _, n := range []int{0, 1, 511, 512, 20000, len(good) - 1, len(good) - 512} {
 		if err := os.WriteFile(path, good[:n], 0o644); err != nil {
 			t.Fatal(err)
@@ -151,6 +142,37 @@ func TestEveryByte(t *testing.T) {
 		if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
 			t.Errorf("%d bytes longer: %v", len(more), err)
 		}
+	}
+}
+
+// changeBytes changes each of some bytes of a bundle, in a file of its own, and expects that each
+// change is refused.
+func changeBytes(t *testing.T, tb *testbundle.TB, good []byte, path string, at []int) {
+	if err := os.WriteFile(path, good, 0o644); err != nil {
+		t.Error(err)
+		return
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	for _, i := range at {
+		for _, b := range []byte{good[i] ^ byte(1<<(i%8)), 0} {
+			if b == good[i] {
+				continue
+			}
+			f.WriteAt([]byte{b}, int64(i))
+			if err := testbundle.Verify(path, tb.Trusted, nil); !testbundle.Refused(err) {
+				t.Errorf("byte %d changed to %d: %v", i, b, err)
+				return
+			}
+		}
+		f.WriteAt(good[i:i+1], int64(i))
+	}
+	if err := testbundle.Verify(path, tb.Trusted, nil); err != nil {
+		t.Errorf("with all bytes as they were: %v", err)
 	}
 }
 

@@ -3,12 +3,14 @@ package main
 import (
 	"archive/tar"
 	"bufio"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Scripts wait for processes, and for time to pass, more than they compute.
+	flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0)))
 	testscript.Main(m, map[string]func(){"modmirror": main, "restricted": restricted})
 }
 
