@@ -282,6 +282,7 @@ func TestCompose(t *testing.T) {
 // TestDockerfile: there is no registry here, so its build line is run here, and what it makes
 // serves in an empty root, as its user.
 func TestDockerfile(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("chroot needs root")
 	}

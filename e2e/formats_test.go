@@ -96,6 +96,7 @@ func sarifSchema(t *testing.T) *jsonschema.Schema {
 // schemas that are published: CycloneDX's and SARIF's are in modules of libraries, SPDX's in that of
 // syft.
 func TestFormats(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	write := func(name, text string) {
 		name = filepath.Join(m.dir, name)

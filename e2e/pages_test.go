@@ -49,6 +49,11 @@ var packages = []string{
 func pages(t *testing.T) (m *machine, url string) {
 	t.Helper()
 	m = newMachine(t)
+	// Without the race detector, which serve/web has: this is mostly parsing.
+	m.program = filepath.Join(m.dir, "modmirror")
+	if out, err := exec.Command("go", "build", "-C", "..", "-o", m.program, "./cmd/modmirror").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	m.env = append(m.env, "GOFLAGS=-mod=mod -modcacherw", "GOTOOLCHAIN=local", "GOMODCACHE="+goEnv("GOMODCACHE"), "GOWORK=off")
 	project := filepath.Join(m.dir, "project")
 	if err := os.Mkdir(project, 0o777); err != nil {
@@ -62,7 +67,7 @@ func pages(t *testing.T) (m *machine, url string) {
 	if err := os.WriteFile(filepath.Join(project, "go.mod"), []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := m.run("modmirror", "sync", "-q", "-o", "pages.tar", "--toolchain", goEnv("GOVERSION"), "project", older); err != nil {
+	if out, err := m.run(m.program, "sync", "-q", "-o", "pages.tar", "--toolchain", goEnv("GOVERSION"), "project", older); err != nil {
 		if strings.Contains(out, "modmirror doctor tells more") {
 			t.Skip("the configured GOPROXY does not answer")
 		}
@@ -80,6 +85,7 @@ func pages(t *testing.T) (m *machine, url string) {
 
 // TestPages looks at the pages of real modules.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	m, url := pages(t)
 	t.Run("GoDoc", func(t *testing.T) { besideGoDoc(t, m, url) })
 	t.Run("OpenAPI", func(t *testing.T) { described(t, url) })

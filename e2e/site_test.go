@@ -59,9 +59,10 @@ func need(t *testing.T, program string) {
 
 // A machine is a folder with the state of modmirror, and processes that end with the test.
 type machine struct {
-	t   *testing.T
-	dir string
-	env []string
+	t       *testing.T
+	dir     string
+	env     []string
+	program string // the modmirror that serves
 }
 
 func newMachine(t *testing.T) *machine {
@@ -76,7 +77,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	return &machine{t, dir, append(os.Environ(),
 		"HOME="+dir, "XDG_CONFIG_HOME="+dir+"/config", "XDG_CACHE_HOME="+dir+"/cache", "XDG_STATE_HOME="+dir+"/state",
-		"AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret", "AWS_REGION=us-east-1", "GOCACHE="+goEnv("GOCACHE"))}
+		"AWS_ACCESS_KEY_ID=testkey", "AWS_SECRET_ACCESS_KEY=testsecret", "AWS_REGION=us-east-1", "GOCACHE="+goEnv("GOCACHE")), "modmirror"}
 }
 
 var goEnvs sync.Map
@@ -365,7 +366,7 @@ func (m *machine) synthetic(name string, n int, size int64, args ...string) (fil
 func (m *machine) serve(name string, args ...string) (*process, string) {
 	m.t.Helper()
 	port := freePort(m.t)
-	p := m.start(append([]string{"modmirror", "serve", "--addr", "127.0.0.1:" + port, "--state", filepath.Join(m.dir, name)}, args...)...)
+	p := m.start(append([]string{m.program, "serve", "--addr", "127.0.0.1:" + port, "--state", filepath.Join(m.dir, name)}, args...)...)
 	url := "http://127.0.0.1:" + port
 	eventually(m.t, name, func() bool { status, _, _, _ := get(url + "/readyz"); return status == 200 })
 	return p, url

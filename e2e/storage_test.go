@@ -331,6 +331,7 @@ func TestDamagedCopy(t *testing.T) {
 // TestHiddenBundle: a storage that no longer lists the newest bundle, or does not give it out, does
 // not bring an older one back, not even when the state cannot be written.
 func TestHiddenBundle(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	s := newStorage(m)
 	for seq := 1; seq <= 2; seq++ {
@@ -409,6 +410,7 @@ func TestClientsThatLeave(t *testing.T) {
 
 // TestCacheIsBounded: the cache stays within its size, and what went comes again.
 func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	m, _, _ := published(t, 7, 200_000_000)
 	if out, err := m.run("modmirror", "serve", "--cache-size", "100M", "s3://modules/team"); err == nil || !strings.Contains(out, "want 1G at least") {
 		t.Errorf("a cache of 100M: %v %s", err, out)
@@ -448,6 +450,7 @@ func TestCacheIsBounded(t *testing.T) {
 // TestStatic: the plain tree in a bucket works as GOPROXY as it is, with the right headers, and is
 // brought up to date by what is new.
 func TestStatic(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t)
 	s := newStorage(m)
 	project := m.project("github.com/google/go-containerregistry@v0.22.1")
