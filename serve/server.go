@@ -94,7 +94,7 @@ type Server struct {
 	// Serve. It takes maxPageConns connections.
 	Pages net.Listener
 
-	Search *search.DB    // for the pages; nil for no search
+	Search *search.DB // for the pages; nil for no search
 
 	// Requests has the page of what is missing take wishes with a reason, by POST: nothing else
 	// changes anything. Wants must be a *Wants.

@@ -149,7 +149,7 @@ func newSite(t *testing.T, set ...func(*serve.Server)) *site {
 		},
 		Log: slog.New(slog.NewTextHandler(waiter{"all that is carried can be searched", searched}, nil)), Ready: func(*store.View) { close(ready) }, BasePath: "/go",
 		Render: func(_ context.Context, in io.Reader, out io.Writer) error { return render.Work(in, out) }, Search: d,
-		API:    func(_ context.Context, in io.Reader, out io.Writer) error { return review.WorkAPI(in, out) },
+		API: func(_ context.Context, in io.Reader, out io.Writer) error { return review.WorkAPI(in, out) },
 	}
 	wants, err := serve.OpenWants(filepath.Join(t.TempDir(), "wants.json"), nil)
 	if err != nil {
