@@ -48,18 +48,18 @@ func newLog(w io.Writer, format string) (*slog.Logger, error) {
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	addr, pagesAddr                         string
-	state, audit, logFormat, basePath       string
-	maxAge, proxies                         string
-	allowRollback, noScrub, noLandlock      bool
-	noPages, requests                       bool
-	minSequence                             int64
-	require                                 string
-	maxConns                                int
-	tls                                     serve.TLS
-	access                                  serve.Access
-	inside                                  serve.Inside
-	storage                                 storageFlags
+	addr, pagesAddr                    string
+	state, audit, logFormat, basePath  string
+	maxAge, proxies                    string
+	allowRollback, noScrub, noLandlock bool
+	noPages, requests                  bool
+	minSequence                        int64
+	require                            string
+	maxConns                           int
+	tls                                serve.TLS
+	access                             serve.Access
+	inside                             serve.Inside
+	storage                            storageFlags
 }
 
 func serveCommand() *command {
