@@ -22,7 +22,6 @@ CREATE TABLE package (
 
 CREATE INDEX package_zip ON package (zip);
 CREATE INDEX package_path ON package (path);
-CREATE INDEX package_rank ON package (id, weight, last, name, importers); -- all that a search sorts by: rows are long
 
 CREATE TABLE import (
   zip  INTEGER NOT NULL REFERENCES zip (id),
@@ -33,3 +32,5 @@ CREATE TABLE import (
 CREATE INDEX import_zip ON import (zip);
 
 CREATE VIRTUAL TABLE words USING fts4 (path, name, synopsis, symbols, license, content="package", tokenize=unicode61);
+
+CREATE VIRTUAL TABLE terms USING fts4aux(words);

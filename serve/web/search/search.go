@@ -10,10 +10,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,13 +33,10 @@ var (
 
 	//go:embed rank.sql
 	rank string
-
-	//go:embed find.sql
-	find string
 )
 
 // version is the user_version of the file: another one is made anew.
-const version = 1
+const version = 2
 
 const driverName = "modmirror-search"
 
@@ -53,7 +52,9 @@ func init() {
 type DB struct {
 	db *sql.DB
 
-	updating      sync.Mutex // held by Update
+	ranks         atomic.Pointer[ranks] // those that were read last
+	changes       atomic.Int64          // how often packages, or their ranks, have changed
+	updating      sync.Mutex            // held by Update
 	done, planned atomic.Int64
 }
 
@@ -144,6 +145,7 @@ func (d *DB) Update(
 			return err
 		}
 		d.done.Add(1)
+		d.changes.Add(1)
 	}
 	changed := len(missing) > 0
 	for h1, id := range have {
@@ -155,8 +157,12 @@ func (d *DB) Update(
 		}
 	}
 	if changed {
-		_, err = d.db.ExecContext(ctx, rank)
+		if _, err := d.db.ExecContext(ctx, rank); err != nil {
+			return err
+		}
+		d.changes.Add(1)
 	}
+	_, err = d.loadRanks(ctx) // so that the first search need not
 	return err
 }
 
@@ -314,6 +320,8 @@ type Result struct {
 	Importers int    `json:"importers"`
 	// Symbols are those that the words are about, the first few.
 	Symbols []string `json:"symbols,omitempty"`
+
+	id int64
 }
 
 const (
@@ -337,10 +345,20 @@ func (d *DB) Find(ctx context.Context, query string) (list []Result, err error) 
 		return nil, nil
 	}
 	list, err = d.find(ctx, query, match)
-	if last := match[strings.LastIndexAny(match, " :")+1:]; err != nil || len(list) == MaxResults || len(last) < 2 {
+	at := strings.LastIndexAny(match, " :") + 1
+	if err != nil || len(list) == MaxResults || len(match)-at < 2 {
 		return list, err
 	}
-	more, err := d.find(ctx, query, match+"*") // of a word that is not typed to its end
+	// Of a word that is not typed to its end.
+	longer, err := d.longer(ctx, match[at:])
+	if err != nil || len(longer) == 0 {
+		return list, err
+	}
+	start := strings.LastIndexByte(match, ' ') + 1
+	for i, word := range longer {
+		longer[i] = match[start:at] + word // with its column
+	}
+	more, err := d.find(ctx, query, match[:start]+"("+strings.Join(longer, " OR ")+")")
 	for _, r := range more {
 		same := func(x Result) bool { return x.Path == r.Path && x.Module == r.Module }
 		if len(list) < MaxResults && !slices.ContainsFunc(list, same) {
@@ -350,9 +368,55 @@ func (d *DB) Find(ctx context.Context, query string) (list []Result, err error) 
 	return list, err
 }
 
+const (
+	// maxLonger is how many words that begin with one are searched, and maxPostings how many packages
+	// have them, if it is more than one word: all are read.
+	maxLonger   = 100
+	maxPostings = 20_000
+)
+
+// longer returns the words that begin with a word, without itself.
+func (d *DB) longer(ctx context.Context, word string) (list []string, err error) {
+	rows, err := d.db.QueryContext(ctx,
+		"SELECT term, documents FROM terms WHERE term > ? AND term < ? AND col = '*'", word, word+"\U0010ffff")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for n := 0; n < maxPostings && len(list) < maxLonger && rows.Next(); {
+		var term string
+		var packages int
+		if err := rows.Scan(&term, &packages); err != nil {
+			return nil, err
+		}
+		n += packages
+		list = append(list, term)
+	}
+	return list, rows.Err()
+}
+
 // find returns what a MATCH finds, the best first.
 func (d *DB) find(ctx context.Context, query, match string) (list []Result, err error) {
-	rows, err := d.db.QueryContext(ctx, find, match, query, strings.ToLower(nameOf(query)), MaxResults)
+	var ids sql.NullString
+	// As one text, since a row costs more than to read its number again.
+	err = d.db.QueryRowContext(ctx, "SELECT group_concat(docid, ' ') FROM words WHERE words MATCH ?", match).Scan(&ids)
+	if err != nil || !ids.Valid {
+		return nil, err
+	}
+	r, err := d.loadRanks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.ToLower(nameOf(query))
+	var best []string
+	score := make(map[int64]float64)
+	for _, x := range r.best(ids.String, name) {
+		best = append(best, strconv.FormatInt(x.id, 10))
+		score[x.id] = float64(x.score)
+	}
+	rows, err := d.db.QueryContext(ctx, `
+SELECT p.id, p.path, p.name, z.module, z.version, p.synopsis, p.license, p.importers, p.symbols
+FROM package p JOIN zip z ON z.id = p.zip WHERE p.id IN (`+strings.Join(best, ",")+")")
 	if err != nil {
 		return nil, err
 	}
@@ -360,13 +424,23 @@ func (d *DB) find(ctx context.Context, query, match string) (list []Result, err 
 	for rows.Next() {
 		var r Result
 		var symbols string
-		if err := rows.Scan(&r.Path, &r.Name, &r.Module, &r.Version, &r.Synopsis, &r.License, &r.Importers, &symbols); err != nil {
+		err := rows.Scan(&r.id, &r.Path, &r.Name, &r.Module, &r.Version, &r.Synopsis, &r.License, &r.Importers, &symbols)
+		if err != nil {
 			return nil, err
 		}
 		symbols, _, _ = strings.Cut(symbols, "\n")
 		r.Symbols = symbolsOf(query, symbols)
 		list = append(list, r)
+		switch {
+		case r.Path == query:
+			score[r.id] = math.Inf(1)
+		case strings.Contains(r.Path, name):
+			score[r.id] += 2
+		}
 	}
+	slices.SortFunc(list, func(a, b Result) int {
+		return cmp.Or(cmp.Compare(score[b.id], score[a.id]), cmp.Compare(a.Path, b.Path))
+	})
 	return list, rows.Err()
 }
 
