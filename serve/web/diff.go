@@ -16,6 +16,9 @@ import (
 	"github.com/modmirror/modmirror/review/facts"
 )
 
+// tabDiff is the tab of a unit that has a change.
+const tabDiff = "diff"
+
 // A change is how the version of a unit differs from another one that is carried.
 type change struct {
 	From   string            `json:"from,omitempty"` // "" when no other one is carried

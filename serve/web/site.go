@@ -63,9 +63,8 @@ type Site struct {
 	started  atomic.Pointer[catalog] // nil until it was read
 	catalog  *catalog                // after start
 
-	slots    chan struct{} // held while a page is made; set by once
-	made     time.Time     // when one was; slots guards it
-	rest     time.Duration // how long none is made after it; slots guards it
+	quick    turns // of pages
+	slow     turns // of those that compare two versions, which takes seconds
 	renderer render.Renderer
 	pages    pages
 	indexed  atomic.Bool // Search has all that the view has
@@ -190,7 +189,11 @@ func (s *Site) ServeVisit(v *Visit) error {
 
 // make makes the page at a path. It returns nil when the page was answered.
 func (s *Site) make(v *Visit, path, as string) (*entry, *page, error) {
-	done, err := s.turn(v.Request.Context())
+	turns := &s.quick
+	if v.Request.URL.Query().Get("tab") == tabDiff {
+		turns = &s.slow
+	}
+	done, err := turns.take(v.Request.Context(), s.Busy)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -217,7 +220,8 @@ func (s *Site) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.catalog, s.slots, s.renderer.Work = &c, make(chan struct{}, 1), s.Work
+	s.catalog, s.renderer.Work = &c, s.Work
+	s.quick.slot, s.slow.slot = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.started.Store(&c)
 	return nil
 }
@@ -376,31 +380,38 @@ func (s *Site) do(ctx context.Context, req *render.Request) (*render.Answer, err
 	return a, err
 }
 
-// turn waits until a page may be made, one at a time. The caller calls done when it is made. The
-// error is an *httpError when it takes too long.
-func (s *Site) turn(ctx context.Context) (done func(), err error) {
+// turns let one page of a kind be made at a time.
+type turns struct {
+	slot chan struct{} // held while a page is made
+	made time.Time     // when one was; slot guards it
+	rest time.Duration // how long none is made after it; slot guards it
+}
+
+// take waits until a page may be made. busy says whether others download; nil for never. The caller
+// calls done when the page is made. The error is an *httpError when it takes too long.
+func (t *turns) take(ctx context.Context, busy func() bool) (done func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, maxWait, &httpError{
 		http.StatusServiceUnavailable, "busy", []string{"other pages are being made: try again in a moment"},
 	})
 	defer cancel()
 	select {
-	case s.slots <- struct{}{}:
+	case t.slot <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if s.Busy != nil && s.Busy() {
+	if busy != nil && busy() {
 		select {
-		case <-time.After(s.rest - time.Since(s.made)):
+		case <-time.After(t.rest - time.Since(t.made)):
 		case <-ctx.Done():
-			<-s.slots
+			<-t.slot
 			return nil, context.Cause(ctx)
 		}
 	}
 	start := time.Now()
 	return func() {
-		s.made = time.Now()
-		s.rest = min(rest*s.made.Sub(start), maxRest)
-		<-s.slots
+		t.made = time.Now()
+		t.rest = min(rest*t.made.Sub(start), maxRest)
+		<-t.slot
 	}, nil
 }
 

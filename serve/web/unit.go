@@ -135,7 +135,7 @@ func (s *Site) unit(v *Visit, name string) (*page, error) {
 		err = s.importers(ctx, u)
 	case "licenses":
 		err = s.licenseTexts(ctx, u, p)
-	case "diff":
+	case tabDiff:
 		err = s.changes(ctx, u, p, query.Get("from"))
 	default:
 		u.Tab = ""
