@@ -21,7 +21,7 @@ tmp=$(mktemp -d)
 trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 cd "$tmp"
 go build -C "$here" -o "$tmp/bin/modmirror" ./cmd/modmirror
-export PATH=$tmp/bin:$PATH XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state
+export GOCACHE=$(go env GOCACHE) PATH=$tmp/bin:$PATH XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state
 go telemetry off # its process, which outlives the go command, would write where rm works
 dir=$(go mod download -json "$project" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
 cp -r "$dir" project

@@ -12,7 +12,7 @@ if ! (cd / && go mod download golang.org/x/mod@v0.20.0) >/dev/null 2>&1; then
 	echo "SKIP: the configured GOPROXY does not answer"
 	exit 0
 fi
-export PATH=$tmp/bin:$PATH XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state
+export GOCACHE=$(go env GOCACHE) PATH=$tmp/bin:$PATH XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state
 go telemetry off # its process, which outlives the go command, would write where rm works
 unset GOWORK GOFLAGS
 cd "$tmp"

@@ -15,7 +15,7 @@ tmp=$(mktemp -d)
 trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 cd "$tmp"
 go build -C "$here" -o "$tmp/modmirror" ./cmd/modmirror
-export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -mod=mod" GOTOOLCHAIN=local
+export GOCACHE=$(go env GOCACHE) XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -mod=mod" GOTOOLCHAIN=local
 go telemetry off # its process, which outlives the go command, would write where rm works
 mkdir project
 cat >project/go.mod <<'EOF'

@@ -11,7 +11,7 @@ trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; chmod -R u+w "$tmp
 fail() { echo "FAIL: $*"; exit 1; }
 go build -C "$here" -o "$tmp/modmirror" ./cmd/modmirror
 cd "$tmp"
-export XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -trimpath" GOTOOLCHAIN=local GOWORK=off
+export GOCACHE=$(go env GOCACHE) XDG_CONFIG_HOME=$tmp/config XDG_CACHE_HOME=$tmp/cache XDG_STATE_HOME=$tmp/state GOFLAGS="-modcacherw -trimpath" GOTOOLCHAIN=local GOWORK=off
 go telemetry off # its process, which outlives the go command, would write where rm works
 
 # A package of each, and how many releases back the line begins.
