@@ -69,6 +69,9 @@ const (
 	maxAPIOut     = 32 << 20
 )
 
+// ErrTooMuch says that there is too much to compare what two versions export.
+var ErrTooMuch = errors.New("too much to compare what it exports")
+
 // An APIWorker runs WorkAPI on in and out, in a process that may be killed. The type checker of the
 // standard library knows no bounds: a few lines can take all memory, or the whole stack.
 type APIWorker func(ctx context.Context, in io.Reader, out io.Writer) error
@@ -76,7 +79,8 @@ type APIWorker func(ctx context.Context, in io.Reader, out io.Writer) error
 // DiffAPI compares what two versions export on linux/amd64 with cgo, by the rules of apidiff
 // (https://pkg.go.dev/golang.org/x/exp/apidiff). Commands, internal packages and folders that
 // "./..." leaves out do not count. Packages of other modules and of the standard library are not
-// read: their types are told apart by name. It gives up after a minute.
+// read: their types are told apart by name. It gives up after a minute. The error wraps ErrTooMuch when
+// the versions have too much, and that of work.
 func DiffAPI(ctx context.Context, old, now *Sources, work APIWorker) (*APIDiff, error) {
 	slow := fmt.Errorf("%s: what it exports takes too long to compare", now.Mod)
 	ctx, cancel := context.WithTimeoutCause(ctx, maxAPITime, slow)
@@ -113,7 +117,7 @@ type capped struct{ bytes.Buffer }
 // Write implements io.Writer.
 func (c *capped) Write(p []byte) (int, error) {
 	if c.Len()+len(p) > maxAPIOut {
-		return 0, fmt.Errorf("more than %d MiB of differences", maxAPIOut>>20)
+		return 0, fmt.Errorf("more than %d MiB of differences: %w", maxAPIOut>>20, ErrTooMuch)
 	}
 	return c.Buffer.Write(p)
 }
@@ -155,8 +159,7 @@ func sendAPI(ctx context.Context, w io.Writer, old, now *Sources) error {
 				out.In[1-i] = same
 			}
 			if sent[i] += int64(f.UncompressedSize64); sent[i] > maxAPI {
-				return fmt.Errorf("%s: more than %d MiB of sources, too much to compare what it exports",
-					src.Mod, maxAPI>>20)
+				return fmt.Errorf("%s: more than %d MiB of sources: %w", src.Mod, maxAPI>>20, ErrTooMuch)
 			}
 			if f.UncompressedSize64 > facts.MaxSource {
 				out.Unread = "too long"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func (h *handler) page(x *exchange) error {
 	url := h.url(x)
 	return h.site.ServeVisit(&web.Visit{
 		ResponseWriter: x, Request: x.req, URL: url,
-		Start: func() (web.Start, error) { return h.start(x.req.Context(), url) },
+		Start: func() (web.Start, error) { return h.start(x.req.Context(), h.modulesURL(x)) },
 	})
 }
 
@@ -86,6 +87,21 @@ func (s *Server) wanted() func() []web.Want {
 // url returns the URL of the server as the client of an exchange sees it.
 func (s *Server) url(x *exchange) string {
 	return x.origin().scheme + "://" + notInHost.ReplaceAllString(x.origin().host, "") + s.BasePath
+}
+
+// modulesURL returns the URL of the server for go commands: not that of the listener for pages,
+// which has few connections. Behind a reverse proxy there is but one that is known.
+func (s *Server) modulesURL(x *exchange) string {
+	url := s.url(x)
+	host, _, err := net.SplitHostPort(x.origin().host)
+	if s.Pages == nil || len(s.Proxies) > 0 || err != nil {
+		return url
+	}
+	_, port, err := net.SplitHostPort(s.conns[0].Addr().String())
+	if err != nil {
+		return url
+	}
+	return strings.Replace(url, x.origin().host, net.JoinHostPort(host, port), 1)
 }
 
 // start returns what the first page shows of the server at a URL.

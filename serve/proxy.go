@@ -46,6 +46,8 @@ type handler struct {
 	site   *web.Site              // pages for people; nil for none
 	url    func(*exchange) string // of the server, as the client of an exchange sees it
 
+	modulesURL func(*exchange) string // for go commands
+
 	refs   atomic.Int64 // requests that are being answered, and one more until release retires the handler
 	retire func()       // stops background work
 

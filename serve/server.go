@@ -236,7 +236,7 @@ func (h *handler) hasPages(r *http.Request) bool {
 // show serves a view from now on, and retires the one before.
 func (s *Server) show(ctx context.Context, v *store.View) {
 	h := newHandler(v, s.Log, s.Wants, s.metrics)
-	h.inside, h.url = s.Inside, s.url
+	h.inside, h.url, h.modulesURL = s.Inside, s.url, s.modulesURL
 	if s.Render != nil {
 		h.site = &web.Site{
 			View: v, Zip: h.openZip, Vulns: h.vulns.Load, Work: s.Render, API: s.API, Log: s.Log, Search: s.Search,

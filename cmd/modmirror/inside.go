@@ -37,7 +37,7 @@ var (
 		work: review.WorkAPI,
 	}
 	renderJob = &job{
-		name: "render-inside", what: "the parser", memory: 512 << 20, soft: 48 << 20, polite: true,
+		name: "render-inside", what: "the parser", memory: 256 << 20, soft: 48 << 20, polite: true,
 		work: render.Work,
 	}
 )

@@ -365,11 +365,16 @@ func (a *announcer) serving(v *store.View) {
 		a.line(b, time.Since(a.start))
 		warnAge(a.log, b.Manifest, a.maxAge)
 	}
+	if p := a.server.Pages; p != nil {
+		url := a.scheme() + "://" + reachableAt(p.Addr()) + a.server.BasePath
+		if a.json {
+			a.log.Info("pages", "url", url)
+		} else {
+			a.e.say("pages at %s", url)
+		}
+	}
 	if a.json {
 		return
-	}
-	if p := a.server.Pages; p != nil {
-		a.e.say("pages at %s://%s%s", a.scheme(), reachableAt(p.Addr()), a.server.BasePath)
 	}
 	a.e.sayHint("on a client: eval \"$(modmirror env %s://%s%s)\"", a.scheme(), reachableAt(a.addr), a.server.BasePath)
 	if tcp, ok := a.addr.(*net.TCPAddr); ok && tcp.IP.IsLoopback() && len(a.server.Proxies) == 0 {

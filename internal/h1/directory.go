@@ -42,6 +42,7 @@ func Open(ctx context.Context, r io.ReaderAt, size int64) (*Archive, error) {
 		return nil, err
 	}
 	c.left = -1
+	z.RegisterDecompressor(zip.Deflate, newInflater)
 	return &Archive{Reader: z, ahead: ahead}, nil
 }
 

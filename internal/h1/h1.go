@@ -67,7 +67,6 @@ func Zip(ctx context.Context, limit Limiter, m module.Version, r io.ReaderAt, si
 
 // Hash does the work of Zip on an open zip.
 func (a *Archive) Hash(limit Limiter, m module.Version) (ZipHash, error) {
-	a.RegisterDecompressor(zip.Deflate, newInflater)
 	prefix := m.Path + "@" + m.Version + "/"
 	files := slices.Clone(a.File)
 	slices.SortFunc(files, func(a, b *zip.File) int { return strings.Compare(a.Name, b.Name) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/modmirror/modmirror/index"
 	"github.com/modmirror/modmirror/review"
 	"github.com/modmirror/modmirror/review/facts"
+	"github.com/modmirror/modmirror/serve/web/render"
 )
 
 // tabDiff is the tab of a unit that has a change.
@@ -31,6 +33,9 @@ type change struct {
 	More   string            `json:"more,omitempty"` // the command that prints all files, if there is a rest
 
 	review.CodeDiff
+	AtLeast bool `json:"atLeast,omitempty"` // there are more files than were counted
+
+	late bool // another time there may be more
 }
 
 // A fileChange is how a file differs.
@@ -48,6 +53,9 @@ const (
 
 	// changeTime is how long a page compares sources, and what they export.
 	changeTime = 10 * time.Second
+
+	// maxAPI bounds what a process says of what two versions export, in bytes of JSON.
+	maxAPI = 4 << 20
 )
 
 // errEnough ends a comparison that has more than a page shows.
@@ -125,9 +133,6 @@ func factsFrom(x index.Version, rows []index.Fact) *facts.Facts {
 
 // compare adds how the files of two places differ, and what they export.
 func (s *Site) compare(ctx context.Context, c *change, old, now *place) error {
-	slow := notFound("it takes too long to compare these versions", command(now, old))
-	ctx, cancel := context.WithTimeoutCause(ctx, changeTime, slow)
-	defer cancel()
 	var pair [2]*review.Sources
 	var trees [2]*tree
 	for i, p := range []*place{old, now} {
@@ -139,21 +144,17 @@ func (s *Site) compare(ctx context.Context, c *change, old, now *place) error {
 		trees[i] = t
 		pair[i] = review.SourcesOf(module.Version{Path: p.version.Path, Version: p.version.Version}, t.arch)
 	}
-	size := 0
-	var err error
-	c.CodeDiff, err = review.DiffCode(ctx, pair[0], pair[1], func(f review.FileDiff) error {
-		if size += len(f.Name) + len(f.Text); size <= maxChanges {
-			c.Files = append(c.Files, fileChange(f))
-			return nil
+	timed, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	err := s.compareFiles(timed, c, pair, command(now, old))
+	if err == nil {
+		err = s.compareAPI(timed, c, pair)
+	}
+	if ctx.Err() == nil && timed.Err() != nil { // what is known so far is shown
+		c.late, err = true, nil
+		if c.API == nil {
+			c.NoAPI = fmt.Sprintf("it takes more than %v", changeTime)
 		}
-		if c.More = command(now, old); len(c.Rest) == maxRows {
-			return errEnough
-		}
-		c.Rest = append(c.Rest, f.Name)
-		return nil
-	})
-	if err == nil || errors.Is(err, errEnough) {
-		err = s.compareAPI(ctx, c, pair)
 	}
 	for _, t := range trees { // what was read is still what was verified
 		if bad := t.zip.Check(ctx); bad != nil && err == nil {
@@ -163,21 +164,65 @@ func (s *Site) compare(ctx context.Context, c *change, old, now *place) error {
 	return err
 }
 
+// compareFiles adds how files differ. more is the command that prints all.
+func (s *Site) compareFiles(ctx context.Context, c *change, pair [2]*review.Sources, more string) error {
+	size := 0
+	var err error
+	c.CodeDiff, err = review.DiffCode(ctx, pair[0], pair[1], func(f review.FileDiff) error {
+		if n := len(f.Name) + len(f.Text); size+n <= maxChanges {
+			size += n
+			c.Files = append(c.Files, fileChange(f))
+			return nil
+		}
+		if c.More = more; len(c.Rest) == maxRows {
+			return errEnough
+		}
+		c.Rest = append(c.Rest, f.Name)
+		return nil
+	})
+	if err != nil {
+		c.AtLeast, c.More = true, more
+	}
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
 // compareAPI adds how what two versions export differs.
 func (s *Site) compareAPI(ctx context.Context, c *change, pair [2]*review.Sources) error {
 	if s.API == nil {
 		return nil
 	}
-	d, err := review.DiffAPI(ctx, pair[0], pair[1], s.API)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return context.Cause(ctx)
-	}
-	if err != nil {
+	d, err := review.DiffAPI(ctx, pair[0], pair[1], func(ctx context.Context, in io.Reader, out io.Writer) error {
+		return s.API(ctx, in, &limitedWriter{out, maxAPI})
+	})
+	_, ours := errors.AsType[*render.Error](err)
+	switch {
+	case err == nil:
+		c.API = d
+	case ours, errors.Is(err, review.ErrTooMuch):
 		c.NoAPI = fmt.Sprintf("%.300s", index.VisibleLine(err.Error()))
-		return nil
+	case ctx.Err() != nil:
+		return err
+	default:
+		return s.unable(err)
 	}
-	c.API = d
 	return nil
+}
+
+// A limitedWriter fails when it would write more than left bytes.
+type limitedWriter struct {
+	io.Writer
+	left int
+}
+
+// Write implements io.Writer.
+func (w *limitedWriter) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		return 0, fmt.Errorf("more than %d MiB of differences: %w", maxAPI>>20, review.ErrTooMuch)
+	}
+	return w.Writer.Write(p)
 }
 
 // command returns the command that prints how two versions differ, of bundles that have them.
@@ -188,8 +233,8 @@ func command(now, old *place) string {
 // Lines returns the lines of a file with the classes of what they are.
 func (f *fileChange) Lines() (list []diffLine) {
 	lines := strings.Split(strings.TrimSuffix(f.Text, "\n"), "\n")
-	if strings.HasPrefix(f.Text, "diff ") { // with the names of both in three lines; the name is above
-		lines = lines[min(3, len(lines)):]
+	if len(lines) > 3 && strings.HasPrefix(lines[1], "--- ") { // the names of both, which are above
+		lines = lines[3:]
 	}
 	for _, line := range lines {
 		class := ""

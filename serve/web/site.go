@@ -167,7 +167,7 @@ func (s *Site) ServeVisit(v *Visit) error {
 	v.as = as
 	key := path + " as " + as
 	for _, name := range []string{"q", "tab", "from", "sort", "GOOS", "GOARCH"} { // those that a page depends on
-		key += fmt.Sprintf(" %.100q", v.Request.URL.Query().Get(name))
+		key += fmt.Sprintf(" %q", v.Request.URL.Query().Get(name))
 	}
 	if s.Vulns() != nil { // before, pages lack them
 		key += " with vulnerabilities"
@@ -190,8 +190,8 @@ func (s *Site) ServeVisit(v *Visit) error {
 // make makes the page at a path. It returns nil when the page was answered.
 func (s *Site) make(v *Visit, path, as string) (*entry, *page, error) {
 	turns := &s.quick
-	if v.Request.URL.Query().Get("tab") == tabDiff {
-		turns = &s.slow
+	if v.Request.URL.Query().Get("tab") == tabDiff && strings.Contains(path, ".") && !strings.HasPrefix(path, "/src/") {
+		turns = &s.slow // a module, which has a dot
 	}
 	done, err := turns.take(v.Request.Context(), s.Busy)
 	if err != nil {
@@ -221,7 +221,8 @@ func (s *Site) start(ctx context.Context) error {
 		return err
 	}
 	s.catalog, s.renderer.Work = &c, s.Work
-	s.quick.slot, s.slow.slot = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.quick = turns{max: maxRest, slot: make(chan struct{}, 1)}
+	s.slow = turns{max: maxSlowRest, slot: make(chan struct{}, 1)}
 	s.started.Store(&c)
 	return nil
 }
@@ -364,9 +365,11 @@ const (
 	maxWait = 3 * time.Second
 
 	// rest is how long no page is made after one, as a multiple of the time that it took, while
-	// others download, and maxRest how long at most. Making one page after another would take a fifth from them.
-	rest    = 12
-	maxRest = 2 * time.Second
+	// others download, and maxRest how long at most; maxSlowRest of those that compare versions.
+	// Making one page after another would take a fifth from them.
+	rest        = 12
+	maxRest     = 2 * time.Second
+	maxSlowRest = time.Minute
 )
 
 // do has texts of modules rendered. An *httpError is about the process that does that, a
@@ -374,14 +377,20 @@ const (
 func (s *Site) do(ctx context.Context, req *render.Request) (*render.Answer, error) {
 	a, err := s.renderer.Do(ctx, req)
 	if _, failed := errors.AsType[*render.WorkerError](err); failed {
-		s.Log.Error("the process that makes pages fails", "err", err)
-		return nil, &httpError{http.StatusServiceUnavailable, "pages cannot be made now", []string{"the log of the server says why"}}
+		return nil, s.unable(err)
 	}
 	return a, err
 }
 
+// unable logs that a process that makes pages fails, and returns an *httpError.
+func (s *Site) unable(err error) error {
+	s.Log.Error("the process that makes pages fails", "err", err)
+	return &httpError{http.StatusServiceUnavailable, "pages cannot be made now", []string{"the log of the server says why"}}
+}
+
 // turns let one page of a kind be made at a time.
 type turns struct {
+	max  time.Duration // see maxRest
 	slot chan struct{} // held while a page is made
 	made time.Time     // when one was; slot guards it
 	rest time.Duration // how long none is made after it; slot guards it
@@ -410,7 +419,7 @@ func (t *turns) take(ctx context.Context, busy func() bool) (done func(), err er
 	start := time.Now()
 	return func() {
 		t.made = time.Now()
-		t.rest = min(rest*t.made.Sub(start), maxRest)
+		t.rest = min(rest*t.made.Sub(start), t.max)
 		<-t.slot
 	}, nil
 }

@@ -152,7 +152,8 @@ func (s *Site) unit(v *Visit, name string) (*page, error) {
 	if u.Package != nil && u.Package.Name != "main" && u.Package.Name != path.Base(u.Path) {
 		title = u.Package.Name + " · " + u.Path
 	}
-	return &page{template: "unit.html", title: title, data: u}, nil
+	fresh := u.Change != nil && u.Change.late
+	return &page{template: "unit.html", title: title, data: u, fresh: fresh}, nil
 }
 
 // about returns what is known of a place without its zip.

@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -28,6 +29,8 @@ import (
 	"github.com/modmirror/modmirror/serve/web/render"
 	"github.com/modmirror/modmirror/serve/web/search"
 )
+
+const maxChanges = 128 << 10 // that of the package
 
 // hostile is a text that must not become markup.
 const hostile = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
@@ -124,7 +127,8 @@ func newSite(t *testing.T, set ...func(*serve.Server)) *site {
 	tb := testbundle.Make(t, "../../testdata/mod", nil)
 	text := strings.NewReplacer("a\"b.go", "ab.go", "`HOSTILE`", "`"+strings.ReplaceAll(hostile, "`", "")+"`", "HOSTILE", hostile).Replace(pages)
 	tb.Add(t, "corp.example/pages", "v1.0.0", txtar.Parse([]byte(text+"-- a.sql --\n-- old "+hostile+"\n")))
-	tb.Add(t, "corp.example/pages", "v1.1.0", txtar.Parse([]byte(text+"-- a.sql --\n++ new\n-- new/n.go --\npackage n\n")))
+	tb.Add(t, "corp.example/pages", "v1.1.0", txtar.Parse([]byte(text+"-- AAA.md --\n"+strings.Repeat("a\n", maxChanges)+
+		"-- a.sql --\n++ new\n-- new/n.go --\npackage n\n")))
 	license, err := os.ReadFile("../../LICENSE")
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +258,7 @@ func TestPages(t *testing.T) {
 		{"/example.com/text?tab=importedby", 200, []string{"example.com/text is imported by 2 carried modules", `<a href="/go/corp.example/pages">`}},
 		{"/corp.example/pages?tab=requires", 200, []string{"no other module."}},
 		{"/example.com/hello?tab=requires", 200, []string{`<svg class="graph"`, `<a href="/go/example.com/text"><rect x=`, "example.com/text</a> v1.0.0"}},
-		{"/corp.example/pages?tab=diff", 200, []string{"What changed from v1.0.0 to v1.1.0", "package corp.example/pages/new: added", "1 changed, 1 added, 0 removed, 0 moved",
+		{"/corp.example/pages?tab=diff", 200, []string{"What changed from v1.0.0 to v1.1.0", "package corp.example/pages/new: added", "1 changed, 2 added, 0 removed, 0 moved", "<li>AAA.md</li>", "modmirror diff --code OLD.tar NEW.tar corp.example/pages@v1.0.0 v1.1.0",
 			`<span class="del">--- old`, `<span class="add">&#43;&#43;&#43; new`, `<span class="add">&#43;package n`, "As before."}},
 		{"/corp.example/pages@v1.0.0?tab=diff", 200, []string{"What changed from v1.1.0 to v1.0.0", "incompatible</strong>", "corp.example/pages/new: removed"}},
 		{"/corp.example/pages.json?tab=diff&from=v1.0.0", 200, []string{`"change":{"from":"v1.0.0","api":{"changes":[{"package":"corp.example/pages/new","compatible":true`}},
@@ -341,7 +345,7 @@ func TestPagesApart(t *testing.T) {
 	}{
 		{s, "/", 200, "a Go module proxy"}, {s, mod, 200, "module example.com/hello"},
 		{s, "/corp.example/pages", 404, "not a path of the GOPROXY protocol"}, {s, "/wants", 404, "not a path"},
-		{apart, "/", 200, "GOPROXY=&#39;" + apart.url}, {apart, mod, 200, "module example.com/hello"},
+		{apart, "/", 200, "GOPROXY=&#39;" + s.url + "&#39;"}, {apart, mod, 200, "module example.com/hello"},
 		{apart, "/corp.example/pages", 200, ">module<"},
 	} {
 		resp, body := test.s.get(test.path)
@@ -356,6 +360,23 @@ func TestPagesApart(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != 404 {
 		t.Errorf("a wish where no pages are: %s", resp.Status)
+	}
+}
+
+// TestAPIFails has a process that fails for a reason of its own: the next visitor has better luck.
+func TestAPIFails(t *testing.T) {
+	asked := 0
+	s := newSite(t, func(s *serve.Server) {
+		s.API = func(context.Context, io.Reader, io.Writer) error {
+			asked++
+			return [...]error{errors.New("no processes left"), &render.Error{Why: "too deep"}, nil}[asked-1]
+		}
+	})
+	for i, want := range []string{"pages cannot be made now", "Not compared: corp.example/pages@v1.1.0: what it exports cannot be compared: too deep", "too deep"} {
+		status := map[bool]int{true: 503, false: 200}[i == 0]
+		if resp, body := s.get("/corp.example/pages?tab=diff"); resp.StatusCode != status || !strings.Contains(body, want) {
+			t.Errorf("visit %d: %d\n%s", i, resp.StatusCode, body)
+		}
 	}
 }
 

@@ -12,11 +12,12 @@ import (
 type ranks struct {
 	as       int64 // DB.changes when they were read
 	seed     maphash.Seed
-	packages []packageRank // by id; ids that are gone have a zero
+	packages []packageRank // by id
 }
 
 // A packageRank is what is known of a package without a query.
 type packageRank struct {
+	id         int64
 	weight     float32
 	importers  uint32
 	name, last uint32 // hashes: two names with the same one are as good as the same here
@@ -29,23 +30,19 @@ func (d *DB) loadRanks(ctx context.Context) (*ranks, error) {
 		return r, nil
 	}
 	r := &ranks{as: as, seed: maphash.MakeSeed()}
-	rows, err := d.db.QueryContext(ctx, "SELECT id, weight, importers, name, last FROM package")
+	rows, err := d.db.QueryContext(ctx, "SELECT id, weight, importers, name, last FROM package ORDER BY id")
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id int
 		var p packageRank
 		var name, last string
-		if err := rows.Scan(&id, &p.weight, &p.importers, &name, &last); err != nil {
+		if err := rows.Scan(&p.id, &p.weight, &p.importers, &name, &last); err != nil {
 			return nil, err
 		}
 		p.name, p.last = r.hash(name), r.hash(last)
-		if more := id + 1 - len(r.packages); more > 0 {
-			r.packages = append(r.packages, make([]packageRank, more)...)
-		}
-		r.packages[id] = p
+		r.packages = append(r.packages, p)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -62,16 +59,23 @@ type scored struct {
 	score float32
 }
 
-// best returns the best MaxResults of the packages whose ids are in a text, for a query of which a part may be
-// the name of a package.
+// best returns the best MaxResults of the packages whose ids are in a text, ascending, for a query of
+// which a part may be the name of a package.
 func (r *ranks) best(ids, name string) (list []scored) {
 	wanted := r.hash(name)
-	for text := range strings.SplitSeq(ids, " ") {
-		id, err := strconv.Atoi(text)
-		if err != nil || id >= len(r.packages) { // added since
+	left := r.packages
+	for text := range strings.SplitSeq(ids, " ") { // ascending, as FTS4 has them
+		id, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
 			continue
 		}
-		p := &r.packages[id]
+		for len(left) > 0 && left[0].id < id {
+			left = left[1:]
+		}
+		if len(left) == 0 || left[0].id != id { // added since
+			continue
+		}
+		p := &left[0]
 		score := p.weight
 		if p.name == wanted || p.last == wanted {
 			score += 20 + float32(min(p.importers, 50))
@@ -85,7 +89,7 @@ func (r *ranks) best(ids, name string) (list []scored) {
 			}
 			return 1
 		})
-		list = slices.Insert(list[:min(len(list), MaxResults-1)], min(at, MaxResults-1), scored{int64(id), score})
+		list = slices.Insert(list[:min(len(list), MaxResults-1)], min(at, MaxResults-1), scored{id, score})
 	}
 	return list
 }

@@ -22,6 +22,7 @@ CREATE TABLE package (
 
 CREATE INDEX package_zip ON package (zip);
 CREATE INDEX package_path ON package (path);
+CREATE INDEX package_last ON package (last, weight);
 
 CREATE TABLE import (
   zip  INTEGER NOT NULL REFERENCES zip (id),

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/mod/module"
@@ -350,13 +351,10 @@ func (d *DB) Find(ctx context.Context, query string) (list []Result, err error) 
 		return list, err
 	}
 	// Of a word that is not typed to its end.
-	longer, err := d.longer(ctx, match[at:])
+	start := strings.LastIndexByte(match, ' ') + 1
+	longer, err := d.longer(ctx, match[start:at], match[at:])
 	if err != nil || len(longer) == 0 {
 		return list, err
-	}
-	start := strings.LastIndexByte(match, ' ') + 1
-	for i, word := range longer {
-		longer[i] = match[start:at] + word // with its column
 	}
 	more, err := d.find(ctx, query, match[:start]+"("+strings.Join(longer, " OR ")+")")
 	for _, r := range more {
@@ -369,37 +367,84 @@ func (d *DB) Find(ctx context.Context, query string) (list []Result, err error) 
 }
 
 const (
-	// maxLonger is how many words that begin with one are searched, and maxPostings how many packages
-	// have them, if it is more than one word: all are read.
+	// maxLonger is how many words that begin with one are searched, of maxTerms that are looked at. All
+	// packages that have them are read, so that once maxPostings have, there is no other one.
 	maxLonger   = 100
+	maxTerms    = 2000
 	maxPostings = 20_000
 )
 
-// longer returns the words that begin with a word, without itself.
-func (d *DB) longer(ctx context.Context, word string) (list []string, err error) {
-	rows, err := d.db.QueryContext(ctx,
-		"SELECT term, documents FROM terms WHERE term > ? AND term < ? AND col = '*'", word, word+"\U0010ffff")
+// longer returns terms of a MATCH for the words that begin with a word: names of packages, those
+// that are used most first, and then what more packages have. column is that of the word, with a
+// colon, or "".
+func (d *DB) longer(ctx context.Context, column, word string) (list []string, err error) {
+	if strings.ContainsFunc(word, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return []string{column + word + "*"}, nil // the index has other forms of such letters
+	}
+	const end = "\U0010ffff"
+	type term struct {
+		text     string
+		packages int
+	}
+	var terms []term
+	read := func(limit int, query string, args ...any) error {
+		rows, err := d.db.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for n := 0; n < limit && rows.Next(); {
+			var t term
+			if err := rows.Scan(&t.text, &t.packages); err != nil {
+				return err
+			}
+			n += t.packages
+			terms = append(terms, t)
+		}
+		return rows.Err()
+	}
+	if column == "" {
+		err = read(maxPostings, `SELECT last, count(*) FROM package WHERE last > ? AND last < ?
+GROUP BY last ORDER BY max(weight) DESC LIMIT ?`, word, word+end, maxLonger/2)
+		if err != nil {
+			return nil, err
+		}
+	}
+	names := len(terms)
+	in := any("*")
+	if column != "" {
+		in = licenseColumn
+	}
+	// The terms come one by one, and each costs what it has: a few that are everywhere are enough.
+	err = read(10*maxPostings, "SELECT term, documents FROM terms WHERE term > ? AND term < ? AND col = ? LIMIT ?",
+		word, word+end, in, maxTerms)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for n := 0; n < maxPostings && len(list) < maxLonger && rows.Next(); {
-		var term string
-		var packages int
-		if err := rows.Scan(&term, &packages); err != nil {
-			return nil, err
+	slices.SortStableFunc(terms[names:], func(a, b term) int { return cmp.Compare(b.packages, a.packages) })
+	n := 0
+	for _, t := range terms {
+		text := column + t.text
+		if strings.ContainsFunc(t.text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) ||
+			slices.Contains(list, text) {
+			continue
 		}
-		n += packages
-		list = append(list, term)
+		list = append(list, text)
+		if n += t.packages; n >= maxPostings || len(list) == maxLonger {
+			break
+		}
 	}
-	return list, rows.Err()
+	return list, nil
 }
+
+// licenseColumn is the number of the column in terms.
+const licenseColumn = 4
 
 // find returns what a MATCH finds, the best first.
 func (d *DB) find(ctx context.Context, query, match string) (list []Result, err error) {
 	var ids sql.NullString
 	// As one text, since a row costs more than to read its number again.
-	err = d.db.QueryRowContext(ctx, "SELECT group_concat(docid, ' ') FROM words WHERE words MATCH ?", match).Scan(&ids)
+	err = d.db.QueryRowContext(ctx, "SELECT group_concat(docid, ' ') FROM (SELECT docid FROM words WHERE words MATCH ? ORDER BY docid)", match).Scan(&ids)
 	if err != nil || !ids.Valid {
 		return nil, err
 	}

@@ -114,6 +114,30 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestLongerWords has a name behind very many words that begin alike, and letters that the index has
+// in another form.
+func TestLongerWords(t *testing.T) {
+	d := open1(t, filepath.Join(t.TempDir(), "search.sqlite"))
+	misc := render.Entry{Dir: "misc", Name: "misc", Synopsis: "Über alles."}
+	for i := range maxTerms + 10 {
+		misc.Symbols = append(misc.Symbols, fmt.Sprintf("Conta%04d", i))
+	}
+	list := []render.Entry{misc, {Dir: "context", Name: "context"}, {Dir: "x", Name: "x", Symbols: []string{"Rare"}}}
+	next := func(_ context.Context, _ Zip, yield func([]render.Entry) error) error { return yield(list) }
+	zip := Zip{"std", render.Std, "go1.26.8", "BSD-3-Clause"}
+	if err := d.Update(t.Context(), []Zip{zip}, next, func(z Zip, err error) { t.Errorf("%s: %v", z.Module, err) }); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string][]string{
+		"cont": {"context", "misc"}, "conte": {"context"}, "über": {"misc"}, "übe": {"misc"}, "rar": {"x"},
+		"license:bsd cont": {"misc", "context"}, "license:bs": {"x", "misc", "context"}, "license:cont": nil,
+	} {
+		if got := paths(t, d, query); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", query, got, want)
+		}
+	}
+}
+
 // TestUpdate takes in what is new alone, forgets what is gone, and is not stopped by what cannot be
 // read.
 func TestUpdate(t *testing.T) {
