@@ -99,6 +99,8 @@ func DiffAPI(ctx context.Context, old, now *Sources, work APIWorker) (*APIDiff, 
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case out.full: // a process whose output is not read fails for another reason
+		return nil, fmt.Errorf("%s: more than %d MiB of differences: %w", now.Mod, maxAPIOut>>20, ErrTooMuch)
 	case unsent != nil && !errors.Is(unsent, io.ErrClosedPipe):
 		return nil, unsent
 	case err != nil:
@@ -112,12 +114,16 @@ func DiffAPI(ctx context.Context, old, now *Sources, work APIWorker) (*APIDiff, 
 }
 
 // A capped keeps up to maxAPIOut bytes, and fails on more.
-type capped struct{ bytes.Buffer }
+type capped struct {
+	bytes.Buffer
+	full bool
+}
 
 // Write implements io.Writer.
 func (c *capped) Write(p []byte) (int, error) {
 	if c.Len()+len(p) > maxAPIOut {
-		return 0, fmt.Errorf("more than %d MiB of differences: %w", maxAPIOut>>20, ErrTooMuch)
+		c.full = true
+		return 0, io.ErrShortWrite
 	}
 	return c.Buffer.Write(p)
 }

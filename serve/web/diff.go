@@ -194,13 +194,17 @@ func (s *Site) compareAPI(ctx context.Context, c *change, pair [2]*review.Source
 	if s.API == nil {
 		return nil
 	}
+	w := &limitedWriter{left: maxAPI}
 	d, err := review.DiffAPI(ctx, pair[0], pair[1], func(ctx context.Context, in io.Reader, out io.Writer) error {
-		return s.API(ctx, in, &limitedWriter{out, maxAPI})
+		w.Writer = out
+		return s.API(ctx, in, w)
 	})
 	_, ours := errors.AsType[*render.Error](err)
 	switch {
 	case err == nil:
 		c.API = d
+	case w.left < 0:
+		c.NoAPI = fmt.Sprintf("more than %d MiB of differences", maxAPI>>20)
 	case ours, errors.Is(err, review.ErrTooMuch):
 		c.NoAPI = fmt.Sprintf("%.300s", index.VisibleLine(err.Error()))
 	case ctx.Err() != nil:
@@ -211,7 +215,8 @@ func (s *Site) compareAPI(ctx context.Context, c *change, pair [2]*review.Source
 	return nil
 }
 
-// A limitedWriter fails when it would write more than left bytes.
+// A limitedWriter fails when it would write more than left bytes, which is negative then: a process
+// whose output is not read fails for another reason.
 type limitedWriter struct {
 	io.Writer
 	left int
@@ -220,7 +225,7 @@ type limitedWriter struct {
 // Write implements io.Writer.
 func (w *limitedWriter) Write(p []byte) (int, error) {
 	if w.left -= len(p); w.left < 0 {
-		return 0, fmt.Errorf("more than %d MiB of differences: %w", maxAPI>>20, review.ErrTooMuch)
+		return 0, io.ErrShortWrite
 	}
 	return w.Writer.Write(p)
 }

@@ -367,14 +367,22 @@ func TestPagesApart(t *testing.T) {
 func TestAPIFails(t *testing.T) {
 	asked := 0
 	s := newSite(t, func(s *serve.Server) {
-		s.API = func(context.Context, io.Reader, io.Writer) error {
+		s.API = func(_ context.Context, _ io.Reader, out io.Writer) error {
 			asked++
-			return [...]error{errors.New("no processes left"), &render.Error{Why: "too deep"}, nil}[asked-1]
+			if asked == 3 {
+				out.Write(make([]byte, 5<<20))
+				return errors.New("killed by a signal")
+			}
+			return [...]error{errors.New("no processes left"), &render.Error{Why: "too deep"}}[asked-1]
 		}
 	})
-	for i, want := range []string{"pages cannot be made now", "Not compared: corp.example/pages@v1.1.0: what it exports cannot be compared: too deep", "too deep"} {
+	for i, want := range []string{
+		"pages cannot be made now", "Not compared: corp.example/pages@v1.1.0: what it exports cannot be compared: too deep",
+		"too deep", "Not compared: more than 4 MiB of differences",
+	} {
 		status := map[bool]int{true: 503, false: 200}[i == 0]
-		if resp, body := s.get("/corp.example/pages?tab=diff"); resp.StatusCode != status || !strings.Contains(body, want) {
+		path := map[bool]string{true: "@v1.0.0", false: ""}[i == 3]
+		if resp, body := s.get("/corp.example/pages" + path + "?tab=diff"); resp.StatusCode != status || !strings.Contains(body, want) {
 			t.Errorf("visit %d: %d\n%s", i, resp.StatusCode, body)
 		}
 	}
