@@ -165,9 +165,9 @@ func (s *Site) ServeVisit(v *Visit) error {
 		path, as = name, ext
 	}
 	v.as = as
-	key := path + " as " + as
+	key, query := path+" as "+as, v.Request.URL.Query()
 	for _, name := range []string{"q", "tab", "from", "sort", "GOOS", "GOARCH"} { // those that a page depends on
-		key += fmt.Sprintf(" %q", v.Request.URL.Query().Get(name))
+		key += fmt.Sprintf(" %q", query.Get(name))
 	}
 	if s.Vulns() != nil { // before, pages lack them
 		key += " with vulnerabilities"

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"errors"
+	"io"
 	"path"
 	"strings"
 
@@ -66,7 +67,9 @@ func (s *Site) source(v *Visit, name string) (*page, error) {
 	if bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0 {
 		return &page{template: "source.html", title: file, data: out}, nil // no text
 	}
-	a, err := s.do(ctx, &render.Request{Context: c, Source: t.file(file, maxSource), Check: t.check(ctx)})
+	f := t.file(file, maxSource)
+	f.Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil } // it was read
+	a, err := s.do(ctx, &render.Request{Context: c, Source: f, Check: t.check(ctx)})
 	if err != nil {
 		return nil, err
 	}

@@ -6,9 +6,10 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/mod/semver"
+
 	"github.com/modmirror/modmirror/bundle"
 	"github.com/modmirror/modmirror/internal/modpath"
-	"golang.org/x/mod/semver"
 )
 
 // startPage is the data of the first page.

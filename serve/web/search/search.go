@@ -444,7 +444,8 @@ const licenseColumn = 4
 func (d *DB) find(ctx context.Context, query, match string) (list []Result, err error) {
 	var ids sql.NullString
 	// As one text, since a row costs more than to read its number again.
-	err = d.db.QueryRowContext(ctx, "SELECT group_concat(docid, ' ') FROM (SELECT docid FROM words WHERE words MATCH ? ORDER BY docid)", match).Scan(&ids)
+	err = d.db.QueryRowContext(ctx, "SELECT group_concat(docid, ' ') FROM "+
+		"(SELECT docid FROM words WHERE words MATCH ? ORDER BY docid)", match).Scan(&ids)
 	if err != nil || !ids.Valid {
 		return nil, err
 	}
